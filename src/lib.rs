@@ -1,0 +1,17 @@
+//! rhumb: a global traffic scheduler that speaks DNS.
+//!
+//! Policy files and geo data go in, nodes are probed, a planner places every client group, an
+//! immutable table is compiled and swapped in, and DNS workers copy answers out of it. ARCHITECTURE.md
+//! has the picture; this is the tour, lowest first. A module may use those above it in this list
+//! only as `tests/architecture.rs` allows.
+//!
+//! - [`base`] and [`model`]: the words.
+//! - [`policy`], [`geo`], [`zone`]: text and databases to checked data. [`health`]: observations to
+//!   verdicts. [`schedule`]: who goes where. All pure.
+//! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
+//!   from it; [`explain`] tells why.
+//! - [`probe`], [`store`], [`serve`], [`observe`]: the network and the disk.
+//! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
+
+pub mod base;
+pub mod model;

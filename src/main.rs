@@ -1,0 +1,3 @@
+//! The `rhumb` binary: hands the command line to [`rhumb::cli`].
+
+fn main() {}

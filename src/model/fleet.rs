@@ -1,0 +1,170 @@
+//! The fleet as policy describes it: region > site > node, and how each node is watched.
+
+use super::ids::{LineId, NodeId, RegionId, SiteId};
+use crate::base::prefix::Family;
+use crate::base::units::{Coordinates, Ppm};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// Everything that can be answered or probed. Ids are positions in these tables.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleet {
+    pub regions: Vec<Region>,
+    pub sites: Vec<Site>,
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    pub name: String,
+    /// For people: "East Asia".
+    pub title: Option<String>,
+}
+
+/// One machine room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    pub name: String,
+    pub title: Option<String>,
+    pub region: RegionId,
+    pub location: Option<Coordinates>,
+}
+
+/// An endpoint with addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Unique in the fleet.
+    pub name: String,
+    pub site: SiteId,
+    pub v4: Vec<Ipv4Addr>,
+    pub v6: Vec<Ipv6Addr>,
+    /// Its own, or else the site's.
+    pub location: Option<Coordinates>,
+    /// The carrier line it is connected to; `None` is reachable alike from all.
+    pub line: Option<LineId>,
+    pub labels: BTreeMap<String, String>,
+    /// `None`: never counted as full.
+    pub capacity: Option<Capacity>,
+    /// Empty: never probed, counts as up (`check` warns).
+    pub probes: Vec<ProbeSpec>,
+    pub load: Option<LoadFeed>,
+}
+
+impl Node {
+    pub fn has_family(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => !self.v4.is_empty(),
+            Family::V6 => !self.v6.is_empty(),
+        }
+    }
+}
+
+/// What a node can carry, in the unit its load feed reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capacity {
+    /// `mbps`, `connections`, `sessions`, ...: a name, shown and compared, never interpreted.
+    pub unit: String,
+    pub amount: u64,
+    /// Soft target, default 75 %: congestion is priced above it.
+    pub target: Ppm,
+    /// Hard cap, default 90 %: never planned past.
+    pub cap: Ppm,
+}
+
+/// How one probe of a node is made and counted. Several probes of one node must all succeed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeSpec {
+    pub kind: ProbeKind,
+    /// Where to connect for each family the node has, indexed by [`Family::index`]. `None`: that
+    /// family is not probed by this probe.
+    pub targets: [Option<SocketAddr>; 2],
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Consecutive successes that bring a node up (gdnsd `up_thresh`).
+    pub rise: u8,
+    /// Failures without `ok` consecutive successes between them that take it down (`down_thresh`).
+    pub fall: u8,
+    /// Consecutive successes that clear the failure count (`ok_thresh`).
+    pub ok: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// The handshake completes.
+    Tcp,
+    Http(HttpProbe),
+}
+
+impl ProbeKind {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ProbeKind::Tcp => "tcp",
+            ProbeKind::Http(http) if http.tls => "https",
+            ProbeKind::Http(_) => "http",
+        }
+    }
+}
+
+/// An HTTP/1.1 GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    pub tls: bool,
+    /// Starts with `/`.
+    pub path: String,
+    /// `Host` header and TLS server name; default: the target address.
+    pub host: Option<String>,
+    /// Accepted status codes, inclusive ranges. Default 200-299.
+    pub status: Vec<(u16, u16)>,
+    /// Text the body (first 64 KiB) must contain.
+    pub body: Option<String>,
+    /// Verify the certificate (default true).
+    pub verify: bool,
+}
+
+/// Where a node says how loaded it is: an HTTP GET answered with JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadFeed {
+    /// `http://address:port/path`, complete.
+    pub url: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Reports older than this count as absent.
+    pub max_age: Duration,
+    /// JSON pointers (RFC 6901) by resource name. The first is in the unit of the capacity; all
+    /// others are ratios in 0..=1 (1 is full).
+    pub amount: Option<String>,
+    pub ratios: BTreeMap<String, String>,
+}
+
+impl Fleet {
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    pub fn site(&self, id: SiteId) -> &Site {
+        &self.sites[id.index()]
+    }
+
+    pub fn site_of(&self, id: NodeId) -> &Site {
+        self.site(self.node(id).site)
+    }
+
+    pub fn region_of(&self, id: NodeId) -> &Region {
+        &self.regions[self.site_of(id).region.index()]
+    }
+
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId::from_index)
+    }
+
+    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().position(|node| node.name == name).map(NodeId::from_index)
+    }
+
+    /// All answer addresses of a node.
+    pub fn addresses(&self, id: NodeId) -> impl Iterator<Item = IpAddr> + '_ {
+        let node = self.node(id);
+        node.v4.iter().copied().map(IpAddr::V4).chain(node.v6.iter().copied().map(IpAddr::V6))
+    }
+}

@@ -1,0 +1,24 @@
+//! The nouns every other module speaks in: ids, the fleet, services, observations, verdicts,
+//! demand, placements. Plain data with small invariants; no I/O and no algorithms.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`ids`] | index newtypes, one per table, so that two numbers cannot be swapped silently |
+//! | [`fleet`] | regions, sites, nodes, probes, load feeds |
+//! | [`clients`] | lines, areas, overrides, and the client groups geo makes of them |
+//! | [`service`] | steered names: profile, pools, chains, answers |
+//! | [`policy`] | all of it, as compiled from one policy folder |
+//! | [`observation`] | what a probe or a load feed saw |
+//! | [`verdict`] | what health makes of it |
+//! | [`placement`] | demand in, assignment out: the planner's interface |
+//! | [`provenance`] | why a generation exists |
+
+pub mod clients;
+pub mod fleet;
+pub mod ids;
+pub mod observation;
+pub mod placement;
+pub mod policy;
+pub mod provenance;
+pub mod service;
+pub mod verdict;

@@ -1,0 +1,123 @@
+//! Steered names: what they promise, which nodes may answer, and in which order.
+
+use super::ids::{AreaId, NodeId, PoolId};
+use crate::base::units::{Micros, Ppm};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One `services/*.yaml`, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique; the file's stem unless the file says otherwise.
+    pub name: String,
+    pub title: Option<String>,
+    /// Lower case, absolute, without the final dot: `live.rhumb.test`. At least one.
+    pub hostnames: Vec<String>,
+    pub profile: Profile,
+    pub tier: RecoveryTier,
+    pub pools: Vec<Pool>,
+    /// First match wins; the last rule has no area (the catch-all).
+    pub chains: Vec<ChainRule>,
+    /// Nodes in one answer, 1..=8.
+    pub answers: u8,
+    /// Seconds, 5..=300.
+    pub ttl: u32,
+    pub on_all_down: OnAllDown,
+    /// Added to the cost of a node on another line than the client's.
+    pub line_penalty: Micros,
+    /// Expected demand in the capacity unit, if the operator states it.
+    pub demand: Option<u64>,
+    /// Where in its file the service is, for messages of later stages: `services/live.yaml`.
+    pub source: String,
+}
+
+/// What a service's users mind most; chooses the cost function (semantics.md, "Signals").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// One-way media: throughput matters, a second of delay does not.
+    Cdn,
+    /// Conversation: delay and loss by an E-model-like curve.
+    Rtc,
+    /// Messaging: round trip, then load.
+    Im,
+}
+
+impl Profile {
+    pub const ALL: [Profile; 3] = [Profile::Cdn, Profile::Rtc, Profile::Im];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Cdn => "cdn",
+            Profile::Rtc => "rtc",
+            Profile::Im => "im",
+        }
+    }
+}
+
+/// The recovery time a service promises: a name (`5m`) and its length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryTier {
+    pub name: String,
+    pub limit: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub name: String,
+    /// Ascending by node, no node twice.
+    pub members: Vec<PoolMember>,
+    /// The pool passes while at least ceil(min_alive * members) are not down. Default 50 %.
+    pub min_alive: Ppm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolMember {
+    pub node: NodeId,
+    /// Default 100. 0: only when every weighted member is down.
+    pub weight: u16,
+}
+
+/// Pools to try, in order, for clients of one area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainRule {
+    /// `None`: the catch-all.
+    pub area: Option<AreaId>,
+    pub pools: Vec<PoolId>,
+}
+
+/// What is answered when no node of a client's whole chain may serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnAllDown {
+    /// As if all were up (default).
+    All,
+    /// What the last table with a usable node said.
+    LastGood,
+    /// These addresses.
+    Fallback(Vec<IpAddr>),
+    NoData,
+    ServFail,
+}
+
+impl OnAllDown {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            OnAllDown::All => "all",
+            OnAllDown::LastGood => "last_good",
+            OnAllDown::Fallback(_) => "fallback",
+            OnAllDown::NoData => "nodata",
+            OnAllDown::ServFail => "servfail",
+        }
+    }
+}
+
+impl Service {
+    pub fn pool(&self, id: PoolId) -> &Pool {
+        &self.pools[id.index()]
+    }
+
+    /// The rule for clients in `areas` (ascending): the first whose area is among them, or the
+    /// catch-all. `None` only for a service whose chain lacks one, which `check` refuses.
+    pub fn chain_for(&self, areas: &[AreaId]) -> Option<&ChainRule> {
+        self.chains.iter().find(|rule| rule.area.is_none_or(|area| areas.binary_search(&area).is_ok()))
+    }
+}
