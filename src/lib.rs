@@ -15,3 +15,19 @@
 
 pub mod base;
 pub mod model;
+pub mod policy;
+pub mod geo;
+pub mod health;
+pub mod zone;
+pub mod schedule;
+pub mod routing;
+pub mod dns;
+pub mod explain;
+pub mod probe;
+pub mod store;
+pub mod serve;
+pub mod observe;
+pub mod control;
+pub mod daemon;
+pub mod lab;
+pub mod cli;

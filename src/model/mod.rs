@@ -12,6 +12,7 @@
 //! | [`verdict`] | what health makes of it |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
+//! | [`status`] | what a running instance says of itself |
 
 pub mod clients;
 pub mod fleet;
@@ -21,4 +22,5 @@ pub mod placement;
 pub mod policy;
 pub mod provenance;
 pub mod service;
+pub mod status;
 pub mod verdict;

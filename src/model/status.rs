@@ -1,0 +1,90 @@
+//! What a running instance says of itself: one shape for `rhumb status`, the admin API and the
+//! lab's view. Names, not ids, so that it means something outside the process.
+
+use super::ids::{Generation, Revision};
+use super::provenance::{Cause, Provenance};
+use super::verdict::NodeHealth;
+use crate::base::clock::WallTime;
+use crate::base::units::Ppm;
+use serde::{Deserialize, Serialize};
+
+/// The whole picture at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub instance: String,
+    pub version: String,
+    pub now: WallTime,
+    pub started_at: WallTime,
+    /// The live table.
+    pub table: Provenance,
+    pub listen: Vec<String>,
+    pub admin: String,
+    pub nodes: Vec<NodeStatus>,
+    pub services: Vec<ServiceStatus>,
+    /// Newest last, bounded.
+    pub recent: Vec<Change>,
+    /// What is wrong now: broken edits kept out, unreadable files, refused tables.
+    pub problems: Vec<Problem>,
+    pub queries: QueryCounts,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub site: String,
+    pub region: String,
+    pub line: Option<String>,
+    pub addresses: Vec<String>,
+    #[serde(flatten)]
+    pub health: NodeHealth,
+    /// Share of all planned demand that this node carries in the live table.
+    pub share: Ppm,
+    /// Whether it has a probe at all.
+    pub probed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub hostnames: Vec<String>,
+    pub profile: String,
+    pub ttl: u32,
+    /// Client groups answered by `on_all_down`.
+    pub groups_all_down: u32,
+    pub groups: u32,
+}
+
+/// A published generation, told in a sentence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    pub at: WallTime,
+    pub generation: Generation,
+    pub cause: Cause,
+    pub policy: Revision,
+    /// Largest moves first, bounded: "live: tyo-1 -> osa-1 4.2 %".
+    pub moves: Vec<String>,
+}
+
+/// Something an operator should look at, with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub since: WallTime,
+    /// Stable, kebab-case: `policy-refused`, `geo-refused`, `state-unreadable`, `table-refused`.
+    pub code: String,
+    pub message: String,
+    pub help: String,
+}
+
+/// Totals since the start, summed over workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryCounts {
+    pub udp: u64,
+    pub tcp: u64,
+    pub dot: u64,
+    pub answered: u64,
+    pub nxdomain: u64,
+    pub refused: u64,
+    pub formerr: u64,
+    pub servfail: u64,
+    pub dropped: u64,
+}
