@@ -1,0 +1,225 @@
+//! Zone files in, codes with their places out; then what a good file becomes.
+
+use super::*;
+use std::collections::BTreeSet;
+
+/// A good zone to add mistakes to; its last line is 4.
+const GOOD: &str = "$TTL 1h\n@ SOA ns1 admin 1 2h 15m 1w 5m\n@ NS ns1\nns1 A 192.0.2.1\n";
+
+fn file(path: &str, text: &str) -> SourceFile {
+    SourceFile { path: path.to_owned(), text: text.to_owned() }
+}
+
+fn found(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let at = |d: &Diagnostic| d.span.map_or(String::new(), |span| format!(" {}:{}", span.line, span.column));
+    diagnostics.iter().map(|d| format!("{}{}", d.code, at(d))).collect()
+}
+
+/// Loads `input` as `zones/z.test.zone` and compares the codes and their places.
+#[track_caller]
+fn check(input: &str, expected: &[&str]) {
+    let (set, diagnostics) = load(&[file("zones/z.test.zone", input)]);
+    assert_eq!(found(&diagnostics), expected, "{input}\n{diagnostics:#?}");
+    let is_refused = diagnostics.iter().any(Diagnostic::is_error);
+    assert_eq!(set.zones.is_empty(), is_refused, "a zone with errors is left out, and no other");
+    for diagnostic in &diagnostics {
+        assert!(diagnostic.help.as_ref().is_some_and(|help| !help.is_empty()), "{diagnostic:?}");
+        let listed = codes::ALL.iter().find(|(code, ..)| *code == diagnostic.code).expect("a listed code");
+        assert_eq!(listed.1, diagnostic.severity);
+    }
+}
+
+/// [`check`] of [`GOOD`] with `lines` after it, which begin at line 5.
+#[track_caller]
+fn check_with(lines: &str, expected: &[&str]) {
+    check(&format!("{GOOD}{lines}"), expected);
+}
+
+fn name(text: &str) -> Name {
+    Name::parse_text(text).expect("a good name")
+}
+
+fn good(text: &str) -> Zone {
+    let (set, diagnostics) = load(&[file("zones/z.test.zone", text)]);
+    assert_eq!(diagnostics, []);
+    set.zones.into_iter().next().expect("one zone")
+}
+
+#[test]
+fn syntax_is_reported_all_at_once() {
+    check_with("", &[]);
+    check_with(
+        "a AA 1.2.3.4\nb A 1.2.3\nc MX 10\nd TXT \"x\ne..f A 1.2.3.4\n  A 1.2.3.5\n$TTX 5\n$TTL x\ng A 1.2.3.4 )\nh\n",
+        &[
+            "zone-syntax 5:3",
+            "zone-syntax 6:5",
+            "zone-syntax 7:6",
+            "zone-syntax 8:7",
+            "zone-syntax 9:1",
+            "zone-syntax 11:1",
+            "zone-syntax 12:6",
+            "zone-syntax 13:13",
+            "zone-syntax 14:1",
+        ],
+    );
+    check("  A 1.2.3.4\n  A 1.2.3.5\n", &["zone-syntax 1:3"]);
+    check_with("é A 1.2.3.4\nx TXT é (\n", &["zone-syntax 5:1", "zone-syntax 6:9"]);
+    check_with("$ORIGIN\n$ORIGIN a b\n", &["zone-syntax 5:1", "zone-syntax 6:11"]);
+}
+
+#[test]
+fn what_rhumb_does_not_serve_is_said_so() {
+    check_with(
+        "$INCLUDE other.zone\n$GENERATE 1-9 a$ A 192.0.2.$\na CH TXT x\na DNAME b\na DNSKEY 256 3 13 AA==\na ANY x\n",
+        &[
+            "zone-unsupported 5:1",
+            "zone-unsupported 6:1",
+            "zone-unsupported 7:3",
+            "zone-unsupported 8:3",
+            "zone-unsupported 9:3",
+            "zone-unsupported 10:3",
+        ],
+    );
+}
+
+#[test]
+fn a_ttl_must_come_from_somewhere() {
+    check("@ SOA ns1 admin 1 2h 15m 1w 5m\n@ NS ns1\nns1 A 192.0.2.1\n", &["zone-no-ttl 1:1"]);
+    check("@ 60 SOA ns1 admin 1 2h 15m 1w 5m\n@ NS ns1\nns1 A 192.0.2.1\n", &[]);
+}
+
+#[test]
+fn a_zone_has_one_soa() {
+    check("$TTL 60\n@ NS ns1\nns1 A 192.0.2.1\n", &["zone-no-soa 1:1"]);
+    check("", &["zone-no-soa 1:1"]);
+    check_with(
+        "@ SOA ns2 admin 1 2h 15m 1w 5m\nb SOA . . 1 1 1 1 1\n",
+        &["zone-two-soa 5:1", "zone-two-soa 6:1"],
+    );
+}
+
+#[test]
+fn a_zone_has_name_servers() {
+    check("$TTL 60\n@ SOA . . 1 1 1 1 1\nb NS a.other.\n", &["zone-no-ns 2:1"]);
+    check_with("@ NS ns2\n@ NS ns.other.\n", &["zone-ns-address 3:1"]);
+}
+
+#[test]
+fn owners_are_in_the_zone() {
+    check_with(
+        "a.other. A 192.0.2.1\ntest. A 192.0.2.1\nxz.test. A 192.0.2.1\n",
+        &["zone-out-of-zone 5:1", "zone-out-of-zone 6:1", "zone-out-of-zone 7:1"],
+    );
+}
+
+#[test]
+fn an_alias_stands_alone() {
+    check_with("a CNAME b\na A 192.0.2.1\n", &["zone-cname-and-other 5:1"]);
+    check_with("a CNAME b\na CNAME c\nd CNAME b\nd CNAME b\n", &["zone-cname-and-other 5:1"]);
+    check_with("@ CNAME b\n", &["zone-cname-and-other 5:1"]);
+}
+
+#[test]
+fn ttls_of_an_rrset_agree() {
+    check_with("a 60 A 192.0.2.1\na 30 A 192.0.2.2\n", &["zone-ttl 6:1"]);
+    let (set, _) = load(&[file("zones/z.test.zone", &format!("{GOOD}a 60 A 192.0.2.1\na 30 A 192.0.2.2\n"))]);
+    assert_eq!(set.zones[0].rrset(&name("a.z.test"), rtype::A).map(|rrset| rrset.ttl), Some(30));
+}
+
+#[test]
+fn delegations_have_the_glue_only_we_can_give() {
+    check_with("sub NS ns.sub\n", &["zone-missing-glue 5:1"]);
+    check_with("sub NS ns.sub\nns.sub AAAA 2001:db8::1\n", &[]);
+    check_with("sub NS ns.other.\nsub2 NS ns.sub\nsub3 NS ns1\n", &[]);
+    check_with("sub NS nowhere\n", &["zone-ns-address 5:1"]);
+}
+
+#[test]
+fn what_a_delegation_hides_is_said() {
+    check_with(
+        "sub NS ns.other.\nsub DS 1 13 2 00\nsub TXT x\na.sub MX 1 .\nb.sub A 192.0.2.1\nsubx TXT x\n",
+        &["zone-occluded 7:1", "zone-occluded 8:1"],
+    );
+}
+
+#[test]
+fn two_files_of_one_zone() {
+    let other = format!("$ORIGIN z.test.\n{GOOD}");
+    let files = [file("zones/z.test.zone", GOOD), file("zones/copy.zone", &other), file("notes/x.zone", "?")];
+    let (set, diagnostics) = load(&files);
+    assert_eq!(found(&diagnostics), ["zone-duplicate 3:1"]);
+    assert_eq!((diagnostics[0].place().as_str(), set.zones.len()), ("zones/copy.zone:3:1", 1));
+    assert_eq!(diagnostics[0].related[0].file, "zones/z.test.zone");
+}
+
+#[test]
+fn an_rrset_fits_a_message() {
+    let mut lines = String::new();
+    for index in 0..300 {
+        lines.push_str(&format!("a TXT \"{index:0>240}\"\n"));
+    }
+    check_with(&lines, &["zone-rrset-size 5:1"]);
+}
+
+#[test]
+fn every_code_has_a_case_above() {
+    let source = include_str!("tests.rs");
+    let listed: BTreeSet<&str> = codes::ALL.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(listed.len(), codes::ALL.len(), "no code twice");
+    for code in listed {
+        assert!(source.contains(&format!("\"{code} ")), "{code}");
+    }
+}
+
+#[test]
+fn a_file_of_nonsense_is_bounded() {
+    let (set, diagnostics) = load(&[file("zones/z.test.zone", &"x ? y\n".repeat(5_000))]);
+    assert_eq!((set.zones.len(), diagnostics.len()), (0, 1_000));
+}
+
+#[test]
+fn a_good_file_becomes_a_zone() {
+    let zone = good(
+        "$ORIGIN Z.test. ; apex\n$TTL 300\n@ 60 IN SOA ns1 admin.z.test. (\n 2026110101 ; serial\n 2h 15m\n 1w 10m )\n \
+         IN NS ns1\n 300 NS ns2.other.\nns1 A 192.0.2.2\n A 192.0.2.1\n in 60 AAAA 2001:db8::1\n\
+         *.w 5 A 192.0.2.9\n$ORIGIN deep.a\nx TXT one \"two ; three\"\n TYPE65280 \\# 2 beef\n\
+         \\@\\.y A 192.0.2.5\nns1.z.test. A 192.0.2.1\n",
+    );
+    assert_eq!((zone.origin.to_string(), zone.negative_ttl()), ("z.test".to_owned(), 60));
+    let owners: Vec<String> = zone.names.keys().map(Name::to_string).collect();
+    assert_eq!(owners, ["z.test", r"\@\.y.deep.a.z.test", "x.deep.a.z.test", "ns1.z.test", "*.w.z.test"]);
+    let a = zone.rrset(&name("ns1.z.test"), rtype::A).expect("addresses");
+    assert_eq!((a.ttl, a.rdata.len()), (300, 2), "a record written twice counts once");
+    assert_eq!(
+        zone.rrset(&name("x.deep.a.z.test"), 65_280).map(|rrset| &*rrset.rdata[0]),
+        Some(&[0xbe, 0xef][..])
+    );
+    assert!(
+        zone.has_name(&name("a.z.test"))
+            && zone.has_name(&name("w.z.test"))
+            && zone.has_name(&name("z.test"))
+    );
+    assert!(!zone.has_name(&name("b.z.test")) && !zone.has_name(&name("deep.z.test")));
+}
+
+#[test]
+fn the_closest_zone_is_found() {
+    let text = "$TTL 60\n@ SOA . . 1 1 1 1 1\n@ NS a.else.\n";
+    let paths = ["zones/test.zone", "zones/a.test.zone", "zones/b.a.test.zone", "zones/other.zone"];
+    let (set, diagnostics) = load(&paths.map(|path| file(path, text)));
+    assert_eq!(diagnostics, []);
+    let origin_of = |text: &str| set.find(&name(text)).map(|zone| zone.origin.to_string());
+    assert_eq!(origin_of("x.b.a.test").as_deref(), Some("b.a.test"));
+    assert_eq!(origin_of("xb.a.test").as_deref(), Some("a.test"));
+    assert_eq!(origin_of("test").as_deref(), Some("test"));
+    assert_eq!(origin_of("nowhere"), None);
+}
+
+#[test]
+fn the_dumped_form_of_other_servers_is_read() {
+    let zone = good(
+        "$ORIGIN .\n$TTL 60\nz.test IN SOA ns.else. a.else. (\n\t1\n\t2\n\t3\n\t4\n\t5\n\t)\n\t\t\tNS\tns.else.\n\
+         $ORIGIN z.test.\nwww\t\t\tCNAME\tz.test.\n",
+    );
+    assert_eq!((zone.origin.clone(), zone.names.len()), (name("z.test"), 2));
+}
