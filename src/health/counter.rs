@@ -1,0 +1,153 @@
+//! The up-and-down counter of one probe, with gdnsd's rules.
+//!
+//! ```text
+//!            failure, and it is the `fall`th since the count was last cleared
+//!        ┌───────────────────────────────────────────────────────────────┐
+//!        │                                                               ▼
+//!   ┌────────┐  `ok` successes in a row clear the failure count      ┌──────┐
+//!   │   up   │                                                       │ down │
+//!   └────────┘                                                       └──────┘
+//!        ▲                                                               │
+//!        └───────────────────────────────────────────────────────────────┘
+//!            success, and it is the `rise`th in a row
+//! ```
+//! Failures need not be consecutive: a node that fails every other time goes down, because its
+//! single successes never clear the count. The first observation decides at once.
+//!
+//! It counts observations and knows no time; what a failure is was decided by the probe.
+
+use crate::model::fleet::ProbeSpec;
+
+/// The thresholds of one probe, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Thresholds {
+    rise: u32,
+    fall: u32,
+    pub(super) ok: u32,
+}
+
+impl Thresholds {
+    pub(super) fn of(spec: &ProbeSpec) -> Self {
+        let at_least_one = |count: u8| u32::from(count.max(1));
+        Self { rise: at_least_one(spec.rise), fall: at_least_one(spec.fall), ok: at_least_one(spec.ok) }
+    }
+}
+
+/// Where one probe of one family of one node stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counter {
+    /// `None` before the first observation.
+    standing: Option<bool>,
+    successes: u32,
+    failures: u32,
+    episode: Episode,
+}
+
+/// The failures that count now, and all observations since the first of them: "3 of 5".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Episode {
+    pub failures: u32,
+    pub observations: u32,
+}
+
+impl Counter {
+    /// `None` before the first observation, then whether the probe's target is up.
+    pub fn standing(&self) -> Option<bool> {
+        self.standing
+    }
+
+    pub fn episode(&self) -> Episode {
+        self.episode
+    }
+
+    /// Counts one observation; tells whether the standing changed.
+    pub fn count(&mut self, success: bool, thresholds: Thresholds) -> bool {
+        let before = self.standing;
+        match (before, success) {
+            (None, _) => self.stand(success),
+            (Some(true), true) => self.success_while_up(thresholds),
+            (Some(true), false) => self.failure_while_up(thresholds),
+            (Some(false), true) => {
+                self.successes += 1;
+                if self.successes >= thresholds.rise {
+                    self.stand(true);
+                }
+            }
+            (Some(false), false) => self.successes = 0,
+        }
+        self.standing != before
+    }
+
+    fn stand(&mut self, up: bool) {
+        let first_failure = self.standing.is_none() && !up;
+        self.standing = Some(up);
+        (self.successes, self.failures) = (0, 0);
+        if up {
+            self.episode = Episode::default();
+        } else if first_failure {
+            self.episode = Episode { failures: 1, observations: 1 };
+        }
+    }
+
+    fn success_while_up(&mut self, thresholds: Thresholds) {
+        if self.failures == 0 {
+            return;
+        }
+        self.successes += 1;
+        self.episode.observations += 1;
+        if self.successes >= thresholds.ok {
+            self.stand(true);
+        }
+    }
+
+    fn failure_while_up(&mut self, thresholds: Thresholds) {
+        self.successes = 0;
+        self.failures += 1;
+        self.episode.failures += 1;
+        self.episode.observations += 1;
+        if self.failures >= thresholds.fall {
+            self.stand(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Thresholds = Thresholds { rise: 5, fall: 3, ok: 5 };
+
+    /// The standing after each of the observations: `s` success, `f` failure; `U` up, `D` down.
+    fn check(observations: &str, standings: &str) {
+        let mut counter = Counter::default();
+        let seen: String = observations
+            .chars()
+            .map(|observation| {
+                counter.count(observation == 's', DEFAULT);
+                if counter.standing().expect("observed") { 'U' } else { 'D' }
+            })
+            .collect();
+        assert_eq!(seen, standings, "after {observations}");
+    }
+
+    #[test]
+    fn counters_follow_gdnsd() {
+        check("s", "U");
+        check("f", "D");
+        check("sfff", "UUUD");
+        check("sfsfsf", "UUUUUD");
+        check("sffsssssff", "UUUUUUUUUU");
+        check("sffssssff", "UUUUUUUDD");
+        check("fsssss", "DDDDDU");
+        check("fssssfsssss", "DDDDDDDDDDU");
+    }
+
+    #[test]
+    fn an_episode_spans_the_failures_that_count() {
+        let mut counter = Counter::default();
+        for success in [true, false, true, false, true, false] {
+            counter.count(success, DEFAULT);
+        }
+        assert_eq!(counter.episode(), Episode { failures: 3, observations: 5 });
+    }
+}

@@ -1,0 +1,129 @@
+//! The evidence of a verdict in a sentence for people.
+//!
+//! Written only when a verdict or its cause changes, never per observation. Shapes:
+//! `3 of 5 http probes timed out (127.1.1.1:8081)`, `round trip 152 ms, usually 0.4 ms (tcp 127.1.1.1:80)`.
+
+use super::counter::Episode;
+use super::latency::Slowness;
+use super::track::{Finding, Track, target};
+use crate::base::prefix::Family;
+use crate::base::units::Micros;
+use crate::model::fleet::{Node, ProbeSpec};
+use crate::model::observation::FailureReason;
+use crate::model::verdict::Verdict;
+
+pub(super) const NO_PROBE: &str = "no probe configured";
+const RESTORED: &str = "as before the restart: ";
+
+/// Why a family that no probe asks counts as up.
+pub(super) fn unprobed(node: &Node, family: Family) -> String {
+    if node.probes.is_empty() {
+        return NO_PROBE.to_owned();
+    }
+    format!("no probe asks {family}, only the node's other family")
+}
+
+/// Before the first round, with nothing restored.
+pub(super) fn awaiting(node: &Node) -> String {
+    format!("no {} probe has finished yet", kinds(node))
+}
+
+fn kinds(node: &Node) -> String {
+    let mut names: Vec<&str> = node.probes.iter().map(|spec| spec.kind.name()).collect();
+    names.dedup();
+    names.join(" or ")
+}
+
+/// A reason that came from the last good table; marked once however many restarts follow.
+pub(super) fn restored(reason: &str) -> String {
+    if reason.starts_with(RESTORED) { reason.to_owned() } else { format!("{RESTORED}{reason}") }
+}
+
+/// The evidence for `finding`, which decided the verdict; `before` is the verdict it replaces.
+pub(super) fn of_finding(
+    finding: Finding,
+    track: &Track,
+    spec: &ProbeSpec,
+    family: Family,
+    before: Verdict,
+) -> String {
+    let kind = spec.kind.name();
+    let place = target(spec, family).map_or_else(String::new, |address| address.to_string());
+    match finding {
+        Finding::Failing => failing(track, spec, kind, &place),
+        Finding::Slow(Slowness::AboveBaseline) => format!("{} ({kind} {place})", against_baseline(track)),
+        Finding::Slow(Slowness::Late) => {
+            format!("{kind} answers come after the timeout of {} ({place})", span(spec.timeout))
+        }
+        Finding::Lossy => {
+            let (lost, all) = track.loss.counts();
+            format!("{lost} of the last {all} {kind} probes failed ({place})")
+        }
+        Finding::Answers => answers(track, spec, before, &place),
+    }
+}
+
+fn answers(track: &Track, spec: &ProbeSpec, before: Verdict, place: &str) -> String {
+    let kind = spec.kind.name();
+    match before {
+        Verdict::Down => format!("{} {kind} probes in a row succeeded ({place})", spec.rise.max(1)),
+        Verdict::Degraded => format!("{} again ({kind} {place})", against_baseline(track)),
+        _ => match track.latency.last() {
+            Some(rtt) => format!("{kind} answers in {} ({place})", millis(rtt)),
+            None => format!("{kind} answers ({place})"),
+        },
+    }
+}
+
+fn against_baseline(track: &Track) -> String {
+    let now = track.latency.last().map_or_else(|| "unknown".to_owned(), millis);
+    match track.latency.baseline() {
+        Some(usual) => format!("round trip {now}, usually {}", millis(usual)),
+        None => format!("round trip {now}"),
+    }
+}
+
+fn failing(track: &Track, spec: &ProbeSpec, kind: &str, place: &str) -> String {
+    let Episode { failures, observations } = track.counter.episode();
+    let Some((reason, detail)) = track.failure() else {
+        return format!("{failures} of {observations} {kind} probes failed ({place})");
+    };
+    let what = match reason {
+        _ if track.mixed => format!("failed, last: {}", reason.name()),
+        FailureReason::Timeout => format!("timed out after {}", span(spec.timeout)),
+        FailureReason::Refused => "refused".to_owned(),
+        FailureReason::Unreachable => "found no route".to_owned(),
+        FailureReason::Reset => "were cut off".to_owned(),
+        FailureReason::Tls => "failed in TLS".to_owned(),
+        FailureReason::Status => "gave a wrong status".to_owned(),
+        FailureReason::Body => "lacked the expected text".to_owned(),
+        FailureReason::Other => "failed".to_owned(),
+    };
+    let telling = matches!(
+        reason,
+        FailureReason::Tls | FailureReason::Status | FailureReason::Body | FailureReason::Other
+    );
+    let evidence = match (telling, detail.contains(place)) {
+        (false, _) => place.to_owned(),
+        (true, true) => detail.to_owned(),
+        (true, false) => format!("{place}: {detail}"),
+    };
+    if observations == 1 {
+        let what = what.replacen("were cut", "was cut", 1);
+        return format!("the first {kind} probe {what} ({evidence})");
+    }
+    format!("{failures} of {observations} {kind} probes {what} ({evidence})")
+}
+
+/// `0.4 ms`, `152 ms`.
+fn millis(value: Micros) -> String {
+    if value.0 < 10_000 { format!("{:.1} ms", value.millis()) } else { format!("{:.0} ms", value.millis()) }
+}
+
+/// `200 ms`, `1 s`.
+fn span(value: std::time::Duration) -> String {
+    match value.as_millis() {
+        whole if whole >= 1_000 && whole % 1_000 == 0 => format!("{} s", whole / 1_000),
+        ms => format!("{ms} ms"),
+    }
+}

@@ -1,0 +1,1 @@
+//! What scenarios cannot say: load, several nodes, the round trips themselves.
