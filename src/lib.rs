@@ -14,20 +14,20 @@
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod base;
-pub mod model;
-pub mod policy;
-pub mod geo;
-pub mod health;
-pub mod zone;
-pub mod schedule;
-pub mod routing;
-pub mod dns;
-pub mod explain;
-pub mod probe;
-pub mod store;
-pub mod serve;
-pub mod observe;
+pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod dns;
+pub mod explain;
+pub mod geo;
+pub mod health;
 pub mod lab;
-pub mod cli;
+pub mod model;
+pub mod observe;
+pub mod policy;
+pub mod probe;
+pub mod routing;
+pub mod schedule;
+pub mod serve;
+pub mod store;
+pub mod zone;

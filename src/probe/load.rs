@@ -1,0 +1,171 @@
+//! Load feeds: a JSON document per node, read by JSON pointers (RFC 6901).
+//!
+//! A resource that cannot be read is left out and logged once; a reading in which nothing can be read is a
+//! failed one. Names are not resolved: a feed is asked at an address.
+
+use super::failure::Fault;
+use super::grid::Grid;
+use super::http::{Answer, BODY_BYTES, Question, fetch, no_tls};
+use super::{Bench, ProbeEvent};
+use crate::base::units::Ppm;
+use crate::model::fleet::{Fleet, LoadFeed};
+use crate::model::ids::NodeId;
+use crate::model::observation::{LoadReport, LoadSample};
+use hyper::Uri;
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// One node's feed.
+pub(super) struct Feed {
+    node: NodeId,
+    spec: LoadFeed,
+}
+
+impl Feed {
+    pub fn interval(&self) -> Duration {
+        self.spec.interval
+    }
+}
+
+pub(super) fn feeds_of(fleet: &Fleet) -> Vec<Feed> {
+    let with_feed = |(node, spec): (NodeId, &Option<LoadFeed>)| Some(Feed { node, spec: spec.clone()? });
+    fleet.node_ids().zip(fleet.nodes.iter().map(|node| &node.load)).filter_map(with_feed).collect()
+}
+
+pub(super) fn wants_tls(fleet: &Fleet) -> bool {
+    fleet.nodes.iter().filter_map(|node| node.load.as_ref()).any(|feed| feed.url.starts_with("https:"))
+}
+
+pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) {
+    let mut complained = false;
+    loop {
+        grid.tick().await;
+        let Ok(permit) = bench.permits.acquire().await else { return };
+        let result = read(&feed.spec, &bench).await;
+        drop(permit);
+        let result = result.map(|(sample, missing)| {
+            if !missing.is_empty() && !complained {
+                warn!(url = %feed.spec.url, "load feed lacks {}; correct its pointers", missing.join(", "));
+            }
+            complained = !missing.is_empty();
+            sample
+        });
+        (bench.sink)(ProbeEvent::Load(LoadReport { node: feed.node, at: bench.clock.mono(), result }));
+    }
+}
+
+async fn read(spec: &LoadFeed, bench: &Bench) -> Result<(LoadSample, Vec<String>), String> {
+    let told = |what: &str| format!("load feed {}: {what}", spec.url);
+    let (target, path, tls) = place_of(&spec.url).map_err(|problem| told(&problem))?;
+    let tls = match tls {
+        true => Some(bench.tls.pick(true).ok_or_else(|| told(&no_tls().detail))?),
+        false => None,
+    };
+    let question = Question { target, path: &path, host: None, tls, until: None };
+    let asked = tokio::time::timeout(spec.timeout, fetch(&question, &bench.clock)).await;
+    let answer = match asked {
+        Err(_) => Err(Fault::timeout(spec.timeout)),
+        Ok(answer) => answer,
+    };
+    let answer = answer.map_err(|fault| told(&fault.detail))?;
+    sample_of(&answer, spec).map_err(|problem| told(&problem))
+}
+
+/// Where to connect, what to ask for, and whether by TLS.
+fn place_of(url: &str) -> Result<(SocketAddr, String, bool), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("not a url: {error}"))?;
+    let (tls, port) = match uri.scheme_str() {
+        Some("http") => (false, 80),
+        Some("https") => (true, 443),
+        _ => return Err("the scheme must be http or https".to_owned()),
+    };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let address: IpAddr = host.parse().map_err(|_| format!("{host:?} must be an address, not a name"))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Ok((SocketAddr::new(address, uri.port_u16().unwrap_or(port)), path.to_owned(), tls))
+}
+
+/// What the document says, and which pointers lead nowhere.
+fn sample_of(answer: &Answer, spec: &LoadFeed) -> Result<(LoadSample, Vec<String>), String> {
+    if !(200..300).contains(&answer.status) {
+        return Err(format!("status {}", answer.status));
+    }
+    if answer.cut {
+        return Err(format!("the document is larger than {} KiB", BODY_BYTES / 1024));
+    }
+    let document: Value =
+        serde_json::from_slice(&answer.body).map_err(|error| format!("not json: {error}"))?;
+    let mut missing = Vec::new();
+    let mut number = |pointer: &String| {
+        let value = document.pointer(pointer).and_then(Value::as_f64).filter(|value| *value >= 0.0);
+        if value.is_none() {
+            missing.push(format!("a number at {pointer:?}"));
+        }
+        value
+    };
+    let amount = spec.amount.as_ref().and_then(&mut number).map(|value| value.round() as u64);
+    let ratio =
+        |(name, pointer): (&String, &String)| Some((name.clone(), Ppm::from_fraction(number(pointer)?)));
+    let ratios: Vec<(String, Ppm)> = spec.ratios.iter().filter_map(ratio).collect();
+    if amount.is_none() && ratios.is_empty() {
+        return Err(format!("the document lacks {}", missing.join(", ")));
+    }
+    Ok((LoadSample { amount, ratios }, missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::units::Micros;
+    use std::collections::BTreeMap;
+
+    fn spec() -> LoadFeed {
+        LoadFeed {
+            url: "http://127.0.0.1:80/load".to_owned(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            max_age: Duration::from_secs(5),
+            amount: Some("/egress/mbps".to_owned()),
+            ratios: BTreeMap::from([("cpu".to_owned(), "/cpu/0".to_owned())]),
+        }
+    }
+
+    fn check(body: &str, expected: Result<(Option<u64>, Vec<u32>), &str>) {
+        let answer = Answer { status: 200, body: body.as_bytes().to_vec(), cut: false, rtt: Micros(1) };
+        let seen = sample_of(&answer, &spec());
+        match (seen, expected) {
+            (Ok((sample, _)), Ok((amount, ratios))) => {
+                let seen: Vec<u32> = sample.ratios.iter().map(|(_, ratio)| ratio.0).collect();
+                assert_eq!((sample.amount, seen), (amount, ratios), "{body}");
+            }
+            (Err(problem), Err(part)) => assert!(problem.contains(part), "{body}: {problem}"),
+            (seen, _) => panic!("{body}: {seen:?}"),
+        }
+    }
+
+    #[test]
+    fn documents_are_read_by_pointer() {
+        check(r#"{"egress":{"mbps":412.6},"cpu":[0.31]}"#, Ok((Some(413), vec![310_000])));
+        check(r#"{"egress":{"mbps":412}}"#, Ok((Some(412), vec![])));
+        check(r#"{"cpu":[1.5]}"#, Ok((None, vec![1_500_000])));
+        check(r#"{"egress":{"mbps":"412"},"cpu":[-1]}"#, Err("lacks a number at \"/egress/mbps\""));
+        check("{}", Err("\"/cpu/0\""));
+        check("ok", Err("not json"));
+    }
+
+    #[test]
+    fn feeds_are_asked_at_addresses() {
+        let place = place_of("http://[::1]:8080/a?b=c").expect("a literal");
+        assert_eq!(
+            (place.0.to_string().as_str(), place.1.as_str(), place.2),
+            ("[::1]:8080", "/a?b=c", false)
+        );
+        assert_eq!(place_of("https://127.0.0.1").expect("a literal").0.port(), 443);
+        assert!(place_of("http://node.example/").expect_err("a name").contains("must be an address"));
+        assert!(place_of("ftp://127.0.0.1/").is_err());
+        assert!(place_of("").is_err());
+    }
+}
