@@ -1,1 +1,93 @@
-//! Placeholder: filled by the commit that builds it.
+//! Who goes where: places every client group of every service on nodes.
+//!
+//! ```text
+//! PlanInput ─▶ terrain: costs, ladders, classes ─┐
+//!          ─▶ demand, base load ─▶ load: account ─┼─▶ sweep: secure all, then reconsider ─▶ Plan
+//!          ─▶ memory: dwell, ramps, budget ───────┘        (pick chooses one group's nodes)
+//! ```
+//! Pure and deterministic: integers only, no clock, no randomness, no order taken from a hash map;
+//! the same input gives the same plan on every machine. `docs/planner.md` tells the rules in prose.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `cost` | what a node costs a group, by profile |
+//! | `ladder` | which nodes a chain of pools offers |
+//! | `demand`, `load` | who asks for how much, who carries how much |
+//! | `terrain` | all of it that stays fixed during a plan |
+//! | `pick` | chooses the nodes of one group |
+//! | `sweep` | who stays and who goes |
+//! | `memory` | what is remembered between plans |
+//! | `remap` | carries an assignment over a reload |
+//! | `explain` | tells one group's decision, by the same functions |
+//!
+//! Deliberately not here: shedding of newcomers, circuit breaking, and an exact optimum; the greedy
+//! order may leave demand unserved that a max-flow would place.
+
+mod book;
+pub mod cost;
+mod demand;
+
+mod ladder;
+mod load;
+mod memory;
+mod moves;
+mod pick;
+mod plan;
+mod remap;
+mod sweep;
+mod terrain;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use memory::PlannerMemory;
+pub use plan::plan;
+pub use remap::remap;
+
+use crate::model::clients::ClientGroup;
+use crate::model::ids::ServiceId;
+use crate::model::placement::{Assignment, LatencyPrior, Move};
+use crate::model::policy::Policy;
+use crate::model::verdict::NodeHealth;
+
+/// What may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Only clients of nodes that may not serve them any more.
+    Evacuation,
+    /// Everything, with hysteresis and within the change budget.
+    Full,
+}
+
+/// All a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanInput<'a> {
+    pub policy: &'a Policy,
+    pub groups: &'a [ClientGroup],
+    pub prior: &'a LatencyPrior,
+    /// By node. A node without an entry counts as `unknown`.
+    pub health: &'a [NodeHealth],
+    /// In the positions of `policy` and `groups`; after a reload, [`remap`]ped.
+    pub previous: Option<&'a Assignment>,
+    pub memory: &'a PlannerMemory,
+    /// Any clock that does not go back while `memory` lives.
+    pub now_ms: u64,
+    pub pass: Pass,
+}
+
+/// The decision and what came with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub assignment: Assignment,
+    /// Largest first.
+    pub moves: Vec<Move>,
+    /// For the next plan.
+    pub memory: PlannerMemory,
+    /// For people: what the plan could not do. Bounded.
+    pub notes: Vec<String>,
+    /// Demand above what nodes may be given, in capacity units; services without any are left out.
+    pub unserved: Vec<(ServiceId, u64)>,
+    /// By node, in capacity units.
+    pub planned_load: Vec<u64>,
+}

@@ -1,0 +1,240 @@
+//! What a node costs a client group, in integer microseconds, and when a difference matters.
+//!
+//! The planner and `explain` both price through [`terms`], so that what is told is what decided.
+//!
+//! | term | what it is |
+//! |---|---|
+//! | prior | estimated round trip from the group to the node's site |
+//! | excess | how much slower the node is than it usually is for its prober (never the prober's own round trip: it does not stand for the group) |
+//! | curve | what the profile makes of that delay; 0 for `cdn` and `im` |
+//! | loss | what the lost packets cost |
+//! | load | `im` only: dislike of busy nodes below their target as well |
+//! | verdict | degraded: half as much again and 20 ms; unknown: 30 ms |
+//! | line | the service's penalty for another carrier line, when both lines are known |
+//! | congestion | convex price above the node's target; see [`congestion_price`] |
+//!
+//! ```text
+//! cdn, im  rtt * (1 + 10 * loss)
+//! rtc      L = rtt/2 + 2*jitter + 10 ms
+//!          impairment I(L) = L/40 below 160 ms, (L-120)/10 above; + 2.5 per % of loss
+//!          the delay L' with I(L') = I, and + 1 per ms of rtt above 300 ms, + 2 above 500 ms
+//! ```
+//! I is kept times 40,000, which makes both slopes of the curve integers: J = L (us) below 160,000,
+//! 4*L - 480,000 above, and 10 per ppm of loss.
+
+use crate::base::units::Micros;
+use crate::model::service::Profile;
+use crate::model::verdict::{NodeHealth, Verdict};
+
+/// Costs saturate here, so that sums of a few stay far from overflow.
+const CEILING_US: u64 = 60_000_000;
+/// A prior that geo could not give: a client of whom nothing is known.
+pub(super) const PRIOR_DEFAULT: Micros = Micros::from_millis(150);
+const UNKNOWN_US: u64 = 30_000;
+const DEGRADED_US: u64 = 20_000;
+/// `im`: price of a node that is exactly full, linear from idle.
+const IM_FULL_US: u64 = 40_000;
+/// Congestion price at the cap.
+const CAP_PRICE_US: u64 = 100_000;
+const CONGESTION_CEILING_US: u64 = 2_000_000;
+/// Congestion moves in whole steps, so that small changes of load change no cost.
+const CONGESTION_STEP_US: u64 = 1_000;
+const MARGIN_US: u32 = 10_000;
+
+/// What health says of a node, as the cost functions want it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeSignal {
+    pub may_serve: bool,
+    pub verdict: Verdict,
+    pub excess_us: u32,
+    pub jitter_us: u32,
+    pub loss_ppm: u32,
+    /// As reported; 0 without a report.
+    pub utilisation_ppm: u32,
+}
+
+impl NodeSignal {
+    /// `None`: health has no entry for the node yet. A node that is down carries no evidence about
+    /// the path: it is priced only for `on_all_down: all`, which asks for "as if up".
+    pub fn of(health: Option<&NodeHealth>) -> Self {
+        let mut signal = Self {
+            may_serve: true,
+            verdict: Verdict::Unknown,
+            excess_us: 0,
+            jitter_us: 0,
+            loss_ppm: 0,
+            utilisation_ppm: 0,
+        };
+        let Some(health) = health else { return signal };
+        signal.may_serve = health.may_serve();
+        signal.verdict = health.verdict();
+        signal.utilisation_ppm = health.load.as_ref().map_or(0, |load| load.utilisation.0);
+        if let Some(best) = health.best().filter(|best| best.verdict.may_serve()) {
+            signal.excess_us = best.excess().0;
+            signal.jitter_us = best.jitter.unwrap_or_default().0;
+            signal.loss_ppm = best.loss.0.min(1_000_000);
+        }
+        signal
+    }
+}
+
+/// The parts of a cost; they sum to `total_us`, up to the ceiling of a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CostTerms {
+    pub prior_us: u32,
+    pub excess_us: u32,
+    pub curve_us: i64,
+    pub loss_us: u32,
+    pub load_us: u32,
+    pub verdict_us: u32,
+    pub line_us: u32,
+    pub congestion_us: u32,
+    pub total_us: u32,
+}
+
+impl CostTerms {
+    /// Adds what depends on service, client line and planned load.
+    pub fn with(mut self, line_us: u32, congestion_us: u32) -> Self {
+        self.line_us = line_us;
+        self.congestion_us = congestion_us;
+        self.total_us = self.total_us.saturating_add(line_us).saturating_add(congestion_us);
+        self
+    }
+}
+
+/// Prices a node at a distance: everything but line and congestion.
+pub fn terms(profile: Profile, prior: Micros, node: &NodeSignal) -> CostTerms {
+    let rtt = u64::from(prior.0) + u64::from(node.excess_us);
+    let loss = u64::from(node.loss_ppm);
+    let (clean, lossy) = match profile {
+        Profile::Cdn | Profile::Im => (rtt, rtt + rtt * loss / 100_000),
+        Profile::Rtc => {
+            let delay = rtt / 2 + 2 * u64::from(node.jitter_us) + 10_000;
+            let steep = rtt.saturating_sub(300_000) + 2 * rtt.saturating_sub(500_000);
+            (equivalent_delay(delay, 0) + steep, equivalent_delay(delay, loss) + steep)
+        }
+    };
+    let load = match profile {
+        Profile::Im => IM_FULL_US * u64::from(node.utilisation_ppm) / 1_000_000,
+        Profile::Cdn | Profile::Rtc => 0,
+    };
+    let verdict = match node.verdict {
+        Verdict::Up | Verdict::Down => 0,
+        Verdict::Unknown => UNKNOWN_US,
+        Verdict::Degraded => lossy / 2 + DEGRADED_US,
+    };
+    CostTerms {
+        prior_us: prior.0,
+        excess_us: node.excess_us,
+        curve_us: i64::try_from(clean).unwrap_or(i64::MAX) - i64::try_from(rtt).unwrap_or(i64::MAX),
+        loss_us: bounded(lossy - clean),
+        load_us: bounded(load),
+        verdict_us: bounded(verdict),
+        line_us: 0,
+        congestion_us: 0,
+        total_us: bounded(lossy + load + verdict),
+    }
+}
+
+/// The delay (us) that without loss is as bad as this delay with `loss_ppm`.
+fn equivalent_delay(delay_us: u64, loss_ppm: u64) -> u64 {
+    let impairment = delay_us.max((4 * delay_us).saturating_sub(480_000)) + 10 * loss_ppm;
+    if impairment < 160_000 { impairment } else { (impairment + 480_000) / 4 }
+}
+
+fn bounded(us: u64) -> u32 {
+    us.min(CEILING_US) as u32
+}
+
+/// Price of a node at a utilisation: nothing up to the target, then the square of the way from
+/// target to cap, 100 ms at the cap. All in parts per million.
+pub fn congestion_price(utilisation_ppm: u64, target_ppm: u64, cap_ppm: u64) -> u32 {
+    let above = utilisation_ppm.saturating_sub(target_ppm);
+    if above == 0 {
+        return 0;
+    }
+    let span = cap_ppm.saturating_sub(target_ppm).max(10_000);
+    let way = (above * 1_000 / span).min(10_000);
+    let price = CAP_PRICE_US * way * way / 1_000_000;
+    (price / CONGESTION_STEP_US * CONGESTION_STEP_US).min(CONGESTION_CEILING_US) as u32
+}
+
+/// By how much a cost must be undercut to matter: 10 ms or 15 %, whichever is more.
+#[inline]
+pub const fn margin(cost_us: u32) -> u32 {
+    let relative = cost_us / 20 * 3;
+    if relative > MARGIN_US { relative } else { MARGIN_US }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn up() -> NodeSignal {
+        NodeSignal { verdict: Verdict::Up, ..NodeSignal::of(None) }
+    }
+
+    fn total(profile: Profile, ms: u32, node: NodeSignal) -> u32 {
+        terms(profile, Micros::from_millis(ms), &node).total_us
+    }
+
+    #[test]
+    fn cdn_is_the_round_trip_stretched_by_loss() {
+        assert_eq!(total(Profile::Cdn, 50, up()), 50_000);
+        assert_eq!(total(Profile::Cdn, 50, NodeSignal { loss_ppm: 20_000, ..up() }), 60_000);
+        assert_eq!(total(Profile::Cdn, 50, NodeSignal { excess_us: 150_000, ..up() }), 200_000);
+    }
+
+    #[test]
+    fn rtc_follows_the_curve_and_inverts_it() {
+        // Below the knee the delay is itself: 100/2 + 10.
+        assert_eq!(total(Profile::Rtc, 100, up()), 60_000);
+        // Above the knee too, without loss (I rises by 1/10 and is inverted by 10): 340/2 + 10 = 180,
+        // and 40 more for the slope from 300 ms of round trip.
+        assert_eq!(total(Profile::Rtc, 340, up()), 220_000);
+        // 1 % of loss costs R 2.5, which is 100 ms of delay below the knee.
+        let lossy = NodeSignal { loss_ppm: 10_000, ..up() };
+        assert_eq!(total(Profile::Rtc, 60, lossy), 40_000 + 100_000);
+        // and 25 ms where the curve is already steep.
+        assert_eq!(total(Profile::Rtc, 300, lossy), 160_000 + 25_000);
+    }
+
+    #[test]
+    fn verdicts_have_a_price_and_terms_add_up() {
+        let degraded = NodeSignal { verdict: Verdict::Degraded, loss_ppm: 10_000, ..up() };
+        let unknown = NodeSignal { verdict: Verdict::Unknown, ..up() };
+        assert_eq!(total(Profile::Cdn, 40, NodeSignal { loss_ppm: 0, ..degraded }), 80_000);
+        assert_eq!(total(Profile::Cdn, 40, unknown), 70_000);
+        for profile in Profile::ALL {
+            let node = NodeSignal { jitter_us: 4_000, utilisation_ppm: 500_000, ..degraded };
+            let t = terms(profile, Micros(333_333), &node).with(40_000, 25_000);
+            let sum = i64::from(t.prior_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
+            let more = t.load_us + t.verdict_us + t.line_us + t.congestion_us;
+            assert_eq!(sum + i64::from(more), i64::from(t.total_us), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn congestion_is_free_to_the_target_and_convex_above() {
+        let price = |percent: u64| congestion_price(percent * 10_000, 750_000, 900_000);
+        assert_eq!((price(75), price(90)), (0, 100_000));
+        assert!(price(80) - price(75) < price(85) - price(80));
+        assert!(price(85) - price(80) < price(90) - price(85));
+        assert_eq!(congestion_price(u64::MAX / 2_000, 750_000, 900_000), 2_000_000);
+    }
+
+    #[test]
+    fn no_input_overflows() {
+        let worst = NodeSignal {
+            may_serve: true,
+            verdict: Verdict::Degraded,
+            excess_us: u32::MAX,
+            jitter_us: u32::MAX,
+            loss_ppm: 1_000_000,
+            utilisation_ppm: u32::MAX,
+        };
+        for profile in Profile::ALL {
+            assert_eq!(terms(profile, Micros(u32::MAX), &worst).total_us, 60_000_000);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! How much each client group asks of each service.
+//!
+//! ```text
+//! service total   stated by the operator, or what its nodes report (split between the services on
+//!                 a node by what the previous table should be causing), the recent maximum held
+//! group's part    square root of its address space: a prior, until queries are counted
+//! base load       what a node reports beyond what the previous table explains
+//! ```
+//! A report counts as demand only up to twice what the table explains; the rest is base load. So one
+//! node that claims to be full does not make the planner believe that all clients doubled.
+
+use super::load::{fine, part};
+use super::memory::PlannerMemory;
+use crate::model::clients::ClientGroup;
+use crate::model::ids::NodeId;
+use crate::model::policy::Policy;
+use crate::model::verdict::NodeHealth;
+
+const FRACTION_BITS: u32 = 32;
+
+/// Demand of every (service, group).
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    /// By group: part of any service's demand, in 2^-32.
+    fractions: Vec<u64>,
+    /// By group, relative.
+    pub weights: Vec<u64>,
+    pub total_weight: u64,
+    /// By service, fine units.
+    pub services: Vec<u64>,
+}
+
+impl Demand {
+    pub fn new(groups: &[ClientGroup]) -> Self {
+        let weights = weights(groups);
+        let total = weights.iter().sum::<u64>().max(1);
+        let fraction = |&w: &u64| ((u128::from(w) << FRACTION_BITS) / u128::from(total)) as u64;
+        Self {
+            fractions: weights.iter().map(fraction).collect(),
+            total_weight: total,
+            weights,
+            services: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub fn of(&self, service: usize, group: usize) -> u64 {
+        ((u128::from(self.services[service]) * u128::from(self.fractions[group])) >> FRACTION_BITS) as u64
+    }
+
+    /// Groups in the order they are placed: largest first, then by key.
+    pub fn order(&self, groups: &[ClientGroup]) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..groups.len() as u32).collect();
+        order.sort_unstable_by(|&a, &b| {
+            let (a, b) = (a as usize, b as usize);
+            let by_weight = self.weights[b].cmp(&self.weights[a]);
+            by_weight.then_with(|| groups[a].key.cmp(&groups[b].key)).then(a.cmp(&b))
+        });
+        order
+    }
+}
+
+/// Damped by a square root: address space says little about audience, and less the more there is.
+/// IPv6 counts at most as much as IPv4 (or 64 networks): registries hand it out by the million.
+fn weights(groups: &[ClientGroup]) -> Vec<u64> {
+    let weigh = |group: &ClientGroup| {
+        let v4 = u64::from(group.v4_slash24);
+        let v6 = u64::from(group.v6_slash48 >> 8).min(v4.max(64));
+        (((v4 + v6).max(1)) << 16).isqrt()
+    };
+    let mut weights: Vec<u64> = groups.iter().map(weigh).collect();
+    // Group 0 holds what no database knows: mostly space that nobody uses.
+    let least = weights.iter().skip(1).min().copied();
+    if let (Some(unknown), Some(least)) = (weights.first_mut(), least) {
+        *unknown = least;
+    }
+    weights
+}
+
+/// What the nodes' reports say, against what the previous table explains.
+pub(super) struct Reports {
+    /// By node: fine units, `None` without a report.
+    amounts: Vec<Option<u64>>,
+    /// By node: as `amounts`, but at least the worst resource's utilisation of the capacity.
+    burdens: Vec<u64>,
+}
+
+impl Reports {
+    pub fn new(policy: &Policy, health: &[NodeHealth]) -> Self {
+        let load = |index: usize| health.get(index).and_then(|health| health.load.as_ref());
+        let amount = |index: usize| load(index).and_then(|load| load.amount).map(fine);
+        let burden = |(index, node): (usize, &crate::model::fleet::Node)| {
+            let capacity = node.capacity.as_ref().map_or(0, |capacity| fine(capacity.amount));
+            let by_utilisation = load(index).map_or(0, |load| part(capacity, load.utilisation.0));
+            amount(index).unwrap_or(0).max(by_utilisation)
+        };
+        let nodes = &policy.fleet.nodes;
+        Self {
+            amounts: (0..nodes.len()).map(amount).collect(),
+            burdens: nodes.iter().enumerate().map(burden).collect(),
+        }
+    }
+
+    /// Sets the total of every service, and the memory of it.
+    pub fn measure(&self, policy: &Policy, memory: &mut PlannerMemory, elapsed_ms: u64) -> Vec<u64> {
+        let explained = self.explained(memory);
+        let any = explained.iter().any(|&amount| amount > 0);
+        let counted = |node: usize| {
+            let amount = self.amounts[node].unwrap_or(0);
+            if any { amount.min(explained[node].saturating_mul(2)) } else { amount }
+        };
+        let parts = self.split(policy, memory, &explained);
+        let nodes = self.amounts.len();
+        let mut totals = Vec::with_capacity(policy.services.len());
+        for (index, service) in policy.services.iter().enumerate() {
+            let row = &parts[index * nodes..(index + 1) * nodes];
+            let measured = (0..nodes).map(|node| part(counted(node), row[node])).sum();
+            totals.push(service.demand.map_or(measured, fine));
+        }
+        let held = totals.iter().enumerate().map(|(index, &total)| match policy.services[index].demand {
+            Some(_) => memory.hold(index, total, u64::MAX),
+            None => memory.hold(index, total, elapsed_ms),
+        });
+        held.collect()
+    }
+
+    /// What the previous table should be causing at each node.
+    fn explained(&self, memory: &PlannerMemory) -> Vec<u64> {
+        let nodes = self.amounts.len();
+        let mut explained = vec![0_u64; nodes];
+        for (service, &total) in memory.demand.iter().enumerate() {
+            for (node, sum) in explained.iter_mut().enumerate() {
+                *sum = sum.saturating_add(part(total, memory.carried[service * nodes + node]));
+            }
+        }
+        explained
+    }
+
+    /// Row-major services x nodes: the part (ppm) of a node's report that belongs to a service.
+    fn split(&self, policy: &Policy, memory: &PlannerMemory, explained: &[u64]) -> Vec<u32> {
+        let nodes = self.amounts.len();
+        let mut parts = vec![0_u32; policy.services.len() * nodes];
+        let mut sharers = vec![0_u32; nodes];
+        let uses = members(policy, nodes);
+        for (at, _) in uses.iter().enumerate().filter(|(_, used)| **used) {
+            sharers[at % nodes] += 1;
+        }
+        for (at, part_ppm) in parts.iter_mut().enumerate() {
+            let (service, node) = (at / nodes, at % nodes);
+            *part_ppm = if explained[node] > 0 {
+                let own = part(memory.demand[service], memory.carried[at]);
+                super::load::ppm_of(own, explained[node]).min(1_000_000) as u32
+            } else if uses[at] {
+                1_000_000 / sharers[node].max(1)
+            } else {
+                0
+            };
+        }
+        parts
+    }
+
+    /// Load the table does not explain, by node.
+    pub fn base(&self, memory: &PlannerMemory) -> Vec<u64> {
+        let explained = self.explained(memory);
+        self.burdens.iter().zip(explained).map(|(burden, known)| burden.saturating_sub(known)).collect()
+    }
+
+    /// As [`Reports::base`], against the plan itself: for a first plan, which explains nothing yet.
+    pub fn base_against(&self, planned: impl Fn(usize) -> u64) -> Vec<u64> {
+        self.burdens.iter().enumerate().map(|(node, burden)| burden.saturating_sub(planned(node))).collect()
+    }
+}
+
+/// Row-major services x nodes: whether any pool of the service has the node.
+fn members(policy: &Policy, nodes: usize) -> Vec<bool> {
+    let mut uses = vec![false; policy.services.len() * nodes];
+    for (index, service) in policy.services.iter().enumerate() {
+        let of_service = service.pools.iter().flat_map(|pool| &pool.members);
+        for NodeId(node) in of_service.map(|member| member.node) {
+            if usize::from(node) < nodes {
+                uses[index * nodes + usize::from(node)] = true;
+            }
+        }
+    }
+    uses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{group, loaded, pool, service, up, world};
+    use super::*;
+
+    #[test]
+    fn weights_are_damped_and_the_unknown_group_weighs_least() {
+        let mut groups = vec![group("unknown", 0), group("a", 0), group("b", 0)];
+        (groups[0].v4_slash24, groups[1].v4_slash24, groups[2].v4_slash24) = (900_000, 100, 10_000);
+        groups[2].v6_slash48 = u32::MAX;
+        let demand = Demand::new(&groups);
+        assert_eq!(demand.weights[0], demand.weights[1]);
+        let ratio = demand.weights[2] * 100 / demand.weights[1];
+        assert!((900..1_500).contains(&ratio), "{ratio}");
+        assert_eq!(demand.order(&groups), [2, 1, 0]);
+    }
+
+    #[test]
+    fn reports_are_split_by_what_is_explained_and_the_rest_is_base() {
+        let world = world(2, vec![service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1])])]);
+        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
+        let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
+        // Nothing explained yet: node 1 is shared evenly.
+        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(350), fine(50)]);
+        // Explained: s puts 100 on node 0 and 50 on node 1, t 50 on node 1.
+        memory.demand = vec![fine(150), fine(50)];
+        memory.carried = vec![666_667, 333_333, 0, 1_000_000];
+        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        assert!(totals[0].abs_diff(fine(250)) < fine(1), "200 of node 0 count, and half of node 1");
+        assert!(totals[1].abs_diff(fine(50)) < fine(1));
+        memory.demand = vec![fine(150), fine(50)];
+        let base = reports.base(&memory);
+        assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
+    }
+
+    #[test]
+    fn stated_demand_outranks_reports() {
+        let mut world = world(1, vec![service("s", vec![pool(&[0])])]);
+        world.policy.services[0].demand = Some(40);
+        let reports = Reports::new(&world.policy, &[up()]);
+        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
+        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(40)]);
+    }
+}

@@ -1,0 +1,247 @@
+//! The running account of who carries how much while a plan is made.
+//!
+//! ```text
+//!  0 ────────────── target ───────── cap ──── capacity
+//!  │ base │ planned │  price rises   │ no room
+//! ```
+//! Base is load that the plan does not explain: reported, minus what the previous table should be
+//! causing. It takes room, so a node that says it is 95 % full receives nobody. Amounts are *fine
+//! units*: capacity units times 65,536, so that a hundred connections can be split over thousands
+//! of groups without rounding them away.
+
+use super::cost::congestion_price;
+use crate::model::fleet::Node;
+use crate::model::ids::NodeId;
+use crate::model::placement::Share;
+
+/// Fine units in one capacity unit.
+const FINE_BITS: u32 = 16;
+/// Amounts are clamped to this many units, so that sums over services cannot overflow.
+const MAX_UNITS: u64 = 1 << 40;
+/// A node counts as having reached its cap when less than this is left of its capacity.
+const NEARLY_PPM: u64 = 20_000;
+/// ... until its utilisation has fallen to this: spill ends.
+const SPILL_END_PPM: u64 = 650_000;
+const TARGET_DEFAULT_PPM: u64 = 750_000;
+const CAP_DEFAULT_PPM: u64 = 900_000;
+
+pub(super) fn fine(units: u64) -> u64 {
+    units.min(MAX_UNITS) << FINE_BITS
+}
+
+pub(super) fn units(fine: u64) -> u64 {
+    fine >> FINE_BITS
+}
+
+/// `ppm` of `amount`, rounded down.
+#[inline]
+pub(super) fn part(amount: u64, ppm: u32) -> u64 {
+    if amount < 1 << 43 {
+        amount * u64::from(ppm) / 1_000_000
+    } else {
+        (u128::from(amount) * u128::from(ppm) / 1_000_000) as u64
+    }
+}
+
+/// `amount` of `whole` in ppm, saturating.
+pub(super) fn ppm_of(amount: u64, whole: u64) -> u64 {
+    let ppm = u128::from(amount) * 1_000_000 / u128::from(whole.max(1));
+    u64::try_from(ppm).unwrap_or(u64::MAX)
+}
+
+#[derive(Clone, Debug)]
+struct Meter {
+    /// `None`: never full.
+    capacity: Option<u64>,
+    target: u64,
+    cap: u64,
+    target_ppm: u64,
+    cap_ppm: u64,
+    base: u64,
+    planned: u64,
+    /// Whether it counts as full for newcomers.
+    full: bool,
+}
+
+/// All nodes' accounts.
+#[derive(Clone, Debug)]
+pub(super) struct Loads {
+    meters: Vec<Meter>,
+    /// Congestion price by node, us.
+    pub price: Vec<u32>,
+    /// Rises whenever a price changes.
+    pub epoch: u32,
+}
+
+impl Loads {
+    /// Idle nodes. `reported_ppm` prices the nodes that have no capacity to plan by.
+    pub fn idle(nodes: &[Node], reported_ppm: impl Fn(usize) -> u64) -> Self {
+        let meters: Vec<Meter> = nodes.iter().map(Meter::of).collect();
+        let price = meters.iter().enumerate().map(|(index, meter)| match meter.capacity {
+            Some(_) => 0,
+            None => congestion_price(reported_ppm(index), TARGET_DEFAULT_PPM, CAP_DEFAULT_PPM),
+        });
+        Self { price: price.collect(), meters, epoch: 0 }
+    }
+
+    pub fn set_base(&mut self, node: usize, base: u64) {
+        self.meters[node].base = base;
+        self.reprice(node);
+    }
+
+    pub fn set_full(&mut self, node: usize, full: bool) {
+        self.meters[node].full = full;
+    }
+
+    /// What still fits under the cap.
+    #[inline]
+    pub fn room(&self, node: NodeId) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.cap.saturating_sub(meter.base.saturating_add(meter.planned))
+    }
+
+    #[inline]
+    pub fn is_over_cap(&self, node: NodeId) -> bool {
+        let meter = &self.meters[node.index()];
+        meter.base.saturating_add(meter.planned) > meter.cap
+    }
+
+    /// How much of base and plan lies above the cap.
+    pub fn over_cap(&self, node: NodeId) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.base.saturating_add(meter.planned).saturating_sub(meter.cap)
+    }
+
+    /// Whether newcomers at discretion stay away: it reached its cap and is not yet at ease.
+    #[inline]
+    pub fn is_full(&self, node: NodeId) -> bool {
+        self.meters[node.index()].full
+    }
+
+    /// What the plan may use of the node in all, in capacity units: its part of a split. In
+    /// sixteenths of the cap, rounded up, so that a wavering base load moves nobody. `None`: without
+    /// capacity.
+    pub fn allowance(&self, node: NodeId) -> Option<u64> {
+        let meter = &self.meters[node.index()];
+        meter.capacity?;
+        let step = (meter.cap / 16).max(1);
+        let left = meter.cap.saturating_sub(meter.base);
+        Some(units(left.div_ceil(step) * step).max(1))
+    }
+
+    pub fn planned(&self, node: usize) -> u64 {
+        self.meters[node].planned
+    }
+
+    /// Base and planned load against capacity; `None` without capacity.
+    pub fn utilisation_ppm(&self, node: NodeId) -> Option<u64> {
+        let meter = &self.meters[node.index()];
+        meter.capacity.map(|capacity| ppm_of(meter.base.saturating_add(meter.planned), capacity))
+    }
+
+    pub fn add(&mut self, shares: &[Share], demand: u64) {
+        for share in shares {
+            let meter = &mut self.meters[share.node.index()];
+            meter.planned = meter.planned.saturating_add(part(demand, share.share.0));
+            self.reprice(share.node.index());
+        }
+    }
+
+    /// Undoes [`Loads::add`] exactly: parts are rounded alike.
+    pub fn remove(&mut self, shares: &[Share], demand: u64) {
+        for share in shares {
+            let meter = &mut self.meters[share.node.index()];
+            meter.planned = meter.planned.saturating_sub(part(demand, share.share.0));
+            self.reprice(share.node.index());
+        }
+    }
+
+    #[inline]
+    fn reprice(&mut self, node: usize) {
+        let meter = &self.meters[node];
+        let Some(capacity) = meter.capacity else { return };
+        let load = meter.base.saturating_add(meter.planned);
+        if load <= meter.target && self.price[node] == 0 {
+            return;
+        }
+        // Whoever remembers a choice must also forget it when a node fills up or gets room again.
+        if load >= meter.cap {
+            self.epoch += 1;
+        }
+        let price = congestion_price(ppm_of(load, capacity), meter.target_ppm, meter.cap_ppm);
+        if price != self.price[node] {
+            self.price[node] = price;
+            self.epoch += 1;
+        }
+    }
+
+    /// Whether the node is to be treated as full by the next plan.
+    pub fn stays_full(&self, node: NodeId) -> bool {
+        let meter = &self.meters[node.index()];
+        let Some(utilisation) = self.utilisation_ppm(node) else { return false };
+        utilisation + NEARLY_PPM >= meter.cap_ppm || (meter.full && utilisation > SPILL_END_PPM)
+    }
+}
+
+impl Meter {
+    fn of(node: &Node) -> Self {
+        let capacity = node.capacity.as_ref();
+        let amount = capacity.map(|capacity| fine(capacity.amount));
+        let ppm_or = |ppm: Option<u32>, default: u64| ppm.map_or(default, u64::from);
+        Self {
+            capacity: amount,
+            target: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.target.0))),
+            cap: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.cap.0))),
+            target_ppm: ppm_or(capacity.map(|c| c.target.0), TARGET_DEFAULT_PPM),
+            cap_ppm: ppm_or(capacity.map(|c| c.cap.0), CAP_DEFAULT_PPM),
+            base: 0,
+            planned: 0,
+            full: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::node;
+    use super::*;
+    use crate::base::units::Ppm;
+
+    const N: NodeId = NodeId(0);
+
+    fn whole() -> [Share; 1] {
+        [Share { node: N, share: Ppm::WHOLE }]
+    }
+
+    #[test]
+    fn room_ends_at_the_cap_and_removal_undoes_addition() {
+        let mut loads = Loads::idle(&[node("a", 0, Some(1_000))], |_| 0);
+        assert_eq!(loads.room(N), fine(900));
+        loads.set_base(0, fine(100));
+        loads.add(&whole(), fine(800));
+        assert_eq!((loads.room(N), loads.is_over_cap(N), loads.price[0]), (0, false, 100_000));
+        loads.remove(&whole(), fine(800));
+        assert_eq!((loads.room(N), loads.price[0]), (fine(800), 0));
+    }
+
+    #[test]
+    fn full_lasts_until_at_ease() {
+        let mut loads = Loads::idle(&[node("a", 0, Some(1_000))], |_| 0);
+        loads.add(&whole(), fine(890));
+        assert!(loads.stays_full(N));
+        loads.remove(&whole(), fine(190));
+        assert!(!loads.stays_full(N));
+        loads.set_full(0, true);
+        assert!(loads.stays_full(N));
+        loads.remove(&whole(), fine(60));
+        assert!(!loads.stays_full(N));
+    }
+
+    #[test]
+    fn a_node_without_capacity_is_never_full_but_priced_by_what_it_says() {
+        let mut loads = Loads::idle(&[node("a", 0, None)], |_| 900_000);
+        assert_eq!(loads.price[0], 100_000);
+        loads.add(&whole(), u64::MAX / 4);
+        assert!(loads.room(N) > u64::MAX / 2 && !loads.is_over_cap(N) && !loads.stays_full(N));
+    }
+}

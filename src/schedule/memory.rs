@@ -1,0 +1,178 @@
+//! What the planner must remember between two plans: nothing else may make two equal inputs differ.
+//!
+//! Everything is bounded by the size of the world (one entry per pending group, node, or service and
+//! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
+//! only loss is that dwell times and averages begin again.
+
+use crate::model::ids::{GroupId, ServiceId};
+use std::collections::BTreeMap;
+
+/// The loop keeps it and hands it back unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannerMemory {
+    pub(super) services: usize,
+    pub(super) groups: usize,
+    /// When the last plan was made.
+    pub(super) at_ms: u64,
+    /// Since when a better placement has been wanted without a break.
+    pub(super) pending: BTreeMap<(GroupId, ServiceId), u64>,
+    pub(super) nodes: Vec<NodeMemory>,
+    /// By service: demand in fine units, the recent maximum held.
+    pub(super) demand: Vec<u64>,
+    /// Row-major services x nodes: ppm of the service's demand that the node's reports should be
+    /// showing by now. It follows the plan with a lag, as clients do.
+    pub(super) carried: Vec<u32>,
+    /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
+    /// one group.
+    pub(super) budget_ppb: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeMemory {
+    /// Reached its cap and has not come down to [`SPILL_END_PPM`] since.
+    pub full: bool,
+    pub serving: bool,
+    /// When it came back, while its ramp lasts.
+    pub back_since_ms: Option<u64>,
+}
+
+/// Time constant with which reports follow a plan: caches first, then sessions.
+const FOLLOW_MS: u64 = 30_000;
+/// How fast the held demand forgets a maximum.
+const DEMAND_HOLD_MS: u64 = 300_000;
+/// Discretionary moves: 20 % of demand in 60 s.
+const BUDGET_PPB: i64 = 200_000_000;
+const BUDGET_REFILL_MS: u64 = 60_000;
+/// A node that came back reaches its whole weight after this time.
+const RAMP_MS: u64 = 300_000;
+/// The ramp moves in these steps, so that it makes few tables.
+const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
+
+impl PlannerMemory {
+    /// The memory to plan with at `now_ms`: this one, or a new one if the world changed its shape.
+    pub(super) fn resumed(&self, services: usize, groups: usize, nodes: usize, now_ms: u64) -> Self {
+        let fits = self.services == services && self.groups == groups && self.nodes.len() == nodes;
+        if fits && self.carried.len() == services * nodes && self.demand.len() == services {
+            let mut memory = self.clone();
+            memory.refill(now_ms.saturating_sub(self.at_ms));
+            memory.at_ms = now_ms.max(self.at_ms);
+            return memory;
+        }
+        Self {
+            services,
+            groups,
+            at_ms: now_ms,
+            pending: BTreeMap::new(),
+            nodes: vec![NodeMemory { serving: true, ..NodeMemory::default() }; nodes],
+            demand: vec![0; services],
+            carried: vec![0; services * nodes],
+            budget_ppb: BUDGET_PPB,
+        }
+    }
+
+    /// Whether a plan has been made with this memory's world before.
+    pub(super) fn is_new(&self) -> bool {
+        self.carried.iter().all(|&ppm| ppm == 0)
+    }
+
+    fn refill(&mut self, elapsed_ms: u64) {
+        let elapsed = elapsed_ms.min(BUDGET_REFILL_MS * 10) as i64;
+        let gained = BUDGET_PPB * elapsed / BUDGET_REFILL_MS as i64;
+        self.budget_ppb = self.budget_ppb.saturating_add(gained).min(BUDGET_PPB);
+    }
+
+    /// Notes who serves, and returns each node's ramp in ppm of its weight.
+    pub(super) fn ramps(&mut self, may_serve: &[bool]) -> Vec<u32> {
+        let now = self.at_ms;
+        let step = |memory: (&mut NodeMemory, &bool)| {
+            let (node, &serving) = memory;
+            if serving && !node.serving {
+                node.back_since_ms = Some(now);
+            }
+            node.serving = serving;
+            let age = node.back_since_ms.map_or(RAMP_MS, |since| now.saturating_sub(since));
+            if !serving || age >= RAMP_MS {
+                node.back_since_ms = None;
+            }
+            ramp(age)
+        };
+        self.nodes.iter_mut().zip(may_serve).map(step).collect()
+    }
+
+    /// Moves `carried` towards what the previous table does now.
+    pub(super) fn follow(&mut self, elapsed_ms: u64, current: &[u32]) {
+        let elapsed_ms = elapsed_ms.min(FOLLOW_MS * 1_000);
+        let weight = |gap: u64| gap * elapsed_ms / (elapsed_ms + FOLLOW_MS);
+        for (lagged, &now) in self.carried.iter_mut().zip(current) {
+            let gap = u64::from(lagged.abs_diff(now));
+            // A gap too small to divide would never close.
+            let step = if elapsed_ms == 0 { 0 } else { weight(gap).max(gap.min(1)) };
+            let step = u32::try_from(step).unwrap_or(u32::MAX);
+            *lagged = if *lagged < now { *lagged + step } else { *lagged - step };
+        }
+    }
+
+    /// The demand to plan for: what is measured, or the recent maximum while it fades.
+    pub(super) fn hold(&mut self, service: usize, measured: u64, elapsed_ms: u64) -> u64 {
+        let held = u128::from(self.demand[service]);
+        let left = u128::from(DEMAND_HOLD_MS.saturating_sub(elapsed_ms));
+        let faded = (held * left / u128::from(DEMAND_HOLD_MS)) as u64;
+        self.demand[service] = measured.max(faded);
+        self.demand[service]
+    }
+}
+
+fn ramp(age_ms: u64) -> u32 {
+    let linear = age_ms.min(RAMP_MS) * 1_000_000 / RAMP_MS;
+    let reached = RAMP_PPM.iter().rev().find(|&&step| u64::from(step) <= linear);
+    reached.copied().unwrap_or(RAMP_PPM[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ramps_start_at_a_tenth_and_end() {
+        assert_eq!(ramp(0), 100_000);
+        assert_eq!(ramp(150_000), 500_000);
+        assert_eq!(ramp(RAMP_MS), 1_000_000);
+        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
+        assert_eq!(memory.ramps(&[true]), [1_000_000]);
+        assert_eq!(memory.ramps(&[false]), [1_000_000]);
+        assert_eq!(memory.ramps(&[true]), [100_000]);
+        memory.at_ms = RAMP_MS;
+        assert_eq!(memory.ramps(&[true]), [1_000_000]);
+        assert_eq!(memory.nodes[0].back_since_ms, None);
+    }
+
+    #[test]
+    fn reports_are_expected_to_follow_the_plan_with_a_lag() {
+        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
+        memory.follow(30_000, &[1_000_000]);
+        assert_eq!(memory.carried, [500_000]);
+        for _ in 0..60 {
+            memory.follow(30_000, &[1_000_000]);
+        }
+        assert_eq!(memory.carried, [1_000_000]);
+        memory.follow(0, &[0]);
+        assert_eq!(memory.carried, [1_000_000]);
+    }
+
+    #[test]
+    fn demand_falls_slowly_and_rises_at_once() {
+        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
+        assert_eq!(memory.hold(0, 300, 0), 300);
+        assert_eq!(memory.hold(0, 100, 30_000), 270);
+        assert_eq!(memory.hold(0, 900, 1_000), 900);
+    }
+
+    #[test]
+    fn the_budget_refills_to_its_bound_and_a_new_shape_starts_anew() {
+        let mut memory = PlannerMemory::default().resumed(2, 3, 4, 0);
+        memory.budget_ppb = -BUDGET_PPB;
+        assert_eq!(memory.resumed(2, 3, 4, 60_000).budget_ppb, 0);
+        assert_eq!(memory.resumed(2, 3, 4, 600_000).budget_ppb, BUDGET_PPB);
+        assert_eq!(memory.resumed(2, 9, 4, 1).budget_ppb, BUDGET_PPB);
+    }
+}

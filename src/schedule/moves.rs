@@ -1,0 +1,99 @@
+//! Which clients a plan moves, told as flows between nodes.
+
+use super::book::{Book, NONE};
+use crate::base::units::Ppm;
+use crate::model::ids::{NodeId, ServiceId};
+use crate::model::placement::{Move, Share};
+use std::collections::BTreeMap;
+
+type Flow = (Option<NodeId>, Option<NodeId>);
+
+/// All moves of all services, largest first. `weights` are the groups' relative demands.
+pub(super) fn moves(books: &[Book], weights: &[u64], total: u64) -> Vec<Move> {
+    let mut moves = Vec::new();
+    for (service, book) in books.iter().enumerate() {
+        let share = |weighted: u128| {
+            let ppm = weighted / u128::from(total.max(1));
+            Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))
+        };
+        let of_service = flows(book, weights).into_iter().map(|((from, to), weighted)| Move {
+            service: ServiceId::from_index(service),
+            from,
+            to,
+            share: share(weighted),
+        });
+        moves.extend(of_service.filter(|one| one.share > Ppm::ZERO));
+    }
+    moves.sort_by_key(|one| (std::cmp::Reverse(one.share), one.service, one.from, one.to));
+    moves
+}
+
+/// Group weight times ppm, by flow.
+fn flows(book: &Book, weights: &[u64]) -> BTreeMap<Flow, u128> {
+    let mut changes: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    for ((&before, &after), &weight) in book.before.iter().zip(&book.at).zip(weights) {
+        if before != after {
+            *changes.entry((before, after)).or_default() += weight;
+        }
+    }
+    let mut flows = BTreeMap::new();
+    for ((before, after), weight) in changes {
+        let from = if before == NONE { &[] } else { book.shares(before) };
+        change(from, book.shares(after), &mut |flow, ppm| {
+            *flows.entry(flow).or_default() += u128::from(weight) * u128::from(ppm);
+        });
+    }
+    flows
+}
+
+/// Matches what nodes lose with what nodes gain, both in the order of the shares.
+fn change(from: &[Share], to: &[Share], emit: &mut impl FnMut(Flow, u32)) {
+    let surplus = |of: &[Share], against: &[Share]| -> Vec<(Option<NodeId>, u32)> {
+        let rest = of.iter().map(|share| {
+            let other = against.iter().find(|other| other.node == share.node);
+            (Some(share.node), share.share.0.saturating_sub(other.map_or(0, |other| other.share.0)))
+        });
+        let mut rest: Vec<_> = rest.filter(|&(_, ppm)| ppm > 0).collect();
+        if of.is_empty() {
+            rest.push((None, Ppm::WHOLE.0));
+        }
+        rest
+    };
+    if from.is_empty() && to.is_empty() {
+        return;
+    }
+    let mut gains = surplus(to, from);
+    let mut at = 0;
+    for (loser, mut lost) in surplus(from, to) {
+        while lost > 0 && at < gains.len() {
+            let (gainer, gained) = &mut gains[at];
+            let ppm = lost.min(*gained);
+            emit((loser, *gainer), ppm);
+            lost -= ppm;
+            *gained -= ppm;
+            at += usize::from(*gained == 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(shares: &[(u16, u32)]) -> Vec<Share> {
+        shares.iter().map(|&(node, ppm)| Share { node: NodeId(node), share: Ppm(ppm) }).collect()
+    }
+
+    #[test]
+    fn losses_are_matched_with_gains() {
+        let mut seen = Vec::new();
+        let from = shares(&[(0, 600_000), (1, 400_000)]);
+        let to = shares(&[(2, 500_000), (1, 400_000), (3, 100_000)]);
+        change(&from, &to, &mut |flow, ppm| seen.push((flow, ppm)));
+        let n = |node| Some(NodeId(node));
+        assert_eq!(seen, [((n(0), n(2)), 500_000), ((n(0), n(3)), 100_000)]);
+        seen.clear();
+        change(&[], &from, &mut |flow, ppm| seen.push((flow, ppm)));
+        assert_eq!(seen, [((None, n(0)), 600_000), ((None, n(1)), 400_000)]);
+    }
+}

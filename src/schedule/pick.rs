@@ -1,0 +1,284 @@
+//! Chooses the nodes of one client group: the heart of the planner.
+//!
+//! ```text
+//! level 0, by cost:   12 ms tyo-1   14 ms tyo-2   19 ms osa-1   48 ms sel-1
+//!                     └──────── peers ──────────┘
+//! ```
+//! The cheapest node with room and all that cost less than max(10 ms, 15 %) more are *peers*: they
+//! split the group by weight x allowance (what their cap leaves beside load the plan does not
+//! explain). What does not fit goes to the peers of the next cheapest node with room, then to the
+//! next level of the chain. A placement has at most 8 nodes, and none below a 64th.
+//!
+//! For a group that has a placement the door is narrower: its own nodes remain peers up to the whole
+//! margin, others join only within half of it, so that a cost that wavers moves nobody.
+//!
+//! When nothing has room, first ramps and spill hysteresis yield, then the group is put above the
+//! cap, in proportion to what it could be given: every client has an answer.
+
+use super::cost::margin;
+use super::load::Loads;
+use super::terrain::Outlook;
+use crate::base::units::Ppm;
+use crate::model::ids::NodeId;
+use crate::model::placement::Share;
+
+/// Most nodes in the shares of a placement, and most backups.
+pub(super) const MOST: usize = 8;
+/// Smaller parts are not worth a slot.
+const LEAST_SHARE: u32 = 1_000_000 / 64;
+const WHOLE: u32 = Ppm::WHOLE.0;
+
+/// One group's question.
+pub(super) struct Question<'t> {
+    pub outlook: Outlook<'t>,
+    pub loads: &'t Loads,
+    pub ramps: &'t [u32],
+    /// Fine units.
+    pub demand: u64,
+    /// What the group has now, for hysteresis; empty: nothing to be loyal to.
+    pub held: &'t [Share],
+    /// Whether nodes that reached their cap take it only if it is theirs already.
+    pub discretionary: bool,
+}
+
+/// A node in the making of a placement.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    node: NodeId,
+    /// Kept from before; its load is in the account already.
+    fixed: u32,
+    added: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    cost: u32,
+    node: NodeId,
+    weight: u64,
+    limit: u32,
+}
+
+/// Reused between questions, so that a pick allocates nothing.
+#[derive(Default)]
+pub(super) struct Scratch {
+    parts: Vec<Part>,
+    peers: Vec<Peer>,
+    /// The answer: by falling share, then node; sums to the whole.
+    pub shares: Vec<Share>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Ramps and spill hysteresis count.
+    Careful,
+    /// Only caps count.
+    Bold,
+}
+
+impl Question<'_> {
+    #[inline]
+    pub fn cost(&self, node: NodeId) -> u32 {
+        self.outlook.cost(node).saturating_add(self.loads.price[node.index()])
+    }
+
+    /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
+    pub fn answer(&self, fixed: &[Share], scratch: &mut Scratch) {
+        scratch.parts.clear();
+        scratch.parts.extend(fixed.iter().map(|s| Part { node: s.node, fixed: s.share.0, added: 0 }));
+        let mut left = WHOLE.saturating_sub(fixed.iter().map(|share| share.share.0).sum());
+        for stage in [Stage::Careful, Stage::Bold] {
+            for level in 0..self.outlook.ladder.levels() {
+                while left > 0 && self.split(level, stage, &mut left, scratch) {}
+            }
+        }
+        if left > 0 {
+            self.force(left, &mut scratch.parts);
+        }
+        let share = |part: &Part| Share { node: part.node, share: Ppm(part.fixed + part.added) };
+        scratch.shares.clear();
+        scratch.shares.extend(scratch.parts.iter().map(share));
+        scratch.shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.share), share.node));
+    }
+
+    /// Gives `left` to the cheapest node with room on the level and its peers. False: no room.
+    fn split(&self, level: usize, stage: Stage, left: &mut u32, scratch: &mut Scratch) -> bool {
+        self.find_peers(level, stage, *left, scratch);
+        let Some(strongest) = strongest(&scratch.peers) else { return false };
+        let total: u64 = scratch.peers.iter().map(|peer| peer.weight).sum();
+        let before = *left;
+        for at in 0..scratch.peers.len() {
+            let peer = scratch.peers[at];
+            let due = (u64::from(before) * peer.weight / total.max(1)) as u32;
+            let known = scratch.parts.iter().any(|part| part.node == peer.node);
+            if at != strongest && (known || due >= LEAST_SHARE) {
+                *left -= give(&mut scratch.parts, peer, due);
+            }
+        }
+        // The strongest takes its part, what rounding left, and what was too small to be a share;
+        // but not the parts that others could not take: those go where there is room.
+        let refused: u32 = scratch.peers.iter().map(|peer| refused(peer, before, total)).sum();
+        let peer = scratch.peers[strongest];
+        let due = left.saturating_sub(refused);
+        *left -= give(&mut scratch.parts, peer, due);
+        *left < before
+    }
+
+    /// The peers of the cheapest node with room, cheapest first, with weights that sum below 2^40.
+    fn find_peers(&self, level: usize, stage: Stage, left: u32, scratch: &mut Scratch) {
+        let Scratch { parts, peers, .. } = scratch;
+        peers.clear();
+        let rungs = self.outlook.ladder.level(level);
+        let mut best = u32::MAX;
+        for rung in rungs {
+            let cost = self.cost(rung.node);
+            if cost < best && self.limit(rung.node, stage, left, parts) > 0 {
+                best = cost;
+            }
+        }
+        if best == u32::MAX {
+            return;
+        }
+        let wide = margin(best);
+        for rung in rungs {
+            let cost = self.cost(rung.node);
+            let loyal = self.held.is_empty() || self.held.iter().any(|share| share.node == rung.node);
+            let within = if loyal { wide } else { wide / 2 };
+            if cost >= best && cost - best < within {
+                let limit = self.limit(rung.node, stage, left, parts);
+                if limit > 0 {
+                    peers.push(Peer { cost, node: rung.node, weight: u64::from(rung.weight), limit });
+                }
+            }
+        }
+        peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
+        self.keep_the_most(parts, peers);
+        self.weigh(peers);
+    }
+
+    /// Drops the dearest peers that no share is left for.
+    fn keep_the_most(&self, parts: &[Part], peers: &mut Vec<Peer>) {
+        let mut free = MOST.saturating_sub(parts.len());
+        peers.retain(|peer| {
+            let known = parts.iter().any(|part| part.node == peer.node);
+            let kept = known || free > 0;
+            free -= usize::from(kept && !known);
+            kept
+        });
+    }
+
+    /// weight x allowance; a node without capacity counts like the largest beside it.
+    fn weigh(&self, peers: &mut [Peer]) {
+        let most = peers.iter().filter_map(|peer| self.loads.allowance(peer.node)).max().unwrap_or(1);
+        let mut total = 0_u64;
+        for peer in peers.iter_mut() {
+            peer.weight *= self.loads.allowance(peer.node).unwrap_or(most);
+            total = total.saturating_add(peer.weight);
+        }
+        let shift = (64 - total.leading_zeros()).saturating_sub(40);
+        for peer in peers {
+            peer.weight = (peer.weight >> shift).max(1);
+        }
+    }
+
+    /// How much more of the group (ppm) a node takes.
+    #[inline]
+    fn limit(&self, node: NodeId, stage: Stage, left: u32, parts: &[Part]) -> u32 {
+        let room = self.loads.room(node);
+        if room == 0 {
+            return 0;
+        }
+        let part = parts.iter().find(|part| part.node == node);
+        if part.is_none() && parts.len() >= MOST {
+            return 0;
+        }
+        let (fixed, added) = part.map_or((0, 0), |part| (part.fixed, part.added));
+        let fits = if room >= self.demand { WHOLE } else { super::load::ppm_of(room, self.demand) as u32 };
+        let mut limit = fits.saturating_sub(added);
+        if stage == Stage::Careful {
+            limit = limit.min(self.ramps[node.index()].saturating_sub(fixed + added));
+            let theirs = !self.discretionary || self.held.iter().any(|share| share.node == node);
+            if !theirs && self.loads.is_full(node) {
+                return 0;
+            }
+        }
+        if limit < LEAST_SHARE && limit < left { 0 } else { limit }
+    }
+
+    /// Places what fits nowhere: in proportion to the parts there are, or on the cheapest node.
+    fn force(&self, left: u32, parts: &mut Vec<Part>) {
+        let placed: u64 = parts.iter().map(|part| u64::from(part.fixed + part.added)).sum();
+        let mut rest = left;
+        for part in parts.iter_mut() {
+            let more = u64::from(left) * u64::from(part.fixed + part.added) / placed.max(1);
+            part.added += more as u32;
+            rest -= more as u32;
+        }
+        if let Some(first) = parts.first_mut() {
+            first.added += rest;
+        } else if self.outlook.ladder.levels() > 0 {
+            let rungs = self.outlook.ladder.level(0);
+            if let Some(rung) = rungs.iter().min_by_key(|rung| (self.cost(rung.node), rung.node)) {
+                parts.push(Part { node: rung.node, fixed: 0, added: left });
+            }
+        }
+    }
+
+    /// Usable nodes beside `shares`: by level, then cost. At most [`MOST`].
+    pub fn backups(&self, shares: &[Share]) -> Vec<NodeId> {
+        let mut ranked = [(u32::MAX, NodeId(u16::MAX)); MOST];
+        let mut backups: Vec<NodeId> = Vec::with_capacity(MOST);
+        for level in 0..self.outlook.ladder.levels() {
+            let want = MOST - backups.len();
+            let mut found = 0;
+            for rung in self.outlook.ladder.level(level) {
+                let key = (self.cost(rung.node), rung.node);
+                let worst = if found < want { (u32::MAX, NodeId(u16::MAX)) } else { ranked[want - 1] };
+                if key >= worst || shares.iter().any(|share| share.node == rung.node) {
+                    continue;
+                }
+                found = (found + 1).min(want);
+                let mut at = found - 1;
+                while at > 0 && ranked[at - 1] > key {
+                    ranked[at] = ranked[at - 1];
+                    at -= 1;
+                }
+                ranked[at] = key;
+            }
+            backups.extend(ranked[..found].iter().map(|&(_, node)| node));
+            if backups.len() == MOST {
+                break;
+            }
+        }
+        backups
+    }
+}
+
+/// Position of the peer of most weight; the first of equals.
+fn strongest(peers: &[Peer]) -> Option<usize> {
+    (0..peers.len()).max_by_key(|&at| (peers[at].weight, std::cmp::Reverse(at)))
+}
+
+/// What of its due a peer has no room for.
+fn refused(peer: &Peer, before: u32, total: u64) -> u32 {
+    let due = (u64::from(before) * peer.weight / total.max(1)) as u32;
+    if due >= LEAST_SHARE { due.saturating_sub(peer.limit) } else { 0 }
+}
+
+fn give(parts: &mut Vec<Part>, peer: Peer, due: u32) -> u32 {
+    let given = due.min(peer.limit);
+    match parts.iter_mut().find(|part| part.node == peer.node) {
+        Some(part) => part.added += given,
+        None if given > 0 => parts.push(Part { node: peer.node, fixed: 0, added: given }),
+        None => {}
+    }
+    given
+}
+
+/// Half the sum of the differences: the part of the clients (ppm) that moves from one to the other.
+pub(super) fn distance(from: &[Share], to: &[Share]) -> u32 {
+    let kept = |share: &Share| {
+        let there = to.iter().find(|other| other.node == share.node).map_or(0, |other| other.share.0);
+        share.share.0.min(there)
+    };
+    WHOLE.saturating_sub(from.iter().map(kept).sum())
+}

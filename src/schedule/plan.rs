@@ -1,0 +1,214 @@
+//! One plan, from start to finish.
+//!
+//! A first plan has nobody to be loyal to: it places everyone, improves the result for a few rounds
+//! at the congestion prices that came out of it, and, where nodes already report more load than it
+//! put on them, does so once more with that load taken as given. Every later plan secures first
+//! (newcomers, orphans) and then, in a full pass, reconsiders the rest.
+
+use super::book::Book;
+use super::cost::NodeSignal;
+use super::demand::{Demand, Reports};
+use super::load::{Loads, part, units};
+use super::memory::PlannerMemory;
+use super::moves::moves;
+use super::sweep::{Patience, Sweep};
+use super::terrain::Terrain;
+use super::{Pass, Plan, PlanInput};
+use crate::model::ids::{NodeId, ServiceId};
+use crate::model::placement::{Assignment, PlacementMode};
+
+/// Rounds of improvement of a first plan; each ends early when nobody moves.
+const FIRST_ROUNDS: usize = 4;
+const MOST_NOTES: usize = 16;
+
+/// Makes the plan. Never fails: what cannot be placed well is placed badly, and noted.
+pub fn plan(input: &PlanInput<'_>) -> Plan {
+    let (mut memory, elapsed_ms) = resume(input);
+    let terrain = survey(input, &mut memory);
+    let mut demand = Demand::new(input.groups);
+    let order = demand.order(input.groups);
+    let books = open(input);
+    let current = carried(&books, &demand, terrain.signals.len());
+    if memory.is_new() {
+        memory.carried = current;
+    } else {
+        memory.follow(elapsed_ms, &current);
+    }
+    let reports = Reports::new(input.policy, input.health);
+    demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
+    let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
+    let loads = |base: &[u64]| opening(&terrain, &memory, base);
+    let sweep = if first {
+        let idle = vec![0; terrain.signals.len()];
+        let draft = place_all(&terrain, &demand, &order, loads(&idle), books, &memory);
+        let base = reports.base_against(|node| draft.loads.planned(node));
+        if base.iter().all(|&base| base == 0) {
+            draft
+        } else {
+            place_all(&terrain, &demand, &order, loads(&base), open(input), &memory)
+        }
+    } else {
+        let base = reports.base(&memory);
+        let mut sweep = Sweep::new(&terrain, &demand, &order, loads(&base), books, memory.budget_ppb);
+        sweep.charge();
+        sweep.evacuate_all();
+        if input.pass == Pass::Full {
+            sweep.reconsider_all(&memory, Patience::Patient);
+        } else {
+            sweep.pending.clone_from(&memory.pending);
+        }
+        sweep
+    };
+    finish(sweep, memory, first)
+}
+
+fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
+    let (services, nodes) = (input.policy.services.len(), input.policy.fleet.nodes.len());
+    let memory = input.memory.resumed(services, input.groups.len(), nodes, input.now_ms);
+    let elapsed_ms = if memory.is_new() { 0 } else { memory.at_ms.saturating_sub(input.memory.at_ms) };
+    (memory, elapsed_ms)
+}
+
+/// Also notes in `memory` which nodes serve.
+pub(super) fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'a> {
+    let signal = |node: NodeId| NodeSignal::of(input.health.get(node.index()));
+    let signals: Vec<NodeSignal> = input.policy.fleet.node_ids().map(signal).collect();
+    let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
+    let ramps = memory.ramps(&may_serve);
+    Terrain::survey(input, signals, ramps)
+}
+
+pub(super) fn open(input: &PlanInput<'_>) -> Vec<Book> {
+    let nodes = input.policy.fleet.nodes.len();
+    let previous = |at: usize| input.previous.and_then(|previous| previous.services.get(at));
+    let services = 0..input.policy.services.len();
+    services.map(|at| Book::open(previous(at), input.groups.len(), nodes)).collect()
+}
+
+/// Accounts with nothing planned yet.
+pub(super) fn opening(terrain: &Terrain<'_>, memory: &PlannerMemory, base: &[u64]) -> Loads {
+    let reported = |node: usize| u64::from(terrain.signals[node].utilisation_ppm);
+    let mut loads = Loads::idle(&terrain.input.policy.fleet.nodes, reported);
+    for (node, &base) in base.iter().enumerate() {
+        loads.set_base(node, base);
+        loads.set_full(node, memory.nodes[node].full);
+    }
+    loads
+}
+
+/// Places everyone as if for the first time.
+fn place_all<'t>(
+    terrain: &'t Terrain<'t>,
+    demand: &'t Demand,
+    order: &'t [u32],
+    loads: Loads,
+    books: Vec<Book>,
+    memory: &PlannerMemory,
+) -> Sweep<'t> {
+    let mut sweep = Sweep::new(terrain, demand, order, loads, books, memory.budget_ppb);
+    sweep.evacuate_all();
+    for _ in 0..FIRST_ROUNDS {
+        sweep.next_round();
+        if sweep.reconsider_all(memory, Patience::Free) == 0 {
+            break;
+        }
+    }
+    sweep
+}
+
+/// Row-major services x nodes: ppm of the service's demand on each node.
+pub(super) fn carried(books: &[Book], demand: &Demand, nodes: usize) -> Vec<u32> {
+    let mut carried = Vec::with_capacity(books.len() * nodes);
+    for book in books {
+        let mut weighted = vec![0_u128; nodes];
+        for (placement, weight) in book.placements.iter().zip(book.weigh(&book.at, &demand.weights)) {
+            for share in &placement.shares {
+                weighted[share.node.index()] += u128::from(weight) * u128::from(share.share.0);
+            }
+        }
+        let total = u128::from(demand.total_weight.max(1));
+        carried.extend(weighted.into_iter().map(|sum| (sum / total).min(1_000_000) as u32));
+    }
+    carried
+}
+
+fn finish(sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan {
+    let nodes = sweep.terrain.signals.len();
+    let after = carried(&sweep.books, sweep.demand, nodes);
+    let unserved = unserved(&sweep, &after);
+    let notes = notes(&sweep, &unserved);
+    let moves = moves(&sweep.books, &sweep.demand.weights, sweep.demand.total_weight);
+    for (node, memory) in memory.nodes.iter_mut().enumerate() {
+        memory.full = sweep.loads.stays_full(NodeId::from_index(node));
+    }
+    if first {
+        memory.carried = after;
+    }
+    memory.pending = sweep.pending;
+    memory.budget_ppb = sweep.budget_ppb;
+    Plan {
+        planned_load: (0..nodes).map(|node| units(sweep.loads.planned(node))).collect(),
+        assignment: Assignment { services: sweep.books.into_iter().map(Book::close).collect() },
+        moves,
+        memory,
+        notes,
+        unserved,
+    }
+}
+
+/// What nodes carry above their caps, divided between the services on them, and the demand of
+/// groups that no node serves.
+fn unserved(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<(ServiceId, u64)> {
+    let nodes = sweep.terrain.signals.len();
+    let mut lost = vec![0_u64; sweep.books.len()];
+    for node in 0..nodes {
+        let planned = sweep.loads.planned(node);
+        let over = sweep.loads.over_cap(NodeId::from_index(node)).min(planned);
+        if over == 0 {
+            continue;
+        }
+        let over_ppm = super::load::ppm_of(over, planned).min(1_000_000) as u32;
+        for (service, lost) in lost.iter_mut().enumerate() {
+            let own = part(sweep.demand.services[service], carried[service * nodes + node]);
+            *lost = lost.saturating_add(part(own, over_ppm));
+        }
+    }
+    for (service, book) in sweep.books.iter().enumerate() {
+        for (group, &at) in book.at.iter().enumerate() {
+            if book.get(at).is_none_or(|placement| placement.mode != PlacementMode::Normal) {
+                lost[service] = lost[service].saturating_add(sweep.demand.of(service, group));
+            }
+        }
+    }
+    let named = lost.into_iter().enumerate().map(|(at, lost)| (ServiceId::from_index(at), units(lost)));
+    named.filter(|&(_, lost)| lost > 0).collect()
+}
+
+fn notes(sweep: &Sweep<'_>, unserved: &[(ServiceId, u64)]) -> Vec<String> {
+    let policy = sweep.terrain.input.policy;
+    let mut notes = Vec::new();
+    for &(service, lost) in unserved {
+        let name = &policy.service(service).name;
+        notes.push(format!("{name}: demand of {lost} units is above what its nodes may be given"));
+    }
+    for (service, book) in sweep.books.iter().enumerate() {
+        let weights = vec![1; book.at.len()];
+        let groups = book.weigh(&book.at, &weights);
+        let open = book.placements.iter().zip(groups);
+        let open: u64 =
+            open.filter(|(placement, _)| placement.mode != PlacementMode::Normal).map(|(_, n)| n).sum();
+        if open > 0 {
+            let service = &policy.services[service];
+            let rule = service.on_all_down.name();
+            notes.push(format!(
+                "{}: no node may serve {open} client groups, answered by {rule}",
+                service.name
+            ));
+        }
+    }
+    if sweep.held_back > 0 {
+        notes.push(format!("{} moves wait for the change budget", sweep.held_back));
+    }
+    notes.truncate(MOST_NOTES);
+    notes
+}

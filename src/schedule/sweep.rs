@@ -1,0 +1,370 @@
+//! Walks over all (group, service) pairs and decides who stays and who goes.
+//!
+//! ```text
+//!                    ┌ no placement, or not a normal one ─▶ place       at once
+//! a pair, all alive ─┼ a node of it may not serve ────────▶ evacuate    at once, only that share
+//!                    └ sound ─────────────────────────────▶ reconsider  full pass only: wanted for
+//!                                                                       3 s, within the budget
+//! a pair, all down ────▶ what `on_all_down` says            at once
+//! ```
+//! All previous placements are on the account before the walk begins, so that whoever is placed sees
+//! the room that really is left. Groups go largest first, each through all services, so that no
+//! service takes all room before another.
+//!
+//! What is best for an idle world is the same for all groups of a class and is remembered; it is used
+//! when it fits, and a pair that already has it is not looked at further.
+
+use super::book::{Book, NONE};
+use super::cost::margin;
+use super::demand::Demand;
+use super::load::{Loads, part};
+use super::memory::PlannerMemory;
+use super::pick::{MOST, Question, Scratch, distance};
+use super::terrain::{Outlook, Terrain};
+use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::placement::{Placement, PlacementMode, Share};
+use crate::model::service::OnAllDown;
+use std::collections::BTreeMap;
+
+/// A better placement must be wanted this long without a break.
+const DWELL_MS: u64 = 3_000;
+/// Shares of the same nodes are corrected when this part of the clients (ppm) is on the wrong one,
+const UNEVEN_PPM: u32 = 50_000;
+/// and other nodes are chosen when at least this part moves.
+const WORTHWHILE_PPM: u32 = 20_000;
+
+/// What a discretionary move must respect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Dwell time and budget.
+    Patient,
+    /// Neither: nobody has these placements yet.
+    Free,
+}
+
+pub(super) struct Sweep<'t> {
+    pub terrain: &'t Terrain<'t>,
+    pub demand: &'t Demand,
+    pub order: &'t [u32],
+    pub loads: Loads,
+    pub books: Vec<Book>,
+    /// services x classes: the epoch and the placement that is best if all of it fits.
+    calm: Vec<(u32, u32)>,
+    /// By services x groups: moved in this plan, so not to be moved again at discretion.
+    moved: Vec<bool>,
+    scratch: Scratch,
+    pub pending: BTreeMap<(GroupId, ServiceId), u64>,
+    pub budget_ppb: i64,
+    /// Moves that waited for the budget.
+    pub held_back: usize,
+}
+
+impl<'t> Sweep<'t> {
+    pub fn new(
+        terrain: &'t Terrain<'t>,
+        demand: &'t Demand,
+        order: &'t [u32],
+        loads: Loads,
+        books: Vec<Book>,
+        budget_ppb: i64,
+    ) -> Self {
+        let pairs = books.len() * terrain.classes.len();
+        Self {
+            calm: vec![(u32::MAX, NONE); books.len() * terrain.class_count],
+            moved: vec![false; pairs],
+            scratch: Scratch::default(),
+            pending: BTreeMap::new(),
+            held_back: 0,
+            budget_ppb,
+            terrain,
+            demand,
+            order,
+            loads,
+            books,
+        }
+    }
+
+    /// Puts what the books say on the account.
+    pub fn charge(&mut self) {
+        for (service, book) in self.books.iter().enumerate() {
+            for (group, &at) in book.at.iter().enumerate() {
+                self.loads.add(book.shares(at), self.demand.of(service, group));
+            }
+        }
+    }
+
+    /// Everything that does not wait: newcomers, orphans, and what stands or falls with all nodes.
+    pub fn evacuate_all(&mut self) {
+        let order = self.order;
+        for &group in order {
+            for service in 0..self.books.len() {
+                self.secure(service, group as usize);
+            }
+        }
+    }
+
+    /// One round of improvement over everything that was not moved yet; how many moved.
+    pub fn reconsider_all(&mut self, memory: &PlannerMemory, patience: Patience) -> usize {
+        let order = self.order;
+        let mut count = 0;
+        for &group in order {
+            for service in 0..self.books.len() {
+                count += usize::from(self.reconsider(service, group as usize, memory, patience));
+            }
+        }
+        count
+    }
+
+    /// Forgets who was moved, between the rounds of a first plan.
+    pub fn next_round(&mut self) {
+        self.moved.fill(false);
+    }
+
+    fn secure(&mut self, service: usize, group: usize) {
+        let held = self.books[service].at[group];
+        let Some(outlook) = self.terrain.outlook(service, group) else {
+            return self.set(service, group, empty());
+        };
+        if outlook.ladder.all_down {
+            return self.all_down(service, group, outlook);
+        }
+        let sound = self.books[service]
+            .get(held)
+            .filter(|placement| placement.mode == PlacementMode::Normal && !placement.shares.is_empty());
+        let Some(placement) = sound else { return self.place(service, group, outlook) };
+        let alive = |node: NodeId| self.terrain.may_serve[node.index()] && outlook.ladder.is_member(node);
+        let survivors: Vec<Share> = if placement.shares.iter().all(|share| alive(share.node)) {
+            if placement.backups.iter().any(|&node| outlook.ladder.rung(node).is_none()) {
+                self.refresh_backups(service, group, outlook);
+            }
+            return;
+        } else {
+            placement.shares.iter().copied().filter(|share| alive(share.node)).collect()
+        };
+        if survivors.is_empty() {
+            self.place(service, group, outlook);
+        } else {
+            self.evacuate(service, group, outlook, &survivors);
+        }
+    }
+
+    /// Places a group that has nothing to be loyal to.
+    fn place(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
+        let demand = self.demand.of(service, group);
+        let held = self.books[service].at[group];
+        self.loads.remove(self.books[service].shares(held), demand);
+        let calm = self.calm(service, group, outlook);
+        let fits = |share: &Share| self.loads.room(share.node) >= part(demand, share.share.0).max(1);
+        if self.books[service].shares(calm).iter().all(fits) {
+            self.loads.add(self.books[service].shares(calm), demand);
+            return self.enter(service, group, calm);
+        }
+        self.ask(outlook, demand, &[], &[], false);
+        self.settle(service, group, outlook, demand, PlacementMode::Normal);
+    }
+
+    fn evacuate(&mut self, service: usize, group: usize, outlook: Outlook<'t>, survivors: &[Share]) {
+        let demand = self.demand.of(service, group);
+        let held = self.books[service].at[group];
+        self.loads.remove(self.books[service].shares(held), demand);
+        self.loads.add(survivors, demand);
+        self.ask(outlook, demand, survivors, survivors, false);
+        self.loads.remove(survivors, demand);
+        self.settle(service, group, outlook, demand, PlacementMode::Normal);
+    }
+
+    /// What is best if everything fits: same for all groups of a class while no price changes.
+    fn calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>) -> u32 {
+        let slot = service * self.terrain.class_count + self.terrain.classes[group] as usize;
+        let (epoch, known) = self.calm[slot];
+        if epoch == self.loads.epoch && known != NONE {
+            return known;
+        }
+        self.ask(outlook, 0, &[], &[], false);
+        let at = self.write(service, outlook, 0, PlacementMode::Normal);
+        self.calm[slot] = (self.loads.epoch, at);
+        at
+    }
+
+    fn reconsider(
+        &mut self,
+        service: usize,
+        group: usize,
+        memory: &PlannerMemory,
+        patience: Patience,
+    ) -> bool {
+        let held = self.books[service].at[group];
+        let Some(outlook) = self.terrain.outlook(service, group) else { return false };
+        let pair = service * self.terrain.classes.len() + group;
+        if self.moved[pair] || outlook.ladder.all_down || held == NONE {
+            return false;
+        }
+        let over = self.books[service].shares(held).iter().any(|share| self.loads.is_over_cap(share.node));
+        if !over && self.calm(service, group, outlook) == held {
+            return false;
+        }
+        let demand = self.demand.of(service, group);
+        self.loads.remove(self.books[service].shares(held), demand);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let shares = self.books[service].shares(held);
+        let question = self.question(outlook, demand, shares, true);
+        question.answer(&[], &mut scratch);
+        let moving = distance(shares, &scratch.shares);
+        let wanted = moving > 0 && (over || moving >= threshold(shares, &scratch.shares));
+        self.scratch = scratch;
+        if wanted && self.allow(service, group, moving, memory, patience) {
+            self.settle(service, group, outlook, demand, PlacementMode::Normal);
+            return true;
+        }
+        self.loads.add(self.books[service].shares(held), demand);
+        self.refresh_backups(service, group, outlook);
+        false
+    }
+
+    /// Dwell time, then the budget. Notes the wish.
+    fn allow(
+        &mut self,
+        service: usize,
+        group: usize,
+        moving_ppm: u32,
+        memory: &PlannerMemory,
+        patience: Patience,
+    ) -> bool {
+        if patience == Patience::Free {
+            return true;
+        }
+        let key = (GroupId::from_index(group), ServiceId::from_index(service));
+        let since = memory.pending.get(&key).copied().unwrap_or(memory.at_ms);
+        let waited = memory.at_ms.saturating_sub(since) >= DWELL_MS;
+        if waited && self.budget_ppb > 0 {
+            let all = u128::from(self.demand.total_weight) * self.books.len() as u128;
+            let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weights[group]);
+            self.budget_ppb -= i64::try_from(moved / all.max(1)).unwrap_or(i64::MAX);
+            return true;
+        }
+        self.held_back += usize::from(waited);
+        self.pending.insert(key, since);
+        false
+    }
+
+    fn all_down(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
+        let rule = &self.terrain.input.policy.services[service].on_all_down;
+        let held = self.books[service].get(self.books[service].at[group]);
+        let held = held.filter(|placement| !placement.shares.is_empty());
+        let as_if_up = |placement: &&Placement| {
+            placement.mode == PlacementMode::FailOpen
+                && placement.shares.iter().all(|share| outlook.ladder.rung(share.node).is_some())
+        };
+        let keep = match rule {
+            OnAllDown::All => held.filter(as_if_up).cloned(),
+            OnAllDown::LastGood => held.cloned(),
+            OnAllDown::Fallback(_) | OnAllDown::NoData | OnAllDown::ServFail => {
+                return self.set(service, group, empty());
+            }
+        };
+        if let Some(placement) = keep {
+            return self.set(service, group, Placement { mode: PlacementMode::FailOpen, ..placement });
+        }
+        let demand = self.demand.of(service, group);
+        let held = self.books[service].at[group];
+        self.loads.remove(self.books[service].shares(held), demand);
+        self.ask(outlook, demand, &[], &[], false);
+        self.settle(service, group, outlook, demand, PlacementMode::FailOpen);
+    }
+
+    fn question<'q>(
+        &'q self,
+        outlook: Outlook<'q>,
+        demand: u64,
+        held: &'q [Share],
+        discretionary: bool,
+    ) -> Question<'q> {
+        Question { outlook, loads: &self.loads, ramps: &self.terrain.ramps, demand, held, discretionary }
+    }
+
+    fn ask(
+        &mut self,
+        outlook: Outlook<'t>,
+        demand: u64,
+        held: &[Share],
+        fixed: &[Share],
+        discretionary: bool,
+    ) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.question(outlook, demand, held, discretionary).answer(fixed, &mut scratch);
+        self.scratch = scratch;
+    }
+
+    /// Interns the answer just given.
+    fn write(&mut self, service: usize, outlook: Outlook<'t>, demand: u64, mode: PlacementMode) -> u32 {
+        let shares = self.scratch.shares.clone();
+        if shares.is_empty() {
+            return self.books[service].intern(empty());
+        }
+        let backups = self.question(outlook, demand, &[], false).backups(&shares);
+        let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
+        self.books[service].intern(Placement { shares, backups, pool, mode })
+    }
+
+    /// Gives the group the answer just given; what it had is off the account.
+    fn settle(
+        &mut self,
+        service: usize,
+        group: usize,
+        outlook: Outlook<'t>,
+        demand: u64,
+        mode: PlacementMode,
+    ) {
+        let at = self.write(service, outlook, demand, mode);
+        self.loads.add(self.books[service].shares(at), demand);
+        self.enter(service, group, at);
+    }
+
+    /// Replaces a placement, account included.
+    fn set(&mut self, service: usize, group: usize, placement: Placement) {
+        let demand = self.demand.of(service, group);
+        let held = self.books[service].at[group];
+        let at = self.books[service].intern(placement);
+        self.loads.remove(self.books[service].shares(held), demand);
+        self.loads.add(self.books[service].shares(at), demand);
+        self.enter(service, group, at);
+    }
+
+    fn enter(&mut self, service: usize, group: usize, at: u32) {
+        self.books[service].at[group] = at;
+        self.moved[service * self.terrain.classes.len() + group] = true;
+    }
+
+    /// Keeps the shares; keeps the backups too while each costs about what the best in its place does.
+    fn refresh_backups(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
+        let book = &self.books[service];
+        let Some(held) = book.get(book.at[group]) else { return };
+        let question = self.question(outlook, 0, &[], false);
+        let fresh = question.backups(&held.shares);
+        debug_assert!(fresh.len() <= MOST);
+        let stays = |(&old, &new): (&NodeId, &NodeId)| {
+            let (Some(was), Some(is)) = (outlook.ladder.rung(old), outlook.ladder.rung(new)) else {
+                return false;
+            };
+            let cost = question.cost(new);
+            was.level == is.level && question.cost(old) < cost.saturating_add(margin(cost))
+        };
+        if held.backups.len() == fresh.len() && held.backups.iter().zip(&fresh).all(stays) {
+            return;
+        }
+        let placement = Placement { backups: fresh, ..held.clone() };
+        self.books[service].at[group] = self.books[service].intern(placement);
+    }
+}
+
+/// From which part of the clients on a change is worth it.
+fn threshold(from: &[Share], to: &[Share]) -> u32 {
+    let among = |share: &Share| from.iter().any(|other| other.node == share.node);
+    let same = from.len() == to.len() && to.iter().all(among);
+    if same { UNEVEN_PPM } else { WORTHWHILE_PPM }
+}
+
+/// Nobody: `on_all_down` says what is answered.
+fn empty() -> Placement {
+    Placement { shares: Vec::new(), backups: Vec::new(), pool: None, mode: PlacementMode::AllDown }
+}

@@ -1,0 +1,186 @@
+//! Everything about a plan that does not change while it is made: prices at a distance, ladders,
+//! and which groups are alike.
+//!
+//! ```text
+//!  group ─▶ place (equal rows of the prior) ─▶ row of costs per profile ─┐
+//!        ─▶ line ─────────────────▶ row of line penalties per service ───┼─▶ Outlook
+//!        ─▶ areas ────────────────▶ rule per service ─▶ Ladder ──────────┘
+//! ```
+//! Costs are kept per (profile, place), not per (service, group): services and groups share them.
+//! Groups of one place, line and set of areas are one *class*: what is best for one is for all.
+
+use super::PlanInput;
+use super::cost::{self, CostTerms, NodeSignal};
+use super::ladder::{self, Ladder};
+use crate::base::units::Micros;
+use crate::model::clients::ClientGroup;
+use crate::model::ids::{LineId, NodeId};
+use crate::model::placement::LatencyPrior;
+use crate::model::service::Profile;
+use std::collections::BTreeMap;
+
+/// See the module's picture.
+pub(super) struct Terrain<'a> {
+    pub input: &'a PlanInput<'a>,
+    pub signals: Vec<NodeSignal>,
+    pub may_serve: Vec<bool>,
+    /// By node: ppm of its weight while it ramps up again.
+    pub ramps: Vec<u32>,
+    /// By group.
+    pub classes: Vec<u32>,
+    pub class_count: usize,
+    places: Vec<u32>,
+    area_sets: Vec<u32>,
+    area_set_count: usize,
+    /// By profile: places x nodes.
+    rows: [Vec<u32>; 3],
+    /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
+    penalties: Vec<u32>,
+    line_rows: usize,
+    ladders: Vec<Vec<Ladder>>,
+    /// services x area sets: position of the rule.
+    rules: Vec<Option<u16>>,
+}
+
+/// What one group sees of one service's chain.
+#[derive(Clone, Copy)]
+pub(super) struct Outlook<'t> {
+    pub ladder: &'t Ladder,
+    row: &'t [u32],
+    penalty: &'t [u32],
+}
+
+impl Outlook<'_> {
+    /// Cost without congestion, us.
+    #[inline]
+    pub fn cost(&self, node: NodeId) -> u32 {
+        self.row[node.index()].saturating_add(self.penalty[node.index()])
+    }
+}
+
+impl<'a> Terrain<'a> {
+    pub fn survey(input: &'a PlanInput<'a>, signals: Vec<NodeSignal>, ramps: Vec<u32>) -> Self {
+        let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
+        let (places, samples) = places(input.groups, input.prior);
+        let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
+        let (classes, class_samples) =
+            classify((0..input.groups.len()).map(|g| (places[g], input.groups[g].line, area_sets[g])));
+        let ladders = input.policy.services.iter().map(|service| {
+            let build = |rule| Ladder::build(service, rule, &may_serve);
+            service.chains.iter().map(build).collect()
+        });
+        let ladders = ladders.collect();
+        let rules = input.policy.services.iter().flat_map(|service| {
+            let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
+            area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
+        });
+        Self {
+            rules: rules.collect(),
+            rows: rows(input, &signals, &samples),
+            penalties: penalties(input),
+            line_rows: input.policy.clients.lines.len() + 1,
+            area_set_count: area_samples.len(),
+            class_count: class_samples.len(),
+            input,
+            signals,
+            may_serve,
+            ramps,
+            classes,
+            places,
+            area_sets,
+            ladders,
+        }
+    }
+
+    /// `None`: the service has no rule for the group.
+    #[inline]
+    pub fn outlook(&self, service: usize, group: usize) -> Option<Outlook<'_>> {
+        let nodes = self.signals.len();
+        let ladder = &self.ladders[service][self.rule(service, group)?];
+        let profile = self.input.policy.services[service].profile;
+        let place = self.places[group] as usize;
+        let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
+        let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
+        Some(Outlook {
+            ladder,
+            row: &self.rows[profile as usize][place * nodes..(place + 1) * nodes],
+            penalty: &self.penalties[at..at + nodes],
+        })
+    }
+
+    pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
+        let set = self.area_sets[group] as usize;
+        self.rules[service * self.area_set_count + set].map(usize::from)
+    }
+
+    /// The cost of a node in parts, as the rows hold it in sum.
+    pub fn terms(&self, service: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
+        let input = self.input;
+        let service = &input.policy.services[service];
+        let prior = prior(input, group, node);
+        let line = line_penalty(input, service.line_penalty, input.groups[group].line, node);
+        cost::terms(service.profile, prior, &self.signals[node.index()]).with(line, congestion_us)
+    }
+}
+
+/// Numbers equal keys equally, in order of first appearance; also a sample position for each number.
+fn classify<K: Ord>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize>) {
+    let mut numbers = BTreeMap::new();
+    let mut samples = Vec::new();
+    let number = keys.enumerate().map(|(position, key)| {
+        *numbers.entry(key).or_insert_with(|| {
+            samples.push(position);
+            (samples.len() - 1) as u32
+        })
+    });
+    (number.collect(), samples)
+}
+
+/// Groups with equal rows of the prior are at one place.
+fn places(groups: &[ClientGroup], prior: &LatencyPrior) -> (Vec<u32>, Vec<usize>) {
+    let row = |group: usize| prior.rtt.get(group * prior.sites..(group + 1) * prior.sites).unwrap_or(&[]);
+    classify((0..groups.len()).map(row))
+}
+
+fn prior(input: &PlanInput<'_>, group: usize, node: NodeId) -> Micros {
+    let site = input.policy.fleet.nodes[node.index()].site.index();
+    let known = (site < input.prior.sites).then(|| input.prior.rtt.get(group * input.prior.sites + site));
+    known.flatten().copied().unwrap_or(cost::PRIOR_DEFAULT)
+}
+
+fn rows(input: &PlanInput<'_>, signals: &[NodeSignal], samples: &[usize]) -> [Vec<u32>; 3] {
+    let row = |profile: Profile| {
+        if !input.policy.services.iter().any(|service| service.profile == profile) {
+            return Vec::new();
+        }
+        let price = |(node, signal): (usize, &NodeSignal), group: usize| {
+            cost::terms(profile, prior(input, group, NodeId::from_index(node)), signal).total_us
+        };
+        let mut row = Vec::with_capacity(samples.len() * signals.len());
+        for &sample in samples {
+            row.extend(signals.iter().enumerate().map(|signal| price(signal, sample)));
+        }
+        row
+    };
+    // In the order of the discriminants, by which `outlook` finds them.
+    [Profile::Cdn, Profile::Rtc, Profile::Im].map(row)
+}
+
+fn line_penalty(input: &PlanInput<'_>, penalty: Micros, line: Option<LineId>, node: NodeId) -> u32 {
+    match (line, input.policy.fleet.nodes[node.index()].line) {
+        (Some(client), Some(node)) if client != node => penalty.0,
+        _ => 0,
+    }
+}
+
+fn penalties(input: &PlanInput<'_>) -> Vec<u32> {
+    let lines = input.policy.clients.lines.len();
+    let mut penalties = Vec::new();
+    for service in &input.policy.services {
+        for line in (0..=lines).map(|line| (line < lines).then(|| LineId::from_index(line))) {
+            let of_node = |node| line_penalty(input, service.line_penalty, line, node);
+            penalties.extend(input.policy.fleet.node_ids().map(of_node));
+        }
+    }
+    penalties
+}

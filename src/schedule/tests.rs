@@ -1,0 +1,174 @@
+//! The planner's rules, one case each, on worlds of a few nodes.
+
+use super::Pass;
+use super::testing::*;
+use crate::base::units::{Micros, Ppm};
+use crate::model::ids::NodeId;
+use crate::model::placement::PlacementMode;
+use crate::model::service::OnAllDown;
+use crate::model::verdict::Verdict;
+
+#[test]
+fn peers_split_by_weight_and_allowance() {
+    let mut w = world(3, vec![service("s", vec![pool(&[0, 1, 2])])]);
+    assert_eq!(shares(&plan_first(&w).assignment, 0), [(0, 333_334), (1, 333_333), (2, 333_333)]);
+    w.policy.services[0].pools[0].members[2].weight = 200;
+    assert_eq!(shares(&plan_first(&w).assignment, 0), [(2, 500_000), (0, 250_000), (1, 250_000)]);
+    let w = w.capacity(&[300, 100, 100]);
+    assert_eq!(shares(&plan_first(&w).assignment, 0), [(0, 500_001), (2, 333_333), (1, 166_666)]);
+}
+
+#[test]
+fn farther_nodes_are_backups_in_order_of_cost() {
+    let w = spread(&[&[90, 20, 50], &[20, 90, 60]], vec![service("s", vec![pool(&[0, 1, 2])])]);
+    let plan = plan_first(&w);
+    assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
+    assert_eq!(placement(&plan.assignment, 0).backups, [NodeId(2), NodeId(0)]);
+    assert_eq!(shares(&plan.assignment, 1), [(0, 1_000_000)]);
+}
+
+#[test]
+fn another_line_costs_the_penalty_unless_a_line_is_unknown() {
+    use crate::model::clients::Line;
+    use crate::model::ids::LineId;
+    let mut w = spread(&[&[20, 30], &[20, 30], &[20, 30]], vec![service("s", vec![pool(&[0, 1])])]);
+    let line = |name: &str| Line { name: name.to_owned(), title: None, asns: vec![] };
+    w.policy.clients.lines = vec![line("a"), line("b")];
+    (w.policy.fleet.nodes[0].line, w.policy.fleet.nodes[1].line) = (Some(LineId(0)), Some(LineId(1)));
+    (w.groups[0].line, w.groups[1].line) = (Some(LineId(0)), Some(LineId(1)));
+    let plan = plan_first(&w);
+    let first = |group| shares(&plan.assignment, group)[0].0;
+    assert_eq!((first(0), first(1), first(2)), (0, 1, 0));
+}
+
+#[test]
+fn a_dead_node_loses_only_its_share_and_gets_it_back_by_a_ramp() {
+    let mut w = world(3, vec![service("s", vec![pool(&[0, 1, 2])])]);
+    let before = plan_first(&w);
+    w.health[2] = down();
+    let after = w.plan(Some(&before), 1_000, Pass::Evacuation);
+    assert_eq!(shares(&after.assignment, 0), [(0, 500_001), (1, 499_999)]);
+    assert!(after.moves.iter().all(|one| one.from == Some(NodeId(2))), "{:?}", after.moves);
+    w.health[2] = up();
+    let ramping = w.run(after.clone(), 2_000, 5);
+    assert_eq!(shares(&ramping.assignment, 0).last(), Some(&(2, 100_000)));
+    let back = w.run(ramping, 10_000, 320);
+    assert_eq!(shares(&back.assignment, 0), shares(&before.assignment, 0));
+}
+
+#[test]
+fn a_small_gain_moves_nobody_and_a_large_one_waits_three_seconds() {
+    let mut w = spread(&[&[50, 70]], vec![service("s", vec![pool(&[0, 1])])]);
+    let first = plan_first(&w);
+    assert_eq!(shares(&first.assignment, 0), [(0, 1_000_000)]);
+    w.prior.rtt[1] = Micros::from_millis(46);
+    let same = w.run(first.clone(), 1_000, 10);
+    assert!(shares(&same.assignment, 0).contains(&(0, 500_000)), "joins as a peer, does not take over");
+    w.prior.rtt[1] = Micros::from_millis(56);
+    let same = w.run(first.clone(), 1_000, 10);
+    assert_eq!(shares(&same.assignment, 0), [(0, 1_000_000)]);
+    w.prior.rtt[1] = Micros::from_millis(30);
+    let waiting = w.run(first.clone(), 1_000, 3);
+    assert_eq!(shares(&waiting.assignment, 0), [(0, 1_000_000)]);
+    let moved = w.run(first, 1_000, 4);
+    assert_eq!(shares(&moved.assignment, 0), [(1, 1_000_000)]);
+}
+
+#[test]
+fn a_full_node_spills_and_the_spill_ends_at_ease() {
+    let pools = vec![pool(&[0]), pool(&[1])];
+    let mut w = world(2, vec![service("s", pools)]).capacity(&[100, 100]);
+    w.policy.services[0].demand = Some(120);
+    let first = plan_first(&w);
+    assert!(first.planned_load[0] <= 90 && first.planned_load[0] >= 85, "{:?}", first.planned_load);
+    assert!(first.unserved.is_empty());
+    // Three of four groups are on node 0: at 88 units that is 66 %, at 80 it is 60 %.
+    w.policy.services[0].demand = Some(88);
+    let still = w.run(first, 1_000, 100);
+    assert!((21..=22).contains(&still.planned_load[1]), "{:?}", still.planned_load);
+    w.policy.services[0].demand = Some(80);
+    let back = w.run(still, 200_000, 100);
+    assert_eq!(back.planned_load[1], 0, "{:?}", back.notes);
+}
+
+#[test]
+fn a_node_that_says_it_is_full_receives_nobody_and_sheds() {
+    let mut w = world(3, vec![service("s", vec![pool(&[0, 1, 2])])]).capacity(&[100, 100, 100]);
+    w.health = vec![loaded(20), loaded(20), loaded(20)];
+    let first = plan_first(&w);
+    assert!(first.planned_load.iter().all(|&load| (19..=20).contains(&load)), "{:?}", first.planned_load);
+    w.health[0].load.as_mut().expect("reported").utilisation = Ppm::from_percent(95);
+    let shed = w.run(first, 1_000, 60);
+    assert!(shed.planned_load[0] <= 10, "{:?}", shed.planned_load);
+    assert!(shed.planned_load[1] >= 24, "{:?}", shed.planned_load);
+}
+
+#[test]
+fn scarcity_leaves_nobody_without_an_answer() {
+    let mut w = world(2, vec![service("s", vec![pool(&[0, 1])])]).capacity(&[100, 100]);
+    w.policy.services[0].demand = Some(300);
+    let plan = plan_first(&w);
+    assert!((0..4).all(|group| !shares(&plan.assignment, group).is_empty()));
+    assert!(plan.unserved[0].1.abs_diff(120) <= 1, "{:?}", plan.unserved);
+    assert_eq!(plan.notes.len(), 1);
+}
+
+#[test]
+fn degraded_and_unknown_nodes_are_not_preferred() {
+    let mut w = world(3, vec![service("s", vec![pool(&[0, 1, 2])])]);
+    w.health = vec![with_verdict(Verdict::Degraded), with_verdict(Verdict::Unknown), up()];
+    let plan = plan_first(&w);
+    assert_eq!(shares(&plan.assignment, 0), [(2, 1_000_000)]);
+    assert_eq!(placement(&plan.assignment, 0).backups.len(), 2);
+}
+
+#[test]
+fn all_down_answers_as_the_policy_says() {
+    let answer = |rule: OnAllDown, previous: bool| {
+        let mut w = spread(&[&[20, 90]], vec![service("s", vec![pool(&[0]), pool(&[1])])]);
+        w.policy.services[0].on_all_down = rule;
+        w.health[0] = down();
+        let first = plan_first(&w);
+        assert_eq!(shares(&first.assignment, 0), [(1, 1_000_000)]);
+        w.health[1] = down();
+        let plan = w.plan(previous.then_some(&first), 1_000, Pass::Evacuation);
+        let again = w.plan(Some(&plan), 2_000, Pass::Full);
+        assert_eq!(again.assignment, plan.assignment, "stays");
+        w.health[1] = up();
+        let back = w.plan(Some(&again), 3_000, Pass::Evacuation);
+        assert_eq!(placement(&back.assignment, 0).mode, PlacementMode::Normal, "ends at once");
+        (placement(&plan.assignment, 0).mode, shares(&plan.assignment, 0))
+    };
+    assert_eq!(answer(OnAllDown::All, true), (PlacementMode::FailOpen, vec![(0, 1_000_000)]));
+    assert_eq!(answer(OnAllDown::LastGood, true), (PlacementMode::FailOpen, vec![(1, 1_000_000)]));
+    assert_eq!(answer(OnAllDown::LastGood, false), (PlacementMode::FailOpen, vec![(0, 1_000_000)]));
+    assert_eq!(answer(OnAllDown::NoData, true), (PlacementMode::AllDown, vec![]));
+    assert_eq!(answer(OnAllDown::ServFail, true), (PlacementMode::AllDown, vec![]));
+}
+
+#[test]
+fn the_budget_bounds_what_moves_in_a_minute() {
+    let rows: Vec<&[u32]> = vec![&[20, 90]; 20];
+    let mut w = spread(&rows, vec![service("s", vec![pool(&[0, 1])])]);
+    let first = plan_first(&w);
+    for rtt in w.prior.rtt.iter_mut().step_by(2) {
+        *rtt = Micros::from_millis(200);
+    }
+    let moved = |plan: &super::Plan| (0..20).filter(|&g| shares(&plan.assignment, g)[0].0 == 1).count();
+    let soon = w.run(first, 1_000, 5);
+    assert!((4..=5).contains(&moved(&soon)), "{}", moved(&soon));
+    assert!(soon.notes[0].contains("budget"), "{:?}", soon.notes);
+    assert_eq!(moved(&w.run(soon, 6_000, 300)), 20);
+}
+
+#[test]
+fn malformed_input_is_survived() {
+    let mut w = world(2, vec![service("s", vec![pool(&[0, 1, 9])]), service("t", vec![])]);
+    w.prior.rtt.clear();
+    w.health.clear();
+    w.policy.services[1].chains.clear();
+    let plan = plan_first(&w);
+    assert_eq!(shares(&plan.assignment, 0).len(), 2);
+    w.groups.clear();
+    assert!(w.plan(Some(&plan), 1, Pass::Full).moves.is_empty());
+}
