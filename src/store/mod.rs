@@ -1,1 +1,17 @@
-//! Placeholder: filled by the commit that builds it.
+//! Disk: the policy folder and its changes, geo databases, and the last good state.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`policy_dir`] | reads a policy folder into source texts |
+//! | [`watch`] | says when that folder changed |
+//! | [`sealed`] | files that a crash cannot half-write and a truncation cannot hide in |
+//! | [`state_dir`] | the last good inputs and the last good table, kept in `state/` |
+//! | [`saved_table`] | the shape of the last good table on disk |
+//!
+//! Nothing here judges content: texts go to `policy`, bytes to `geo`.
+
+pub mod policy_dir;
+pub mod saved_table;
+pub mod sealed;
+pub mod state_dir;
+pub mod watch;
