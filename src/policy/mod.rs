@@ -1,1 +1,140 @@
-//! Placeholder: filled by the commit that builds it.
+//! Policy text to a checked [`Policy`]: every mistake at once, each at its place with a remedy.
+//!
+//! ```text
+//! SourceFile ─▶ tree ─▶ read + files ─▶ lower ─▶ Policy
+//!  (text)      (YAML     (typed, places  (names     (model, only when
+//!               nodes)    kept)           resolved)  nothing is wrong)
+//!                 └───────────┴──────────────┴──────▶ findings ─▶ diagnostics
+//! ```
+//!
+//! Files are given, never read here: the same function serves `rhumb check`, the daemon's reload and
+//! tests. Zone files are parsed by [`crate::zone`]; here they only count towards the revision.
+
+pub mod codes;
+pub mod files;
+pub mod findings;
+mod folder;
+mod lower;
+pub mod places;
+mod read;
+mod recovery;
+pub mod scalars;
+mod schema;
+mod shadow;
+mod tree;
+
+pub use folder::revision;
+pub use schema::schema;
+
+use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::model::policy::Policy;
+use files::clients::ClientsFile;
+use files::fleet::FleetFile;
+use files::server::ServerFile;
+use files::service::ServiceFile;
+use findings::{At, Findings, Place};
+use folder::Kind;
+use read::{Read, Slot};
+use tree::{Node, Value};
+
+/// Reads one policy folder's files, in any order. The policy is there only when no error is.
+pub fn load(files: &[SourceFile]) -> (Option<Policy>, Vec<Diagnostic>) {
+    let mut files: Vec<&SourceFile> = files.iter().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.truncate(usize::from(u16::MAX));
+    let mut findings = Findings::new(files.iter().map(|file| file.path.clone()).collect());
+    let folder = read_files(&files, &mut findings);
+    let policy = lower_files(&folder, &files, &mut findings);
+    let policy = (!findings.has_errors()).then_some(policy);
+    (policy, findings.into_sorted())
+}
+
+/// What the files say, each on its own.
+#[derive(Default)]
+struct Folder {
+    server: Slot<ServerFile>,
+    fleet: Slot<FleetFile>,
+    clients: Slot<ClientsFile>,
+    /// With the path of each; those that could not be read are left out.
+    services: Vec<(String, At<ServiceFile>)>,
+}
+
+fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
+    let mut folder = Folder::default();
+    for (at, file) in files.iter().enumerate() {
+        let at = u16::try_from(at).expect("the list was truncated to what fits");
+        match Kind::of(&file.path) {
+            Kind::Server => folder.server = read_file(at, file, findings),
+            Kind::Fleet => folder.fleet = read_file(at, file, findings),
+            Kind::Clients => folder.clients = read_file(at, file, findings),
+            Kind::Service => {
+                if let Slot::Given(service) = read_file(at, file, findings) {
+                    folder.services.push((file.path.clone(), service));
+                }
+            }
+            Kind::Zone | Kind::Ignored => {}
+            Kind::Unknown => folder::report_unknown(at, &file.path, findings),
+        }
+    }
+    folder
+}
+
+/// One file: its YAML, then its version, and only if that is known the rest.
+fn read_file<T: Read>(at: u16, file: &SourceFile, findings: &mut Findings) -> Slot<T> {
+    let Some(root) = tree::parse(at, &file.text, findings) else {
+        return Slot::Broken;
+    };
+    let start = Place::start_of(at);
+    let version = match &root.value {
+        Value::Map(entries) => entries.iter().find(|entry| entry.key == "version"),
+        _ => None,
+    };
+    match version {
+        Some(entry) => {
+            if scalars::Version::read(&entry.value, findings).is_none() {
+                return Slot::Broken;
+            }
+        }
+        None => {
+            findings
+                .report(&codes::MISSING_VERSION, start, "the file does not say its version")
+                .help("begin it with `version: 1`");
+            if matches!(root.value, Value::Null) {
+                return Slot::Broken;
+            }
+        }
+    }
+    match T::read(&without_version(root), findings) {
+        Some(value) => Slot::Given(At { value, place: start }),
+        None => Slot::Broken,
+    }
+}
+
+/// The version has been judged; a second look would report it twice.
+fn without_version(mut root: Node) -> Node {
+    if let Value::Map(entries) = &mut root.value {
+        entries.retain(|entry| entry.key != "version");
+    }
+    root
+}
+
+fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) -> Policy {
+    let server = lower::server::lower(&folder.server, findings);
+    let clients = lower::clients::lower(&folder.clients, findings);
+    let fleet = lower::fleet::lower(&folder.fleet, &clients.lines, findings);
+    let world = lower::service::World { fleet: &fleet, clients: &clients };
+    let mut services = lower::service::Services::default();
+    for (path, service) in &folder.services {
+        services.add(path, service, &world, findings);
+    }
+    Policy {
+        revision: revision(files.iter().copied()),
+        server,
+        services: services.services,
+        fleet: fleet.fleet,
+        clients: clients.clients,
+    }
+}
+
+#[cfg(test)]
+mod tests;

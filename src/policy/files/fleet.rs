@@ -1,0 +1,202 @@
+//! `fleet.yaml`: what can be answered, and how it is watched.
+
+use crate::policy::findings::Findings;
+use crate::policy::read::{List, OneOrMany, OrNone, Read, Table, choice, record};
+use crate::policy::scalars::{
+    Degrees, HttpPath, HttpUrl, JsonPointer, Name, Percent, Span, StatusRange, Text, Version, Whole,
+};
+use crate::policy::tree::{Node, Value};
+use serde_json::{Value as Json, json};
+use std::net::{IpAddr, SocketAddr};
+
+record! {
+    /// The fleet: regions hold sites, sites hold nodes.
+    pub struct FleetFile {
+        /// Version of the policy language.
+        gated version: Version,
+        /// Regions by name.
+        optional regions: Table<Name, RegionFile>,
+        /// Sites (machine rooms) by name.
+        optional sites: Table<Name, SiteFile>,
+        /// What every node has unless it says otherwise.
+        optional defaults: DefaultsFile,
+        /// Nodes (endpoints with addresses) by name.
+        optional nodes: Table<Name, NodeFile>,
+    }
+}
+
+record! {
+    /// A region of the fleet.
+    pub struct RegionFile {
+        /// For people: East Asia.
+        optional title: Text,
+    }
+}
+
+record! {
+    /// One machine room.
+    pub struct SiteFile {
+        /// The region it is in.
+        required region: Name,
+        /// For people: Shanghai.
+        optional title: Text,
+        /// Where it stands; distances to clients are measured from here.
+        optional location: LocationFile,
+    }
+}
+
+record! {
+    /// A point on the globe, in degrees.
+    pub struct LocationFile {
+        /// Latitude, north positive.
+        required lat: Degrees<90>,
+        /// Longitude, east positive.
+        required lon: Degrees<180>,
+    }
+}
+
+record! {
+    /// What every node inherits: `probes` as a whole, `capacity` and `load` key by key.
+    pub struct DefaultsFile {
+        /// Probes of nodes that list none.
+        optional probes: List<ProbeFile>,
+        /// Capacity keys that nodes leave out.
+        optional capacity: CapacityFile,
+        /// Load feed keys that nodes leave out.
+        optional load: LoadFile,
+    }
+}
+
+record! {
+    /// An endpoint with addresses.
+    pub struct NodeFile {
+        /// The site it is in.
+        required site: Name,
+        /// IPv4 and IPv6 addresses to answer with. Probes and the load feed use the first of each family.
+        required addresses: List<IpAddr>,
+        /// Its own place, if it is not the site's.
+        optional location: LocationFile,
+        /// The carrier line it is connected to. Left out: all carriers reach it alike.
+        optional line: Name,
+        /// Labels for selectors. `node`, `site`, `region` and `line` are there already.
+        optional labels: Table<Name, Text>,
+        /// What it can carry; `none`: never counted as full, whatever the defaults say.
+        optional capacity: OrNone<CapacityFile>,
+        /// Probes; all must succeed. They replace those of the defaults; an empty list: never probed, counts as up.
+        optional probes: List<ProbeFile>,
+        /// Where this node's probes connect instead of its answer addresses, by family.
+        optional probe_target: TargetsFile,
+        /// Where it says how loaded it is; `none`: nowhere, whatever the defaults say.
+        optional load: OrNone<LoadFile>,
+    }
+}
+
+record! {
+    /// What a node can carry.
+    pub struct CapacityFile {
+        /// Unit of the amount, as the load feed reports it: mbps, connections, sessions.
+        optional unit: Name,
+        /// How many of the unit.
+        optional amount: Whole<0, 1_000_000_000_000_000>,
+        /// Soft target: congestion is priced above it.
+        optional target: Percent<1, 100> = "75%",
+        /// Hard cap: never planned past.
+        optional cap: Percent<1, 100> = "90%",
+    }
+}
+
+record! {
+    /// Where a node says how loaded it is: an HTTP GET answered with JSON.
+    pub struct LoadFile {
+        /// Port on the node's first address.
+        optional port: Whole<1, 65535>,
+        /// Path on the node's first address.
+        optional path: HttpPath = "/load",
+        /// The whole address, instead of port and path.
+        optional url: HttpUrl,
+        /// Time between two reads.
+        optional interval: Span<200, 3_600_000> = "5s",
+        /// Time one read may take.
+        optional timeout: Span<10, 30_000> = "1s",
+        /// Reports older than this count as absent.
+        optional max_age: Span<1_000, 3_600_000> = "30s",
+        /// JSON pointer (RFC 6901) to the load in the unit of the capacity.
+        optional amount: JsonPointer,
+        /// JSON pointers to resources as ratios (1 is full), by resource name.
+        optional ratios: Table<Name, JsonPointer>,
+    }
+}
+
+record! {
+    /// How a node is watched.
+    pub struct ProbeFile {
+        /// tcp: the handshake completes. http, https: a GET is answered as it should be.
+        required kind: KindWord,
+        /// Port to connect to. Left out: 80 for http, 443 for https.
+        optional port: Whole<1, 65535>,
+        /// Path to GET.
+        optional path: HttpPath = "/",
+        /// Host header and TLS server name. Left out: the target address.
+        optional host: Text,
+        /// Accepted status codes and ranges.
+        optional status: OneOrMany<StatusRange> = "200-299",
+        /// Text that the first 64 KiB of the body must contain.
+        optional body: Text,
+        /// Verify the certificate (https).
+        optional verify: bool = true,
+        /// normal: every 2s. fast: every 200ms.
+        optional class: ClassWord = "normal",
+        /// Time between two probes, if the class's does not fit.
+        optional interval: Span<200, 3_600_000>,
+        /// Time one probe may take. Left out: the interval, at most 1s.
+        optional timeout: Span<10, 30_000>,
+        /// Consecutive successes that bring a node up.
+        optional rise: Whole<1, 100> = 5,
+        /// Failures, without `ok` consecutive successes between them, that take a node down.
+        optional fall: Whole<1, 100> = 3,
+        /// Consecutive successes that clear the count of failures.
+        optional ok: Whole<1, 100> = 5,
+        /// Where to connect instead of the node's answer addresses: only these families are probed.
+        optional target: Target,
+    }
+}
+
+record! {
+    /// Addresses with ports, by family.
+    pub struct TargetsFile {
+        /// 127.0.0.1:8080
+        optional ipv4: SocketAddr,
+        /// "[::1]:8080"
+        optional ipv6: SocketAddr,
+    }
+}
+
+choice! {
+    /// Kinds of probes.
+    pub enum KindWord { Tcp = "tcp", Http = "http", Https = "https", }
+}
+
+choice! {
+    /// How often a probe is made, in a word.
+    pub enum ClassWord { Normal = "normal", Fast = "fast", }
+}
+
+/// One address with port, or one for each family.
+#[derive(Clone, Debug)]
+pub enum Target {
+    One(SocketAddr),
+    ByFamily(TargetsFile),
+}
+
+impl Read for Target {
+    fn schema() -> Json {
+        json!({ "anyOf": [<SocketAddr as Read>::schema(), TargetsFile::schema()] })
+    }
+
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        match node.value {
+            Value::Map(_) => TargetsFile::read(node, findings).map(Target::ByFamily),
+            _ => SocketAddr::read(node, findings).map(Target::One),
+        }
+    }
+}

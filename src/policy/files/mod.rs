@@ -1,0 +1,10 @@
+//! The policy files as operators write them: one record per mapping, nothing resolved yet.
+//!
+//! These types are the policy language of `version: 1`. They are lowered to the model by exhaustive
+//! destructuring ([`super::lower`]), so that a key added here cannot be forgotten there. A change
+//! that old files would not survive needs a new version and records beside these.
+
+pub mod clients;
+pub mod fleet;
+pub mod server;
+pub mod service;

@@ -1,0 +1,64 @@
+//! `rhumb.yaml` to [`ServerConfig`]: the model's defaults where the file is silent.
+
+use crate::model::policy::{DotConfig, ServerConfig};
+use crate::policy::codes;
+use crate::policy::files::server::{DotFile, ServerFile};
+use crate::policy::findings::{At, Findings, Place};
+use crate::policy::read::{OneOrMany, Slot};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
+    let defaults = ServerConfig::default();
+    let Some(file) = file.value() else {
+        return defaults;
+    };
+    let ServerFile { place: _, version: _, instance, listen, dot, admin, state, geo, workers, tick } = file;
+    ServerConfig {
+        instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
+        listen: match listen.given() {
+            Some(at) => sockets(at, findings),
+            None => defaults.listen,
+        },
+        dot: dot.value().and_then(|dot| lower_dot(dot, findings)),
+        admin: admin.value().copied().unwrap_or(defaults.admin),
+        state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
+        geo_files: geo.value().map_or(defaults.geo_files, |files| {
+            files.0.items.iter().map(|file| PathBuf::from(&file.value.0)).collect()
+        }),
+        workers: workers.value().map_or(defaults.workers, |n| u16::try_from(n.0).unwrap_or(u16::MAX)),
+        tick: tick.value().map_or(defaults.tick, |span| span.0),
+    }
+}
+
+fn lower_dot(dot: &DotFile, findings: &mut Findings) -> Option<DotConfig> {
+    let DotFile { place: _, listen, certificate, key } = dot;
+    Some(DotConfig {
+        listen: sockets(listen.given()?, findings),
+        certificate: PathBuf::from(&certificate.value()?.0),
+        key: PathBuf::from(&key.value()?.0),
+    })
+}
+
+/// Sockets to bind: at least one, none twice.
+fn sockets(list: &At<OneOrMany<SocketAddr>>, findings: &mut Findings) -> Vec<SocketAddr> {
+    let mut seen: Vec<(SocketAddr, Place)> = Vec::new();
+    let At { value: OneOrMany(sockets), place } = list;
+    if sockets.items.is_empty() && sockets.whole {
+        findings
+            .report(&codes::WRONG_VALUE, *place, "an empty list of addresses to listen on")
+            .help("name at least one, or remove the key for the default");
+    }
+    for At { value, place } in &sockets.items {
+        match seen.iter().find(|(other, _)| other == value) {
+            Some((_, first)) => {
+                findings
+                    .report(&codes::WRONG_VALUE, *place, format!("{value} is listed twice"))
+                    .help("an address and port can be bound once")
+                    .related(*first, "first listed here");
+            }
+            None => seen.push((*value, *place)),
+        }
+    }
+    seen.into_iter().map(|(socket, _)| socket).collect()
+}
