@@ -26,7 +26,7 @@
 mod book;
 pub mod cost;
 mod demand;
-
+pub mod explain;
 mod ladder;
 mod load;
 mod memory;
@@ -41,6 +41,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Explanation, explain};
 pub use memory::PlannerMemory;
 pub use plan::plan;
 pub use remap::remap;

@@ -23,43 +23,101 @@ const MOST_NOTES: usize = 16;
 
 /// Makes the plan. Never fails: what cannot be placed well is placed badly, and noted.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let (mut memory, elapsed_ms) = resume(input);
-    let terrain = survey(input, &mut memory);
-    let mut demand = Demand::new(input.groups);
-    let order = demand.order(input.groups);
-    let books = open(input);
-    let current = carried(&books, &demand, terrain.signals.len());
-    if memory.is_new() {
-        memory.carried = current;
-    } else {
-        memory.follow(elapsed_ms, &current);
-    }
-    let reports = Reports::new(input.policy, input.health);
-    demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
-    let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
-    let loads = |base: &[u64]| opening(&terrain, &memory, base);
-    let sweep = if first {
-        let idle = vec![0; terrain.signals.len()];
-        let draft = place_all(&terrain, &demand, &order, loads(&idle), books, &memory);
-        let base = reports.base_against(|node| draft.loads.planned(node));
-        if base.iter().all(|&base| base == 0) {
-            draft
+    let (opening, books) = Opening::of(input);
+    let sweep = if opening.first { opening.place_all(books) } else { opening.follow_up(books) };
+    finish(sweep, opening.memory.clone(), opening.first)
+}
+
+/// What is known before the first decision.
+pub(super) struct Opening<'a> {
+    pub terrain: Terrain<'a>,
+    memory: PlannerMemory,
+    demand: Demand,
+    order: Vec<u32>,
+    reports: Reports,
+    /// Nobody has a placement.
+    first: bool,
+}
+
+impl<'a> Opening<'a> {
+    /// Also the books, opened at the previous assignment.
+    pub fn of(input: &'a PlanInput<'a>) -> (Self, Vec<Book>) {
+        let (mut memory, elapsed_ms) = resume(input);
+        let terrain = survey(input, &mut memory);
+        let mut demand = Demand::new(input.groups);
+        let books = open(input);
+        let current = carried(&books, &demand, terrain.signals.len());
+        if memory.is_new() {
+            memory.carried = current;
         } else {
-            place_all(&terrain, &demand, &order, loads(&base), open(input), &memory)
+            memory.follow(elapsed_ms, &current);
         }
-    } else {
-        let base = reports.base(&memory);
-        let mut sweep = Sweep::new(&terrain, &demand, &order, loads(&base), books, memory.budget_ppb);
-        sweep.charge();
-        sweep.evacuate_all();
-        if input.pass == Pass::Full {
-            sweep.reconsider_all(&memory, Patience::Patient);
-        } else {
-            sweep.pending.clone_from(&memory.pending);
+        let reports = Reports::new(input.policy, input.health);
+        demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
+        let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
+        let order = demand.order(input.groups);
+        (Self { terrain, memory, demand, order, reports, first }, books)
+    }
+
+    /// The account with the previous assignment on it.
+    pub fn account(&self, books: &[Book]) -> Loads {
+        let mut loads = self.idle(&self.reports.base(&self.memory));
+        for (service, book) in books.iter().enumerate() {
+            for (group, &at) in book.at.iter().enumerate() {
+                loads.add(book.shares(at), self.demand.of(service, group));
+            }
+        }
+        loads
+    }
+
+    /// The account with nothing planned.
+    fn idle(&self, base: &[u64]) -> Loads {
+        let reported = |node: usize| u64::from(self.terrain.signals[node].utilisation_ppm);
+        let mut loads = Loads::idle(&self.terrain.input.policy.fleet.nodes, reported);
+        for (node, &base) in base.iter().enumerate() {
+            loads.set_base(node, base);
+            loads.set_full(node, self.memory.nodes[node].full);
+        }
+        loads
+    }
+
+    fn sweep(&self, loads: Loads, books: Vec<Book>) -> Sweep<'_> {
+        Sweep::new(&self.terrain, &self.demand, &self.order, loads, books, self.memory.budget_ppb)
+    }
+
+    /// A first plan; twice where nodes report more than the draft explains.
+    fn place_all(&self, books: Vec<Book>) -> Sweep<'_> {
+        let draft = self.draft(&vec![0; self.terrain.signals.len()], books);
+        let base = self.reports.base_against(|node| draft.loads.planned(node));
+        if base.iter().all(|&base| base == 0) {
+            return draft;
+        }
+        self.draft(&base, open(self.terrain.input))
+    }
+
+    fn draft(&self, base: &[u64], books: Vec<Book>) -> Sweep<'_> {
+        let mut sweep = self.sweep(self.idle(base), books);
+        sweep.secure_all();
+        for _ in 0..FIRST_ROUNDS {
+            sweep.next_round();
+            if sweep.reconsider_all(&self.memory, Patience::Free) == 0 {
+                break;
+            }
         }
         sweep
-    };
-    finish(sweep, memory, first)
+    }
+
+    fn follow_up(&self, books: Vec<Book>) -> Sweep<'_> {
+        let mut sweep = self.sweep(self.account(&books), books);
+        sweep.secure_all();
+        match self.terrain.input.pass {
+            Pass::Full => {
+                sweep.reconsider_all(&self.memory, Patience::Patient);
+            }
+            Pass::Evacuation => sweep.pending.clone_from(&self.memory.pending),
+        }
+        sweep
+    }
 }
 
 fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
@@ -70,7 +128,7 @@ fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
 }
 
 /// Also notes in `memory` which nodes serve.
-pub(super) fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'a> {
+fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'a> {
     let signal = |node: NodeId| NodeSignal::of(input.health.get(node.index()));
     let signals: Vec<NodeSignal> = input.policy.fleet.node_ids().map(signal).collect();
     let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
@@ -78,46 +136,15 @@ pub(super) fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -
     Terrain::survey(input, signals, ramps)
 }
 
-pub(super) fn open(input: &PlanInput<'_>) -> Vec<Book> {
+fn open(input: &PlanInput<'_>) -> Vec<Book> {
     let nodes = input.policy.fleet.nodes.len();
     let previous = |at: usize| input.previous.and_then(|previous| previous.services.get(at));
     let services = 0..input.policy.services.len();
     services.map(|at| Book::open(previous(at), input.groups.len(), nodes)).collect()
 }
 
-/// Accounts with nothing planned yet.
-pub(super) fn opening(terrain: &Terrain<'_>, memory: &PlannerMemory, base: &[u64]) -> Loads {
-    let reported = |node: usize| u64::from(terrain.signals[node].utilisation_ppm);
-    let mut loads = Loads::idle(&terrain.input.policy.fleet.nodes, reported);
-    for (node, &base) in base.iter().enumerate() {
-        loads.set_base(node, base);
-        loads.set_full(node, memory.nodes[node].full);
-    }
-    loads
-}
-
-/// Places everyone as if for the first time.
-fn place_all<'t>(
-    terrain: &'t Terrain<'t>,
-    demand: &'t Demand,
-    order: &'t [u32],
-    loads: Loads,
-    books: Vec<Book>,
-    memory: &PlannerMemory,
-) -> Sweep<'t> {
-    let mut sweep = Sweep::new(terrain, demand, order, loads, books, memory.budget_ppb);
-    sweep.evacuate_all();
-    for _ in 0..FIRST_ROUNDS {
-        sweep.next_round();
-        if sweep.reconsider_all(memory, Patience::Free) == 0 {
-            break;
-        }
-    }
-    sweep
-}
-
 /// Row-major services x nodes: ppm of the service's demand on each node.
-pub(super) fn carried(books: &[Book], demand: &Demand, nodes: usize) -> Vec<u32> {
+fn carried(books: &[Book], demand: &Demand, nodes: usize) -> Vec<u32> {
     let mut carried = Vec::with_capacity(books.len() * nodes);
     for book in books {
         let mut weighted = vec![0_u128; nodes];

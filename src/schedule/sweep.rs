@@ -84,17 +84,8 @@ impl<'t> Sweep<'t> {
         }
     }
 
-    /// Puts what the books say on the account.
-    pub fn charge(&mut self) {
-        for (service, book) in self.books.iter().enumerate() {
-            for (group, &at) in book.at.iter().enumerate() {
-                self.loads.add(book.shares(at), self.demand.of(service, group));
-            }
-        }
-    }
-
     /// Everything that does not wait: newcomers, orphans, and what stands or falls with all nodes.
-    pub fn evacuate_all(&mut self) {
+    pub fn secure_all(&mut self) {
         let order = self.order;
         for &group in order {
             for service in 0..self.books.len() {

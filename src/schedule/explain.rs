@@ -1,0 +1,311 @@
+//! Tells one group's decision: which rule, which pools, what every node costs and why it lost.
+//!
+//! Nothing is computed here that the planner does not compute: costs come from the same terms,
+//! candidates from the same ladder, room from the same account, opened at the assignment that is
+//! live (`previous`). Names instead of ids, so that it means something outside the process.
+
+use super::PlanInput;
+use super::cost::{CostTerms, margin};
+use super::ladder::Ladder;
+use super::load::Loads;
+use super::plan::Opening;
+use super::terrain::{Outlook, Terrain};
+use crate::base::units::Ppm;
+use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::placement::{Placement, PlacementMode};
+use crate::model::service::Service;
+use serde::Serialize;
+
+/// The whole decision for one group of one service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    pub service: String,
+    pub profile: String,
+    pub group: String,
+    /// The area of the rule that chose the chain; `None`: the catch-all.
+    pub area: Option<String>,
+    /// `normal`, `fail_open` or `all_down`.
+    pub mode: String,
+    pub pools: Vec<PoolView>,
+    /// Every member of the chain: picked, then backups, then the rest in rising cost.
+    pub candidates: Vec<CandidateView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolView {
+    pub name: String,
+    pub members: usize,
+    /// Members that are not down.
+    pub alive: usize,
+    /// Members that must not be down for the pool to pass.
+    pub needed: usize,
+    pub passes: bool,
+    /// What the pool is for now.
+    pub role: PoolRole,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolRole {
+    /// Its nodes are first choice.
+    First,
+    /// Its nodes are taken when those before are full.
+    Spill,
+    /// It offers no node.
+    Unused,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CandidateView {
+    pub node: String,
+    pub site: String,
+    pub pool: String,
+    pub verdict: String,
+    pub cost: CostTerms,
+    /// Base and planned load against capacity; `None` without capacity.
+    pub utilisation: Option<Ppm>,
+    pub state: CandidateState,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum CandidateState {
+    Picked {
+        share: Ppm,
+    },
+    /// Rank from 1.
+    Backup {
+        rank: usize,
+        because: String,
+    },
+    Lost {
+        because: String,
+    },
+}
+
+/// Explains what `input.previous`, the live assignment, gives the group. `None`: no such service or
+/// group, or the service has no chain for it.
+pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Option<Explanation> {
+    if service.index() >= input.policy.services.len() || group.index() >= input.groups.len() {
+        return None;
+    }
+    let (opening, books) = Opening::of(input);
+    let terrain = &opening.terrain;
+    let loads = opening.account(&books);
+    let outlook = terrain.outlook(service.index(), group.index())?;
+    let placement = input.previous.and_then(|previous| previous.placement(service, group));
+    let told = Told { terrain, loads: &loads, outlook, service, group, placement };
+    let policy = input.policy;
+    let rule = &policy.service(service).chains[terrain.rule(service.index(), group.index())?];
+    let area = rule.area.and_then(|area| policy.clients.areas.get(area.index()));
+    Some(Explanation {
+        service: policy.service(service).name.clone(),
+        profile: policy.service(service).profile.name().to_owned(),
+        group: input.groups[group.index()].key.clone(),
+        area: area.map(|area| area.name.clone()),
+        mode: mode(placement).to_owned(),
+        pools: pools(policy.service(service), outlook.ladder),
+        candidates: told.candidates(),
+    })
+}
+
+fn mode(placement: Option<&Placement>) -> &'static str {
+    match placement.map(|placement| placement.mode) {
+        Some(PlacementMode::Normal) => "normal",
+        Some(PlacementMode::FailOpen) => "fail_open",
+        Some(PlacementMode::AllDown) | None => "all_down",
+    }
+}
+
+fn pools(service: &Service, ladder: &Ladder) -> Vec<PoolView> {
+    let view = |state: &super::ladder::PoolState| PoolView {
+        name: service.pool(state.pool).name.clone(),
+        members: state.members,
+        alive: state.alive,
+        needed: state.needed,
+        passes: state.passes,
+        role: match state.level {
+            Some(0) => PoolRole::First,
+            Some(_) => PoolRole::Spill,
+            None => PoolRole::Unused,
+        },
+    };
+    ladder.pools.iter().map(view).collect()
+}
+
+/// What the texts are made of.
+struct Told<'t> {
+    terrain: &'t Terrain<'t>,
+    loads: &'t Loads,
+    outlook: Outlook<'t>,
+    service: ServiceId,
+    group: GroupId,
+    placement: Option<&'t Placement>,
+}
+
+impl Told<'_> {
+    fn candidates(&self) -> Vec<CandidateView> {
+        let fleet = &self.terrain.input.policy.fleet;
+        let members = fleet.node_ids().filter(|&node| self.outlook.ladder.is_member(node));
+        let mut views: Vec<_> = members.map(|node| (self.rank(node), self.candidate(node))).collect();
+        views.sort_by_key(|((order, rank), view)| (*order, *rank, view.cost.total_us));
+        views.into_iter().map(|(_, view)| view).collect()
+    }
+
+    /// Picked first, by share; backups by rank; the rest.
+    fn rank(&self, node: NodeId) -> (u8, usize) {
+        let Some(placement) = self.placement else { return (2, 0) };
+        if let Some(at) = placement.shares.iter().position(|share| share.node == node) {
+            return (0, at);
+        }
+        placement.backups.iter().position(|&backup| backup == node).map_or((2, 0), |at| (1, at))
+    }
+
+    fn candidate(&self, node: NodeId) -> CandidateView {
+        let policy = self.terrain.input.policy;
+        let utilisation = self.loads.utilisation_ppm(node);
+        CandidateView {
+            node: policy.fleet.node(node).name.clone(),
+            site: policy
+                .fleet
+                .sites
+                .get(policy.fleet.node(node).site.index())
+                .map_or("", |s| &s.name)
+                .to_owned(),
+            pool: self.pool(node),
+            verdict: self.terrain.signals[node.index()].verdict.name().to_owned(),
+            cost: self.cost(node),
+            utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
+            state: self.state(node),
+        }
+    }
+
+    fn cost(&self, node: NodeId) -> CostTerms {
+        let congestion = self.loads.price[node.index()];
+        self.terrain.terms(self.service.index(), self.group.index(), node, congestion)
+    }
+
+    /// The pool it is on the ladder by, else the first of the chain that has it.
+    fn pool(&self, node: NodeId) -> String {
+        let service = self.terrain.input.policy.service(self.service);
+        let on_ladder = self.outlook.ladder.rung(node).map(|rung| rung.pool);
+        let in_chain = || {
+            let has = |state: &&super::ladder::PoolState| {
+                service.pool(state.pool).members.iter().any(|member| member.node == node)
+            };
+            self.outlook.ladder.pools.iter().find(has).map(|state| state.pool)
+        };
+        on_ladder.or_else(in_chain).map_or_else(String::new, |pool| service.pool(pool).name.clone())
+    }
+
+    fn state(&self, node: NodeId) -> CandidateState {
+        let shares = self.placement.map_or(&[][..], |placement| &placement.shares);
+        if let Some(share) = shares.iter().find(|share| share.node == node) {
+            return CandidateState::Picked { share: share.share };
+        }
+        let because = self.because(node);
+        match self.rank(node) {
+            (1, at) => CandidateState::Backup { rank: at + 1, because },
+            _ => CandidateState::Lost { because },
+        }
+    }
+
+    /// Why it carries none of the group.
+    fn because(&self, node: NodeId) -> String {
+        if !self.terrain.may_serve[node.index()] {
+            return "it is down".to_owned();
+        }
+        let Some(rung) = self.outlook.ladder.rung(node) else {
+            return "it has weight 0 and a weighted member of its pool serves".to_owned();
+        };
+        let shares = self.placement.map_or(&[][..], |placement| &placement.shares);
+        let picked = shares.iter().filter_map(|share| self.outlook.ladder.rung(share.node));
+        let Some(best) = picked.min_by_key(|rung| (rung.level, self.cost(rung.node).total_us)) else {
+            return "nobody is picked: the next plan places the group".to_owned();
+        };
+        if rung.level > best.level {
+            return format!("pool {} is for spill: an earlier pool has room", self.pool(node));
+        }
+        if self.loads.room(node) == 0 {
+            return "it is at its cap".to_owned();
+        }
+        if self.loads.is_full(node) {
+            return "it reached its cap and takes no newcomers before it is at 65 %".to_owned();
+        }
+        self.compared(node, best.node)
+    }
+
+    fn compared(&self, node: NodeId, best: NodeId) -> String {
+        let (cost, least) = (self.cost(node).total_us, self.cost(best).total_us);
+        let name = &self.terrain.input.policy.fleet.node(best).name;
+        if cost >= least {
+            return format!("{} more than {name}", millis(cost - least));
+        }
+        let less = millis(least - cost);
+        if least - cost < margin(cost) {
+            format!("{less} less than {name}: too little to move clients for")
+        } else {
+            format!(
+                "{less} less than {name}: clients move when that has lasted 3 s, within the change budget"
+            )
+        }
+    }
+}
+
+fn millis(us: u32) -> String {
+    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{down, plan_first, pool, service, spread};
+    use super::*;
+    use crate::schedule::{Pass, PlannerMemory};
+
+    #[test]
+    fn every_member_of_the_chain_is_accounted_for() {
+        let pools = vec![pool(&[0, 1, 2, 4]), pool(&[3])];
+        let mut w = spread(&[&[20, 50, 10, 5, 24]], vec![service("s", pools)]);
+        w.health[2] = down();
+        let plan = plan_first(&w);
+        let memory = PlannerMemory::default();
+        let input = PlanInput {
+            policy: &w.policy,
+            groups: &w.groups,
+            prior: &w.prior,
+            health: &w.health,
+            previous: Some(&plan.assignment),
+            memory: &memory,
+            now_ms: 0,
+            pass: Pass::Full,
+        };
+        let told = explain(&input, ServiceId(0), GroupId(0)).expect("both exist");
+        let text: Vec<String> = told
+            .candidates
+            .iter()
+            .map(|c| match &c.state {
+                CandidateState::Picked { share } => format!("{} picked {}", c.node, share.0),
+                CandidateState::Backup { rank, because } => format!("{} backup {rank}: {because}", c.node),
+                CandidateState::Lost { because } => format!("{} lost: {because}", c.node),
+            })
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "n0 picked 500000",
+                "n4 picked 500000",
+                "n1 backup 1: 30.0 ms more than n0",
+                "n3 backup 2: pool p3 is for spill: an earlier pool has room",
+                "n2 lost: it is down",
+            ]
+        );
+        assert_eq!((told.mode.as_str(), told.pools[0].alive, told.pools[0].needed), ("normal", 3, 2));
+        assert_eq!((told.pools[0].role, told.pools[1].role), (PoolRole::First, PoolRole::Spill));
+        for candidate in &told.candidates {
+            let c = candidate.cost;
+            assert_eq!(c.prior_us + c.excess_us + c.verdict_us + c.line_us, c.total_us);
+        }
+        assert!(explain(&input, ServiceId(7), GroupId(0)).is_none());
+        assert!(serde_json::to_string(&told).expect("plain data").contains(r#""state":"picked""#));
+    }
+}
