@@ -16,11 +16,14 @@
 //! | [`compile`], `leaves` | the walk over all inputs at once, merging equal siblings as it goes |
 //! | [`table`], `trie` | the lookup structure and how it is laid out |
 //! | [`distance`] | great-circle distance and the latency prior |
+//! | [`build`] | makes such files from Debian's packages |
+//! | [`shipped`] | the databases and countries embedded in the binary |
 //! | [`report`] | all that is known of one address, for people |
 //!
 //! Pure: it takes bytes and text and opens no file. It does not watch, download or update data.
 
 mod attributes;
+pub mod build;
 pub mod compile;
 pub mod countries;
 pub mod database;
@@ -30,6 +33,7 @@ pub mod facts;
 mod leaves;
 mod overlay;
 pub mod report;
+pub mod shipped;
 pub mod table;
 mod tree;
 mod trie;
