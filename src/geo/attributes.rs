@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_area_wants_place_and_line_where_it_names_both() {
-        let code = |text| CountryCode::parse(text).expect("a code");
+        let code = |text: &str| CountryCode::parse(text).expect("a code");
         let facts = NetworkFacts { country: Some(code("CN")), ..NetworkFacts::default() };
         let area = |countries: &[&str], lines: &[u16]| Area {
             countries: countries.iter().map(|text| code(text)).collect(),

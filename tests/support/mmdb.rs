@@ -11,6 +11,8 @@ use std::collections::HashMap;
 pub enum Item {
     Text(String),
     Number(u32),
+    Short(u16),
+    Wide(u64),
     Double(f64),
     Map(Vec<(&'static str, Item)>),
     Array(Vec<Item>),
@@ -28,7 +30,7 @@ pub struct Writer {
     pub database_type: String,
     pub ip_version: u32,
     pub record_size: u32,
-    pub build_epoch: u32,
+    pub build_epoch: u64,
     nodes: Vec<[Slot; 2]>,
     data: Vec<u8>,
     offsets: HashMap<Vec<u8>, u32>,
@@ -144,15 +146,15 @@ impl Writer {
     fn metadata(&self, count: u32) -> Item {
         let text = |text: &str| Item::Text(text.to_owned());
         Item::Map(vec![
-            ("binary_format_major_version", Item::Number(2)),
-            ("binary_format_minor_version", Item::Number(0)),
-            ("build_epoch", Item::Number(self.build_epoch)),
+            ("binary_format_major_version", Item::Short(2)),
+            ("binary_format_minor_version", Item::Short(0)),
+            ("build_epoch", Item::Wide(self.build_epoch)),
             ("database_type", text(&self.database_type)),
             ("description", Item::Map(vec![("en", text("made by a test"))])),
-            ("ip_version", Item::Number(self.ip_version)),
+            ("ip_version", Item::Short(self.ip_version as u16)),
             ("languages", Item::Array(vec![text("en")])),
             ("node_count", Item::Number(count)),
-            ("record_size", Item::Number(self.record_size)),
+            ("record_size", Item::Short(self.record_size as u16)),
         ])
     }
 }
@@ -165,6 +167,14 @@ fn encode(item: &Item, out: &mut Vec<u8>) {
         }
         Item::Number(number) => {
             control(6, 4, out);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        Item::Short(number) => {
+            control(5, 2, out);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        Item::Wide(number) => {
+            control(9, 8, out);
             out.extend_from_slice(&number.to_be_bytes());
         }
         Item::Double(number) => {
