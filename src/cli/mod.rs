@@ -1,1 +1,2 @@
 //! Placeholder: filled by the commit that builds it.
+pub mod geo;

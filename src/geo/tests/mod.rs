@@ -1,7 +1,7 @@
 //! The module as a whole: databases of our own making in, groups out.
 
 #[path = "../../../tests/support/mmdb.rs"]
-mod mmdb;
+pub(crate) mod mmdb;
 
 mod compile;
 mod table;
