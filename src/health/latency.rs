@@ -4,7 +4,7 @@
 //! | quantity | how | used for |
 //! |---|---|---|
 //! | `rtt` | the larger of an EWMA (tau 30 s) and a peak EWMA (up at once, decay tau 10 s) | cost |
-//! | `baseline` | EWMA, tau 10 min, seeded by the median of the first 5; stands still while slower | excess |
+//! | `baseline` | EWMA, tau 10 min, seeded by the median of the first 5; learns nothing from samples above the early-warning bound and stands still while slower | excess |
 //! | `fast` | EWMA, tau 15 s | early warning |
 //! | `jitter` | RFC 3550 section 6.4.1: gain 1/16 on the difference of neighbours | cost of calls |
 //!
@@ -128,7 +128,8 @@ impl Latency {
     }
 
     fn learn(&mut self, sample: f64, dt: Duration) {
-        if self.slowness.is_some() {
+        let outlier = self.above & 1 == 1;
+        if self.slowness.is_some() || outlier {
             return;
         }
         if self.baseline.value().is_some() {

@@ -252,9 +252,15 @@ impl FamilyState {
         if self.held.observed && self.cause == cause && self.held.verdict == verdict {
             return None;
         }
-        let spec = &node.probes[usize::from(track.probe)];
-        let before = if self.held.observed { self.held.verdict } else { Verdict::Unknown };
-        let why = reason::of_finding(finding, track, spec, family, before);
+        let before = self.cause.filter(|_| self.held.observed);
+        // What got well is what was ill, not the first probe of the list.
+        let told = match (finding, before) {
+            (Finding::Answers, Some((ill, _))) => self.tracks.iter().find(|other| other.probe == ill),
+            _ => None,
+        };
+        let told = told.unwrap_or(track);
+        let spec = &node.probes[usize::from(told.probe)];
+        let why = reason::of_finding(finding, told, spec, family, before.map(|(_, finding)| finding));
         (self.cause, self.held.observed) = (cause, true);
         self.hold(id, family, verdict, why, wall)
     }

@@ -10,7 +10,6 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Node, ProbeSpec};
 use crate::model::observation::FailureReason;
-use crate::model::verdict::Verdict;
 
 pub(super) const NO_PROBE: &str = "no probe configured";
 const RESTORED: &str = "as before the restart: ";
@@ -39,48 +38,54 @@ pub(super) fn restored(reason: &str) -> String {
     if reason.starts_with(RESTORED) { reason.to_owned() } else { format!("{RESTORED}{reason}") }
 }
 
-/// The evidence for `finding`, which decided the verdict; `before` is the verdict it replaces.
+/// The evidence for `finding`, which decided the verdict; `before` is what it replaces.
 pub(super) fn of_finding(
     finding: Finding,
     track: &Track,
     spec: &ProbeSpec,
     family: Family,
-    before: Verdict,
+    before: Option<Finding>,
 ) -> String {
     let kind = spec.kind.name();
     let place = target(spec, family).map_or_else(String::new, |address| address.to_string());
     match finding {
         Finding::Failing => failing(track, spec, kind, &place),
-        Finding::Slow(Slowness::AboveBaseline) => format!("{} ({kind} {place})", against_baseline(track)),
+        Finding::Slow(Slowness::AboveBaseline) => {
+            format!("round trip {}{} ({kind} {place})", newest(track), usually(track))
+        }
         Finding::Slow(Slowness::Late) => {
             format!("{kind} answers come after the timeout of {} ({place})", span(spec.timeout))
         }
-        Finding::Lossy => {
-            let (lost, all) = track.loss.counts();
-            format!("{lost} of the last {all} {kind} probes failed ({place})")
-        }
+        Finding::Lossy => lost(track, kind, &place),
         Finding::Answers => answers(track, spec, before, &place),
     }
 }
 
-fn answers(track: &Track, spec: &ProbeSpec, before: Verdict, place: &str) -> String {
+fn answers(track: &Track, spec: &ProbeSpec, before: Option<Finding>, place: &str) -> String {
     let kind = spec.kind.name();
     match before {
-        Verdict::Down => format!("{} {kind} probes in a row succeeded ({place})", spec.rise.max(1)),
-        Verdict::Degraded => format!("{} again ({kind} {place})", against_baseline(track)),
-        _ => match track.latency.last() {
-            Some(rtt) => format!("{kind} answers in {} ({place})", millis(rtt)),
-            None => format!("{kind} answers ({place})"),
-        },
+        Some(Finding::Failing) => {
+            format!("{} {kind} probes in a row succeeded ({place})", spec.rise.max(1))
+        }
+        Some(Finding::Slow(_)) => {
+            format!("round trip {} again{} ({kind} {place})", newest(track), usually(track))
+        }
+        Some(Finding::Lossy) => lost(track, kind, place),
+        Some(Finding::Answers) | None => format!("{kind} answers in {} ({place})", newest(track)),
     }
 }
 
-fn against_baseline(track: &Track) -> String {
-    let now = track.latency.last().map_or_else(|| "unknown".to_owned(), millis);
-    match track.latency.baseline() {
-        Some(usual) => format!("round trip {now}, usually {}", millis(usual)),
-        None => format!("round trip {now}"),
-    }
+fn newest(track: &Track) -> String {
+    track.latency.last().map_or_else(|| "unknown".to_owned(), millis)
+}
+
+fn usually(track: &Track) -> String {
+    track.latency.baseline().map_or_else(String::new, |usual| format!(", usually {}", millis(usual)))
+}
+
+fn lost(track: &Track, kind: &str, place: &str) -> String {
+    let (lost, all) = track.loss.counts();
+    format!("{lost} of the last {all} {kind} probes failed ({place})")
 }
 
 fn failing(track: &Track, spec: &ProbeSpec, kind: &str, place: &str) -> String {
