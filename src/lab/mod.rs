@@ -1,1 +1,32 @@
-//! Placeholder: filled by the commit that builds it.
+//! The lab: a fleet of misbehaving nodes on loopback, and clients that ask for them.
+//!
+//! ```text
+//!  plan ──▶ fleet ──▶ node ──▶ http     sockets a fleet needs; the nodes; one node; its replies
+//!             ▲        ▲
+//!   control ──┤      fault, target      what is wrong, and with whom
+//!             │
+//!   clients ──┴─ load                   who asks, and what that costs the node given
+//!   view, plain ◀─ session              what a person sees
+//! ```
+//! The lab is apart from the daemon by design: it knows the fleet from the same policy, but faults
+//! reach the daemon through sockets alone, and what the lab shows of the daemon it reads from the
+//! daemon's own [`Status`](crate::model::status::Status). It serves loopback addresses only.
+
+pub mod cache;
+pub mod clients;
+mod error;
+pub mod fault;
+pub mod fleet;
+mod http;
+mod load;
+mod node;
+mod plan;
+mod population;
+#[cfg(test)]
+mod sample;
+pub mod target;
+#[cfg(test)]
+mod tests;
+
+pub use error::LabError;
+pub use fleet::LabFleet;
