@@ -1,1 +1,88 @@
-//! Placeholder: filled by the commit that builds it.
+//! DNS: from the bytes of a query to the bytes of its answer, with nothing to wait for in between.
+//!
+//! ```text
+//!  query bytes ─▶ query::parse ─▶ decide(Snapshot, Ctx, query) ─▶ Decision ─┬─▶ encode   bytes: UDP, TCP
+//!                  on the stack    the one function that decides            └─▶ records  for hickory: DoT
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`query`] | header, question, OPT of a query; what is refused before anything is looked up |
+//! | [`ecs`] | EDNS Client Subnet: whose address decides, and how far the answer holds |
+//! | [`reserved`] | address space that is nobody's location |
+//! | [`decide`](mod@decide) | names, types, chains, referrals, steering |
+//! | [`encode`](mod@encode) | a decision as bytes; truncation |
+//! | [`records`](mod@records) | a decision as hickory records |
+//! | [`scratch`] | a worker's own counters |
+//! | [`code`] | response codes and extended errors |
+//!
+//! No allocation, lock, log line or panic on the byte path, and no recursion, transfers or updates.
+
+pub mod code;
+pub mod decide;
+pub mod ecs;
+pub mod encode;
+pub mod query;
+pub mod records;
+pub mod reserved;
+pub mod scratch;
+
+pub use decide::{Decision, decide};
+pub use encode::encode;
+pub use query::{ParsedQuery, Rejected, parse};
+pub use records::{RecordReply, records};
+pub use scratch::Scratch;
+
+use crate::base::clock::MonoTime;
+use crate::routing::Snapshot;
+use std::net::IpAddr;
+
+/// How a query came, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Ctx {
+    /// The resolver's address.
+    pub peer: IpAddr,
+    /// The address it asked.
+    pub local: IpAddr,
+    pub transport: Transport,
+    pub now: MonoTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Transport {
+    /// Whether messages have a length of their own instead of a datagram's.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Transport::Udp)
+    }
+}
+
+/// Answers one message into `out` and gives the answer's length; 0: send nothing.
+///
+/// `out` bounds the answer beside the protocol's own limits; 1,232 octets do for UDP, 65,535 for
+/// streams. With less than 512 some answers are dropped.
+pub fn answer(snapshot: &Snapshot, ctx: &Ctx, scratch: &mut Scratch, query: &[u8], out: &mut [u8]) -> usize {
+    match parse(query) {
+        Ok(parsed) => {
+            let decision = decide(snapshot, ctx, &parsed);
+            let encoded = encode(snapshot, ctx, &parsed, &decision, out);
+            scratch.count(&decision, &parsed, encoded);
+            encoded.len
+        }
+        Err(Rejected::Drop) => {
+            scratch.dropped += 1;
+            0
+        }
+        Err(Rejected::Bare(header)) => {
+            scratch.count_bare(&header);
+            let Some(place) = out.first_chunk_mut() else { return 0 };
+            *place = header;
+            header.len()
+        }
+    }
+}

@@ -1,1 +1,36 @@
-//! Placeholder: filled by the commit that builds it.
+//! The table: from an assignment of client groups to nodes to bytes that only need copying.
+//!
+//! ```text
+//!  policy + zones ─▶ names   every name rhumb knows ─▶ entry (static sets, cut, wildcard, steered)
+//!  assignment ────▶ steer    per service: group ─▶ distribution ─▶ slot ─▶ answer set (A, AAAA bytes)
+//!  geo ───────────▶          client ─▶ group
+//!                   └──────── all of it, with provenance, is one immutable Snapshot
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`block`] | records as wire bytes |
+//! | [`names`] | the static half of the table |
+//! | [`steer`] | the steered half: distributions, slots, answer sets |
+//! | [`rendezvous`] | which node a slot belongs to |
+//! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
+//! | [`check`](mod@check) | policy and zones against each other, for the user |
+//! | [`lint`](mod@lint) | a finished table against the promises it must keep |
+//! | [`moves`](mod@moves) | who moved between two tables |
+//!
+//! Nothing here decides where clients go (that is `schedule`) or parses a query (that is `dns`).
+
+pub mod block;
+pub mod check;
+pub mod codes;
+pub mod lint;
+pub mod moves;
+pub mod names;
+pub mod rendezvous;
+pub mod snapshot;
+pub mod steer;
+
+pub use check::check;
+pub use lint::lint;
+pub use moves::moves;
+pub use snapshot::{CompileError, Snapshot, SnapshotInput, compile};

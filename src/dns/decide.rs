@@ -1,0 +1,316 @@
+//! The one function that decides what a query is answered with. Bytes, records and `explain` all
+//! come from its [`Decision`].
+//!
+//! ```text
+//!  fault? class? transfer? ──▶ that rcode
+//!  find(name) ─▶ not ours: REFUSED      cut: referral      absent: NXDOMAIN + SOA
+//!       └─▶ entry: steered A, AAAA ─▶ client ─▶ group ─▶ slot ─▶ answer set
+//!                  CNAME ─▶ the target, if ours, up to eight links
+//!                  set of the type, else NODATA + SOA
+//! ```
+//!
+//! A decision borrows prebuilt blocks from the snapshot; nothing is copied here.
+
+use super::Ctx;
+use super::code::{ExtendedError, Rcode};
+use super::ecs::Client;
+use super::query::ParsedQuery;
+use crate::base::prefix::Family;
+use crate::geo::Located;
+use crate::model::ids::{GroupId, ServiceId};
+use crate::routing::Snapshot;
+use crate::routing::block::Block;
+use crate::routing::names::{Entry, Found, Glue, label_count};
+use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
+use crate::zone::rtype;
+
+/// CNAME links followed within our data.
+pub const MAX_LINKS: usize = 8;
+const MAX_PIECES: usize = MAX_LINKS + 1;
+const CLASS_IN: u16 = 1;
+const QTYPE_IXFR: u16 = 251;
+const QTYPE_AXFR: u16 = 252;
+const QTYPE_ANY: u16 = 255;
+
+/// What to answer.
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
+    pub rcode: Rcode,
+    pub is_authoritative: bool,
+    answers: [Piece<'a>; MAX_PIECES],
+    answer_count: usize,
+    /// SOA of a negative answer, NS of a referral.
+    pub authority: Option<Piece<'a>>,
+    /// Addresses of the referral's servers.
+    pub glue: &'a [Glue],
+    pub error: Option<ExtendedError>,
+    /// Of the echoed client subnet.
+    pub scope: u8,
+    /// How a steered answer was found.
+    pub steering: Option<Steering<'a>>,
+}
+
+/// Prebuilt records and whose they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    pub owner: Owner,
+    /// A block's bytes.
+    pub bytes: &'a [u8],
+    pub count: u16,
+}
+
+/// A name that already stands in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The question's, without its first `skip` octets.
+    Question { skip: u8 },
+    /// That in the RDATA of the last CNAME, without its first `skip` octets.
+    Target { skip: u8 },
+}
+
+/// The way to a steered answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Steering<'a> {
+    pub service: ServiceId,
+    pub client: Client,
+    pub group: GroupId,
+    /// Length of the prefix of the geo table that decided.
+    pub depth: u8,
+    pub distribution: &'a Distribution,
+    /// Its position in the service's table.
+    pub distribution_at: u32,
+    pub slot: u32,
+    /// Bits of the client's address that chose the slot; 0 if there is nothing to choose.
+    pub hash_len: u8,
+    /// Addresses and the nodes they belong to; `None` for NODATA and SERVFAIL by policy.
+    pub set: Option<&'a AnswerSet>,
+    pub family: Family,
+    /// Seconds.
+    pub ttl: u32,
+}
+
+impl<'a> Decision<'a> {
+    const fn new(rcode: Rcode) -> Self {
+        let nothing = Piece { owner: Owner::Question { skip: 0 }, bytes: &[], count: 0 };
+        Self {
+            rcode,
+            is_authoritative: false,
+            answers: [nothing; MAX_PIECES],
+            answer_count: 0,
+            authority: None,
+            glue: &[],
+            error: None,
+            scope: 0,
+            steering: None,
+        }
+    }
+
+    /// In the order of the answer section.
+    pub fn answers(&self) -> &[Piece<'a>] {
+        &self.answers[..self.answer_count]
+    }
+
+    /// Whether it is more than "no".
+    pub fn has_data(&self) -> bool {
+        self.answer_count > 0 || (!self.is_authoritative && self.authority.is_some())
+    }
+
+    fn push(&mut self, owner: Owner, block: &'a Block) {
+        if let Some(place) = self.answers.get_mut(self.answer_count) {
+            *place = Piece { owner, bytes: block.bytes(), count: block.count() };
+            self.answer_count += 1;
+        }
+    }
+
+    fn refuse(error: Option<ExtendedError>) -> Self {
+        Self { error, ..Self::new(Rcode::Refused) }
+    }
+}
+
+/// Decides one query.
+pub fn decide<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>) -> Decision<'a> {
+    if let Some(rcode) = query.fault {
+        return Decision::new(rcode);
+    }
+    if query.qclass != CLASS_IN {
+        return Decision::refuse(None);
+    }
+    match query.qtype {
+        QTYPE_AXFR | QTYPE_IXFR => return Decision::refuse(Some(ExtendedError::NOT_SUPPORTED)),
+        0 | rtype::OPT => return Decision::new(Rcode::FormErr),
+        // TKEY, TSIG, MAILA and other meta types mean a service that is not here.
+        128..QTYPE_ANY => return Decision::new(Rcode::NotImp),
+        _ => {}
+    }
+    let mut resolution = Resolution { snapshot, ctx, query, decision: Decision::new(Rcode::NoError) };
+    resolution.run();
+    resolution.decision
+}
+
+struct Resolution<'a, 's> {
+    snapshot: &'a Snapshot,
+    ctx: &'s Ctx,
+    query: &'s ParsedQuery<'s>,
+    decision: Decision<'a>,
+}
+
+/// A name in the chain: the question's or a CNAME's target.
+#[derive(Clone, Copy)]
+struct Link<'n> {
+    name: &'n [u8],
+    is_question: bool,
+}
+
+impl Link<'_> {
+    fn owner(self, skip: usize) -> Owner {
+        let skip = u8::try_from(skip).unwrap_or(u8::MAX);
+        if self.is_question { Owner::Question { skip } } else { Owner::Target { skip } }
+    }
+}
+
+impl<'a> Resolution<'a, '_> {
+    fn run(&mut self) {
+        let query = self.query;
+        let link = Link { name: query.name(), is_question: true };
+        let mut next = self.follow(link, query.labels);
+        while let Some(target) = next {
+            if self.decision.answer_count >= MAX_PIECES {
+                return;
+            }
+            next = self.follow(Link { name: target, is_question: false }, label_count(target));
+        }
+    }
+
+    /// Answers one name; the target to go on with if it is an alias.
+    fn follow(&mut self, link: Link<'_>, labels: usize) -> Option<&'a [u8]> {
+        match self.snapshot.names().find(link.name, labels) {
+            Found::Exact(entry) | Found::Wildcard(entry) => return self.answer_entry(link, entry),
+            Found::Cut { entry, skip: 0, .. } if self.query.qtype == rtype::DS => {
+                self.decision.is_authoritative = true;
+                self.answer_set(link, entry.set(rtype::DS), entry.zone);
+            }
+            Found::Cut { referral, skip, .. } if link.is_question => {
+                self.decision.authority = Some(piece(link.owner(skip), &referral.ns));
+                self.decision.glue = &referral.glue;
+            }
+            Found::Absent(entry) => {
+                self.decision.is_authoritative = true;
+                self.decision.rcode = Rcode::NxDomain;
+                self.deny(link, entry.zone, None);
+            }
+            Found::NotOurs if link.is_question => {
+                self.decision = Decision::refuse(Some(ExtendedError::NOT_AUTHORITATIVE));
+            }
+            // The alias leads out of our data: the resolver goes on from there.
+            Found::NotOurs | Found::Cut { .. } => {}
+        }
+        None
+    }
+
+    fn answer_entry(&mut self, link: Link<'_>, entry: &'a Entry) -> Option<&'a [u8]> {
+        self.decision.is_authoritative = true;
+        let family = match self.query.qtype {
+            rtype::A => Some(Family::V4),
+            rtype::AAAA => Some(Family::V6),
+            _ => None,
+        };
+        if let (Some(position), Some(family)) = (entry.steered, family) {
+            // Under ECS an alias is answered alone: its scope is not the target's (RFC 7871 7.2.1).
+            if link.is_question || self.query.ecs().is_none() {
+                self.steer(link, entry, position, family);
+            }
+            return None;
+        }
+        if let Some(cname) = &entry.cname {
+            self.decision.push(link.owner(0), &cname.block);
+            let is_final = matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY);
+            return (!is_final).then_some(&cname.target);
+        }
+        self.answer_plain(link, entry);
+        None
+    }
+
+    fn answer_plain(&mut self, link: Link<'_>, entry: &'a Entry) {
+        if self.query.qtype == QTYPE_ANY {
+            let has_any = entry.steered.is_some() || !entry.sets.is_empty();
+            return self.answer_entry_set(link, entry, has_any.then(|| self.snapshot.names().any()));
+        }
+        if self.query.qtype == rtype::DS
+            && let Some(parent) = &entry.parent
+        {
+            return self.answer_set(link, parent.ds.as_ref(), parent.zone);
+        }
+        self.answer_entry_set(link, entry, entry.set(self.query.qtype));
+    }
+
+    fn answer_entry_set(&mut self, link: Link<'_>, entry: &'a Entry, set: Option<&'a Block>) {
+        match set {
+            Some(block) => self.decision.push(link.owner(0), block),
+            None => self.deny(link, entry.zone, entry.steered),
+        }
+    }
+
+    fn answer_set(&mut self, link: Link<'_>, set: Option<&'a Block>, zone: u32) {
+        match set {
+            Some(block) => self.decision.push(link.owner(0), block),
+            None => self.deny(link, zone, None),
+        }
+    }
+
+    /// SOA for a negative answer (RFC 2308); at a steered name with a TTL no longer than its own.
+    fn deny(&mut self, link: Link<'_>, zone: u32, steered: Option<u32>) {
+        let names = self.snapshot.names();
+        let head = names.zone(zone);
+        let block = steered.map_or(&head.negative, |position| &names.steered(position).negative);
+        let skip = link.name.len().saturating_sub(head.origin.as_wire().len());
+        if !block.is_empty() {
+            self.decision.authority = Some(piece(link.owner(skip), block));
+        }
+    }
+
+    fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, family: Family) {
+        let snapshot = self.snapshot;
+        let service = snapshot.names().steered(position).service;
+        let table = snapshot.service_table(service);
+        let client = Client::of(self.query.ecs(), self.ctx.peer);
+        let Located { group, depth } = snapshot.geo.lookup(client.family, client.bits);
+        let group_bits = snapshot.group_bits(group);
+        let Some(pick) = table.pick(group, client.family, client.bits, depth, group_bits) else {
+            self.decision = Decision::new(Rcode::ServFail);
+            return;
+        };
+        self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
+        self.decision.steering = Some(Steering {
+            service,
+            client,
+            group,
+            depth,
+            distribution: pick.distribution,
+            distribution_at: pick.distribution_at,
+            slot: pick.slot,
+            hash_len: pick.hash_len,
+            set: pick.set,
+            family,
+            ttl: table.ttl,
+        });
+        let is_open = pick.set.is_some_and(|set| set.is_open[family.index()]);
+        let warning = pick.distribution.warning.or(is_open.then_some(Warning::AllAsUp));
+        self.decision.error =
+            warning.map(|warning| ExtendedError { code: warning.info_code(), text: warning.text() });
+        if pick.distribution.reply == Reply::ServFail {
+            self.decision.rcode = Rcode::ServFail;
+            self.decision.is_authoritative = false;
+            self.decision.answer_count = 0;
+            return;
+        }
+        let block = pick.set.map(|set| &set.blocks[family.index()]).filter(|block| !block.is_empty());
+        match block {
+            Some(block) => self.decision.push(link.owner(0), block),
+            None => self.deny(link, entry.zone, Some(position)),
+        }
+    }
+}
+
+fn piece(owner: Owner, block: &Block) -> Piece<'_> {
+    Piece { owner, bytes: block.bytes(), count: block.count() }
+}

@@ -1,0 +1,164 @@
+//! EDNS Client Subnet (RFC 7871): whose address decides, and how far the answer holds.
+//!
+//! ```text
+//!  0      2      3     4
+//!  family source scope address, ceil(source / 8) octets, bits past source zero
+//!
+//!  option                        located by              scope of a steered answer
+//!  none                          resolver's address      (no option in the answer)
+//!  /0, any of family 0, 1, 2     resolver's address      0
+//!  private, reserved             resolver's address      the reserved block
+//!  IPv4 inside IPv6              the IPv4 address        bits before it + as below
+//!  else                          its own address         max(leaf, hashed prefix, floor)
+//! ```
+
+use super::reserved::{Treatment, treat_v4, treat_v6};
+use crate::base::prefix::{Family, left_aligned, masked};
+use std::net::IpAddr;
+
+/// The option is malformed: FORMERR (RFC 7871 7.1.2, 7.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EcsError;
+
+/// The option of a query, valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ecs<'q> {
+    /// The payload as sent: what the answer echoes but for the scope.
+    pub payload: &'q [u8],
+    /// `None` for family 0.
+    pub family: Option<Family>,
+    pub source: u8,
+    /// Left-aligned.
+    pub bits: u128,
+}
+
+/// The address that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub family: Family,
+    /// Left-aligned.
+    pub bits: u128,
+    pub scope: ScopeRule,
+}
+
+/// How the scope of an answer is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeRule {
+    /// The client's own address: what the look-up says, not below `floor`, `offset` bits further on.
+    Located { floor: u8, offset: u8 },
+    /// The resolver's address stood in: the same for all of this scope.
+    Resolver { scope: u8 },
+}
+
+impl<'q> Ecs<'q> {
+    /// Reads the option's payload.
+    pub fn read(payload: &'q [u8]) -> Result<Self, EcsError> {
+        let (&[f0, f1, source, scope], address) = payload.split_first_chunk().ok_or(EcsError)?;
+        let family = match u16::from_be_bytes([f0, f1]) {
+            0 if source == 0 => None,
+            1 => Some(Family::V4),
+            2 => Some(Family::V6),
+            _ => return Err(EcsError),
+        };
+        let is_sized = address.len() == usize::from(source).div_ceil(8);
+        if scope != 0 || source > family.map_or(0, Family::bits) || !is_sized {
+            return Err(EcsError);
+        }
+        let mut octets = [0; 16];
+        octets.get_mut(..address.len()).ok_or(EcsError)?.copy_from_slice(address);
+        let bits = u128::from_be_bytes(octets);
+        if masked(bits, source) != bits {
+            return Err(EcsError);
+        }
+        Ok(Self { payload, family, source, bits })
+    }
+}
+
+impl Client {
+    /// The client of a query: its subnet if it has a usable one, else its resolver.
+    #[inline]
+    pub fn of(ecs: Option<&Ecs<'_>>, peer: IpAddr) -> Self {
+        let Some(Ecs { family: Some(family), source: 1.., bits, .. }) = ecs else {
+            return Self::resolver(peer, 0);
+        };
+        match Self::treat(*family, *bits) {
+            Treatment::Global { floor } => {
+                Self { family: *family, bits: *bits, scope: ScopeRule::Located { floor, offset: 0 } }
+            }
+            Treatment::Reserved { len } => Self::resolver(peer, len),
+            Treatment::Inside { v4, offset } => match treat_v4(v4) {
+                Treatment::Global { floor } => {
+                    let scope = ScopeRule::Located { floor, offset };
+                    Self { family: Family::V4, bits: u128::from(v4) << 96, scope }
+                }
+                Treatment::Reserved { len } => Self::resolver(peer, offset + len),
+                Treatment::Inside { .. } => Self::resolver(peer, offset + Family::V4.bits()),
+            },
+        }
+    }
+
+    fn treat(family: Family, bits: u128) -> Treatment {
+        match family {
+            Family::V4 => treat_v4((bits >> 96) as u32),
+            Family::V6 => treat_v6(bits),
+        }
+    }
+
+    /// The resolver's address is taken as it is: a private one may well be in an operator's override.
+    fn resolver(peer: IpAddr, scope: u8) -> Self {
+        let scope = ScopeRule::Resolver { scope };
+        let (family, bits) = (Family::of(peer), left_aligned(peer));
+        match Self::treat(family, bits) {
+            Treatment::Inside { v4, .. } => Self { family: Family::V4, bits: u128::from(v4) << 96, scope },
+            _ => Self { family, bits, scope },
+        }
+    }
+
+    /// The scope of an answer found `depth` bits deep, whose pick hashed `hash_len` bits.
+    #[inline]
+    pub fn scope(&self, depth: u8, hash_len: u8) -> u8 {
+        match self.scope {
+            // At least one bit: scope 0 would speak for the other family too.
+            ScopeRule::Located { floor, offset } => depth.max(hash_len).max(floor).max(1) + offset,
+            ScopeRule::Resolver { scope } => scope,
+        }
+    }
+
+    /// Whether the client's own subnet decided.
+    pub fn is_subnet(&self) -> bool {
+        matches!(self.scope, ScopeRule::Located { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exact_options_are_read() {
+        let good: [&[u8]; 5] = [
+            &[0, 0, 0, 0],
+            &[0, 1, 0, 0],
+            &[0, 1, 24, 0, 1, 2, 3],
+            &[0, 2, 3, 0, 0x20],
+            &[0, 1, 9, 0, 1, 128],
+        ];
+        for payload in good {
+            assert!(Ecs::read(payload).is_ok(), "{payload:?}");
+        }
+        let bad: [&[u8]; 9] = [
+            &[],
+            &[0, 1, 24],
+            &[0, 0, 8, 0, 1],
+            &[0, 3, 0, 0],
+            &[0, 1, 33, 0, 1, 2, 3, 4, 0],
+            &[0, 1, 24, 0, 1, 2],
+            &[0, 1, 24, 0, 1, 2, 3, 4],
+            &[0, 1, 24, 1, 1, 2, 3],
+            &[0, 1, 23, 0, 1, 2, 3],
+        ];
+        for payload in bad {
+            assert_eq!(Ecs::read(payload), Err(EcsError), "{payload:?}");
+        }
+    }
+}

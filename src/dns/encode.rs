@@ -1,0 +1,225 @@
+//! A decision as the bytes of a message.
+//!
+//! ```text
+//!  header | question as asked | answers | authority | glue | OPT: NSID, ECS, EDE
+//!  12       case kept           copied blocks, owners patched  room kept from the start
+//! ```
+//!
+//! What does not fit is not cut into: TC is set and header, question and OPT remain, and the client
+//! comes back over TCP. Referral glue counts as what must fit (RFC 9471).
+
+use super::code::ExtendedError;
+use super::decide::{Decision, Owner, Piece};
+use super::ecs::Ecs;
+use super::query::{Edns, HEADER, OPTION_ECS, OPTION_EDE, OPTION_NSID, ParsedQuery};
+use super::{Ctx, Transport};
+use crate::routing::Snapshot;
+use crate::routing::block::{QUESTION_POINTER, RECORD_HEAD, Records};
+
+/// Largest UDP answer, and the size our own OPT record names (DNS flag day 2020).
+pub const MAX_UDP: u16 = 1_232;
+/// Largest UDP answer without EDNS, and the least a client may name (RFC 6891 6.2.3).
+const MIN_UDP: u16 = 512;
+/// Octets of an OPT record without options, and of an option's head.
+const OPT_HEAD: usize = 11;
+const OPTION_HEAD: usize = 4;
+const TC: u8 = 0x02;
+/// A pointer has 14 bits.
+const MAX_POINTER: usize = 0x3fff;
+
+/// What became of a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Octets written; 0 if `out` is too small even for a truncated answer.
+    pub len: usize,
+    pub is_truncated: bool,
+}
+
+/// Writes the answer.
+pub fn encode(
+    snapshot: &Snapshot,
+    ctx: &Ctx,
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+    out: &mut [u8],
+) -> Encoded {
+    let opt = query.edns.as_ref().map(|edns| OptReply::new(snapshot, edns, decision));
+    let limit = size_limit(ctx.transport, query.edns.as_ref()).min(out.len());
+    let opt_len = opt.as_ref().map_or(0, OptReply::len);
+    if query.question_end + opt_len > limit {
+        return Encoded::default();
+    }
+    let mut writer = Writer { out, at: query.question_end, limit: limit - opt_len, target_at: 0 };
+    let counts = writer.sections(decision);
+    if counts.is_none() {
+        writer.at = query.question_end;
+    }
+    writer.limit = limit;
+    let [answers, authority, additional] = counts.unwrap_or_default();
+    let is_written = opt.as_ref().is_none_or(|opt| opt.write(&mut writer).is_some());
+    let additional = additional + u16::from(opt.is_some());
+    let len = writer.at;
+    let is_truncated = counts.is_none();
+    let is_headed =
+        write_head(query, decision, is_truncated, [answers, authority, additional], out).is_some();
+    if is_written && is_headed { Encoded { len, is_truncated } } else { Encoded::default() }
+}
+
+/// Octets an answer may have.
+fn size_limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
+    let udp = edns.map_or(MIN_UDP, |edns| edns.size.clamp(MIN_UDP, MAX_UDP));
+    usize::from(if transport.is_stream() { u16::MAX } else { udp })
+}
+
+/// Header and question; the question is copied as it came (case and all).
+fn write_head(
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+    is_truncated: bool,
+    [answers, authority, additional]: [u16; 3],
+    out: &mut [u8],
+) -> Option<()> {
+    let end = query.question_end;
+    out.get_mut(..end)?.copy_from_slice(query.message.get(..end)?);
+    let authoritative = u8::from(decision.is_authoritative) << 2;
+    let truncated = if is_truncated { TC } else { 0 };
+    let flags = 0x80 | query.opcode << 3 | authoritative | truncated | u8::from(query.recursion_desired);
+    let more_flags = u8::from(query.checking_disabled) << 4 | decision.rcode.low();
+    let counts = [1, answers, authority, additional].map(u16::to_be_bytes);
+    let head = out.get_mut(2..HEADER)?;
+    head[0] = flags;
+    head[1] = more_flags;
+    head[2..].copy_from_slice(counts.as_flattened());
+    Some(())
+}
+
+struct Writer<'o> {
+    out: &'o mut [u8],
+    at: usize,
+    limit: usize,
+    /// Where the last CNAME's target stands.
+    target_at: usize,
+}
+
+impl Writer<'_> {
+    /// `None`, with nothing changed, if it does not fit.
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.at + bytes.len();
+        if end > self.limit {
+            return None;
+        }
+        self.out.get_mut(self.at..end)?.copy_from_slice(bytes);
+        self.at = end;
+        Some(())
+    }
+
+    /// Record counts of the three sections; `None` if they do not fit.
+    fn sections(&mut self, decision: &Decision<'_>) -> Option<[u16; 3]> {
+        let mut counts = [0; 3];
+        for piece in decision.answers() {
+            let start = self.at;
+            self.piece(piece)?;
+            self.target_at = start + RECORD_HEAD;
+            counts[0] += piece.count;
+        }
+        let Some(authority) = &decision.authority else { return Some(counts) };
+        let start = self.at;
+        self.piece(authority)?;
+        counts[1] = authority.count;
+        for glue in decision.glue {
+            let at = self.at;
+            self.put(glue.block.bytes())?;
+            self.patch_owners(at, glue.block.bytes(), start + glue.target_at)?;
+            counts[2] += glue.block.count();
+        }
+        Some(counts)
+    }
+
+    fn piece(&mut self, piece: &Piece<'_>) -> Option<()> {
+        let start = self.at;
+        self.put(piece.bytes)?;
+        match piece.owner {
+            Owner::Question { skip: 0 } => Some(()),
+            Owner::Question { skip } => self.patch_owners(start, piece.bytes, HEADER + usize::from(skip)),
+            Owner::Target { skip } => {
+                self.patch_owners(start, piece.bytes, self.target_at + usize::from(skip))
+            }
+        }
+    }
+
+    /// Lets the records copied to `start` point to the name at `name_at`.
+    fn patch_owners(&mut self, start: usize, bytes: &[u8], name_at: usize) -> Option<()> {
+        if name_at > MAX_POINTER {
+            return None;
+        }
+        let [high, low] = u16::try_from(name_at).ok()?.to_be_bytes();
+        for record in Records::of(bytes) {
+            let owner = self.out.get_mut(start + record.at..)?.first_chunk_mut::<2>()?;
+            *owner = [QUESTION_POINTER[0] | high, low];
+        }
+        Some(())
+    }
+}
+
+/// The OPT record of an answer.
+pub(super) struct OptReply<'r> {
+    rcode_high: u8,
+    dnssec_ok: bool,
+    pub(super) nsid: Option<&'r [u8]>,
+    pub(super) ecs: Option<(&'r Ecs<'r>, u8)>,
+    pub(super) error: Option<ExtendedError>,
+}
+
+impl<'r> OptReply<'r> {
+    pub(super) fn new(snapshot: &'r Snapshot, edns: &'r Edns<'r>, decision: &Decision<'_>) -> Self {
+        Self {
+            rcode_high: decision.rcode.high(),
+            dnssec_ok: edns.dnssec_ok,
+            nsid: edns.wants_nsid.then(|| snapshot.nsid()),
+            ecs: edns.ecs.as_ref().map(|ecs| (ecs, decision.scope)),
+            error: decision.error,
+        }
+    }
+
+    fn options_len(&self) -> usize {
+        let nsid = self.nsid.map_or(0, |nsid| OPTION_HEAD + nsid.len());
+        let ecs = self.ecs.map_or(0, |(ecs, _)| OPTION_HEAD + ecs.payload.len());
+        let error = self.error.map_or(0, |error| OPTION_HEAD + 2 + error.text.len());
+        nsid + ecs + error
+    }
+
+    fn len(&self) -> usize {
+        OPT_HEAD + self.options_len()
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) -> Option<()> {
+        let [s0, s1] = MAX_UDP.to_be_bytes();
+        let [l0, l1] = u16::try_from(self.options_len()).ok()?.to_be_bytes();
+        let flags = u8::from(self.dnssec_ok) << 7;
+        // Root, type 41, size, extended rcode, version 0, flags, length.
+        writer.put(&[0, 0, 41, s0, s1, self.rcode_high, 0, flags, 0, l0, l1])?;
+        if let Some(nsid) = self.nsid {
+            write_option(writer, OPTION_NSID, nsid.len())?;
+            writer.put(nsid)?;
+        }
+        if let Some((ecs, scope)) = self.ecs {
+            write_option(writer, OPTION_ECS, ecs.payload.len())?;
+            let scope_at = writer.at + 3;
+            writer.put(ecs.payload)?;
+            *writer.out.get_mut(scope_at)? = scope;
+        }
+        if let Some(error) = self.error {
+            write_option(writer, OPTION_EDE, 2 + error.text.len())?;
+            writer.put(&error.code.to_be_bytes())?;
+            writer.put(error.text.as_bytes())?;
+        }
+        Some(())
+    }
+}
+
+fn write_option(writer: &mut Writer<'_>, code: u16, len: usize) -> Option<()> {
+    let [c0, c1] = code.to_be_bytes();
+    let [l0, l1] = u16::try_from(len).ok()?.to_be_bytes();
+    writer.put(&[c0, c1, l0, l1])
+}

@@ -1,0 +1,286 @@
+//! A query, read on the stack: header, question, and what its OPT record asks for.
+//!
+//! ```text
+//!  0   2     4    6    8    10   12
+//!  id  flags QD   AN   NS   AR   question, then records; nothing may follow the last one
+//!      QR set: dropped. QDCOUNT not 1, compressed or cut question: FORMERR, header only
+//! ```
+//!
+//! A fault found after the question (a bad OPT, garbage at the end) still has a question to echo, so
+//! it travels in [`ParsedQuery::fault`] to `decide`. Records other than OPT are skipped unread.
+
+use super::code::Rcode;
+use super::ecs::{Ecs, EcsError};
+use crate::zone::rtype;
+
+/// Octets of a header.
+pub const HEADER: usize = 12;
+/// EDNS options (RFC 6891 9): NSID, Client Subnet, Extended Error.
+pub const OPTION_NSID: u16 = 3;
+pub const OPTION_ECS: u16 = 8;
+pub const OPTION_EDE: u16 = 15;
+
+/// Nothing was asked that could be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// A response, or shorter than a header: never answered.
+    Drop,
+    /// Answered with this header alone.
+    Bare([u8; HEADER]),
+}
+
+/// One question and its circumstances.
+#[derive(Clone, Debug)]
+pub struct ParsedQuery<'q> {
+    pub message: &'q [u8],
+    /// 0: QUERY.
+    pub opcode: u8,
+    pub recursion_desired: bool,
+    pub checking_disabled: bool,
+    /// Lower case; the first `name_len` octets count.
+    name: [u8; 256],
+    name_len: u8,
+    /// The root not counted.
+    pub labels: usize,
+    pub qtype: u16,
+    pub qclass: u16,
+    /// Where the question ends in the message.
+    pub question_end: usize,
+    pub edns: Option<Edns<'q>>,
+    /// Decided already: the rcode of a malformed or foreign query.
+    pub fault: Option<Rcode>,
+}
+
+/// What the OPT record says.
+#[derive(Clone, Copy, Debug)]
+pub struct Edns<'q> {
+    pub size: u16,
+    pub version: u8,
+    pub dnssec_ok: bool,
+    pub wants_nsid: bool,
+    pub ecs: Option<Ecs<'q>>,
+}
+
+impl<'q> ParsedQuery<'q> {
+    pub fn id(&self) -> u16 {
+        be16(self.message, 0).unwrap_or(0)
+    }
+
+    /// Lower-case wire form.
+    #[inline]
+    pub fn name(&self) -> &[u8] {
+        &self.name[..usize::from(self.name_len)]
+    }
+
+    pub fn ecs(&self) -> Option<&Ecs<'q>> {
+        self.edns.as_ref()?.ecs.as_ref()
+    }
+}
+
+/// Big-endian 16 bits at an offset.
+#[inline]
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Reads a message as a query.
+pub fn parse(message: &[u8]) -> Result<ParsedQuery<'_>, Rejected> {
+    let Some(&[_, _, flags, more_flags, q0, q1, ..]) = message.first_chunk::<HEADER>() else {
+        return Err(Rejected::Drop);
+    };
+    if flags & 0x80 != 0 {
+        return Err(Rejected::Drop);
+    }
+    let opcode = flags >> 3 & 0x0f;
+    let bare = || bare(message, if opcode == 0 { Rcode::FormErr } else { Rcode::NotImp });
+    if u16::from_be_bytes([q0, q1]) != 1 {
+        return Err(bare());
+    }
+    let mut query = ParsedQuery {
+        message,
+        opcode,
+        recursion_desired: flags & 1 != 0,
+        checking_disabled: more_flags & 0x10 != 0,
+        name: [0; 256],
+        name_len: 0,
+        labels: 0,
+        qtype: 0,
+        qclass: 0,
+        question_end: HEADER,
+        edns: None,
+        fault: None,
+    };
+    read_question(&mut query).ok_or_else(bare)?;
+    query.fault = read_records(&mut query).err();
+    if let Some(edns) = &query.edns
+        && edns.version > 0
+    {
+        query.fault = Some(Rcode::BadVers);
+    }
+    if opcode != 0 {
+        query.fault = Some(Rcode::NotImp);
+    }
+    Ok(query)
+}
+
+/// The header of an answer to a message whose question cannot be read.
+fn bare(message: &[u8], rcode: Rcode) -> Rejected {
+    let mut header = [0; HEADER];
+    if let Some(&[i0, i1, flags, more_flags]) = message.first_chunk() {
+        let flags = 0x80 | flags & 0x79;
+        header[..4].copy_from_slice(&[i0, i1, flags, more_flags & 0x10 | rcode.low()]);
+    }
+    Rejected::Bare(header)
+}
+
+/// Copies the name in lower case and reads type and class. `None`: cut, compressed or too long.
+fn read_question(query: &mut ParsedQuery<'_>) -> Option<()> {
+    let bytes = query.message.get(HEADER..)?;
+    let mut at = 0;
+    loop {
+        let len = usize::from(*bytes.get(at)?);
+        if len == 0 {
+            break;
+        }
+        // 254: the label must leave room for the final zero in 255 octets.
+        if len > 63 || at + len + 1 > 254 {
+            return None;
+        }
+        query.labels += 1;
+        at += len + 1;
+    }
+    let wire = bytes.get(..=at)?;
+    let name = query.name.get_mut(..=at)?;
+    for (to, from) in name.iter_mut().zip(wire) {
+        // Length octets are at most 63, below the letters: no label structure is touched.
+        *to = from.to_ascii_lowercase();
+    }
+    query.name_len = u8::try_from(at + 1).ok()?;
+    let [t0, t1, c0, c1] = *bytes.get(at + 1..)?.first_chunk()?;
+    query.qtype = u16::from_be_bytes([t0, t1]);
+    query.qclass = u16::from_be_bytes([c0, c1]);
+    query.question_end = HEADER + at + 5;
+    Some(())
+}
+
+/// Walks the records after the question; the OPT record among the additional ones is read.
+fn read_records(query: &mut ParsedQuery<'_>) -> Result<(), Rcode> {
+    let message = query.message;
+    let count = |at| be16(message, at).unwrap_or(0);
+    let (before, additional) = (u32::from(count(6)) + u32::from(count(8)), u32::from(count(10)));
+    let mut at = query.question_end;
+    for number in 0..before + additional {
+        let head = skip_name(message, at).ok_or(Rcode::FormErr)?;
+        let rest = message.get(head..).ok_or(Rcode::FormErr)?;
+        let &[t0, t1, s0, s1, _, version, flags, _, l0, l1] = rest.first_chunk().ok_or(Rcode::FormErr)?;
+        let rdata_at = head + 10;
+        let end = rdata_at + usize::from(u16::from_be_bytes([l0, l1]));
+        let rdata = message.get(rdata_at..end).ok_or(Rcode::FormErr)?;
+        if u16::from_be_bytes([t0, t1]) == rtype::OPT {
+            let is_misplaced = number < before || query.edns.is_some() || head != at + 1;
+            if is_misplaced {
+                return Err(Rcode::FormErr);
+            }
+            let size = u16::from_be_bytes([s0, s1]);
+            let edns = Edns { size, version, dnssec_ok: flags & 0x80 != 0, wants_nsid: false, ecs: None };
+            // Options of a version we do not speak are not ours to judge.
+            query.edns = Some(edns);
+            if version == 0 {
+                query.edns = Some(read_options(edns, rdata)?);
+            }
+        }
+        at = end;
+    }
+    if at == message.len() { Ok(()) } else { Err(Rcode::FormErr) }
+}
+
+/// The offset after a name, which may end in a pointer.
+#[inline]
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            len @ 1..=63 => at += usize::from(len) + 1,
+            0xc0.. => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+fn read_options<'q>(mut edns: Edns<'q>, mut options: &'q [u8]) -> Result<Edns<'q>, Rcode> {
+    while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        let (data, rest) = rest.split_at_checked(len).ok_or(Rcode::FormErr)?;
+        options = rest;
+        match u16::from_be_bytes([c0, c1]) {
+            OPTION_NSID => edns.wants_nsid = true,
+            OPTION_ECS if edns.ecs.is_some() => return Err(Rcode::FormErr),
+            OPTION_ECS => edns.ecs = Some(Ecs::read(data).map_err(|EcsError| Rcode::FormErr)?),
+            _ => {}
+        }
+    }
+    if options.is_empty() { Ok(edns) } else { Err(Rcode::FormErr) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(name: &[u8]) -> Vec<u8> {
+        let mut message = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(name);
+        message.extend_from_slice(&[0, 1, 0, 1]);
+        message
+    }
+
+    #[test]
+    fn a_question_is_read_in_lower_case() {
+        let message = question(b"\x03WwW\x04TeSt\x00");
+        let query = parse(&message).expect("a query");
+        assert_eq!(query.name(), b"\x03www\x04test\x00");
+        assert_eq!((query.labels, query.qtype, query.qclass), (2, 1, 1));
+        assert_eq!(query.question_end, message.len());
+        assert_eq!(query.fault, None);
+    }
+
+    #[test]
+    fn what_is_no_query_is_dropped_or_refused_bare() {
+        let good = question(b"\x01a\x00");
+        assert_eq!(parse(&good[..11]).err(), Some(Rejected::Drop));
+        let mut response = good.clone();
+        response[2] |= 0x80;
+        assert_eq!(parse(&response).err(), Some(Rejected::Drop));
+        let mut none = good.clone();
+        none[5] = 0;
+        let formerr = [0xab, 0xcd, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(parse(&none).err(), Some(Rejected::Bare(formerr)));
+        assert_eq!(parse(&question(b"\xc0\x0c")).err(), Some(Rejected::Bare(formerr)));
+        assert_eq!(parse(&good[..good.len() - 1]).err(), Some(Rejected::Bare(formerr)));
+    }
+
+    #[test]
+    fn a_name_of_255_octets_is_read_and_256_are_not() {
+        let mut name = Vec::new();
+        for _ in 0..3 {
+            name.push(63);
+            name.extend_from_slice(&[b'a'; 63]);
+        }
+        let mut longest = name.clone();
+        longest.push(61);
+        longest.extend_from_slice(&[b'b'; 61]);
+        longest.push(0);
+        assert_eq!(longest.len(), 255);
+        assert_eq!(parse(&question(&longest)).expect("a query").name().len(), 255);
+        name.push(62);
+        name.extend_from_slice(&[b'b'; 62]);
+        name.push(0);
+        assert!(matches!(parse(&question(&name)), Err(Rejected::Bare(_))));
+    }
+
+    #[test]
+    fn garbage_behind_the_records_is_a_fault() {
+        let mut message = question(b"\x01a\x00");
+        message.push(0);
+        assert_eq!(parse(&message).expect("the question is whole").fault, Some(Rcode::FormErr));
+    }
+}

@@ -1,0 +1,99 @@
+//! A decision as hickory records, for listeners whose replies can only be those (DNS over TLS).
+//!
+//! Every RDATA travels as opaque bytes under its type, so that hickory neither compresses nor
+//! re-reads it and the wire is what the byte encoder would have written. Allocates; used where a
+//! TLS record costs far more. Holds no size limit: streams only.
+
+use super::decide::{Decision, Owner, Piece};
+use super::encode::{MAX_UDP, OptReply};
+use super::query::{OPTION_ECS, OPTION_EDE, OPTION_NSID, ParsedQuery};
+use crate::routing::Snapshot;
+use crate::routing::block::Records;
+use hickory_proto::op::{self, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinDecodable;
+
+/// The parts of a reply, in the shape `MessageResponseBuilder::build` takes them.
+#[derive(Clone, Debug)]
+pub struct RecordReply {
+    pub metadata: Metadata,
+    pub answers: Vec<Record>,
+    pub authorities: Vec<Record>,
+    pub additionals: Vec<Record>,
+    pub edns: Option<op::Edns>,
+}
+
+/// Turns a decision into records. Records whose owner hickory cannot hold are left out.
+pub fn records(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> RecordReply {
+    let mut target: &[u8] = &[0];
+    let mut answers = Vec::new();
+    for piece in decision.answers() {
+        push_records(&mut answers, owner_name(query, target, piece.owner), piece);
+        target = Records::of(piece.bytes).next().map_or(target, |record| record.rdata);
+    }
+    let mut authorities = Vec::new();
+    if let Some(piece) = &decision.authority {
+        push_records(&mut authorities, owner_name(query, target, piece.owner), piece);
+    }
+    let mut additionals = Vec::new();
+    for glue in decision.glue {
+        let (bytes, count) = (glue.block.bytes(), glue.block.count());
+        let piece = Piece { owner: Owner::Question { skip: 0 }, bytes, count };
+        push_records(&mut additionals, Name::from_bytes(glue.target.as_wire()).ok(), &piece);
+    }
+    let metadata = metadata(query, decision);
+    RecordReply { metadata, answers, authorities, additionals, edns: edns(snapshot, query, decision) }
+}
+
+fn metadata(query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Metadata {
+    let mut metadata = Metadata::new(query.id(), MessageType::Response, OpCode::from_u8(query.opcode));
+    metadata.authoritative = decision.is_authoritative;
+    metadata.recursion_desired = query.recursion_desired;
+    metadata.checking_disabled = query.checking_disabled;
+    metadata.response_code = ResponseCode::from(decision.rcode.high(), decision.rcode.low());
+    metadata
+}
+
+fn owner_name(query: &ParsedQuery<'_>, target: &[u8], owner: Owner) -> Option<Name> {
+    let (name, skip) = match owner {
+        Owner::Question { skip } => (query.name(), skip),
+        Owner::Target { skip } => (target, skip),
+    };
+    Name::from_bytes(name.get(usize::from(skip)..)?).ok()
+}
+
+fn push_records(records: &mut Vec<Record>, owner: Option<Name>, piece: &Piece<'_>) {
+    let Some(owner) = owner else { return };
+    for record in Records::of(piece.bytes) {
+        let code = RecordType::from(record.rtype);
+        let rdata = RData::Unknown { code, rdata: NULL::with(record.rdata.to_vec()) };
+        records.push(Record::from_rdata(owner.clone(), record.ttl, rdata));
+    }
+}
+
+fn edns(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Option<op::Edns> {
+    let asked = query.edns.as_ref()?;
+    let reply = OptReply::new(snapshot, asked, decision);
+    let mut edns = op::Edns::new();
+    edns.set_max_payload(MAX_UDP).set_version(0).set_dnssec_ok(asked.dnssec_ok);
+    edns.set_rcode_high(decision.rcode.high());
+    let mut add = |code, data: Vec<u8>| edns.options_mut().insert(EdnsOption::Unknown(code, data));
+    if let Some(nsid) = reply.nsid {
+        add(OPTION_NSID, nsid.to_vec());
+    }
+    if let Some((ecs, scope)) = reply.ecs {
+        let mut payload = ecs.payload.to_vec();
+        if let Some(place) = payload.get_mut(3) {
+            *place = scope;
+        }
+        add(OPTION_ECS, payload);
+    }
+    if let Some(error) = reply.error {
+        let mut data = error.code.to_be_bytes().to_vec();
+        data.extend_from_slice(error.text.as_bytes());
+        add(OPTION_EDE, data);
+    }
+    Some(edns)
+}

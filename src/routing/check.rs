@@ -1,0 +1,87 @@
+//! Policy against zones: a steered name must be in a zone and must not contradict it.
+//!
+//! Each text is checked by its own reader; this is the one place that sees both. It says nothing
+//! about whether the fleet can answer (that is `lint`, on a finished table).
+
+use super::{codes, names};
+use crate::base::diagnostic::Diagnostic;
+use crate::model::policy::Policy;
+use crate::model::service::Service;
+use crate::zone::name::Name;
+use crate::zone::{Zone, ZoneSet, rtype};
+use std::collections::HashMap;
+
+/// Every disagreement, in the order of services.
+pub fn check(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut steered_by: HashMap<Name, &Service> = HashMap::new();
+    for service in &policy.services {
+        for hostname in &service.hostnames {
+            let Ok(name) = Name::parse_text(hostname) else {
+                found.push(bad_name(service, hostname));
+                continue;
+            };
+            found.extend(check_name(service, hostname, &name, zones));
+            if let Some(first) = steered_by.insert(name, service) {
+                found.push(steered_twice(service, first, hostname));
+            }
+        }
+    }
+    found
+}
+
+fn check_name(service: &Service, hostname: &str, name: &Name, zones: &ZoneSet) -> Option<Diagnostic> {
+    let holds = |zone: &&Zone| name.is_at_or_below(&zone.origin);
+    let Some(zone) = zones.zones.iter().filter(holds).max_by_key(|zone| zone.origin.as_wire().len()) else {
+        return Some(outside_zone(service, hostname, zones));
+    };
+    if names::is_delegated(zone, name, true) {
+        return Some(below_delegation(service, hostname, zone));
+    }
+    let sets = zone.names.get(name)?;
+    let clash = |wanted| sets.iter().any(|set| set.rtype == wanted);
+    let kinds = [(rtype::CNAME, "CNAME"), (rtype::A, "A"), (rtype::AAAA, "AAAA")];
+    let (_, kind) = kinds.into_iter().find(|(wanted, _)| clash(*wanted))?;
+    let message =
+        format!("`{hostname}` is steered by service `{}` and has a static {kind} record", service.name);
+    let help = format!("remove the {kind} record from {} or the hostname from the service", zone.file);
+    let found = Diagnostic::error(codes::AND_STATIC, &service.source, None, message).help(help);
+    Some(found.related(&zone.file, None, format!("the {kind} record is in this zone")))
+}
+
+fn outside_zone(service: &Service, hostname: &str, zones: &ZoneSet) -> Diagnostic {
+    let message = format!("hostname `{hostname}` of service `{}` is in none of the zones", service.name);
+    let apex = hostname.split_once('.').map_or(hostname, |(_, rest)| rest);
+    let help = if zones.zones.is_empty() {
+        format!("add a zone file, such as zones/{apex}.zone, with SOA and NS records")
+    } else {
+        let files: Vec<_> = zones.zones.iter().map(|zone| zone.file.as_str()).take(5).collect();
+        format!("add a zone that holds it; the zones are {}", files.join(", "))
+    };
+    Diagnostic::error(codes::OUTSIDE_ZONE, &service.source, None, message).help(help)
+}
+
+fn below_delegation(service: &Service, hostname: &str, zone: &Zone) -> Diagnostic {
+    let message = format!(
+        "hostname `{hostname}` of service `{}` is delegated to other servers, which will be asked instead",
+        service.name
+    );
+    let help = format!("remove the NS records of the delegation from {} or rename the hostname", zone.file);
+    Diagnostic::error(codes::BELOW_DELEGATION, &service.source, None, message).help(help)
+}
+
+fn bad_name(service: &Service, hostname: &str) -> Diagnostic {
+    let message = format!("hostname `{hostname}` of service `{}` is not a domain name", service.name);
+    let help = "labels are 1 to 63 characters with dots between them, 255 in all";
+    Diagnostic::error(codes::BAD_NAME, &service.source, None, message).help(help)
+}
+
+fn steered_twice(service: &Service, first: &Service, hostname: &str) -> Diagnostic {
+    let message =
+        format!("hostname `{hostname}` is steered by services `{}` and `{}`", first.name, service.name);
+    Diagnostic::error(codes::TWICE, &service.source, None, message).help("keep it in one of them").related(
+        &first.source,
+        None,
+        "first steered here",
+    )
+}

@@ -1,0 +1,176 @@
+//! A finished table against the promises every table must keep: the last gate before publishing.
+//!
+//! It knows nothing of how the table was made, so that a mistake of the planner or the compiler is
+//! a refused table and a loud line, not a wrong answer. It does not judge how much a table moves
+//! (the writer's change budget does) nor what the user wrote ([`check`](mod@super::check)).
+
+use super::names::Found;
+use super::snapshot::Snapshot;
+use super::steer::{AnswerSet, Distribution, Reply, ServiceTable};
+use crate::base::prefix::Family;
+use crate::model::ids::ServiceId;
+use crate::model::placement::PlacementMode;
+use crate::model::service::OnAllDown;
+use crate::zone::name::Name;
+use crate::zone::rtype;
+use std::collections::BTreeSet;
+
+/// Findings at most: a table with more is refused all the same.
+const MAX_FINDINGS: usize = 50;
+
+/// What is wrong with `candidate`, lower case, most general first; empty: publish.
+pub fn lint(candidate: &Snapshot, live: Option<&Snapshot>) -> Vec<String> {
+    let mut findings = Vec::new();
+    lint_generation(candidate, live, &mut findings);
+    lint_names(candidate, &mut findings);
+    for id in candidate.policy.service_ids() {
+        lint_service(candidate, id, &mut findings);
+    }
+    findings.truncate(MAX_FINDINGS);
+    findings
+}
+
+fn lint_generation(candidate: &Snapshot, live: Option<&Snapshot>, findings: &mut Vec<String>) {
+    let provenance = &candidate.provenance;
+    if provenance.generation <= provenance.parent {
+        let (generation, parent) = (provenance.generation, provenance.parent);
+        findings.push(format!("generation {generation} is not above its parent {parent}"));
+    }
+    if let Some(live) = live.map(|live| live.provenance.generation)
+        && provenance.parent != live
+    {
+        findings
+            .push(format!("its parent is generation {} but generation {live} is live", provenance.parent));
+    }
+}
+
+fn lint_names(candidate: &Snapshot, findings: &mut Vec<String>) {
+    let names = candidate.names();
+    for service in &candidate.policy.services {
+        for hostname in &service.hostnames {
+            let name = Name::parse_text(hostname).ok();
+            let wire = name.as_ref().map(Name::as_wire).unwrap_or_default();
+            let labels = super::names::label_count(wire);
+            let is_steered =
+                matches!(names.find(wire, labels), Found::Exact(entry) if entry.steered.is_some());
+            if !is_steered {
+                findings
+                    .push(format!("hostname `{hostname}` of service `{}` is not in the table", service.name));
+            }
+        }
+    }
+    for zone in names.zones().iter().filter(|zone| zone.negative.is_empty()) {
+        findings.push(format!("zone {:?} has no start of authority", zone.origin));
+    }
+    let broken = |(_, entry): &(&[u8], &super::names::Entry)| {
+        entry.sets.iter().any(|(kind, block)| {
+            !block.is_well_formed() || block.is_empty() || block.records().any(|it| it.rtype != *kind)
+        })
+    };
+    let broken = names.entries().filter(broken).count();
+    if broken > 0 {
+        findings.push(format!("{broken} names hold static records that are not well-formed"));
+    }
+}
+
+fn lint_service(candidate: &Snapshot, id: ServiceId, findings: &mut Vec<String>) {
+    let service = candidate.policy.service(id);
+    let table = candidate.service_table(id);
+    let mut said = BTreeSet::new();
+    if table.by_group.len() != candidate.geo.groups().len() {
+        said.insert(format!(
+            "covers {} of {} client groups",
+            table.by_group.len(),
+            candidate.geo.groups().len()
+        ));
+    }
+    if table.by_group.iter().any(|at| *at as usize >= table.distributions.len()) {
+        said.insert("sends a client group to a distribution that does not exist".to_owned());
+    }
+    for set in &table.sets {
+        said.extend(lint_set(candidate, service.ttl, set));
+    }
+    for distribution in &table.distributions {
+        said.extend(lint_distribution(candidate, table, distribution, &service.on_all_down));
+    }
+    findings.extend(said.into_iter().map(|what| format!("service `{}` {what}", service.name)));
+}
+
+fn lint_distribution(
+    candidate: &Snapshot,
+    table: &ServiceTable,
+    distribution: &Distribution,
+    on_all_down: &OnAllDown,
+) -> Vec<String> {
+    let mut said = Vec::new();
+    match (distribution.reply, on_all_down) {
+        (Reply::NoData, OnAllDown::NoData) | (Reply::ServFail, OnAllDown::ServFail) => {}
+        (Reply::NoData | Reply::ServFail, _) => {
+            said.push("has a client group without an answer, which its policy does not ask for".to_owned());
+        }
+        (Reply::Addresses, _) if !distribution.slots.len().is_power_of_two() => {
+            said.push(format!(
+                "has a distribution of {} slots, not a power of two",
+                distribution.slots.len()
+            ));
+        }
+        (Reply::Addresses, _) => {}
+    }
+    let is_dangling = distribution.slots.iter().any(|slot| *slot as usize >= table.sets.len());
+    if is_dangling {
+        said.push("has a slot without an answer set".to_owned());
+    }
+    if distribution.mode != PlacementMode::Normal && distribution.warning.is_none() {
+        said.push("answers from nodes that are down without saying so".to_owned());
+    }
+    if distribution.mode == PlacementMode::Normal && !is_dangling {
+        let used: BTreeSet<_> = distribution.slots.iter().copied().collect();
+        let sets = used.into_iter().map(|slot| &table.sets[slot as usize]);
+        said.extend(sets.flat_map(|set| lint_normal_set(candidate, set)));
+    }
+    said
+}
+
+/// A set for clients in normal service: every pick may serve the family it answers.
+fn lint_normal_set(candidate: &Snapshot, set: &AnswerSet) -> Vec<String> {
+    let mut said = Vec::new();
+    for family in Family::BOTH.into_iter().filter(|family| !set.is_open[family.index()]) {
+        for node in &set.picks[family.index()] {
+            if !candidate.may_serve(*node, family) {
+                let name = &candidate.policy.fleet.node(*node).name;
+                said.push(format!("answers {family} with node `{name}`, which may not serve it"));
+            }
+        }
+    }
+    if set.blocks.iter().all(super::block::Block::is_empty) {
+        said.push("has an answer without any address".to_owned());
+    }
+    said
+}
+
+/// Bytes, types and TTLs; and both families speak of the same nodes where the nodes have both.
+fn lint_set(candidate: &Snapshot, ttl: u32, set: &AnswerSet) -> Vec<String> {
+    let mut said = Vec::new();
+    for family in Family::BOTH {
+        let block = &set.blocks[family.index()];
+        let kind = [rtype::A, rtype::AAAA][family.index()];
+        let wrong = |record: super::block::BlockRecord<'_>| {
+            record.rtype != kind || record.ttl != ttl || record.rdata.len() * 8 != usize::from(family.bits())
+        };
+        if !block.is_well_formed() || block.records().any(wrong) {
+            said.push(format!("has {family} answer bytes that are not well-formed"));
+        }
+    }
+    let [v4, v6] = &set.picks;
+    let both =
+        |node: &&crate::model::ids::NodeId| Family::BOTH.iter().all(|it| candidate.may_serve(**node, *it));
+    if let (Some(four), Some(six)) = (v4.first(), v6.first())
+        && four != six
+        && both(&four)
+        && !set.is_open[1]
+    {
+        let name = &candidate.policy.fleet.node(*four).name;
+        said.push(format!("picks node `{name}` for IPv4 and another for IPv6, though it serves both"));
+    }
+    said
+}

@@ -1,0 +1,379 @@
+//! The static half of the table: every name rhumb knows, found in a few hash look-ups.
+//!
+//! ```text
+//!  a.b.example. asked          index: lower-case wire name ─▶ entry
+//!    a.b.example   miss
+//!      b.example   miss         the first hit, going up, is the closest encloser (RFC 4592 2.2.2):
+//!        example   hit ──▶      a cut: referral; a `*` child: wildcard; else NXDOMAIN. No hit: not ours
+//! ```
+//!
+//! Empty non-terminals are entries, names below a delegation are not. A name in two zones belongs
+//! to the deeper one. Depends on policy and zones only, so that tables of one policy share it.
+
+use super::block::Block;
+use crate::base::diagnostic::Diagnostic;
+use crate::model::ids::ServiceId;
+use crate::model::policy::Policy;
+use crate::zone::name::Name;
+use crate::zone::{Rrset, Zone, ZoneSet, rtype};
+use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Type number of HINFO (RFC 1035 3.3.2), which answers ANY.
+pub const HINFO: u16 = 13;
+/// TTL of the answer to ANY, in seconds: long, since it never changes.
+const ANY_TTL: u32 = 3_600;
+
+/// Every name of all zones and services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Names {
+    index: HashMap<Box<[u8]>, u32, FixedState>,
+    entries: Vec<Entry>,
+    zones: Vec<ZoneHead>,
+    steered: Vec<SteeredName>,
+    /// Labels of the longest name: whatever is longer need not be looked up whole.
+    max_labels: usize,
+    any: Block,
+}
+
+/// What answers need of a zone beyond its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneHead {
+    pub origin: Name,
+    /// The SOA with the negative TTL (RFC 2308 3).
+    pub negative: Block,
+}
+
+/// A name answered by a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SteeredName {
+    pub service: ServiceId,
+    /// The zone's SOA, its TTL no longer than the service's.
+    pub negative: Block,
+}
+
+/// One name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Position in the table's zones.
+    pub zone: u32,
+    /// Ascending by type; without CNAME. Empty at an empty non-terminal.
+    pub sets: Box<[(u16, Block)]>,
+    pub cname: Option<Box<Cname>>,
+    /// Position in the table's steered names.
+    pub steered: Option<u32>,
+    /// The entry of the `*` child.
+    pub wildcard: Option<u32>,
+    /// The name is delegated away.
+    pub cut: Option<Box<Referral>>,
+    /// At the apex of a zone whose parent zone is here too: DS is the parent's to answer.
+    pub parent: Option<Box<ParentSide>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cname {
+    pub block: Block,
+    /// Lower case.
+    pub target: Box<[u8]>,
+}
+
+/// Delegation: NS in the authority section, addresses of its servers as additional data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referral {
+    pub ns: Block,
+    pub glue: Box<[Glue]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glue {
+    /// Offset in the NS block of the name these addresses belong to.
+    pub target_at: usize,
+    pub target: Name,
+    pub block: Block,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentSide {
+    pub zone: u32,
+    pub ds: Option<Block>,
+}
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// In none of the zones.
+    NotOurs,
+    Exact(&'a Entry),
+    /// The entry of the `*` that covers the name.
+    Wildcard(&'a Entry),
+    /// At or below a delegation; `skip` octets of the name stand before the cut.
+    Cut {
+        entry: &'a Entry,
+        referral: &'a Referral,
+        skip: usize,
+    },
+    /// The entry is the closest encloser.
+    Absent(&'a Entry),
+}
+
+impl Entry {
+    pub fn set(&self, wanted: u16) -> Option<&Block> {
+        self.sets.iter().find(|(rtype, _)| *rtype == wanted).map(|(_, block)| block)
+    }
+}
+
+impl Names {
+    /// Builds the half-table; the errors of [`check`](super::check::check) if policy and zones disagree.
+    pub fn build(policy: &Policy, zones: &ZoneSet) -> Result<Self, Vec<Diagnostic>> {
+        let mut problems = super::check::check(policy, zones);
+        problems.retain(Diagnostic::is_error);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Builder::new(zones).build(policy))
+    }
+
+    pub fn zone(&self, zone: u32) -> &ZoneHead {
+        &self.zones[zone as usize]
+    }
+
+    pub fn zones(&self) -> &[ZoneHead] {
+        &self.zones
+    }
+
+    pub fn steered(&self, position: u32) -> &SteeredName {
+        &self.steered[position as usize]
+    }
+
+    /// The HINFO record that stands for "any" (RFC 8482 4.2).
+    pub fn any(&self) -> &Block {
+        &self.any
+    }
+
+    /// Every name with its entry, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.index.iter().map(|(name, at)| (&**name, &self.entries[*at as usize]))
+    }
+
+    #[inline]
+    fn get(&self, wire: &[u8]) -> Option<&Entry> {
+        self.index.get(wire).map(|at| &self.entries[*at as usize])
+    }
+
+    /// Finds a lower-case wire name of `labels` labels (the root not counted).
+    #[inline]
+    pub fn find(&self, wire: &[u8], labels: usize) -> Found<'_> {
+        if labels <= self.max_labels
+            && let Some(entry) = self.get(wire)
+        {
+            return match &entry.cut {
+                None => Found::Exact(entry),
+                Some(referral) => Found::Cut { entry, referral, skip: 0 },
+            };
+        }
+        self.find_encloser(wire, labels)
+    }
+
+    fn find_encloser(&self, wire: &[u8], labels: usize) -> Found<'_> {
+        let mut skip = 0;
+        let mut left = labels;
+        while let Some(&len) = wire.get(skip)
+            && len != 0
+        {
+            skip += usize::from(len) + 1;
+            left = left.saturating_sub(1);
+            if left > self.max_labels {
+                continue;
+            }
+            let Some(entry) = wire.get(skip..).and_then(|suffix| self.get(suffix)) else { continue };
+            if let Some(referral) = &entry.cut {
+                return Found::Cut { entry, referral, skip };
+            }
+            return match entry.wildcard {
+                Some(at) => Found::Wildcard(&self.entries[at as usize]),
+                None => Found::Absent(entry),
+            };
+        }
+        Found::NotOurs
+    }
+}
+
+/// Names on their way into the table.
+struct Builder<'a> {
+    zones: &'a ZoneSet,
+    origins: HashMap<&'a Name, u32>,
+    drafts: BTreeMap<Name, Entry>,
+    steered: Vec<SteeredName>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(zones: &'a ZoneSet) -> Self {
+        let number = |(at, zone): (usize, &'a Zone)| (&zone.origin, u32::try_from(at).unwrap_or(u32::MAX));
+        let origins = zones.zones.iter().enumerate().map(number).collect();
+        Self { zones, origins, drafts: BTreeMap::new(), steered: Vec::new() }
+    }
+
+    fn build(mut self, policy: &Policy) -> Names {
+        for (number, zone) in (0..).zip(&self.zones.zones) {
+            for (name, sets) in &zone.names {
+                if zone_of(&self.origins, name) == Some(number) && !is_occluded(zone, name) {
+                    self.insert(number, name.clone(), entry_of(zone, number, name, sets));
+                }
+            }
+        }
+        for id in policy.service_ids() {
+            let service = policy.service(id);
+            let names = service.hostnames.iter().filter_map(|text| Name::parse_text(text).ok());
+            for name in names {
+                self.steer(id, service.ttl, name);
+            }
+        }
+        self.link_parents();
+        self.finish()
+    }
+
+    /// Puts an entry in, and empty ones for the names between it and its zone's origin.
+    fn insert(&mut self, zone: u32, name: Name, entry: Entry) {
+        let origin = &self.zones.zones[zone as usize].origin;
+        let mut above = name.clone();
+        while above != *origin
+            && let Some(parent) = above.parent()
+        {
+            self.drafts.entry(parent.clone()).or_insert_with(|| Entry { zone, ..Entry::default() });
+            above = parent;
+        }
+        self.drafts.insert(name, entry);
+    }
+
+    fn steer(&mut self, service: ServiceId, ttl: u32, name: Name) {
+        let Some(zone) = zone_of(&self.origins, &name) else { return };
+        let mut entry = self.drafts.get(&name).cloned().unwrap_or_else(|| Entry { zone, ..Entry::default() });
+        let negative = negative_block(&self.zones.zones[zone as usize], ttl);
+        entry.steered = u32::try_from(self.steered.len()).ok();
+        self.steered.push(SteeredName { service, negative });
+        self.insert(zone, name, entry);
+    }
+
+    /// DS at the top of a zone belongs to the zone above (RFC 4035 3.1.4.1), if that is here.
+    fn link_parents(&mut self) {
+        for zone in &self.zones.zones {
+            let above = zone.origin.parent().and_then(|parent| zone_of(&self.origins, &parent));
+            let (Some(above), Some(apex)) = (above, self.drafts.get_mut(&zone.origin)) else { continue };
+            let sets = self.zones.zones[above as usize].names.get(&zone.origin);
+            let ds = sets.and_then(|sets| sets.iter().find(|set| set.rtype == rtype::DS)).map(block_of);
+            apex.parent = Some(Box::new(ParentSide { zone: above, ds }));
+        }
+    }
+
+    fn finish(mut self) -> Names {
+        let positions: HashMap<Name, u32> = self.drafts.keys().cloned().zip(0..).collect();
+        for (name, at) in &positions {
+            let parent = name.is_wildcard().then(|| name.parent()).flatten();
+            if let Some(entry) = parent.and_then(|parent| self.drafts.get_mut(&parent)) {
+                entry.wildcard = Some(*at);
+            }
+        }
+        let head =
+            |zone: &Zone| ZoneHead { origin: zone.origin.clone(), negative: negative_block(zone, u32::MAX) };
+        let max_labels = self.drafts.keys().map(|name| label_count(name.as_wire())).max().unwrap_or(0);
+        Names {
+            index: positions.iter().map(|(name, at)| (name.as_wire().into(), *at)).collect(),
+            entries: self.drafts.into_values().collect(),
+            zones: self.zones.zones.iter().map(head).collect(),
+            steered: self.steered,
+            max_labels,
+            any: Block::of(HINFO, ANY_TTL, [&b"\x07RFC8482\x00"[..]]),
+        }
+    }
+}
+
+/// Labels of a whole wire name, the root not counted.
+pub fn label_count(wire: &[u8]) -> usize {
+    let mut at = 0;
+    let mut labels = 0;
+    while let Some(&len) = wire.get(at)
+        && len != 0
+    {
+        at += usize::from(len) + 1;
+        labels += 1;
+    }
+    labels
+}
+
+/// The deepest zone a name is in.
+fn zone_of(origins: &HashMap<&Name, u32>, name: &Name) -> Option<u32> {
+    let mut at = Some(name.clone());
+    while let Some(name) = at {
+        if let Some(zone) = origins.get(&name) {
+            return Some(*zone);
+        }
+        at = name.parent();
+    }
+    None
+}
+
+/// Whether a name of a zone is delegated away: the cut itself when `own` counts, and what is below.
+pub(super) fn is_delegated(zone: &Zone, name: &Name, own: bool) -> bool {
+    let mut at = if own { Some(name.clone()) } else { name.parent() };
+    while let Some(name) = at
+        && name != zone.origin
+    {
+        if zone.names.get(&name).is_some_and(|sets| sets.iter().any(|set| set.rtype == rtype::NS)) {
+            return true;
+        }
+        at = name.parent();
+    }
+    false
+}
+
+fn is_occluded(zone: &Zone, name: &Name) -> bool {
+    *name != zone.origin && is_delegated(zone, name, false)
+}
+
+fn entry_of(zone: &Zone, number: u32, name: &Name, sets: &[Rrset]) -> Entry {
+    let mut entry = Entry { zone: number, ..Entry::default() };
+    let ns = sets.iter().find(|set| set.rtype == rtype::NS);
+    if let Some(ns) = ns.filter(|_| *name != zone.origin) {
+        entry.cut = Some(Box::new(referral_of(zone, ns)));
+    }
+    // Of a delegated name only DS is the zone's own; the rest belongs to the child.
+    let kept = |set: &&Rrset| entry.cut.is_none() || set.rtype == rtype::DS;
+    let others = sets.iter().filter(|set| set.rtype != rtype::CNAME).filter(kept);
+    let mut blocks: Vec<_> = others.map(|set| (set.rtype, block_of(set))).collect();
+    blocks.sort_by_key(|(rtype, _)| *rtype);
+    entry.sets = blocks.into();
+    let cname = sets.iter().find(|set| set.rtype == rtype::CNAME);
+    entry.cname = cname.and_then(|set| {
+        let target = set.rdata.first()?.to_ascii_lowercase();
+        Some(Box::new(Cname { block: block_of(set), target: target.into() }))
+    });
+    entry
+}
+
+fn block_of(set: &Rrset) -> Block {
+    Block::of(set.rtype, set.ttl, set.rdata.iter().map(|data| &**data))
+}
+
+fn negative_block(zone: &Zone, ttl: u32) -> Block {
+    let Some(soa) = zone.soa() else { return Block::default() };
+    Block::of(soa.rtype, ttl.min(zone.negative_ttl()), soa.rdata.iter().map(|data| &**data))
+}
+
+fn referral_of(zone: &Zone, ns: &Rrset) -> Referral {
+    let block = block_of(ns);
+    let mut glue = Vec::new();
+    let mut seen = HashSet::new();
+    for record in block.records() {
+        let Ok(target) = Name::from_wire(record.rdata) else { continue };
+        if !seen.insert(target.clone()) {
+            continue;
+        }
+        let sets = zone.names.get(&target).map_or(&[][..], Vec::as_slice);
+        let addresses = sets.iter().filter(|set| matches!(set.rtype, rtype::A | rtype::AAAA));
+        for set in addresses {
+            let target_at = record.at + super::block::RECORD_HEAD;
+            glue.push(Glue { target_at, target: target.clone(), block: block_of(set) });
+        }
+    }
+    Referral { ns: block, glue: glue.into() }
+}

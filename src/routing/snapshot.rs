@@ -1,0 +1,213 @@
+//! The snapshot: everything an answer, an explanation or a restart needs, immutable behind one
+//! pointer; and the compiler that makes it.
+//!
+//! | part | changes with |
+//! |---|---|
+//! | names | policy, zones |
+//! | group bits | geo |
+//! | one table per service | policy, geo, its placements, which node families may serve |
+//!
+//! A part whose ground has not changed is taken over from the previous snapshot by pointer, so that
+//! a table in which one node fell costs only the services that used it.
+
+use super::names::Names;
+use super::steer::{self, Material, ServiceTable};
+use crate::base::diagnostic::Diagnostic;
+use crate::base::prefix::Family;
+use crate::geo::GeoTable;
+use crate::model::ids::{GroupId, ServiceId};
+use crate::model::placement::{Assignment, ServiceAssignment};
+use crate::model::policy::Policy;
+use crate::model::provenance::Provenance;
+use crate::model::verdict::NodeHealth;
+use crate::zone::ZoneSet;
+use std::sync::Arc;
+
+/// What a table is made of.
+pub struct SnapshotInput<'a> {
+    pub provenance: Provenance,
+    pub policy: Arc<Policy>,
+    pub zones: Arc<ZoneSet>,
+    pub geo: Arc<GeoTable>,
+    pub assignment: Arc<Assignment>,
+    /// One per node of the policy's fleet.
+    pub health: Arc<Vec<NodeHealth>>,
+    /// Parts that are still right are taken from it.
+    pub previous: Option<&'a Snapshot>,
+}
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("policy and zones disagree: {first} ({count} in all); run `rhumb check`")]
+    Disagree { first: String, count: usize },
+    #[error("the assignment covers {assigned} of {services} services; plan again for this policy")]
+    Services { assigned: usize, services: usize },
+    #[error("the assignment of service `{service}` covers {assigned} of {groups} client groups; plan again")]
+    Groups { service: String, assigned: usize, groups: usize },
+    #[error(
+        "the assignment of service `{service}` names a placement or node that does not exist; plan again"
+    )]
+    Dangling { service: String },
+    #[error("health covers {judged} of {nodes} nodes; it belongs to another policy")]
+    Health { judged: usize, nodes: usize },
+}
+
+/// A generation.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub provenance: Provenance,
+    pub policy: Arc<Policy>,
+    pub zones: Arc<ZoneSet>,
+    pub geo: Arc<GeoTable>,
+    pub assignment: Arc<Assignment>,
+    pub health: Arc<Vec<NodeHealth>>,
+    names: Arc<Names>,
+    services: Vec<Arc<ServiceTable>>,
+    /// log2 of every group's size.
+    group_bits: Arc<[[u8; 2]]>,
+    /// Per node and family: has addresses and may serve.
+    serving: Vec<[bool; 2]>,
+    nsid: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("provenance", &self.provenance).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub fn services(&self) -> &[Arc<ServiceTable>] {
+        &self.services
+    }
+
+    pub fn service_table(&self, service: ServiceId) -> &ServiceTable {
+        &self.services[service.index()]
+    }
+
+    pub fn group_bits(&self, group: GroupId) -> [u8; 2] {
+        self.group_bits.get(group.index()).copied().unwrap_or_default()
+    }
+
+    /// Whether a node had addresses of the family and could serve it when this table was made.
+    pub fn may_serve(&self, node: crate::model::ids::NodeId, family: Family) -> bool {
+        self.serving.get(node.index()).is_some_and(|families| families[family.index()])
+    }
+
+    /// What NSID (RFC 5001) answers: `instance gen 7`.
+    pub fn nsid(&self) -> &[u8] {
+        &self.nsid
+    }
+
+    /// Whether both answer every query alike. Generation, provenance and health evidence do not
+    /// count; addresses, TTLs, scopes and what `explain` shows of the pick do.
+    pub fn same_content(&self, other: &Snapshot) -> bool {
+        let same_geo = Arc::ptr_eq(&self.geo, &other.geo) || self.geo.revision() == other.geo.revision();
+        same_geo
+            && same(&self.policy, &other.policy)
+            && same(&self.zones, &other.zones)
+            && same(&self.names, &other.names)
+            && self.group_bits == other.group_bits
+            && self.services.len() == other.services.len()
+            && self.services.iter().zip(&other.services).all(|(ours, theirs)| same(ours, theirs))
+    }
+}
+
+fn same<T: PartialEq>(ours: &Arc<T>, theirs: &Arc<T>) -> bool {
+    Arc::ptr_eq(ours, theirs) || ours == theirs
+}
+
+/// Makes the table. Fails only if the parts do not fit together; the caller keeps the table it has.
+pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
+    verify(&input)?;
+    let SnapshotInput { provenance, policy, zones, geo, assignment, health, previous } = input;
+    let same_policy = previous.filter(|old| Arc::ptr_eq(&old.policy, &policy));
+    let names = match same_policy.filter(|old| Arc::ptr_eq(&old.zones, &zones)) {
+        Some(old) => Arc::clone(&old.names),
+        None => Arc::new(Names::build(&policy, &zones).map_err(disagree)?),
+    };
+    let group_bits = match previous.filter(|old| Arc::ptr_eq(&old.geo, &geo)) {
+        Some(old) => Arc::clone(&old.group_bits),
+        None => geo.groups().iter().map(steer::group_bits).collect(),
+    };
+    let serving = serving(&policy, &health);
+    let unchanged = same_policy.filter(|old| old.serving == serving);
+    let mut material = Material::new(&policy.fleet, &serving);
+    let mut services = Vec::with_capacity(policy.services.len());
+    for (id, plan) in policy.service_ids().zip(&assignment.services) {
+        let old = unchanged.filter(|old| old.assignment.services.get(id.index()) == Some(plan));
+        services.push(match old {
+            Some(old) => Arc::clone(&old.services[id.index()]),
+            None => Arc::new(steer::compile_service(&mut material, policy.service(id), plan)),
+        });
+    }
+    let nsid = format!("{} gen {}", policy.server.instance, provenance.generation);
+    let nsid = nsid.into_bytes().into();
+    Ok(Snapshot {
+        provenance,
+        policy,
+        zones,
+        geo,
+        assignment,
+        health,
+        names,
+        services,
+        group_bits,
+        serving,
+        nsid,
+    })
+}
+
+fn disagree(problems: Vec<Diagnostic>) -> CompileError {
+    let first = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+    CompileError::Disagree { first, count: problems.len() }
+}
+
+fn serving(policy: &Policy, health: &[NodeHealth]) -> Vec<[bool; 2]> {
+    let nodes = policy.fleet.nodes.iter().zip(health);
+    let families = |(node, health): (&crate::model::fleet::Node, &NodeHealth)| {
+        Family::BOTH.map(|family| {
+            let allowed = health.family(family).is_none_or(|it| it.verdict.may_serve());
+            node.has_family(family) && allowed
+        })
+    };
+    nodes.map(families).collect()
+}
+
+fn verify(input: &SnapshotInput<'_>) -> Result<(), CompileError> {
+    let services = &input.policy.services;
+    let nodes = input.policy.fleet.nodes.len();
+    if input.assignment.services.len() != services.len() {
+        let assigned = input.assignment.services.len();
+        return Err(CompileError::Services { assigned, services: services.len() });
+    }
+    if input.health.len() != nodes {
+        return Err(CompileError::Health { judged: input.health.len(), nodes });
+    }
+    let groups = input.geo.groups().len();
+    for (service, plan) in services.iter().zip(&input.assignment.services) {
+        if plan.by_group.len() != groups {
+            let (service, assigned) = (service.name.clone(), plan.by_group.len());
+            return Err(CompileError::Groups { service, assigned, groups });
+        }
+        if is_dangling(plan, nodes) {
+            return Err(CompileError::Dangling { service: service.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn is_dangling(plan: &ServiceAssignment, nodes: usize) -> bool {
+    let placements = plan.placements.len();
+    let bad_node = |id: crate::model::ids::NodeId| id.index() >= nodes;
+    plan.by_group.iter().any(|at| *at as usize >= placements)
+        || plan.placements.iter().any(|placement| {
+            placement.shares.iter().any(|share| bad_node(share.node))
+                || placement.backups.iter().any(|node| bad_node(*node))
+        })
+}

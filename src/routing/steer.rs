@@ -1,0 +1,444 @@
+//! The steered half of the table: for one service, which bytes each client is answered with.
+//!
+//! ```text
+//!  client ─▶ group ─by_group─▶ distribution ─hash of client prefix─▶ slot ─▶ answer set
+//!            (geo)              64..1,024 slots, one if all agree             A bytes, AAAA bytes
+//! ```
+//!
+//! Groups with equal placements share a distribution and equal answers share a set, so the work
+//! and the memory grow with what differs. The number of slots and the hash length come from policy
+//! and geo alone: were they to follow health, a node's death would move clients of other nodes.
+//!
+//! Out of scope: who is placed where (`schedule`) and what goes around the bytes (`dns`).
+
+use super::block::Block;
+use super::rendezvous::{self, Contender};
+use crate::base::hash::{mix_pair, stable_hash};
+use crate::base::prefix::Family;
+use crate::model::clients::ClientGroup;
+use crate::model::fleet::Fleet;
+use crate::model::ids::{GroupId, NodeId, PoolId};
+use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
+use crate::model::service::{OnAllDown, Service};
+use crate::zone::rtype;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Bounds on the slots of a distribution with more than one answer.
+pub const MIN_SLOTS: usize = 64;
+pub const MAX_SLOTS: usize = 1_024;
+/// Slots and hash buckets for each node: enough that one is below a hundredth of a node.
+const PARTS_PER_NODE: usize = 128;
+/// Longest client prefixes that are hashed: longer ones would only split resolver caches.
+pub const MAX_HASH_LEN: [u8; 2] = [24, 56];
+/// Nodes in one answer, at most.
+const MAX_PICKS: usize = 8;
+
+/// One service's answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceTable {
+    /// Seed of its clients' slots.
+    pub name_hash: u64,
+    /// Seconds.
+    pub ttl: u32,
+    /// log2 of the hash buckets wanted in a group.
+    pub bucket_bits: u8,
+    /// All clients of both families get the same answer: scope 0.
+    pub is_uniform: bool,
+    pub sets: Vec<AnswerSet>,
+    pub distributions: Vec<Distribution>,
+    /// Group to position in `distributions`.
+    pub by_group: Vec<u32>,
+}
+
+/// What some clients are answered with. Arrays are indexed by [`Family::index`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerSet {
+    /// A and AAAA records.
+    pub blocks: [Block; 2],
+    /// The nodes they belong to, best first; empty for fallback addresses.
+    pub picks: [Box<[NodeId]>; 2],
+    /// No node of the placement may serve this family: answered as if all could.
+    pub is_open: [bool; 2],
+}
+
+/// How the clients of some groups are spread.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Distribution {
+    /// Positions in [`ServiceTable::sets`]; a power of two of them, or one. Empty unless `reply`
+    /// is [`Reply::Addresses`].
+    pub slots: Box<[u32]>,
+    /// More than one set stands in the slots, so the pick depends on the client's prefix.
+    pub is_mixed: bool,
+    pub pool: Option<PoolId>,
+    pub mode: PlacementMode,
+    pub reply: Reply,
+    pub warning: Option<Warning>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    Addresses,
+    NoData,
+    ServFail,
+}
+
+/// Why an answer is not what the operator would wish for: an extended error (RFC 8914).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Warning {
+    AllAsUp,
+    LastGood,
+    Fallback,
+    NoData,
+    ServFail,
+    NoNode,
+}
+
+impl Warning {
+    /// INFO-CODE: 3 is Stale Answer, 0 Other.
+    pub const fn info_code(self) -> u16 {
+        match self {
+            Warning::LastGood => 3,
+            _ => 0,
+        }
+    }
+
+    /// EXTRA-TEXT.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Warning::AllAsUp => "all nodes down: answering as if up",
+            Warning::LastGood => "all nodes down: last good answer",
+            Warning::Fallback => "all nodes down: fallback addresses",
+            Warning::NoData => "all nodes down: no data",
+            Warning::ServFail => "all nodes down",
+            Warning::NoNode => "no node for this client",
+        }
+    }
+}
+
+/// What a client was given, and by which way.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick<'a> {
+    pub distribution: &'a Distribution,
+    pub distribution_at: u32,
+    pub slot: u32,
+    pub set: Option<&'a AnswerSet>,
+    /// Prefix length that was hashed; 0 where the pick does not depend on it.
+    pub hash_len: u8,
+}
+
+impl ServiceTable {
+    /// The answer for a client: `bits` left-aligned, `depth` of its leaf in the geo table, and
+    /// `group_bits` as made by [`group_bits`].
+    #[inline]
+    pub fn pick(
+        &self,
+        group: GroupId,
+        family: Family,
+        bits: u128,
+        depth: u8,
+        group_bits: [u8; 2],
+    ) -> Option<Pick<'_>> {
+        let distribution_at = *self.by_group.get(group.index())?;
+        let distribution = self.distributions.get(distribution_at as usize)?;
+        let hash_len = if distribution.is_mixed { self.hash_len(family, depth, group_bits) } else { 0 };
+        let hash = self.client_hash(family, bits, hash_len);
+        let slot = (u128::from(hash) * distribution.slots.len() as u128) >> 64;
+        let set = distribution.slots.get(slot as usize).and_then(|set| self.sets.get(*set as usize));
+        Some(Pick { distribution, distribution_at, slot: slot as u32, set, hash_len })
+    }
+
+    /// The shortest prefix that still cuts the group into enough buckets, not shorter than the leaf.
+    #[inline]
+    pub fn hash_len(&self, family: Family, depth: u8, group_bits: [u8; 2]) -> u8 {
+        let whole = [24, 48][family.index()];
+        let wanted = (whole + self.bucket_bits).saturating_sub(group_bits[family.index()]);
+        wanted.max(depth).min(MAX_HASH_LEN[family.index()])
+    }
+
+    /// Only the upper half of an address takes part: no hashed prefix is longer.
+    #[inline]
+    fn client_hash(&self, family: Family, bits: u128, hash_len: u8) -> u64 {
+        let upper = crate::base::prefix::masked(bits, hash_len) >> 64;
+        mix_pair(self.name_hash ^ family.index() as u64, upper as u64)
+    }
+}
+
+/// log2 of a group's size in /24s and /48s, rounded down.
+pub fn group_bits(group: &ClientGroup) -> [u8; 2] {
+    let log2 = |count: u32| u8::try_from(count.max(1).ilog2()).unwrap_or(31);
+    [log2(group.v4_slash24), log2(group.v6_slash48)]
+}
+
+/// What services are compiled against.
+pub struct Material<'a> {
+    pub fleet: &'a Fleet,
+    /// Per node and family: has addresses, and may serve.
+    pub serving: &'a [[bool; 2]],
+    draws: Vec<Option<Box<[u32]>>>,
+    node_hashes: Vec<u64>,
+}
+
+impl<'a> Material<'a> {
+    pub fn new(fleet: &'a Fleet, serving: &'a [[bool; 2]]) -> Self {
+        let node_hashes = fleet.nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
+        Self { fleet, serving, draws: vec![None; fleet.nodes.len()], node_hashes }
+    }
+
+    /// A node's draws for every slot, made when first wanted and shared by all services.
+    fn prepare_draws(&mut self, node: NodeId) {
+        let hash = self.node_hashes[node.index()];
+        let draw = |slot| rendezvous::draw(hash, slot);
+        self.draws[node.index()].get_or_insert_with(|| (0..MAX_SLOTS as u32).map(draw).collect());
+    }
+
+    fn contender(&self, placement: &Placement, position: usize, slot: usize) -> Contender {
+        let share = placement.shares[position];
+        let draws = self.draws[share.node.index()].as_deref();
+        Contender {
+            node_hash: self.node_hashes[share.node.index()],
+            draw: draws.map_or(u32::MAX, |draws| draws[slot]),
+            share: share.share.0,
+            position: position as u8,
+        }
+    }
+}
+
+/// Compiles one service. Every node id must be in the fleet.
+pub fn compile_service(
+    material: &mut Material<'_>,
+    service: &Service,
+    plan: &ServiceAssignment,
+) -> ServiceTable {
+    let mut nodes: Vec<_> =
+        service.pools.iter().flat_map(|pool| pool.members.iter().map(|m| m.node)).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
+    let wanted_slots = (nodes.len() * PARTS_PER_NODE).next_power_of_two();
+    let mut compiler = Compiler {
+        material,
+        service,
+        slots: wanted_slots.clamp(MIN_SLOTS, MAX_SLOTS),
+        sets: Vec::new(),
+        set_index: HashMap::default(),
+        distributions: Vec::new(),
+        distribution_index: HashMap::default(),
+    };
+    let mut by_placement = vec![None; plan.placements.len()];
+    let mut by_group = Vec::with_capacity(plan.by_group.len());
+    for placement in &plan.by_group {
+        let known = &mut by_placement[*placement as usize];
+        let place = || compiler.distribution(&plan.placements[*placement as usize]);
+        by_group.push(*known.get_or_insert_with(place));
+    }
+    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
+    let distributions = compiler.distributions;
+    ServiceTable {
+        name_hash: stable_hash(service.name.as_bytes()),
+        ttl: service.ttl,
+        bucket_bits: u8::try_from(bucket_bits).unwrap_or(u8::MAX),
+        is_uniform: distributions.len() <= 1 && distributions.iter().all(|it| !it.is_mixed),
+        sets: compiler.sets,
+        distributions,
+        by_group,
+    }
+}
+
+/// What makes two answer sets equal.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct SetKey {
+    picks: [[u16; MAX_PICKS]; 2],
+    counts: [u8; 2],
+    is_open: [bool; 2],
+    is_fallback: bool,
+}
+
+struct Compiler<'m, 'a> {
+    material: &'m mut Material<'a>,
+    service: &'m Service,
+    slots: usize,
+    sets: Vec<AnswerSet>,
+    set_index: HashMap<SetKey, u32, FixedState>,
+    distributions: Vec<Distribution>,
+    distribution_index: HashMap<Distribution, u32, FixedState>,
+}
+
+impl Compiler<'_, '_> {
+    fn distribution(&mut self, placement: &Placement) -> u32 {
+        let made = self.make_distribution(placement);
+        if let Some(at) = self.distribution_index.get(&made) {
+            return *at;
+        }
+        let at = position(self.distributions.len());
+        self.distributions.push(made.clone());
+        self.distribution_index.insert(made, at);
+        at
+    }
+
+    fn make_distribution(&mut self, placement: &Placement) -> Distribution {
+        let (reply, warning) = self.reply(placement);
+        let slots = match (reply, placement.mode) {
+            (Reply::NoData | Reply::ServFail, _) => Box::default(),
+            (Reply::Addresses, PlacementMode::AllDown) => Box::from([self.fallback_set()]),
+            (Reply::Addresses, _) => self.fill_slots(placement),
+        };
+        let is_mixed = slots.iter().any(|set| *set != slots[0]);
+        let slots = if is_mixed { slots } else { slots.iter().take(1).copied().collect() };
+        Distribution { slots, is_mixed, pool: placement.pool, mode: placement.mode, reply, warning }
+    }
+
+    /// Which promise of the service this placement calls for.
+    fn reply(&self, placement: &Placement) -> (Reply, Option<Warning>) {
+        let has_node =
+            placement.shares.iter().any(|share| share.share.0 > 0) || !placement.backups.is_empty();
+        match (placement.mode, &self.service.on_all_down) {
+            (PlacementMode::AllDown, OnAllDown::Fallback(_)) => (Reply::Addresses, Some(Warning::Fallback)),
+            (PlacementMode::AllDown, OnAllDown::NoData) => (Reply::NoData, Some(Warning::NoData)),
+            (PlacementMode::AllDown, OnAllDown::ServFail) => (Reply::ServFail, Some(Warning::ServFail)),
+            (PlacementMode::AllDown, _) => (Reply::ServFail, Some(Warning::NoNode)),
+            _ if !has_node => (Reply::ServFail, Some(Warning::NoNode)),
+            (PlacementMode::FailOpen, OnAllDown::LastGood) => (Reply::Addresses, Some(Warning::LastGood)),
+            (PlacementMode::FailOpen, _) => (Reply::Addresses, Some(Warning::AllAsUp)),
+            (PlacementMode::Normal, _) => (Reply::Addresses, None),
+        }
+    }
+
+    fn fill_slots(&mut self, placement: &Placement) -> Box<[u32]> {
+        let live: Vec<_> =
+            (0..placement.shares.len().min(256)).filter(|at| placement.shares[*at].share.0 > 0).collect();
+        if live.len() <= 1 {
+            let first = live.iter().map(|at| placement.shares[*at].node);
+            let order: Vec<_> = first.chain(placement.backups.iter().copied()).collect();
+            return Box::from([self.set_for(&order, placement.mode)]);
+        }
+        for at in &live {
+            self.material.prepare_draws(placement.shares[*at].node);
+        }
+        let mut memo = vec![None; placement.shares.len()];
+        (0..self.slots).map(|slot| self.fill_slot(placement, &live, slot, &mut memo)).collect()
+    }
+
+    /// The set of one slot. Where the winner alone decides, `memo` saves sorting the others.
+    fn fill_slot(
+        &mut self,
+        placement: &Placement,
+        live: &[usize],
+        slot: usize,
+        memo: &mut [Option<u32>],
+    ) -> u32 {
+        let contender = |at: &usize| self.material.contender(placement, *at, slot);
+        let winner =
+            live.iter().map(contender).min_by(Contender::order).map_or(0, |it| usize::from(it.position));
+        if let Some(set) = memo[winner] {
+            return set;
+        }
+        let mut ranked: Vec<_> = live.iter().map(contender).collect();
+        ranked.sort_by(Contender::order);
+        let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
+        let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
+        let set = self.set_for(&order, placement.mode);
+        if self.service.answers <= 1 && self.stands_alone(&order, placement.mode) {
+            memo[winner] = Some(set);
+        }
+        set
+    }
+
+    /// Whether the first node serves every family that any of them could.
+    fn stands_alone(&self, order: &[NodeId], mode: PlacementMode) -> bool {
+        Family::BOTH.iter().all(|&family| {
+            let usable = |node: &NodeId| self.is_usable(*node, family, mode);
+            let present = |node: &NodeId| self.material.fleet.node(*node).has_family(family);
+            order.first().is_some_and(usable) || !order.iter().any(present)
+        })
+    }
+
+    fn is_usable(&self, node: NodeId, family: Family, mode: PlacementMode) -> bool {
+        let has = self.material.fleet.node(node).has_family(family);
+        let serves = || self.material.serving.get(node.index()).is_some_and(|it| it[family.index()]);
+        has && (mode != PlacementMode::Normal || serves())
+    }
+
+    /// The set of the first `answers` nodes of an order, family by family.
+    fn set_for(&mut self, order: &[NodeId], mode: PlacementMode) -> u32 {
+        let answers = usize::from(self.service.answers).clamp(1, MAX_PICKS);
+        let may_open = matches!(self.service.on_all_down, OnAllDown::All | OnAllDown::LastGood);
+        let mut key = SetKey::default();
+        for family in Family::BOTH {
+            let at = family.index();
+            let mut fill = |usable: &dyn Fn(NodeId) -> bool| {
+                let chosen = order.iter().filter(|node| usable(**node)).take(answers);
+                key.counts[at] =
+                    chosen.zip(&mut key.picks[at]).map(|(node, pick)| *pick = node.0).count() as u8;
+                key.counts[at] == 0
+            };
+            let is_empty = fill(&|node| self.is_usable(node, family, mode));
+            if is_empty && may_open {
+                let is_still_empty = fill(&|node| self.material.fleet.node(node).has_family(family));
+                key.is_open[at] = !is_still_empty;
+            }
+        }
+        if let Some(set) = self.set_index.get(&key) {
+            return *set;
+        }
+        let made = self.make_set(&key);
+        self.add_set(key, made)
+    }
+
+    fn add_set(&mut self, key: SetKey, set: AnswerSet) -> u32 {
+        let at = position(self.sets.len());
+        self.sets.push(set);
+        self.set_index.insert(key, at);
+        at
+    }
+
+    fn make_set(&self, key: &SetKey) -> AnswerSet {
+        let picks = Family::BOTH.map(|family| {
+            let at = family.index();
+            key.picks[at]
+                .iter()
+                .take(usize::from(key.counts[at]))
+                .map(|node| NodeId(*node))
+                .collect::<Box<[_]>>()
+        });
+        let blocks = Family::BOTH.map(|family| {
+            let addresses =
+                picks[family.index()].iter().flat_map(|node| self.material.fleet.addresses(*node));
+            address_block(family, self.service.ttl, addresses)
+        });
+        AnswerSet { blocks, picks, is_open: key.is_open }
+    }
+
+    fn fallback_set(&mut self) -> u32 {
+        let key = SetKey { is_fallback: true, ..SetKey::default() };
+        if let Some(set) = self.set_index.get(&key) {
+            return *set;
+        }
+        let addresses = match &self.service.on_all_down {
+            OnAllDown::Fallback(addresses) => addresses.as_slice(),
+            _ => &[],
+        };
+        let block = |family| address_block(family, self.service.ttl, addresses.iter().copied());
+        let set = AnswerSet { blocks: Family::BOTH.map(block), ..AnswerSet::default() };
+        self.add_set(key, set)
+    }
+}
+
+/// A or AAAA records of those addresses that are of the family.
+fn address_block(family: Family, ttl: u32, addresses: impl Iterator<Item = IpAddr>) -> Block {
+    let mut rdata: Vec<Vec<u8>> = Vec::new();
+    for address in addresses {
+        match (family, address) {
+            (Family::V4, IpAddr::V4(v4)) => rdata.push(v4.octets().to_vec()),
+            (Family::V6, IpAddr::V6(v6)) => rdata.push(v6.octets().to_vec()),
+            _ => {}
+        }
+    }
+    let rtype = [rtype::A, rtype::AAAA][family.index()];
+    Block::of(rtype, ttl, rdata.iter().map(Vec::as_slice))
+}
+
+fn position(len: usize) -> u32 {
+    u32::try_from(len).expect("sets and distributions are bounded by groups times slots")
+}
