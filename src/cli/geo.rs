@@ -151,7 +151,9 @@ fn clients_of(dir: &Path) -> Result<Clients, Failure> {
 fn read(path: &Path) -> Result<Database, Failure> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| {
-        Failure::could_not_run(format!("cannot read geo database {name}: {error}; check path and permissions"))
+        Failure::could_not_run(format!(
+            "cannot read geo database {name}: {error}; check path and permissions"
+        ))
     })?;
     Database::read(&name, bytes).map_err(Failure::invalid)
 }

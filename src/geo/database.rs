@@ -220,6 +220,9 @@ impl Metadata {
         if raw.database_type.is_empty() {
             return Err(Refusal::damaged("its metadata has an empty database_type"));
         }
+        if raw.description.is_empty() {
+            return Err(Refusal::damaged("its metadata has no description, which the format requires"));
+        }
         if raw.build_epoch > MAX_BUILD_EPOCH {
             return Err(Refusal::damaged(format!(
                 "its metadata claims build_epoch {}, which is past the year 9999",
@@ -329,6 +332,11 @@ fn decode_all(
 }
 
 fn bad_record(address: IpAddr, offset: u32, why: &str) -> Refusal {
+    let address = match address {
+        // The IPv4 part of an IPv6 tree, as people write it.
+        IpAddr::V6(v6) if v6.to_bits() >> 32 == 0 => IpAddr::V4(Ipv4Addr::from_bits(v6.to_bits() as u32)),
+        other => other,
+    };
     Refusal::damaged(format!("the record of {address} (data offset {offset}) cannot be decoded: {why}"))
 }
 

@@ -156,6 +156,14 @@ impl SearchTree {
             }
         }
         self.bounded(known[0])?;
+        let lost = known.iter().filter(|known| known.height == 0).count();
+        if lost > 0 {
+            // Every writer numbers what it can reach, so a lost node means that a record was damaged.
+            return Err(Refusal::damaged(format!(
+                "{lost} of its {} search tree nodes cannot be reached from the root",
+                self.nodes
+            )));
+        }
         let mut data: Vec<_> = data.into_iter().collect();
         data.sort_unstable();
         Ok(Survey { data, networks: known[0].networks, shared })
@@ -223,7 +231,8 @@ mod tests {
     fn trees_are_accepted_or_refused_for_a_reason() {
         check(&[[1, 1]], Ok(0));
         check(&[[17, 18]], Ok(2));
-        check(&[[1, 1], [18, 2]], Ok(2));
+        check(&[[1, 2], [18, 2]], Ok(1));
+        check(&[[2, 18], [18, 2]], Err("1 of its 2 search tree nodes cannot be reached"));
         check(&[[0, 1]], Err("cycle"));
         check(&[[1, 2], [0, 2]], Err("cycle"));
         check(&[[2, 1]], Err("left record of search tree node 0 (network 0.0.0.0/1)"));
@@ -235,7 +244,7 @@ mod tests {
     fn a_small_file_cannot_stand_for_endless_networks() {
         let nodes = 31_u32;
         let doubling: Vec<[u32; 2]> = (1..=nodes).map(|next| [next, next]).collect();
-        check(&doubling[..20].iter().map(|_| [20, 20]).collect::<Vec<_>>(), Ok(0));
+        check(&(1..=20).map(|next| [next, 20]).collect::<Vec<_>>(), Ok(0));
         check(&doubling, Err("unfold"));
         let mut with_data = doubling;
         with_data[30] = [nodes + 16, nodes + 16];
