@@ -122,6 +122,12 @@ impl HealthModel {
         changed
     }
 
+    /// Whether every family of every node has been judged by this process, so that nothing believed is
+    /// only restored or unknown.
+    pub fn first_round_is_complete(&self) -> bool {
+        self.nodes.iter().flat_map(|node| node.families.iter().flatten()).all(|family| family.held.observed)
+    }
+
     /// Every node as believed now, indexed by [`NodeId`].
     pub fn view(&self) -> Vec<NodeHealth> {
         self.nodes.iter().map(NodeState::view).collect()
@@ -228,14 +234,20 @@ impl FamilyState {
     /// The probe that decides and what it found; `None` while the first round is incomplete and
     /// nothing has failed.
     fn judge(&self) -> Option<(&Track, Finding)> {
-        let seen = |track| Track::finding(track).map(|finding| (track, finding));
-        let failing = self.tracks.iter().filter_map(seen).find(|(_, finding)| *finding == Finding::Failing);
-        if failing.is_some() {
-            return failing;
+        let mut pending = false;
+        let mut worst: Option<(&Track, Finding)> = None;
+        for track in &self.tracks {
+            match track.finding() {
+                Some(Finding::Failing) => return Some((track, Finding::Failing)),
+                // The first of the worst, so that the reason names one probe while nothing changes.
+                Some(found) if worst.is_none_or(|(_, held)| severity(found) < severity(held)) => {
+                    worst = Some((track, found));
+                }
+                Some(_) => {}
+                None => pending = true,
+            }
         }
-        let all: Option<Vec<(&Track, Finding)>> = self.tracks.iter().map(seen).collect();
-        // The first of the worst, so that the answer names the same probe while nothing changes.
-        all?.into_iter().min_by_key(|(_, finding)| severity(*finding))
+        worst.filter(|_| !pending)
     }
 
     fn settle(&mut self, id: NodeId, node: &Node, family: Family, wall: WallTime) -> Option<Transition> {

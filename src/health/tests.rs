@@ -59,6 +59,16 @@ fn nodes_do_not_touch_each_other() {
 }
 
 #[test]
+fn the_first_round_is_complete_when_every_family_was_judged() {
+    let mut model = model_of(fleet_of_two());
+    for (node, family) in [(0, Family::V4), (0, Family::V6), (1, Family::V4), (1, Family::V6)] {
+        assert!(!model.first_round_is_complete());
+        model.apply(&Observation { family, ..seen(node, 0, answer(1)) }, WallTime(0));
+    }
+    assert!(model.first_round_is_complete());
+}
+
+#[test]
 fn a_peak_of_two_samples_shows_at_once_and_one_does_not() {
     let mut model = model_of(fleet_of_two());
     let rtt = |model: &HealthModel| model.view()[0].family(Family::V4).and_then(|h| h.rtt).expect("seen");
