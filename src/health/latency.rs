@@ -87,6 +87,11 @@ impl Latency {
         self.learn(sample, dt);
     }
 
+    /// A probe without an answer: nothing is learned, but the node is not calm either.
+    pub fn miss(&mut self) {
+        self.calm = 0;
+    }
+
     fn judge(&mut self, sample: f64, late: bool, thresholds: Thresholds) {
         let above = self.baseline.value().is_some_and(|usual| is_above(sample, usual));
         let recent = (1_u8 << RECENT) - 1;

@@ -64,7 +64,10 @@ impl Track {
         match outcome {
             Outcome::Success { rtt } => self.latency.add(*rtt, false, at, spec.interval, thresholds),
             Outcome::Slow { rtt } => self.latency.add(*rtt, true, at, spec.interval, thresholds),
-            Outcome::Failure { reason, detail } => self.remember(*reason, detail),
+            Outcome::Failure { reason, detail } => {
+                self.latency.miss();
+                self.remember(*reason, detail);
+            }
         }
         let success = !matches!(outcome, Outcome::Failure { .. });
         let changed = self.counter.count(success, thresholds);

@@ -34,7 +34,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
 use crate::model::ids::NodeId;
-use crate::model::observation::{LoadReport, Observation, Outcome};
+use crate::model::observation::{FailureReason, LoadReport, Observation, Outcome};
 use failure::Fault;
 use grid::Grid;
 use std::net::SocketAddr;
@@ -200,7 +200,16 @@ async fn connect(target: SocketAddr, clock: &SharedClock) -> Result<(TcpStream, 
     let began = clock.mono();
     let stream = TcpStream::connect(target).await.map_err(|error| Fault::of_io(&error))?;
     stream.set_nodelay(true).map_err(|error| Fault::of_io(&error))?;
+    if is_connected_to_itself(&stream) {
+        return Err(Fault::new(FailureReason::Refused, "connection refused (the socket met itself)"));
+    }
     Ok((stream, elapsed(began, clock)))
+}
+
+/// Whether the kernel gave the socket the very port it connects to (RFC 9293, simultaneous open): on an address
+/// of this machine that makes a connection to nobody look like a listener.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 fn elapsed(began: MonoTime, clock: &SharedClock) -> Micros {

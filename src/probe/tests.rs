@@ -4,7 +4,6 @@ use super::*;
 use crate::base::clock::SystemClock;
 use crate::model::fleet::{HttpProbe, LoadFeed, Node, Region, Site};
 use crate::model::ids::{RegionId, SiteId};
-use crate::model::observation::FailureReason;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -187,6 +186,46 @@ async fn a_refused_connection_is_told_at_once() {
         assert_eq!(reason, FailureReason::Refused);
         assert!(detail.contains(&target.to_string()), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn a_socket_that_meets_itself_is_nobody() {
+    let port = closed_port(V6).await;
+    let socket = tokio::net::TcpSocket::new_v6().expect("a socket");
+    socket.bind(port).expect("the port is free");
+    let stream = socket.connect(port).await.expect("a simultaneous open with itself");
+    assert!(is_connected_to_itself(&stream));
+    let (target, _heads) = serve(V6, Script::Never).await;
+    assert!(!is_connected_to_itself(&TcpStream::connect(target).await.expect("a listener")));
+}
+
+#[tokio::test]
+async fn a_dropped_prober_ends_its_tasks() {
+    let (target, mut heads) = serve(V4, Script::Never).await;
+    let (prober, mut events) = begin(&fleet(vec![node(vec![spec(ProbeKind::Http(http()), target)], None)]));
+    heads.recv().await.expect("the request is there");
+    drop(prober);
+    let ended = tokio::time::timeout(GENEROUS, events.recv()).await.expect("ended in time");
+    assert_eq!(ended, None);
+}
+
+#[tokio::test]
+async fn both_families_of_a_node_are_asked_apart() {
+    let (v4, _heads4) = serve(V4, answer("200 OK", "")).await;
+    let v6 = closed_port(V6).await;
+    let second = Duration::from_secs(1);
+    let http = ProbeSpec { interval: second, ..spec(ProbeKind::Http(http()), v4) };
+    let both = ProbeSpec { targets: [Some(v4), Some(v6)], ..http };
+    let tcp = ProbeSpec { interval: second, ..spec(ProbeKind::Tcp, v4) };
+    let (prober, mut events) = begin(&fleet(vec![node(vec![both, tcp], None)]));
+    assert_eq!(prober.targets(), 3);
+    let mut seen = BTreeMap::new();
+    while seen.len() < 3 {
+        let ProbeEvent::Observation(now) = next(&mut events).await else { panic!("a load report") };
+        seen.insert((now.family.index(), now.probe), matches!(now.outcome, Outcome::Success { .. }));
+    }
+    assert_eq!(seen, BTreeMap::from([((0, 0), true), ((0, 1), true), ((1, 0), false)]));
+    prober.stop().await;
 }
 
 #[tokio::test]
