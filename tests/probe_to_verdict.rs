@@ -3,6 +3,8 @@
 //! Events are waited for; the limits are generous because the machine may be busy. How fast detection is on an
 //! idle one is printed (`cargo test --test probe_to_verdict -- --nocapture`).
 
+#![allow(clippy::print_stdout, reason = "the time to detect is printed for people")]
+
 use rhumb::base::clock::{SharedClock, SystemClock, WallTime};
 use rhumb::health::{HealthModel, Transition};
 use rhumb::model::fleet::{Fleet, HttpProbe, Node, ProbeKind, ProbeSpec, Region, Site};
