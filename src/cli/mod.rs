@@ -1,2 +1,86 @@
-//! Placeholder: filled by the commit that builds it.
-pub mod geo;
+//! The command line: one file per subcommand, each a struct of flags with a `run`.
+//!
+//! Exit codes: 0 done, 1 the answer is no (mistakes found, nothing known), 2 could not run.
+//! Printing happens here and nowhere else; colours and live views only on a terminal.
+
+mod admin_client;
+mod check;
+mod explain;
+mod geo;
+mod geo_build;
+mod lab;
+mod render;
+mod schema;
+mod serve;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A global traffic scheduler that speaks DNS.
+///
+/// rhumb answers each query from a table that says which node serves which clients, and rebuilds
+/// that table within a second of a node's failure.
+#[derive(Parser)]
+#[command(name = "rhumb", version, propagate_version = true)]
+#[command(after_help = "\
+Start here:
+  rhumb lab                                    a fleet on loopback, probes, DNS answering, live view
+  dig @127.0.0.1 -p 5300 live.rhumb.test +subnet=101.6.6.0/24
+  rhumb lab fault tyo --down                   break a site and watch its clients move
+  rhumb check policies                         every mistake in the policy files, at its place")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on loopback: a fleet that can be broken, probes, DNS, synthetic clients
+    Lab(lab::LabArgs),
+    /// Answer DNS by the policy folder
+    Serve(serve::ServeArgs),
+    /// Find every mistake in a policy folder
+    Check(check::CheckArgs),
+    /// Tell why a client gets the answer it gets
+    Explain(explain::ExplainArgs),
+    /// Show what a running rhumb is doing
+    Status(status::StatusArgs),
+    /// Look into geo databases, and build them
+    Geo(geo::GeoArgs),
+    /// Print the JSON Schema of the policy files
+    Schema(schema::SchemaArgs),
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Lab(args) => args.run(),
+        Command::Serve(args) => args.run(),
+        Command::Check(args) => args.run(),
+        Command::Explain(args) => args.run(),
+        Command::Status(args) => args.run(),
+        Command::Geo(args) => args.run(),
+        Command::Schema(args) => args.run(),
+    }
+}
+
+/// Output for people or for scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The chain of an error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -14,19 +14,25 @@
 
 pub mod cache;
 pub mod clients;
+pub mod control;
 mod error;
 pub mod fault;
 pub mod fleet;
 mod http;
 mod load;
 mod node;
+mod plain;
 mod plan;
 mod population;
 #[cfg(test)]
 mod sample;
+mod session;
 pub mod target;
+mod terminal;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use error::LabError;
 pub use fleet::LabFleet;
+pub use session::{LabOptions, LabParts, run};

@@ -2,9 +2,15 @@
 //!
 //! Ports are fixed here; tests that open sockets move them with [`on_free_ports`].
 
-use crate::base::units::Ppm;
+use super::fleet::{LabNode, LabStatus};
+use super::session::Fixed;
+use crate::base::clock::WallTime;
+use crate::base::units::{Micros, Ppm};
 use crate::model::fleet::{Capacity, Fleet, HttpProbe, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
-use crate::model::ids::{LineId, RegionId, SiteId};
+use crate::model::ids::{Generation, LineId, RegionId, Revision, SiteId};
+use crate::model::provenance::{Cause, Provenance};
+use crate::model::status::{Change, NodeStatus, Problem, QueryCounts, Status};
+use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -101,4 +107,107 @@ pub fn on_free_ports() -> Fleet {
 fn free(address: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind(address).expect("loopback takes a listener");
     listener.local_addr().expect("it is bound")
+}
+
+pub fn fixed() -> Fixed {
+    Fixed {
+        dns: SocketAddr::from(([127, 0, 0, 1], 5_300)),
+        control: SocketAddr::from(([127, 0, 0, 1], 8_054)),
+        hostname: "live.rhumb.test".to_owned(),
+        fleet: "4 nodes in 3 sites and 2 regions".to_owned(),
+        example_target: "tyo-1".to_owned(),
+    }
+}
+
+/// Two in the morning, and some seconds.
+fn at(second: u64) -> WallTime {
+    WallTime((2 * 3_600 + second) * 1_000)
+}
+
+/// Nine seconds into a run: one node down, one slow, one problem.
+pub fn status() -> Status {
+    let change = |second, generation, cause, moves: &[&str]| Change {
+        at: at(second),
+        generation: Generation(generation),
+        cause,
+        policy: Revision("3f2a9c0d1e5b".to_owned()),
+        moves: moves.iter().copied().map(str::to_owned).collect(),
+    };
+    let evacuation = Cause::Evacuation { nodes: vec!["tyo-1".to_owned()] };
+    Status {
+        instance: "rhumb".to_owned(),
+        version: "0.1.0".to_owned(),
+        now: at(9),
+        started_at: at(0),
+        table: Provenance {
+            generation: Generation(12),
+            parent: Generation(11),
+            published_at: at(7),
+            cause: evacuation.clone(),
+            policy: Revision("3f2a9c0d1e5b".to_owned()),
+            geo: Revision("77aa00112233".to_owned()),
+        },
+        listen: vec!["127.0.0.1:5300".to_owned()],
+        admin: "127.0.0.1:8053".to_owned(),
+        nodes: vec![
+            node_status("tyo-1", Verdict::Down),
+            node_status("tyo-2", Verdict::Up),
+            node_status("hkg-1", Verdict::Up),
+            node_status("fra-1", Verdict::Degraded),
+        ],
+        services: Vec::new(),
+        recent: vec![
+            change(0, 11, Cause::ColdStart, &[]),
+            change(7, 12, evacuation, &["live: tyo-1 -> tyo-2 21.5 %"]),
+        ],
+        problems: vec![Problem {
+            since: at(8),
+            code: "policy-refused".to_owned(),
+            message: "services/live.yaml:3:1 has an unknown key".to_owned(),
+            help: "run `rhumb check`".to_owned(),
+        }],
+        queries: QueryCounts::default(),
+    }
+}
+
+pub fn node_status(name: &str, verdict: Verdict) -> NodeStatus {
+    let (reason, rtt, loss, share, load) = match verdict {
+        Verdict::Up => ("", 400, 0, 40, 55),
+        Verdict::Degraded => ("round trip 151 ms, usually 1 ms", 151_000, 0, 20, 93),
+        Verdict::Unknown => ("not yet probed", 0, 0, 0, 0),
+        Verdict::Down => ("3 of 3 http probes refused", 400, 100, 0, 3),
+    };
+    let health = FamilyHealth {
+        verdict,
+        reason: reason.to_owned(),
+        rtt: Some(Micros(rtt)),
+        loss: Ppm::from_percent(loss),
+        ..FamilyHealth::default()
+    };
+    let utilisation = Ppm::from_percent(load);
+    let load = NodeLoad { amount: Some(utilisation.of(1_000)), utilisation, binding: "mbps".to_owned() };
+    let site = name.split('-').next().unwrap_or(name);
+    NodeStatus {
+        name: name.to_owned(),
+        site: site.to_owned(),
+        region: if site == "fra" { "fra" } else { "asia" }.to_owned(),
+        line: (name != "tyo-2").then(|| "telecom".to_owned()),
+        addresses: Vec::new(),
+        health: NodeHealth { families: [Some(health), None], load: Some(load) },
+        share: Ppm::from_percent(share),
+        probed: true,
+    }
+}
+
+pub fn lab_status() -> LabStatus {
+    let node = |name: &str, faults: &str| LabNode {
+        name: name.to_owned(),
+        faults: faults.to_owned(),
+        amount: 30,
+        utilisation: Ppm::from_percent(3),
+        given: 7,
+    };
+    let nodes =
+        vec![node("tyo-1", "down"), node("tyo-2", ""), node("hkg-1", ""), node("fra-1", "latency 150 ms")];
+    LabStatus { nodes, faults: Vec::new() }
 }

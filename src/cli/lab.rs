@@ -1,0 +1,369 @@
+//! `rhumb lab`: the whole system on loopback, to break and to watch.
+//!
+//! `rhumb lab` runs nodes, daemon and clients; `fault`, `heal` and `faults` speak to a running one.
+//! This file reads the command line and prints; everything else is [`crate::lab`]'s.
+
+use crate::lab::clients::Locate;
+use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequest};
+use crate::lab::fault::{Fault, parse_duration, parse_percent};
+use crate::lab::fleet::{LabFault, LabStatus};
+use crate::lab::{self, LabError, LabOptions, LabParts};
+use crate::model::policy::Policy;
+use crate::model::status::Status;
+use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const AFTER_HELP: &str = "\
+Start it, and leave it running:
+  rhumb lab
+
+Then, in a second terminal:
+  dig @127.0.0.1 -p 5300 live.rhumb.test +subnet=133.11.0.0/16
+  rhumb lab fault tyo --down              the site refuses every connection
+  rhumb lab fault tyo-1 --latency 150ms --jitter 20ms
+  rhumb lab fault telecom --loss 20% --for 60s
+  rhumb lab fault tyo-1 --load 95%
+  rhumb lab faults                        what is broken now
+  rhumb lab heal                          everything, or: rhumb lab heal tyo
+
+TARGET is the name of a node, site, region or line; where a name is several of
+these, write node:NAME, site:NAME, region:NAME or line:NAME.
+
+Everything stays on loopback; the lab refuses a fleet that does not.";
+
+/// Run nodes, daemon and clients on this machine, and break them
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    pub command: Option<LabCommand>,
+    #[command(flatten)]
+    pub run: LabRunArgs,
+}
+
+/// Running a lab.
+#[derive(Debug, Args)]
+pub struct LabRunArgs {
+    /// Folder of policy files
+    #[arg(long, value_name = "DIR", default_value = "policies")]
+    pub policies: PathBuf,
+    /// Folder for the last good table [default: what the policy says]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Where to answer DNS; may be given several times [default: what the policy says]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<SocketAddr>,
+    /// Where to serve metrics and health [default: what the policy says]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// Where to listen for `fault` and `heal`
+    #[arg(long, value_name = "ADDR", default_value_t = control::DEFAULT_ADDRESS)]
+    pub control: SocketAddr,
+    /// Synthetic clients per second; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub rate: u32,
+    /// Decides clients, jitter and loss
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Lines instead of the live view
+    #[arg(long)]
+    pub plain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Break a node, site, region or line of the running lab
+    Fault(FaultArgs),
+    /// Take faults off a target, or off everything
+    Heal(HealArgs),
+    /// List the faults that stand
+    Faults(ControlArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// Where the lab listens for control
+    #[arg(long, value_name = "ADDR", default_value_t = control::DEFAULT_ADDRESS)]
+    pub control: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = true, args = ["down", "latency", "jitter", "loss", "load"])]
+pub struct FaultArgs {
+    /// Name of a node, site, region or line
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Close its sockets: connections are refused
+    #[arg(long)]
+    pub down: bool,
+    /// Delay every reply, e.g. 150ms
+    #[arg(long, value_name = "TIME", value_parser = parse_delay)]
+    pub latency: Option<u32>,
+    /// Delay every reply by up to this much more, e.g. 20ms
+    #[arg(long, value_name = "TIME", value_parser = parse_delay)]
+    pub jitter: Option<u32>,
+    /// Never answer this share of requests, e.g. 20%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_loss)]
+    pub loss: Option<Fault>,
+    /// Report this utilisation, e.g. 95%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_load)]
+    pub load: Option<Fault>,
+    /// Heal by itself after this long, e.g. 60s
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub lasts: Option<Duration>,
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct HealArgs {
+    /// Name of a node, site, region or line; everything if left out
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+fn parse_delay(text: &str) -> Result<u32, String> {
+    let delay = parse_duration(text)?;
+    if delay > lab::fault::MAX_DELAY {
+        return Err(format!(
+            "`{text}` is longer than {:?}; use --loss 100% for silence",
+            lab::fault::MAX_DELAY
+        ));
+    }
+    u32::try_from(delay.as_millis()).map_err(|_| format!("`{text}` is too long"))
+}
+
+fn parse_loss(text: &str) -> Result<Fault, String> {
+    let share = parse_percent(text)?;
+    if share > crate::base::units::Ppm::WHOLE {
+        return Err(format!("`{text}` is more than everything"));
+    }
+    Ok(Fault::Loss { share })
+}
+
+fn parse_load(text: &str) -> Result<Fault, String> {
+    Ok(Fault::Load { share: parse_percent(text)? })
+}
+
+impl FaultArgs {
+    fn request(&self) -> FaultRequest {
+        let faults = [
+            self.down.then_some(Fault::Down),
+            self.latency.map(|ms| Fault::Latency { ms }),
+            self.jitter.map(|ms| Fault::Jitter { ms }),
+            self.loss,
+            self.load,
+        ];
+        let for_ms = self.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        FaultRequest { target: self.target.clone(), faults: faults.into_iter().flatten().collect(), for_ms }
+    }
+}
+
+/// Runs the subcommand: 0 done, 1 refused or failed.
+pub fn run(args: &LabArgs) -> ExitCode {
+    let done = match &args.command {
+        None => run_lab(&args.run),
+        Some(command) => call(command).map_err(|error| error.to_string()),
+    };
+    match done {
+        Ok(text) => {
+            // Nobody reading the confirmation is no failure of the command.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "rhumb lab: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to print after a command was obeyed.
+fn call(command: &LabCommand) -> Result<String, CallError> {
+    let at = match command {
+        LabCommand::Fault(args) => args.control.control,
+        LabCommand::Heal(args) => args.control.control,
+        LabCommand::Faults(args) => args.control,
+    };
+    let client = ControlClient::new(at)?;
+    // A runtime of this thread alone can fail only for want of descriptors; no lab is reachable then.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| CallError::NoLab { address: at })?;
+    runtime.block_on(async {
+        match command {
+            LabCommand::Fault(args) => Ok(format!("{}\n", client.fault(&args.request()).await?)),
+            LabCommand::Heal(args) => {
+                Ok(format!("{}\n", client.heal(&HealRequest { target: args.target.clone() }).await?))
+            }
+            LabCommand::Faults(_) => Ok(listing(&client.status().await?)),
+        }
+    })
+}
+
+fn listing(status: &LabStatus) -> String {
+    if status.faults.is_empty() {
+        return "no faults: every node behaves\n".to_owned();
+    }
+    let line = |fault: &LabFault| {
+        let left = fault
+            .ends_in_ms
+            .map_or("until healed".to_owned(), |ms| format!("for another {} s", ms.div_ceil(1_000)));
+        format!("{}: {} {left} ({})\n", fault.target, fault.fault, fault.nodes.join(", "))
+    };
+    status.faults.iter().map(line).collect()
+}
+
+fn run_lab(args: &LabRunArgs) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let policy = load_policy(args)?;
+        let fleet = Arc::new(policy.fleet.clone());
+        let lines = policy.clients.lines.iter().map(|line| line.name.clone()).collect();
+        // Before the daemon: its first round of probes is taken as truth.
+        let nodes = lab::fleet::start(&fleet, lines, args.seed).await.map_err(|error| chain(&error))?;
+        let shutdown = CancellationToken::new();
+        cancel_on_signal(shutdown.clone());
+        let daemon = start_daemon(args, &policy, shutdown.clone()).await?;
+        let parts = LabParts {
+            fleet,
+            lab: nodes,
+            hostnames: policy.services.iter().flat_map(|service| service.hostnames.clone()).collect(),
+            dns: daemon.dns,
+            status: daemon.status,
+            locate: daemon.locate,
+            countries: countries(&policy),
+            options: LabOptions {
+                control: args.control,
+                rate: args.rate,
+                seed: args.seed,
+                plain: args.plain,
+            },
+        };
+        let ended = lab::run(parts, shutdown.clone()).await.map_err(|error| chain(&error));
+        shutdown.cancel();
+        daemon.ended.await.map_err(|_| "the daemon stopped without a word".to_owned())??;
+        ended.map(|()| String::new())
+    })
+}
+
+/// The countries that policy tells apart.
+fn countries(policy: &Policy) -> Vec<String> {
+    let areas = policy.clients.areas.iter();
+    let named: BTreeSet<_> = areas.flat_map(|area| area.countries.iter().map(ToString::to_string)).collect();
+    named.into_iter().collect()
+}
+
+fn chain(error: &LabError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        // Without a handler the signal ends the process, which is what it is for.
+        let Ok(mut signals) = signal(kind) else { continue };
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            shutdown.cancel();
+        });
+    }
+}
+
+// ---- wiring: what the daemon's side has to give; nothing below knows the lab ----
+
+/// A daemon that answers.
+pub struct RunningDaemon {
+    pub dns: SocketAddr,
+    pub status: watch::Receiver<Option<Status>>,
+    pub locate: Locate,
+    /// Resolves when the daemon has stopped; an error says why it stopped early.
+    pub ended: tokio::sync::oneshot::Receiver<Result<(), String>>,
+}
+
+/// Reads the policy folder.
+fn load_policy(args: &LabRunArgs) -> Result<Policy, String> {
+    Err(format!("cannot load {}: this build has no policy loader", args.policies.display()))
+}
+
+/// Starts the daemon on the same policy; it stops when `shutdown` is cancelled.
+async fn start_daemon(
+    _args: &LabRunArgs,
+    _policy: &Policy,
+    _shutdown: CancellationToken,
+) -> Result<RunningDaemon, String> {
+    Err("this build has no daemon".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        lab: LabArgs,
+    }
+
+    fn request(words: &str) -> Result<FaultRequest, String> {
+        let line = Line::try_parse_from(words.split(' ')).map_err(|error| error.to_string())?;
+        match line.lab.command {
+            Some(LabCommand::Fault(args)) => Ok(args.request()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn the_issue_s_command_lines_are_understood() {
+        let got = request("lab fault tyo --latency 150ms --jitter 20ms --loss 20% --load 95% --for 60s")
+            .expect("ok");
+        assert_eq!(lab::fault::phrase(&got.faults), "latency 150 ms, jitter 20 ms, loss 20 %, load 95 %");
+        assert_eq!((got.target.as_str(), got.for_ms), ("tyo", Some(60_000)));
+        assert_eq!(request("lab fault tyo --down").expect("ok").faults, [Fault::Down]);
+        for (words, expect) in [
+            ("lab fault tyo", "--down"),
+            ("lab fault --down", "TARGET"),
+            ("lab fault tyo --latency 150", "lacks a unit"),
+            ("lab fault tyo --latency 10m", "--loss 100%"),
+            ("lab fault tyo --loss 120%", "more than everything"),
+        ] {
+            let error = request(words).expect_err(words);
+            assert!(error.contains(expect), "{words}: {error}");
+        }
+        let line =
+            Line::try_parse_from("lab --rate 0 --plain --listen 127.0.0.1:5301".split(' ')).expect("runs");
+        assert!(line.lab.command.is_none() && line.lab.run.plain && line.lab.run.rate == 0);
+    }
+
+    #[test]
+    fn standing_faults_are_listed_with_their_end() {
+        assert_eq!(listing(&LabStatus::default()), "no faults: every node behaves\n");
+        let fault = |ends_in_ms| LabFault {
+            target: "tyo".to_owned(),
+            fault: Fault::Down,
+            nodes: vec!["tyo-1".to_owned(), "tyo-2".to_owned()],
+            ends_in_ms,
+        };
+        let status = LabStatus { nodes: Vec::new(), faults: vec![fault(None), fault(Some(1_001))] };
+        let expect = "tyo: down until healed (tyo-1, tyo-2)\ntyo: down for another 2 s (tyo-1, tyo-2)\n";
+        assert_eq!(listing(&status), expect);
+    }
+}
