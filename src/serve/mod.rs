@@ -1,1 +1,197 @@
-//! Placeholder: filled by the commit that builds it.
+//! Sockets: UDP workers, TCP and TLS connections, and nothing about what an answer is.
+//!
+//! ```text
+//!  bind (all or nothing) ─▶ BoundDns ─▶ start ─▶ udp-0 .. udp-n   plain threads, batches of 32
+//!                                              └▶ gate ─▶ connection tasks (tokio)
+//!  Running::stop ─▶ what is queued is answered, up to a deadline
+//! ```
+//!
+//! What answers is behind [`Answer`]; the daemon puts `dns::answer` and the live snapshot there. This
+//! module does not parse queries: it reads the response code of a reply, to count it, and no more.
+
+pub mod bind;
+mod connection;
+pub mod counters;
+pub mod dot;
+mod gate;
+mod tcp;
+mod udp;
+mod udp_batch;
+
+#[cfg(test)]
+mod tests;
+
+pub use bind::{BindError, BoundDns, bind};
+pub use counters::{Counters, Totals};
+pub use gate::Limits;
+
+use crate::base::clock::SharedClock;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+/// What answers queries: one per UDP worker, and as many shared by the TCP connections.
+pub trait Answer: Send + 'static {
+    /// Called before each batch: the moment to look at the live table.
+    fn refresh(&mut self);
+
+    /// Writes a reply into `out` and returns its length; 0 sends nothing.
+    fn answer(
+        &mut self,
+        peer: SocketAddr,
+        local: IpAddr,
+        transport: Transport,
+        query: &[u8],
+        out: &mut [u8],
+    ) -> usize;
+}
+
+/// When to end, shared by all workers: the clock's time in microseconds, `u64::MAX` while running.
+#[derive(Clone, Debug)]
+pub(crate) struct StopAt(Arc<AtomicU64>);
+
+impl StopAt {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// The end of the drain, in microseconds of the clock; `None` while running.
+    fn deadline(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|&at| at != u64::MAX)
+    }
+}
+
+/// Serving, until told to stop.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
+    clock: SharedClockDebug,
+    stop_at: StopAt,
+    stop_tcp: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+    gate: tokio::task::JoinHandle<()>,
+}
+
+/// A clock has nothing worth printing.
+struct SharedClockDebug(SharedClock);
+
+impl std::fmt::Debug for SharedClockDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("clock")
+    }
+}
+
+impl BoundDns {
+    /// Starts one thread per UDP socket and, in `runtime`, the TCP side. `answers` is called with
+    /// 0, 1, ... for each of them before anything is answered.
+    ///
+    /// # Errors
+    /// A thread or a listener that cannot be started; what was started ends again.
+    pub fn start<A: Answer>(
+        self,
+        answers: impl Fn(usize) -> A,
+        limits: Limits,
+        clock: SharedClock,
+        runtime: &Handle,
+    ) -> io::Result<Running> {
+        let (udp, tcp) = (self.udp, self.tcp);
+        let seats = self.workers_per_address;
+        let counters = Arc::new(Counters::with_sets(udp.len() + 1));
+        let stop_at = StopAt::new();
+        let stop_tcp = CancellationToken::new();
+        let responder = tcp::SharedAnswers::new(
+            (0..seats).map(|seat| answers(udp.len() + seat)),
+            counters.set(udp.len()),
+        );
+        let gate = gate::start(
+            tcp,
+            Arc::new(responder),
+            limits,
+            stop_tcp.clone(),
+            counters.set(udp.len()),
+            runtime,
+        )?;
+        let mut running = Running {
+            addresses: self.addresses,
+            counters,
+            clock: SharedClockDebug(clock),
+            stop_at,
+            stop_tcp,
+            workers: Vec::with_capacity(udp.len()),
+            gate,
+        };
+        for (index, socket) in udp.into_iter().enumerate() {
+            let worker = udp::Worker::new(
+                socket,
+                answers(index),
+                running.counters.set(index),
+                running.stop_at.clone(),
+                running.clock.0.clone(),
+            );
+            match std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run()) {
+                Ok(thread) => running.workers.push(thread),
+                Err(error) => {
+                    running.signal(Duration::ZERO);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Where it listens, ports filled in.
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn signal(&self, drain: Duration) {
+        let deadline = self.clock.0.mono() + drain;
+        self.stop_at.0.store(deadline.0.min(u64::MAX - 1), Ordering::Release);
+        self.stop_tcp.cancel();
+    }
+
+    /// Answers what has already come in, for at most `drain` (and a worker's 250 ms wait), then ends.
+    /// Workers that died are reported by name.
+    pub async fn stop(self, drain: Duration) -> Vec<String> {
+        self.signal(drain);
+        let mut dead = Vec::new();
+        let gate = self.gate;
+        let abort = gate.abort_handle();
+        if !matches!(tokio::time::timeout(drain, gate).await, Ok(Ok(()))) {
+            abort.abort();
+        }
+        let workers = self.workers;
+        let joined = tokio::task::spawn_blocking(move || {
+            let mut dead = Vec::new();
+            for worker in workers {
+                let name = worker.thread().name().unwrap_or("udp").to_owned();
+                if worker.join().is_err() {
+                    dead.push(name);
+                }
+            }
+            dead
+        });
+        dead.extend(joined.await.unwrap_or_default());
+        dead
+    }
+}

@@ -1,0 +1,62 @@
+//! Plain TCP: frames answered by a few [`Answer`]s that all connections share.
+//!
+//! An answer takes microseconds and never waits, so the lock around each is held for that long only;
+//! there is one for each UDP worker of an address, and a connection takes the next in turn.
+
+use super::connection::{Ends, Respond};
+use super::counters::{Set, Tally};
+use super::{Answer, Transport};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Mutex;
+
+/// Longest reply over TCP.
+const REPLY_ROOM: usize = 65_535;
+
+struct Seat<A> {
+    answer: A,
+    out: Box<[u8]>,
+}
+
+pub(super) struct SharedAnswers<A> {
+    seats: Vec<Mutex<Seat<A>>>,
+    turn: AtomicUsize,
+    counters: Arc<Set>,
+}
+
+impl<A: Answer> SharedAnswers<A> {
+    pub fn new(answers: impl Iterator<Item = A>, counters: Arc<Set>) -> Self {
+        let seats =
+            answers.map(|answer| Mutex::new(Seat { answer, out: vec![0; REPLY_ROOM].into_boxed_slice() }));
+        Self { seats: seats.collect(), turn: AtomicUsize::new(0), counters }
+    }
+}
+
+impl<A: Answer> Respond for SharedAnswers<A> {
+    async fn respond(&self, ends: Ends, query: &[u8], out: &mut Vec<u8>) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.seats.len().max(1);
+        let Some(seat) = self.seats.get(turn) else { return };
+        let mut tally = Tally::default();
+        {
+            let mut guard = seat.lock().await;
+            let seat = &mut *guard;
+            seat.answer.refresh();
+            let len = seat.answer.answer(ends.peer, ends.local, Transport::Tcp, query, &mut seat.out);
+            let reply = &seat.out[..len.min(REPLY_ROOM)];
+            tally.count(reply);
+            push_frame(out, reply);
+        }
+        self.counters.add(Transport::Tcp, &tally);
+    }
+}
+
+/// Appends length and message; nothing for an empty or overlong one.
+pub(super) fn push_frame(out: &mut Vec<u8>, reply: &[u8]) {
+    match u16::try_from(reply.len()) {
+        Ok(len) if len > 0 => {
+            out.extend_from_slice(&len.to_be_bytes());
+            out.extend_from_slice(reply);
+        }
+        _ => {}
+    }
+}
