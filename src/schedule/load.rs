@@ -106,10 +106,38 @@ impl Loads {
         meter.base.saturating_add(meter.planned) > meter.cap
     }
 
+    /// Congestion price (us) with `more` on the node, as far as its cap lets it.
+    #[inline]
+    pub fn price_with(&self, node: NodeId, more: u64) -> u32 {
+        let meter = &self.meters[node.index()];
+        let load = meter.base.saturating_add(meter.planned);
+        let then = load.saturating_add(more).min(meter.cap.max(load));
+        match meter.capacity {
+            Some(capacity) if then > meter.target => {
+                congestion_price(ppm_of(then, capacity), meter.target_ppm, meter.cap_ppm)
+            }
+            Some(_) => 0,
+            None => self.price[node.index()],
+        }
+    }
+
+    /// Whether `more` fits without any price.
+    #[inline]
+    pub fn is_at_ease_with(&self, node: NodeId, more: u64) -> bool {
+        let meter = &self.meters[node.index()];
+        meter.base.saturating_add(meter.planned).saturating_add(more) <= meter.target
+    }
+
     /// How much of base and plan lies above the cap.
     pub fn over_cap(&self, node: NodeId) -> u64 {
         let meter = &self.meters[node.index()];
         meter.base.saturating_add(meter.planned).saturating_sub(meter.cap)
+    }
+
+    /// How much of `demand`, split by `shares`, would lie above caps.
+    pub fn excess(&self, shares: &[Share], demand: u64) -> u64 {
+        let over = |share: &Share| part(demand, share.share.0).saturating_sub(self.room(share.node));
+        shares.iter().map(over).sum()
     }
 
     /// Whether newcomers at discretion stay away: it reached its cap and is not yet at ease.

@@ -33,6 +33,8 @@ mod memory;
 mod moves;
 mod pick;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod remap;
 mod sweep;
 mod terrain;

@@ -76,9 +76,11 @@ enum Stage {
 }
 
 impl Question<'_> {
+    /// Congestion as if the group were there: else it would leave for a node that its own arrival
+    /// makes dearer, and come back.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
-        self.outlook.cost(node).saturating_add(self.loads.price[node.index()])
+        self.outlook.cost(node).saturating_add(self.loads.price_with(node, self.demand))
     }
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
@@ -221,6 +223,22 @@ impl Question<'_> {
                 parts.push(Part { node: rung.node, fixed: 0, added: left });
             }
         }
+    }
+
+    /// What the group costs on average, its own load included, us.
+    pub fn mean_cost(&self, shares: &[Share]) -> u32 {
+        let weighted = |share: &Share| {
+            let own = super::load::part(self.demand, share.share.0);
+            let cost = self.outlook.cost(share.node).saturating_add(self.loads.price_with(share.node, own));
+            u64::from(cost) * u64::from(share.share.0)
+        };
+        (shares.iter().map(weighted).sum::<u64>() / u64::from(WHOLE)) as u32
+    }
+
+    /// The level furthest down the chain that the shares reach; `None` beyond the ladder.
+    pub fn lowest_level(&self, shares: &[Share]) -> Option<u8> {
+        let level = |share: &Share| self.outlook.ladder.rung(share.node).map(|rung| rung.level);
+        shares.iter().map(level).try_fold(0, |lowest, level| Some(lowest.max(level?)))
     }
 
     /// Usable nodes beside `shares`: by level, then cost. At most [`MOST`].

@@ -18,7 +18,7 @@ use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode};
 
 /// Rounds of improvement of a first plan; each ends early when nobody moves.
-const FIRST_ROUNDS: usize = 4;
+const FIRST_ROUNDS: usize = 8;
 const MOST_NOTES: usize = 16;
 
 /// Makes the plan. Never fails: what cannot be placed well is placed badly, and noted.
@@ -103,6 +103,9 @@ impl<'a> Opening<'a> {
             if sweep.reconsider_all(&self.memory, Patience::Free) == 0 {
                 break;
             }
+        }
+        if sweep.loads.epoch > 0 {
+            sweep.refresh_all_backups();
         }
         sweep
     }

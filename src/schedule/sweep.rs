@@ -33,6 +33,9 @@ const UNEVEN_PPM: u32 = 50_000;
 /// and other nodes are chosen when at least this part moves.
 const WORTHWHILE_PPM: u32 = 20_000;
 
+/// An overload is relieved when more than this part of the group comes under the caps (1 in ...).
+const RELIEF: u64 = 64;
+
 /// What a discretionary move must respect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -106,6 +109,17 @@ impl<'t> Sweep<'t> {
         count
     }
 
+    /// Ranks backups anew where prices have changed since they were chosen.
+    pub fn refresh_all_backups(&mut self) {
+        for service in 0..self.books.len() {
+            for group in 0..self.terrain.classes.len() {
+                if let Some(outlook) = self.terrain.outlook(service, group) {
+                    self.refresh_backups(service, group, outlook);
+                }
+            }
+        }
+    }
+
     /// Forgets who was moved, between the rounds of a first plan.
     pub fn next_round(&mut self) {
         self.moved.fill(false);
@@ -145,7 +159,7 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         let calm = self.calm(service, group, outlook);
-        let fits = |share: &Share| self.loads.room(share.node) >= part(demand, share.share.0).max(1);
+        let fits = |share: &Share| self.loads.is_at_ease_with(share.node, part(demand, share.share.0));
         if self.books[service].shares(calm).iter().all(fits) {
             self.loads.add(self.books[service].shares(calm), demand);
             return self.enter(service, group, calm);
@@ -172,7 +186,7 @@ impl<'t> Sweep<'t> {
             return known;
         }
         self.ask(outlook, 0, &[], &[], false);
-        let at = self.write(service, outlook, 0, PlacementMode::Normal);
+        let at = self.write(service, outlook, PlacementMode::Normal);
         self.calm[slot] = (self.loads.epoch, at);
         at
     }
@@ -190,8 +204,9 @@ impl<'t> Sweep<'t> {
         if self.moved[pair] || outlook.ladder.all_down || held == NONE {
             return false;
         }
-        let over = self.books[service].shares(held).iter().any(|share| self.loads.is_over_cap(share.node));
-        if !over && self.calm(service, group, outlook) == held {
+        let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);
+        let at_ease = self.books[service].shares(held).iter().all(at_ease);
+        if at_ease && self.calm(service, group, outlook) == held {
             return false;
         }
         let demand = self.demand.of(service, group);
@@ -201,7 +216,7 @@ impl<'t> Sweep<'t> {
         let question = self.question(outlook, demand, shares, true);
         question.answer(&[], &mut scratch);
         let moving = distance(shares, &scratch.shares);
-        let wanted = moving > 0 && (over || moving >= threshold(shares, &scratch.shares));
+        let wanted = self.is_worth(&question, shares, &scratch.shares, moving);
         self.scratch = scratch;
         if wanted && self.allow(service, group, moving, memory, patience) {
             self.settle(service, group, outlook, demand, PlacementMode::Normal);
@@ -210,6 +225,28 @@ impl<'t> Sweep<'t> {
         self.loads.add(self.books[service].shares(held), demand);
         self.refresh_backups(service, group, outlook);
         false
+    }
+
+    /// Whether clients should move from one split to another, what they have being off the account.
+    fn is_worth(&self, question: &Question<'_>, from: &[Share], to: &[Share], moving_ppm: u32) -> bool {
+        let demand = question.demand;
+        let (now, then) = (self.loads.excess(from, demand), self.loads.excess(to, demand));
+        if now > 0 || then > 0 {
+            // In an overload that nobody can take, only what relieves it is worth a move.
+            return now.saturating_sub(then) > demand / RELIEF;
+        }
+        if moving_ppm < threshold(from, to) {
+            return false;
+        }
+        let eased = |shares: &[Share]| {
+            shares.iter().all(|s| self.loads.is_at_ease_with(s.node, part(demand, s.share.0)))
+        };
+        if (eased(from) && eased(to)) || question.lowest_level(to) != question.lowest_level(from) {
+            return true;
+        }
+        // Congestion must not make clients chase each other: the whole group must gain.
+        let (now, then) = (question.mean_cost(from), question.mean_cost(to));
+        now >= then.saturating_add(margin(then))
     }
 
     /// Dwell time, then the budget. Notes the wish.
@@ -287,12 +324,12 @@ impl<'t> Sweep<'t> {
     }
 
     /// Interns the answer just given.
-    fn write(&mut self, service: usize, outlook: Outlook<'t>, demand: u64, mode: PlacementMode) -> u32 {
+    fn write(&mut self, service: usize, outlook: Outlook<'t>, mode: PlacementMode) -> u32 {
         let shares = self.scratch.shares.clone();
         if shares.is_empty() {
             return self.books[service].intern(empty());
         }
-        let backups = self.question(outlook, demand, &[], false).backups(&shares);
+        let backups = self.question(outlook, 0, &[], false).backups(&shares);
         let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
         self.books[service].intern(Placement { shares, backups, pool, mode })
     }
@@ -306,7 +343,7 @@ impl<'t> Sweep<'t> {
         demand: u64,
         mode: PlacementMode,
     ) {
-        let at = self.write(service, outlook, demand, mode);
+        let at = self.write(service, outlook, mode);
         self.loads.add(self.books[service].shares(at), demand);
         self.enter(service, group, at);
     }
@@ -329,7 +366,7 @@ impl<'t> Sweep<'t> {
     /// Keeps the shares; keeps the backups too while each costs about what the best in its place does.
     fn refresh_backups(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
         let book = &self.books[service];
-        let Some(held) = book.get(book.at[group]) else { return };
+        let Some(held) = book.get(book.at[group]).filter(|held| !held.shares.is_empty()) else { return };
         let question = self.question(outlook, 0, &[], false);
         let fresh = question.backups(&held.shares);
         debug_assert!(fresh.len() <= MOST);

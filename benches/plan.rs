@@ -1,0 +1,90 @@
+//! How long a plan takes: the lab's size must stay under 1 ms, the large one under 30 ms.
+//!
+//! | case | what happens |
+//! |---|---|
+//! | first | no previous assignment: everyone is placed |
+//! | calm | nothing changed since |
+//! | evacuation | a node died: its clients move |
+//! | jitter | every node's latency wavers, nobody should move |
+//! | tight | calm, with the fleet 80 % full |
+
+#[path = "support/world.rs"]
+mod world;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use rhumb::base::units::{Micros, Ppm};
+use rhumb::model::verdict::{NodeHealth, Verdict};
+use rhumb::schedule::{Pass, Plan, PlanInput, PlannerMemory, plan};
+use world::{Size, World};
+
+fn run(world: &World, health: &[NodeHealth], previous: Option<&Plan>, now_ms: u64, pass: Pass) -> Plan {
+    let fresh = PlannerMemory::default();
+    plan(&PlanInput {
+        policy: &world.policy,
+        groups: &world.groups,
+        prior: &world.prior,
+        health,
+        previous: previous.map(|plan| &plan.assignment),
+        memory: previous.map_or(&fresh, |plan| &plan.memory),
+        now_ms,
+        pass,
+    })
+}
+
+fn with_node_down(world: &World) -> Vec<NodeHealth> {
+    let mut health = world.health.clone();
+    for family in health[0].families.iter_mut().flatten() {
+        family.verdict = Verdict::Down;
+    }
+    health
+}
+
+fn with_jitter(world: &World) -> Vec<NodeHealth> {
+    let mut health = world.health.clone();
+    for (at, node) in health.iter_mut().enumerate() {
+        for family in node.families.iter_mut().flatten() {
+            family.rtt = Some(Micros(10_000 + 700 * (at as u32 % 5)));
+        }
+    }
+    health
+}
+
+fn size(c: &mut Criterion, name: &str, size: Size) {
+    let mut bench = c.benchmark_group(name);
+    let world = World::build(size, Ppm::from_percent(40), 7);
+    let first = run(&world, &world.health, None, 0, Pass::Full);
+    bench.bench_function("first", |b| b.iter(|| run(&world, &world.health, None, 0, Pass::Full)));
+    bench.bench_function("calm", |b| {
+        b.iter(|| run(&world, &world.health, Some(&first), 1_000, Pass::Full));
+    });
+    let dead = with_node_down(&world);
+    bench.bench_function("evacuation", |b| {
+        b.iter(|| run(&world, &dead, Some(&first), 1_000, Pass::Evacuation));
+    });
+    let wavering = with_jitter(&world);
+    bench.bench_function("jitter", |b| {
+        b.iter(|| run(&world, &wavering, Some(&first), 1_000, Pass::Full));
+    });
+    let tight = World::build(size, Ppm::from_percent(80), 7);
+    let full = run(&tight, &tight.health, None, 0, Pass::Full);
+    bench.bench_function("tight", |b| {
+        b.iter_batched(
+            || full.clone(),
+            |full| run(&tight, &tight.health, Some(&full), 1_000, Pass::Full),
+            BatchSize::LargeInput,
+        );
+    });
+    bench.finish();
+}
+
+fn plans(c: &mut Criterion) {
+    size(c, "plan-lab", Size::LAB);
+    size(c, "plan-large", Size::LARGE);
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = plans
+}
+criterion_main!(benches);

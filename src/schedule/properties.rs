@@ -1,0 +1,194 @@
+//! What must hold of every plan, tried on random small worlds. A failure prints its world's seed.
+
+use super::ladder::{Ladder, rule_for};
+use super::testing::*;
+use super::{Pass, Plan, remap};
+use crate::base::hash::SeededRng;
+use crate::base::units::{Micros, Ppm};
+use crate::model::clients::Line;
+use crate::model::ids::{AreaId, GroupId, LineId, NodeId, PoolId, ServiceId, SiteId};
+use crate::model::placement::PlacementMode;
+use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile};
+use crate::model::verdict::Verdict;
+use proptest::prelude::*;
+
+/// Up to 12 nodes on up to 5 sites, 3 services, 12 groups; some nodes down, some without capacity.
+fn random(seed: u64, down_percent: u64) -> World {
+    let mut rng = SeededRng::new(seed);
+    let nodes = 1 + rng.below(12) as u16;
+    let mut w = world(nodes, Vec::new());
+    let sites = 1 + rng.below(5) as usize;
+    w.policy.fleet.sites = vec![w.policy.fleet.sites[0].clone(); sites];
+    let line = |at: u64| Line { name: format!("l{at}"), title: None, asns: vec![] };
+    w.policy.clients.lines = (0..2).map(line).collect();
+    for fleet_node in &mut w.policy.fleet.nodes {
+        fleet_node.site = SiteId(rng.below(sites as u64) as u16);
+        fleet_node.line = (rng.below(3) > 0).then(|| LineId(rng.below(2) as u16));
+        let capacity = (rng.below(4) > 0).then(|| 50 + rng.below(200));
+        fleet_node.capacity = node("", 0, capacity).capacity;
+    }
+    w.health = (0..nodes).map(|_| with_verdict(verdict(&mut rng, down_percent))).collect();
+    w.groups = (0..1 + rng.below(12)).map(|at| group(&format!("g{at}"), rng.below(3) as u16)).collect();
+    for group in &mut w.groups {
+        group.v4_slash24 = rng.below(20_000) as u32;
+        group.areas = (rng.below(2) > 0).then_some(AreaId(0)).into_iter().collect();
+    }
+    w.prior.sites = sites;
+    w.prior.rtt = (0..w.groups.len() * sites).map(|_| Micros(5_000 + rng.below(200_000) as u32)).collect();
+    w.policy.services = (0..1 + rng.below(3)).map(|at| random_service(at, nodes, &mut rng)).collect();
+    w
+}
+
+fn verdict(rng: &mut SeededRng, down_percent: u64) -> Verdict {
+    if rng.below(100) < down_percent {
+        return Verdict::Down;
+    }
+    [Verdict::Up, Verdict::Up, Verdict::Up, Verdict::Degraded, Verdict::Unknown][rng.below(5) as usize]
+}
+
+fn random_service(at: u64, nodes: u16, rng: &mut SeededRng) -> crate::model::service::Service {
+    let random_pool = |name: u64, rng: &mut SeededRng| {
+        let members = (0..nodes).filter_map(|node| {
+            let weight = [0, 50, 100, 100][rng.below(4) as usize];
+            (rng.below(2) > 0).then_some(PoolMember { node: NodeId(node), weight })
+        });
+        Pool { name: format!("p{name}"), members: members.collect(), ..pool(&[]) }
+    };
+    let pools: Vec<Pool> = (0..1 + rng.below(3)).map(|name| random_pool(name, rng)).collect();
+    let mut service = service(&format!("s{at}"), pools);
+    service.profile = Profile::ALL[rng.below(3) as usize];
+    let last = PoolId::from_index(service.pools.len() - 1);
+    service.chains.insert(0, ChainRule { area: Some(AreaId(0)), pools: vec![last, PoolId(0)] });
+    service.demand = Some(rng.below(400));
+    service.on_all_down = match rng.below(4) {
+        0 => OnAllDown::LastGood,
+        1 => OnAllDown::NoData,
+        _ => OnAllDown::All,
+    };
+    service
+}
+
+/// Every (service, group) with its ladder.
+fn pairs(w: &World) -> Vec<(ServiceId, GroupId, Ladder)> {
+    let may_serve: Vec<bool> = w.health.iter().map(|health| health.may_serve()).collect();
+    let mut pairs = Vec::new();
+    for id in w.policy.service_ids() {
+        let service = w.policy.service(id);
+        for (group, client) in w.groups.iter().enumerate() {
+            let rule = rule_for(service, &client.areas).expect("there is a catch-all");
+            let ladder = Ladder::build(service, &service.chains[rule], &may_serve);
+            pairs.push((id, GroupId::from_index(group), ladder));
+        }
+    }
+    pairs
+}
+
+fn check_shape(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    for (service, group, ladder) in pairs(w) {
+        let placement = plan.assignment.placement(service, group).expect("every group has one");
+        let sum: u64 = placement.shares.iter().map(|share| u64::from(share.share.0)).sum();
+        prop_assert_eq!(sum, if placement.shares.is_empty() { 0 } else { 1_000_000 });
+        prop_assert!(placement.shares.len() <= 8 && placement.backups.len() <= 8);
+        let key = |at: usize| (std::cmp::Reverse(placement.shares[at].share), placement.shares[at].node);
+        prop_assert!((1..placement.shares.len()).all(|at| key(at - 1) < key(at)));
+        for share in &placement.shares {
+            prop_assert!(!placement.backups.contains(&share.node) && share.share > Ppm::ZERO);
+            let alive = w.health[share.node.index()].may_serve();
+            prop_assert!(alive || placement.mode != PlacementMode::Normal);
+        }
+        prop_assert_eq!(placement.mode == PlacementMode::Normal, !ladder.all_down);
+        prop_assert!(ladder.all_down || !placement.shares.is_empty());
+    }
+    Ok(())
+}
+
+/// Clients of nodes that serve before and after stay where they are.
+fn check_only_orphans_moved(w: &World, before: &Plan, after: &Plan) -> Result<(), TestCaseError> {
+    for (service, group, _) in pairs(w) {
+        let old = before.assignment.placement(service, group).expect("every group has one");
+        let new = after.assignment.placement(service, group).expect("every group has one");
+        if old.mode != PlacementMode::Normal || new.mode != PlacementMode::Normal {
+            continue;
+        }
+        for share in old.shares.iter().filter(|share| w.health[share.node.index()].may_serve()) {
+            let kept = new.shares.iter().find(|other| other.node == share.node);
+            prop_assert!(kept.is_some_and(|kept| kept.share >= share.share), "{:?} -> {:?}", old, new);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_group_has_a_sound_placement(seed: u64, down in 0_u64..101) {
+        let w = random(seed, down);
+        let first = plan_first(&w);
+        check_shape(&w, &first)?;
+        let later = World { health: random(seed ^ 1, down).health, ..w.clone() };
+        let mut later = later;
+        later.health.resize(w.health.len(), up());
+        for pass in [Pass::Evacuation, Pass::Full] {
+            let second = later.plan(Some(&first), 1_000, pass);
+            check_shape(&later, &second)?;
+        }
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_plan(seed: u64) {
+        let w = random(seed, 20);
+        let (one, other) = (plan_first(&w), plan_first(&w.clone()));
+        prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+        // A remap to the same names changes nothing either.
+        let same = remap(&w.policy, &w.groups, &one.assignment, &w.policy, &w.groups);
+        let kept = Plan { assignment: same, ..one.clone() };
+        prop_assert_eq!(w.plan(Some(&kept), 0, Pass::Full).assignment, one.assignment);
+    }
+
+    #[test]
+    fn planning_again_moves_nobody(seed: u64) {
+        let w = random(seed, 20);
+        let first = plan_first(&w);
+        let second = w.plan(Some(&first), 0, Pass::Full);
+        prop_assert_eq!(&second.assignment, &first.assignment);
+        prop_assert!(second.moves.is_empty());
+        let evacuated = w.plan(Some(&first), 0, Pass::Evacuation);
+        prop_assert_eq!(&evacuated.assignment, &first.assignment);
+        let later = w.run(first.clone(), 0, 10);
+        prop_assert_eq!(later.assignment, first.assignment);
+    }
+
+    #[test]
+    fn a_loss_moves_only_orphans(seed: u64, victim: prop::sample::Index) {
+        let mut w = random(seed, 10);
+        let before = plan_first(&w);
+        let victim = victim.index(w.health.len());
+        w.health[victim] = down();
+        for pass in [Pass::Evacuation, Pass::Full] {
+            let after = w.plan(Some(&before), 1_000, pass);
+            check_only_orphans_moved(&w, &before, &after)?;
+        }
+    }
+
+    #[test]
+    fn nobody_is_above_cap_while_another_has_room(seed: u64) {
+        let w = random(seed, 10);
+        let plan = plan_first(&w);
+        let room = |node: NodeId| {
+            let capacity = w.policy.fleet.node(node).capacity.as_ref();
+            let used = plan.planned_load[node.index()];
+            capacity.map_or(i64::MAX, |c| c.cap.of(c.amount) as i64 - used as i64)
+        };
+        let demand: u64 = w.policy.services.iter().filter_map(|service| service.demand).sum();
+        for (service, group, ladder) in pairs(&w).into_iter().filter(|(_, _, ladder)| !ladder.all_down) {
+            let placement = plan.assignment.placement(service, group).expect("every group has one");
+            let over = placement.shares.iter().find(|share| room(share.node) < -1);
+            // A room below a 64th of a group is not used, and a placement has at most 8 nodes.
+            let spare = ladder.rungs.iter().find(|rung| room(rung.node) > 1 + demand as i64 / 64);
+            if let (Some(over), Some(spare), true) = (over, spare, placement.shares.len() < 8) {
+                prop_assert!(false, "{:?} has {}, {:?} has {}", over.node, room(over.node), spare.node, room(spare.node));
+            }
+        }
+    }
+}
