@@ -100,12 +100,6 @@ impl Loads {
         meter.cap.saturating_sub(meter.base.saturating_add(meter.planned))
     }
 
-    #[inline]
-    pub fn is_over_cap(&self, node: NodeId) -> bool {
-        let meter = &self.meters[node.index()];
-        meter.base.saturating_add(meter.planned) > meter.cap
-    }
-
     /// Congestion price (us) with `more` on the node, as far as its cap lets it.
     #[inline]
     pub fn price_with(&self, node: NodeId, more: u64) -> u32 {
@@ -247,7 +241,7 @@ mod tests {
         assert_eq!(loads.room(N), fine(900));
         loads.set_base(0, fine(100));
         loads.add(&whole(), fine(800));
-        assert_eq!((loads.room(N), loads.is_over_cap(N), loads.price[0]), (0, false, 100_000));
+        assert_eq!((loads.room(N), loads.over_cap(N), loads.price[0]), (0, 0, 100_000));
         loads.remove(&whole(), fine(800));
         assert_eq!((loads.room(N), loads.price[0]), (fine(800), 0));
     }
@@ -270,6 +264,6 @@ mod tests {
         let mut loads = Loads::idle(&[node("a", 0, None)], |_| 900_000);
         assert_eq!(loads.price[0], 100_000);
         loads.add(&whole(), u64::MAX / 4);
-        assert!(loads.room(N) > u64::MAX / 2 && !loads.is_over_cap(N) && !loads.stays_full(N));
+        assert!(loads.room(N) > u64::MAX / 2 && loads.over_cap(N) == 0 && !loads.stays_full(N));
     }
 }
