@@ -60,7 +60,7 @@ fn lint_names(candidate: &Snapshot, findings: &mut Vec<String>) {
         }
     }
     for zone in names.zones().iter().filter(|zone| zone.negative.is_empty()) {
-        findings.push(format!("zone {:?} has no start of authority", zone.origin));
+        findings.push(format!("zone {} has no start of authority", zone.origin));
     }
     let broken = |(_, entry): &(&[u8], &super::names::Entry)| {
         entry.sets.iter().any(|(kind, block)| {

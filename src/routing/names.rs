@@ -355,7 +355,7 @@ fn block_of(set: &Rrset) -> Block {
 }
 
 fn negative_block(zone: &Zone, ttl: u32) -> Block {
-    let Some(soa) = zone.soa() else { return Block::default() };
+    let soa = zone.soa();
     Block::of(soa.rtype, ttl.min(zone.negative_ttl()), soa.rdata.iter().map(|data| &**data))
 }
 
