@@ -1,3 +1,7 @@
 //! The `rhumb` binary: hands the command line to [`rhumb::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rhumb::cli::run()
+}

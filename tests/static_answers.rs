@@ -62,10 +62,17 @@ fn names_of_others_are_refused() {
 
 #[test]
 fn aliases_are_followed_inside_our_data() {
-    let chain = [shape("alias.rhumb.test", CNAME), shape("deep.alias.rhumb.test", CNAME), shape("mail.rhumb.test", A)];
+    let chain = [
+        shape("alias.rhumb.test", CNAME),
+        shape("deep.alias.rhumb.test", CNAME),
+        shape("mail.rhumb.test", A),
+    ];
     assert_eq!(shapes(&get("alias.rhumb.test", A)), chain);
     assert_eq!(shapes(&get("alias.rhumb.test", CNAME)), chain[..1]);
-    assert_eq!(shapes(&get("www.rhumb.test", A)), [shape("www.rhumb.test", CNAME), shape("live.rhumb.test", A)]);
+    assert_eq!(
+        shapes(&get("www.rhumb.test", A)),
+        [shape("www.rhumb.test", CNAME), shape("live.rhumb.test", A)]
+    );
     let away = get("away.rhumb.test", A);
     assert_eq!((shapes(&away), away.rcode), (vec![shape("away.rhumb.test", CNAME)], 0));
     let gone = get("gone.rhumb.test", A);
@@ -96,7 +103,8 @@ fn delegations_are_referrals_with_glue() {
         assert_eq!((reply.rcode, reply.is_authoritative, reply.answers.len()), (0, false, 0), "{name}");
         assert_eq!(reply.authority.len(), 2);
         assert!(reply.authority.iter().all(|(owner, rtype, ..)| owner == "sub.rhumb.test." && *rtype == NS));
-        let glue: Vec<_> = reply.additional.iter().map(|(owner, rtype, ..)| (owner.as_str(), *rtype)).collect();
+        let glue: Vec<_> =
+            reply.additional.iter().map(|(owner, rtype, ..)| (owner.as_str(), *rtype)).collect();
         assert_eq!(glue, [("ns.sub.rhumb.test.", A), ("ns.sub.rhumb.test.", AAAA)], "{name}");
     }
     let ds = get("sub.rhumb.test", DS);

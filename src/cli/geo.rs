@@ -4,13 +4,19 @@
 //! Reading files is done here; what they mean is `geo`'s business. Making databases is
 //! `rhumb geo build`, in its own file.
 
+use crate::cli::Format;
+use crate::cli::geo_build::GeoBuildArgs;
 use crate::geo::{self, AddressReport, Countries, Database, GeoTable};
 use crate::model::clients::Clients;
+use crate::store::policy_dir;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where lines, areas and overrides come from when no folder is named.
+const DEFAULT_POLICIES: &str = "policies";
 
 /// Look into geo data.
 #[derive(Debug, clap::Args)]
@@ -19,13 +25,14 @@ pub struct GeoArgs {
     command: GeoCommand,
 }
 
-/// One variant per subcommand; `build` joins here.
 #[derive(Debug, clap::Subcommand)]
 enum GeoCommand {
     /// All that is known of an address: facts and their sources, group, covering prefix
     Lookup(LookupArgs),
     /// What a database file holds, or why it is refused
     Info(InfoArgs),
+    /// Build country.mmdb, asn.mmdb and countries.csv from Debian's packages
+    Build(GeoBuildArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +40,7 @@ struct LookupArgs {
     /// MMDB file; repeat it to lay later files over earlier ones [default: the shipped ones]
     #[arg(long, value_name = "FILE")]
     db: Vec<PathBuf>,
-    /// Policy folder whose clients.yaml gives lines, areas and overrides
+    /// Policy folder whose clients.yaml gives lines, areas and overrides [default: `policies`, if there]
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
@@ -48,13 +55,6 @@ struct InfoArgs {
     file: PathBuf,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    #[default]
-    Text,
-    Json,
 }
 
 /// What went wrong, and with which exit code.
@@ -80,6 +80,7 @@ impl GeoArgs {
         let done = match &self.command {
             GeoCommand::Lookup(args) => args.run(),
             GeoCommand::Info(args) => args.run(),
+            GeoCommand::Build(args) => return args.run(),
         };
         match done {
             Ok((text, code)) => {
@@ -98,14 +99,17 @@ type Output = Result<(String, u8), Failure>;
 
 impl LookupArgs {
     fn run(&self) -> Output {
-        let (databases, countries) = self.data()?;
+        let databases = self.data()?;
+        let countries = Countries::shipped();
+        let default = Path::new(DEFAULT_POLICIES);
         let clients = match &self.policies {
             Some(dir) => clients_of(dir)?,
+            None if default.is_dir() => clients_of(default)?,
             None => Clients::default(),
         };
         let all: Vec<&Database> = databases.iter().collect();
-        let compiled = geo::compile(&all, &clients, &countries).map_err(Failure::invalid)?;
-        let report = geo::facts(&all, &clients, &countries, &compiled.table, self.ip);
+        let compiled = geo::compile(&all, &clients, countries).map_err(Failure::invalid)?;
+        let report = geo::facts(&all, &clients, countries, &compiled.table, self.ip);
         let text = match self.format {
             Format::Text => report_text(&report, &compiled.table, &compiled.notes),
             Format::Json => pretty(&report_json(&report, &compiled.table, &compiled.notes)),
@@ -113,39 +117,27 @@ impl LookupArgs {
         Ok((text, u8::from(report.sources.is_empty())))
     }
 
-    fn data(&self) -> Result<(Vec<Database>, Countries), Failure> {
-        let (shipped, countries) = shipped()?;
-        if !self.db.is_empty() {
-            let read: Result<_, _> = self.db.iter().map(|path| read(path)).collect();
-            return Ok((read?, countries));
+    /// The databases to look in: those named, or the shipped ones.
+    fn data(&self) -> Result<Vec<Database>, Failure> {
+        if self.db.is_empty() {
+            return geo::shipped::databases().map_err(Failure::invalid);
         }
-        if shipped.is_empty() {
-            let message = "no database to look in: this build carries none; name one with --db FILE";
-            return Err(Failure::could_not_run(message.to_owned()));
-        }
-        Ok((shipped, countries))
+        self.db.iter().map(|path| read(path)).collect()
     }
 }
 
-/// The databases and the country table in the binary.
-///
-/// The one place to change when `geo-data/` is complete: add `pub mod shipped;` to `geo/mod.rs` and
-/// return `geo::shipped::databases()` and `geo::shipped::countries()` here.
-fn shipped() -> Result<(Vec<Database>, Countries), Failure> {
-    Ok((Vec::new(), Countries::default()))
-}
-
-/// The clients of a policy folder.
-///
-/// The one place to change when `policy::load` is there: read the folder, load it, take `clients`.
+/// The clients of a policy folder; mistakes elsewhere in it do not matter here.
 fn clients_of(dir: &Path) -> Result<Clients, Failure> {
-    if !dir.is_dir() {
-        return Err(Failure::could_not_run(format!(
-            "cannot read policies in {}: not a folder; give the folder that holds clients.yaml",
-            dir.display()
-        )));
-    }
-    Ok(Clients::default())
+    let sources = policy_dir::read_folder(dir).map_err(|error| Failure::could_not_run(error.to_string()))?;
+    let (policy, diagnostics) = crate::policy::load(&sources);
+    policy.map(|policy| policy.clients).ok_or_else(|| {
+        let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+        let what = first.map_or_else(String::new, |first| format!(": {}: {}", first.place(), first.message));
+        let dir = dir.display();
+        Failure::could_not_run(format!(
+            "the policy in {dir} has mistakes{what}; `rhumb check {dir}` shows them all"
+        ))
+    })
 }
 
 fn read(path: &Path) -> Result<Database, Failure> {
@@ -324,6 +316,7 @@ mod tests {
         match &cli.geo.command {
             GeoCommand::Lookup(args) => args.run(),
             GeoCommand::Info(args) => args.run(),
+            GeoCommand::Build(_) => panic!("not a look-up"),
         }
     }
 

@@ -3,13 +3,17 @@
 //! `rhumb lab` runs nodes, daemon and clients; `fault`, `heal` and `faults` speak to a running one.
 //! This file reads the command line and prints; everything else is [`crate::lab`]'s.
 
+use crate::base::clock::SystemClock;
+use crate::cli::{chain, render};
+use crate::daemon::answering::Live;
+use crate::daemon::start::{Daemon, Options};
 use crate::lab::clients::Locate;
 use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequest};
 use crate::lab::fault::{Fault, parse_duration, parse_percent};
 use crate::lab::fleet::{LabFault, LabStatus};
-use crate::lab::{self, LabError, LabOptions, LabParts};
+use crate::lab::{self, LabOptions, LabParts};
 use crate::model::policy::Policy;
-use crate::model::status::Status;
+use crate::store::policy_dir;
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -18,7 +22,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const AFTER_HELP: &str = "\
@@ -234,14 +237,15 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
         let nodes = lab::fleet::start(&fleet, lines, args.seed).await.map_err(|error| chain(&error))?;
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone());
-        let daemon = start_daemon(args, &policy, shutdown.clone()).await?;
+        let daemon = start_daemon(args).await?;
+        let dns = *daemon.dns().first().ok_or("the policy names no address to listen on")?;
         let parts = LabParts {
             fleet,
             lab: nodes,
             hostnames: policy.services.iter().flat_map(|service| service.hostnames.clone()).collect(),
-            dns: daemon.dns,
-            status: daemon.status,
-            locate: daemon.locate,
+            dns,
+            status: daemon.status(),
+            locate: locate(Arc::clone(daemon.live())),
             countries: countries(&policy),
             options: LabOptions {
                 control: args.control,
@@ -252,7 +256,7 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
         };
         let ended = lab::run(parts, shutdown.clone()).await.map_err(|error| chain(&error));
         shutdown.cancel();
-        daemon.ended.await.map_err(|_| "the daemon stopped without a word".to_owned())??;
+        daemon.stop().await;
         ended.map(|()| String::new())
     })
 }
@@ -262,16 +266,6 @@ fn countries(policy: &Policy) -> Vec<String> {
     let areas = policy.clients.areas.iter();
     let named: BTreeSet<_> = areas.flat_map(|area| area.countries.iter().map(ToString::to_string)).collect();
     named.into_iter().collect()
-}
-
-fn chain(error: &LabError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 fn cancel_on_signal(shutdown: CancellationToken) {
@@ -287,29 +281,36 @@ fn cancel_on_signal(shutdown: CancellationToken) {
     }
 }
 
-// ---- wiring: what the daemon's side has to give; nothing below knows the lab ----
-
-/// A daemon that answers.
-pub struct RunningDaemon {
-    pub dns: SocketAddr,
-    pub status: watch::Receiver<Option<Status>>,
-    pub locate: Locate,
-    /// Resolves when the daemon has stopped; an error says why it stopped early.
-    pub ended: tokio::sync::oneshot::Receiver<Result<(), String>>,
+/// Starts the daemon on the lab's policy.
+async fn start_daemon(args: &LabRunArgs) -> Result<Daemon, String> {
+    let options = Options {
+        policies: args.policies.clone(),
+        state: args.state.clone(),
+        listen: args.listen.clone(),
+        admin: args.admin,
+    };
+    Daemon::start(options, Arc::new(SystemClock::new())).await.map_err(|error| chain(&error))
 }
 
-/// Reads the policy folder.
+/// The nodes must listen before the daemon's first round of probes, which is taken as truth; so the
+/// policy is read once here, for the fleet alone.
 fn load_policy(args: &LabRunArgs) -> Result<Policy, String> {
-    Err(format!("cannot load {}: this build has no policy loader", args.policies.display()))
+    let sources = policy_dir::read_folder(&args.policies).map_err(|error| error.to_string())?;
+    let (policy, diagnostics) = crate::policy::load(&sources);
+    policy.ok_or_else(|| {
+        eprint!("{}", render::plain(&diagnostics, &sources));
+        format!("{} has mistakes; `rhumb check {0}` shows them", args.policies.display())
+    })
 }
 
-/// Starts the daemon on the same policy; it stops when `shutdown` is cancelled.
-async fn start_daemon(
-    _args: &LabRunArgs,
-    _policy: &Policy,
-    _shutdown: CancellationToken,
-) -> Result<RunningDaemon, String> {
-    Err("this build has no daemon".to_owned())
+/// Locates clients by the live geo table.
+fn locate(live: Live) -> Locate {
+    Arc::new(move |address| {
+        let snapshot = live.load();
+        let located = snapshot.geo.locate(address);
+        let group = snapshot.geo.group(located.group)?;
+        group.country.map(|country| country.to_string())
+    })
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! Printing happens here and nowhere else; colours and live views only on a terminal.
 
 mod admin_client;
-mod check;
+pub mod check;
 mod explain;
 mod geo;
 mod geo_build;
 mod lab;
-mod render;
-mod schema;
+pub mod render;
+pub mod schema;
 mod serve;
 mod status;
 
@@ -54,8 +54,10 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    // One TLS provider for whatever of this process speaks TLS; it fails only if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command {
-        Command::Lab(args) => args.run(),
+        Command::Lab(args) => lab::run(&args),
         Command::Serve(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Explain(args) => args.run(),
@@ -67,7 +69,7 @@ pub fn run() -> ExitCode {
 
 /// Output for people or for scripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub enum Format {
     #[default]
     Text,
     Json,

@@ -1,1 +1,29 @@
-//! Placeholder: filled by the commit that builds it.
+//! The only place that wires: start-up, the one writer, the tasks around it.
+//!
+//! ```text
+//!  store::watch, SIGHUP ─▶ reload ─┐                       ┌─▶ live: ArcSwap<Snapshot> ─▶ answering
+//!  probe ──────────────────────────┼─▶ queue ─▶ writer ────┼─▶ status: watch ─▶ control, lab
+//!  control (explain) ──────────────┘   (one thread)        └─▶ keeper ─▶ state/
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`start`] | the order in which everything comes up and goes down |
+//! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
+//! | [`writer`] | the event loop: health, plan, publish |
+//! | [`publish`] | compile, lint, swap, retire |
+//! | [`saved`] | placements and verdicts to and from the last good table |
+//! | [`keeper`] | writes the last good state without holding the writer up |
+//! | [`report`] | the status an instance shows |
+//! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
+//! | [`reload`] | edits and SIGHUP to events |
+
+pub mod answering;
+pub mod inputs;
+pub mod keeper;
+pub mod publish;
+pub mod reload;
+pub mod report;
+pub mod saved;
+pub mod start;
+pub mod writer;

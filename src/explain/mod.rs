@@ -1,1 +1,158 @@
-//! Placeholder: filled by the commit that builds it.
+//! One client's whole decision, told: what it is answered, from which slot, and why the other nodes
+//! lost.
+//!
+//! ```text
+//!  name, client, type ─▶ a real query packet ─▶ dns::decide (the live snapshot) ─▶ the answer
+//!                                              schedule::explain (the live plan) ─▶ the reasons
+//! ```
+//! Nothing is decided here. The packet goes through the functions that answer queries, so that what
+//! is told is what is answered; the reasons come from the functions that plan.
+
+use crate::base::clock::{MonoTime, WallTime};
+use crate::base::prefix::Prefix;
+use crate::dns::code::Rcode;
+use crate::dns::{self, Ctx, Transport};
+use crate::model::ids::Generation;
+use crate::routing::Snapshot;
+use crate::routing::block::Records;
+use crate::schedule::{self, PlanInput};
+use crate::zone::name::Name;
+use crate::zone::rtype;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub name: Name,
+    pub client: IpAddr,
+    pub qtype: u16,
+}
+
+impl Request {
+    /// The error is a sentence for whoever typed it.
+    pub fn parse(name: &str, client: IpAddr, qtype: &str) -> Result<Self, String> {
+        let parsed = Name::parse_text(name).map_err(|error| format!("`{name}` is not a name: {error}"))?;
+        let known = rtype::parse(&qtype.to_ascii_uppercase());
+        let qtype = known.ok_or_else(|| format!("`{qtype}` is not a record type; A and AAAA are steered"))?;
+        Ok(Self { name: parsed, client, qtype })
+    }
+}
+
+/// The whole story, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub qtype: String,
+    pub client: IpAddr,
+    /// The picked node; `None` when the name is not steered or nobody may be picked.
+    pub node: Option<String>,
+    pub rcode: String,
+    pub addresses: Vec<IpAddr>,
+    /// Seconds.
+    pub ttl: Option<u32>,
+    /// What an ECS answer to this client says.
+    pub scope: Option<u8>,
+    /// Extended DNS error, if the answer carries one (RFC 8914).
+    pub warning: Option<String>,
+    pub generation: Generation,
+    pub published_at: WallTime,
+    pub cause: String,
+    pub policy: String,
+    pub steering: Option<Steering>,
+}
+
+/// How a steered name came to its node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Steering {
+    pub group: String,
+    /// The longest network around the client in which every address is of the group.
+    pub covering_prefix: String,
+    pub slot: u32,
+    pub slots: u32,
+    /// Every node in the answer, best first.
+    pub nodes: Vec<String>,
+    pub plan: schedule::Explanation,
+}
+
+/// Tells what `request` is answered now. The error is a sentence.
+pub fn explain(
+    snapshot: &Snapshot,
+    plan: &PlanInput<'_>,
+    request: &Request,
+    now: MonoTime,
+) -> Result<Explanation, String> {
+    let packet = query_packet(request);
+    let ctx = Ctx { peer: request.client, local: request.client, transport: Transport::Udp, now };
+    let query = dns::parse(&packet).map_err(|_| format!("{} cannot be asked", request.name))?;
+    let decision = dns::decide(snapshot, &ctx, &query);
+    if decision.rcode == Rcode::Refused {
+        let zones: Vec<String> = snapshot.zones.zones.iter().map(|zone| zone.origin.to_string()).collect();
+        return Err(format!("{} is in no zone of this server, which has {}", request.name, zones.join(", ")));
+    }
+    let records = || decision.answers().iter().flat_map(|piece| Records::of(piece.bytes));
+    let steering =
+        decision.steering.as_ref().map(|found| tell_steering(snapshot, plan, request, found)).transpose()?;
+    let provenance = &snapshot.provenance;
+    Ok(Explanation {
+        name: request.name.to_string(),
+        qtype: rtype::text(request.qtype),
+        client: request.client,
+        node: steering.as_ref().and_then(|steering| steering.nodes.first().cloned()),
+        rcode: decision.rcode.name().to_owned(),
+        addresses: records().filter_map(|record| address(record.rdata)).collect(),
+        ttl: records().next().map(|record| record.ttl),
+        scope: query.ecs().map(|_| decision.scope),
+        warning: decision.error.map(|error| error.text.to_owned()),
+        generation: provenance.generation,
+        published_at: provenance.published_at,
+        cause: provenance.cause.to_string(),
+        policy: provenance.policy.to_string(),
+        steering,
+    })
+}
+
+fn tell_steering(
+    snapshot: &Snapshot,
+    plan: &PlanInput<'_>,
+    request: &Request,
+    found: &dns::decide::Steering<'_>,
+) -> Result<Steering, String> {
+    let fleet = &snapshot.policy.fleet;
+    let picks = found.set.map_or(&[][..], |set| &set.picks[found.family.index()]);
+    let group = snapshot.geo.group(found.group).map_or_else(String::new, |group| group.key.clone());
+    let located = Prefix::new(found.client.family, found.client.bits, found.depth);
+    let plan = schedule::explain(plan, found.service, found.group)
+        .ok_or_else(|| format!("the plan for {} is being rebuilt; ask again", request.name))?;
+    Ok(Steering {
+        group,
+        covering_prefix: located.to_string(),
+        slot: found.slot,
+        slots: u32::try_from(found.distribution.slots.len()).unwrap_or(u32::MAX),
+        nodes: picks.iter().map(|&node| fleet.node(node).name.clone()).collect(),
+        plan,
+    })
+}
+
+fn address(rdata: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(rdata).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(rdata).map(IpAddr::from)).ok()
+}
+
+/// The query a resolver would send for this client: one question, EDNS, and the whole address as
+/// client subnet (RFC 7871 6).
+fn query_packet(request: &Request) -> Vec<u8> {
+    let (family, octets) = match request.client {
+        IpAddr::V4(v4) => (1_u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+    };
+    let len = octets.len() as u8;
+    let mut packet = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    packet.extend_from_slice(request.name.as_wire());
+    packet.extend_from_slice(&request.qtype.to_be_bytes());
+    packet.extend_from_slice(&[0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, len + 8]);
+    packet.extend_from_slice(&[0, 8, 0, len + 4, 0, family, len * 8, 0]);
+    packet.extend_from_slice(&octets);
+    packet
+}

@@ -31,7 +31,7 @@ pub struct LabParts {
     /// Where the daemon answers DNS over UDP.
     pub dns: SocketAddr,
     /// What the daemon says of itself; `None` until its first table.
-    pub status: watch::Receiver<Option<Status>>,
+    pub status: watch::Receiver<Option<Arc<Status>>>,
     pub locate: Locate,
     /// ISO codes of the countries that policy names, for drawing clients.
     pub countries: Vec<String>,
@@ -56,7 +56,7 @@ impl Default for LabOptions {
 
 /// What a view is fed with.
 pub struct Feed {
-    pub status: watch::Receiver<Option<Status>>,
+    pub status: watch::Receiver<Option<Arc<Status>>>,
     pub lab: watch::Receiver<LabStatus>,
     pub clients: watch::Receiver<ClientCounts>,
     pub fixed: Fixed,

@@ -65,7 +65,7 @@ fn draw(
     let (lab, clients) = (feed.lab.borrow().clone(), feed.clients.borrow().clone());
     let queries_per_second = status.as_ref().map_or(0.0, |status| rate.update(status));
     let scene = Scene {
-        status: status.as_ref(),
+        status: status.as_deref(),
         lab: &lab,
         clients: &clients,
         queries_per_second,

@@ -82,9 +82,12 @@ pub struct QueryCounts {
     pub tcp: u64,
     pub dot: u64,
     pub answered: u64,
+    pub nodata: u64,
     pub nxdomain: u64,
     pub refused: u64,
     pub formerr: u64,
+    pub notimp: u64,
     pub servfail: u64,
+    pub badvers: u64,
     pub dropped: u64,
 }

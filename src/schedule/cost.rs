@@ -79,7 +79,7 @@ impl NodeSignal {
 }
 
 /// The parts of a cost; they sum to `total_us`, up to the ceiling of a minute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CostTerms {
     pub prior_us: u32,
     pub excess_us: u32,

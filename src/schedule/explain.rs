@@ -14,10 +14,10 @@ use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode};
 use crate::model::service::Service;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole decision for one group of one service.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     pub service: String,
     pub profile: String,
@@ -31,7 +31,7 @@ pub struct Explanation {
     pub candidates: Vec<CandidateView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolView {
     pub name: String,
     pub members: usize,
@@ -44,7 +44,7 @@ pub struct PoolView {
     pub role: PoolRole,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolRole {
     /// Its nodes are first choice.
@@ -55,7 +55,7 @@ pub enum PoolRole {
     Unused,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CandidateView {
     pub node: String,
     pub site: String,
@@ -67,7 +67,7 @@ pub struct CandidateView {
     pub state: CandidateState,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum CandidateState {
     Picked {

@@ -43,7 +43,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{Explanation, explain};
+pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, explain};
 pub use memory::PlannerMemory;
 pub use plan::plan;
 pub use remap::remap;

@@ -57,7 +57,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SealError> {
         _ => SealError::Io { path: path.to_owned(), source },
     })?;
     let damaged = |what| SealError::Damaged { path: path.to_owned(), what };
-    let header_len = bytes.iter().take(256).position(|&byte| byte == b'\n').ok_or_else(|| damaged("no header line"))?;
+    let header_len =
+        bytes.iter().take(256).position(|&byte| byte == b'\n').ok_or_else(|| damaged("no header line"))?;
     let header = std::str::from_utf8(&bytes[..header_len]).map_err(|_| damaged("unreadable header"))?;
     let claim = header.strip_prefix(MAGIC).ok_or_else(|| damaged("not a sealed file of this version"))?;
     let (length, digest) = claim.trim().split_once(' ').ok_or_else(|| damaged("short header"))?;

@@ -116,7 +116,8 @@ impl StateDir {
         let mut geo = Vec::new();
         for (name, digest) in on_disk.geo {
             let path = self.geo_path(&digest);
-            let bytes = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let bytes =
+                fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
             if sealed::hex_digest(&bytes) != digest {
                 return Err(format!("{} is damaged: its content is not what was kept", path.display()));
             }

@@ -152,13 +152,15 @@ impl World {
 }
 
 pub fn health_of(node: &Node, verdict: Verdict) -> NodeHealth {
-    let family = |family| node.has_family(family).then(|| FamilyHealth { verdict, ..FamilyHealth::default() });
+    let family =
+        |family| node.has_family(family).then(|| FamilyHealth { verdict, ..FamilyHealth::default() });
     NodeHealth { families: Family::BOTH.map(family), load: None }
 }
 
 pub fn zones() -> ZoneSet {
     let files = [("rhumb.test", ZONE), ("apex.test", APEX_ZONE), ("child.rhumb.test", CHILD_ZONE)];
-    let files = files.map(|(name, text)| SourceFile { path: format!("zones/{name}.zone"), text: text.to_owned() });
+    let files =
+        files.map(|(name, text)| SourceFile { path: format!("zones/{name}.zone"), text: text.to_owned() });
     let (zones, diagnostics) = rhumb::zone::load(&files);
     let errors: Vec<_> = diagnostics.iter().filter(|it| it.is_error()).collect();
     assert!(errors.is_empty(), "{errors:?}");
@@ -441,7 +443,12 @@ impl Reply {
                     continue;
                 }
                 let records = [&mut reply.answers, &mut reply.authority, &mut reply.additional];
-                records.into_iter().nth(section).expect("three sections").push((name, be16(after), ttl, rdata));
+                records.into_iter().nth(section).expect("three sections").push((
+                    name,
+                    be16(after),
+                    ttl,
+                    rdata,
+                ));
             }
         }
         assert_eq!(at, bytes.len(), "nothing follows the counted records");

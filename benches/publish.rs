@@ -1,0 +1,53 @@
+//! What it costs the writer to answer an event: plan, compile, lint, swap (criterion).
+//!
+//! `lab` is the shipped fleet over the shipped geo data; `large` has 200 nodes, 20 services and
+//! 5,000 client groups.
+
+#[path = "support/worlds.rs"]
+mod worlds;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rhumb::daemon::publish::{Outcome, Publisher};
+use rhumb::schedule::Pass;
+use std::hint::black_box;
+use worlds::World;
+
+fn publish(criterion: &mut Criterion) {
+    for (name, world) in [("lab", World::lab()), ("large", World::large())] {
+        println!(
+            "{name}: {} nodes, {} services, {} client groups",
+            world.policy.fleet.nodes.len(),
+            world.policy.services.len(),
+            world.groups()
+        );
+        let (first, snapshot) = world.first();
+        let down = world.without(0);
+        criterion.bench_function(&format!("{name}/cold plan"), |bench| {
+            bench.iter(|| black_box(world.plan(&world.health, None, Pass::Full)));
+        });
+        criterion.bench_function(&format!("{name}/replan, nothing changed"), |bench| {
+            bench.iter(|| black_box(world.plan(&world.health, Some(&first.assignment), Pass::Full)));
+        });
+        criterion.bench_function(&format!("{name}/cold compile"), |bench| {
+            bench.iter(|| black_box(world.compile(&first, &world.health, None)));
+        });
+        // Alternates between a node down and up, so that every round publishes a changed table.
+        let mut publisher = Publisher::new(snapshot);
+        let mut is_down = false;
+        criterion.bench_function(&format!("{name}/plan + compile + lint + swap"), |bench| {
+            bench.iter(|| {
+                is_down = !is_down;
+                let health = if is_down { &down } else { &world.health };
+                let live = publisher.snapshot();
+                let plan = world.plan(health, Some(&first.assignment), Pass::Evacuation);
+                let candidate = world.compile(&plan, health, Some(&live));
+                assert!(matches!(publisher.offer(candidate), Outcome::Published));
+                drop(live);
+                publisher.free_retired();
+            });
+        });
+    }
+}
+
+criterion_group! { name = benches; config = Criterion::default().sample_size(20); targets = publish }
+criterion_main!(benches);

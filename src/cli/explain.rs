@@ -1,0 +1,144 @@
+//! `rhumb explain`: one client's decision, asked of the running daemon.
+
+use crate::cli::{Format, admin_client, chain};
+use crate::explain::{Explanation, Steering};
+use crate::schedule::{CandidateState, CandidateView, PoolRole};
+use comfy_table::{Table, presets};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+/// Tell why a client gets the answer it gets
+///
+/// Asks the running rhumb, which runs the functions that answer queries and those that plan: the
+/// client's group, the pools of its chain, every candidate with its cost terms and why it lost, the
+/// picked node, TTL, ECS scope and generation. Costs are in milliseconds.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb explain live.rhumb.test --client 133.11.0.1
+  rhumb explain live.rhumb.test --client 2001:200::1 --type AAAA --format json")]
+pub struct ExplainArgs {
+    /// The name a client asks for
+    name: String,
+    /// The client's address, or its resolver's if that sends no ECS
+    #[arg(long, value_name = "IP")]
+    client: IpAddr,
+    /// Record type: A or AAAA
+    #[arg(long = "type", default_value = "A", value_name = "TYPE")]
+    qtype: String,
+    /// Admin address of the running rhumb
+    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
+    admin: SocketAddr,
+    /// `json` has the picked node as top-level `node`
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl ExplainArgs {
+    pub fn run(&self) -> ExitCode {
+        let client = self.client.to_string();
+        let query = [("name", self.name.as_str()), ("client", &client), ("type", &self.qtype)];
+        let told: Explanation = match admin_client::ask(self.admin, "/explain", &query) {
+            Ok(told) => told,
+            Err(error) => {
+                eprintln!("rhumb: {}", chain(&error));
+                let refused = matches!(error, admin_client::AskError::Refused(_));
+                return ExitCode::from(if refused { 1 } else { 2 });
+            }
+        };
+        match self.format {
+            Format::Json => println!("{}", serde_json::to_string_pretty(&told).unwrap_or_default()),
+            Format::Text => print!("{}", text(&told)),
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+fn text(told: &Explanation) -> String {
+    let addresses: Vec<String> = told.addresses.iter().map(ToString::to_string).collect();
+    let mut text = format!("{} {} for {}\n", told.name, told.qtype, told.client);
+    let mut line = |label: &str, value: String| text.push_str(&format!("  {label:<11} {value}\n"));
+    line(
+        "answer",
+        match addresses.is_empty() {
+            true => told.rcode.clone(),
+            false => format!("{} ({})", addresses.join(" "), told.rcode),
+        },
+    );
+    if let Some(steering) = &told.steering {
+        line("node", told.node.clone().unwrap_or_else(|| "none".to_owned()));
+        if steering.nodes.len() > 1 {
+            line("then", steering.nodes[1..].join(", "));
+        }
+    }
+    if let Some(ttl) = told.ttl {
+        line("TTL", format!("{ttl} s"));
+    }
+    if let Some(scope) = told.scope {
+        line("ECS scope", format!("/{scope}"));
+    }
+    if let Some(warning) = &told.warning {
+        line("warning", warning.clone());
+    }
+    if let Some(steering) = &told.steering {
+        line("group", format!("{} (all of {})", steering.group, steering.covering_prefix));
+        line("slot", format!("{} of {}", steering.slot, steering.slots));
+        line("service", format!("{} (profile {})", steering.plan.service, steering.plan.profile));
+        let rule =
+            steering.plan.area.as_ref().map_or("the catch-all".to_owned(), |area| format!("area {area}"));
+        line("chain", format!("{rule}: {}", pools(steering)));
+    }
+    line("generation", format!("{} ({}), policy {}", told.generation, told.cause, told.policy));
+    if let Some(steering) = &told.steering {
+        text.push_str(&format!("\n{}\n", candidates(&steering.plan.candidates)));
+    }
+    text
+}
+
+fn pools(steering: &Steering) -> String {
+    let tell = |pool: &crate::schedule::PoolView| {
+        let role = match pool.role {
+            PoolRole::First => "used",
+            PoolRole::Spill => "spill",
+            PoolRole::Unused => "not used",
+        };
+        let passes = if pool.passes { "passes" } else { "fails" };
+        format!(
+            "{} ({} of {} alive, needs {}: {passes}; {role})",
+            pool.name, pool.alive, pool.members, pool.needed
+        )
+    };
+    steering.plan.pools.iter().map(tell).collect::<Vec<_>>().join(" > ")
+}
+
+/// Costs in milliseconds; the terms add up to the cost, but for the profile's curve (rtc).
+fn candidates(candidates: &[CandidateView]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let terms = ["cost", "= distance", "excess", "curve", "loss", "load", "verdict", "line", "congestion"];
+    table.set_header(["candidate", "pool", "verdict"].into_iter().chain(terms).chain(["used", "outcome"]));
+    for candidate in candidates {
+        let cost = &candidate.cost;
+        let ms = |micros: i64| format!("{:.1}", micros as f64 / 1e3);
+        let terms = [
+            i64::from(cost.total_us),
+            i64::from(cost.prior_us),
+            i64::from(cost.excess_us),
+            cost.curve_us,
+            i64::from(cost.loss_us),
+            i64::from(cost.load_us),
+            i64::from(cost.verdict_us),
+            i64::from(cost.line_us),
+            i64::from(cost.congestion_us),
+        ];
+        let used = candidate.utilisation.map_or("-".to_owned(), |used| format!("{:.0} %", used.percent()));
+        let outcome = match &candidate.state {
+            CandidateState::Picked { share } => format!("picked, {:.1} % of the group", share.percent()),
+            CandidateState::Backup { rank, because } => format!("backup {rank}: {because}"),
+            CandidateState::Lost { because } => format!("lost: {because}"),
+        };
+        let head = [candidate.node.clone(), candidate.pool.clone(), candidate.verdict.clone()];
+        table.add_row(head.into_iter().chain(terms.map(ms)).chain([used, outcome]));
+    }
+    table
+}

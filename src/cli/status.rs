@@ -1,0 +1,153 @@
+//! `rhumb status`: what a running instance is doing, in one screen.
+
+use crate::base::prefix::Family;
+use crate::cli::{Format, admin_client, chain};
+use crate::model::status::{NodeStatus, Status};
+use crate::model::verdict::Verdict;
+use comfy_table::{Cell, Color, Table, presets};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+/// Show what a running rhumb is doing
+///
+/// Generation and age of the live table, the last swap and its cause, every node with its verdict,
+/// the policy revision, and problems with their remedies. Exits 1 when there are problems.
+#[derive(clap::Args)]
+pub struct StatusArgs {
+    /// Admin address of the running rhumb
+    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
+    admin: SocketAddr,
+    /// `json` is the whole status, for scripts
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl StatusArgs {
+    pub fn run(&self) -> ExitCode {
+        let status: Status = match admin_client::ask(self.admin, "/status", &[]) {
+            Ok(status) => status,
+            Err(error) => {
+                eprintln!("rhumb: {}", chain(&error));
+                return ExitCode::from(2);
+            }
+        };
+        match self.format {
+            Format::Json => println!("{}", serde_json::to_string_pretty(&status).unwrap_or_default()),
+            Format::Text => print!("{}", text(&status, std::io::stdout().is_terminal())),
+        }
+        if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    }
+}
+
+fn text(status: &Status, colours: bool) -> String {
+    let table = &status.table;
+    let ago = |then: u64| seconds(status.now.0.saturating_sub(then));
+    let mut text = format!(
+        "{} (rhumb {}), up {}\nDNS on {}, admin on {}\n\ngeneration {} since {} ago: {}\npolicy {}, geo {}\n",
+        status.instance,
+        status.version,
+        ago(status.started_at.0),
+        status.listen.join(" "),
+        status.admin,
+        table.generation,
+        ago(table.published_at.0),
+        table.cause,
+        table.policy,
+        table.geo,
+    );
+    if let Some(last) = status.recent.last() {
+        last.moves.iter().for_each(|moved| text.push_str(&format!("  {moved}\n")));
+    }
+    let counts = &status.queries;
+    text.push_str(&format!(
+        "queries: {} udp, {} tcp, {} dot; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped\n\n",
+        counts.udp,
+        counts.tcp,
+        counts.dot,
+        counts.answered,
+        counts.nodata,
+        counts.nxdomain,
+        counts.refused,
+        counts.servfail,
+        counts.formerr + counts.notimp + counts.badvers,
+        counts.dropped,
+    ));
+    if !status.nodes.is_empty() {
+        text.push_str(&format!("{}\n\n", node_table(&status.nodes, colours)));
+    }
+    for service in status.services.iter().filter(|service| service.groups_all_down > 0) {
+        text.push_str(&format!(
+            "{}: {} of {} client groups have no usable node\n",
+            service.name, service.groups_all_down, service.groups
+        ));
+    }
+    if status.problems.is_empty() {
+        text.push_str("no problems\n");
+    }
+    for problem in &status.problems {
+        text.push_str(&format!(
+            "problem ({}, since {} ago): {}\n  {}\n",
+            problem.code,
+            ago(problem.since.0),
+            problem.message,
+            problem.help
+        ));
+    }
+    text
+}
+
+fn node_table(nodes: &[NodeStatus], colours: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["node", "site", "region", "line", "verdict", "rtt ms", "loss", "load", "share", "why"]);
+    for node in nodes {
+        let best = node.health.best();
+        let verdict = node.health.verdict();
+        let mut verdict_cell = Cell::new(verdicts(node));
+        if colours {
+            verdict_cell = verdict_cell.fg(match verdict {
+                Verdict::Up => Color::Green,
+                Verdict::Degraded => Color::Yellow,
+                Verdict::Unknown => Color::Grey,
+                Verdict::Down => Color::Red,
+            });
+        }
+        let rtt =
+            best.and_then(|health| health.rtt).map_or("-".to_owned(), |rtt| format!("{:.1}", rtt.millis()));
+        let loss = best.map_or("-".to_owned(), |health| format!("{:.0} %", health.loss.percent()));
+        let load = node.health.load.as_ref();
+        table.add_row(vec![
+            Cell::new(&node.name),
+            Cell::new(&node.site),
+            Cell::new(&node.region),
+            Cell::new(node.line.as_deref().unwrap_or("-")),
+            verdict_cell,
+            Cell::new(rtt),
+            Cell::new(loss),
+            Cell::new(load.map_or("-".to_owned(), |load| format!("{:.0} %", load.utilisation.percent()))),
+            Cell::new(format!("{:.1} %", node.share.percent())),
+            Cell::new(best.map_or("", |health| health.reason.as_str())),
+        ]);
+    }
+    table
+}
+
+/// One word when the families agree, else one per family.
+fn verdicts(node: &NodeStatus) -> String {
+    let of = |family| node.health.family(family).map(|health| health.verdict);
+    match (of(Family::V4), of(Family::V6)) {
+        (Some(v4), Some(v6)) if v4 != v6 => format!("{v4} (IPv6 {v6})"),
+        (Some(verdict), _) | (None, Some(verdict)) => verdict.to_string(),
+        (None, None) => Verdict::Unknown.to_string(),
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    match ms / 1_000 {
+        0 => format!("{ms} ms"),
+        s if s < 120 => format!("{s} s"),
+        s if s < 7_200 => format!("{} min", s / 60),
+        s => format!("{} h", s / 3_600),
+    }
+}

@@ -1,0 +1,95 @@
+//! `/metrics`: the status as Prometheus text.
+//!
+//! The text is made from one [`Status`] per scrape with a recorder of its own, so a node that left
+//! the policy leaves the metrics too, and nothing global is touched.
+
+use crate::base::prefix::Family;
+use crate::model::status::{NodeStatus, QueryCounts, Status};
+use crate::model::verdict::Verdict;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+/// Prometheus text exposition of `status`.
+pub fn render(status: &Status) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        table(status);
+        queries(&status.queries);
+        status.nodes.iter().for_each(node);
+    });
+    handle.run_upkeep();
+    handle.render()
+}
+
+fn describe() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!("rhumb_table_generation", "number of the live table");
+    gauge!("rhumb_table_age_seconds", "time since the live table was published");
+    gauge!("rhumb_problems", "things an operator should look at, by code");
+    gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
+    counter!("rhumb_queries_total", "queries received, by transport");
+    counter!("rhumb_responses_total", "responses sent, by outcome");
+    gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
+    gauge!("rhumb_node_rtt_seconds", "smoothed round trip of probes");
+    gauge!("rhumb_node_loss_ratio", "share of probes lost over the window");
+    gauge!("rhumb_node_utilisation_ratio", "worst resource against its capacity");
+    gauge!("rhumb_node_share_ratio", "share of planned demand");
+}
+
+fn table(status: &Status) {
+    gauge!("rhumb_table_generation").set(status.table.generation.0 as f64);
+    let age_ms = status.now.0.saturating_sub(status.table.published_at.0);
+    gauge!("rhumb_table_age_seconds").set(age_ms as f64 / 1e3);
+    for problem in &status.problems {
+        gauge!("rhumb_problems", "code" => problem.code.clone()).increment(1.0);
+    }
+    for service in &status.services {
+        let all_down = gauge!("rhumb_groups_all_down", "service" => service.name.clone());
+        all_down.set(f64::from(service.groups_all_down));
+    }
+}
+
+fn queries(counts: &QueryCounts) {
+    for (transport, count) in [("udp", counts.udp), ("tcp", counts.tcp), ("dot", counts.dot)] {
+        counter!("rhumb_queries_total", "transport" => transport).absolute(count);
+    }
+    let outcomes = [
+        ("answered", counts.answered),
+        ("nodata", counts.nodata),
+        ("nxdomain", counts.nxdomain),
+        ("refused", counts.refused),
+        ("formerr", counts.formerr),
+        ("notimp", counts.notimp),
+        ("servfail", counts.servfail),
+        ("badvers", counts.badvers),
+        ("dropped", counts.dropped),
+    ];
+    for (outcome, count) in outcomes {
+        counter!("rhumb_responses_total", "outcome" => outcome).absolute(count);
+    }
+}
+
+fn node(node: &NodeStatus) {
+    let name = || node.name.clone();
+    gauge!("rhumb_node_share_ratio", "node" => name()).set(node.share.fraction());
+    if let Some(load) = &node.health.load {
+        let utilisation =
+            gauge!("rhumb_node_utilisation_ratio", "node" => name(), "resource" => load.binding.clone());
+        utilisation.set(load.utilisation.fraction());
+    }
+    for family in Family::BOTH {
+        let Some(health) = node.health.family(family) else { continue };
+        let label = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        for verdict in [Verdict::Up, Verdict::Degraded, Verdict::Unknown, Verdict::Down] {
+            let is = if health.verdict == verdict { 1.0 } else { 0.0 };
+            gauge!("rhumb_node_verdict", "node" => name(), "family" => label, "verdict" => verdict.name())
+                .set(is);
+        }
+        if let Some(rtt) = health.rtt {
+            gauge!("rhumb_node_rtt_seconds", "node" => name(), "family" => label).set(f64::from(rtt.0) / 1e6);
+        }
+        gauge!("rhumb_node_loss_ratio", "node" => name(), "family" => label).set(health.loss.fraction());
+    }
+}

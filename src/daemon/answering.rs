@@ -1,0 +1,157 @@
+//! `dns::answer` over the live snapshot, in the shape the socket workers call.
+//!
+//! One [`Answerer`] belongs to one worker: it caches the snapshot pointer, refreshed once per batch
+//! of queries, and copies its plain counters into shared cells at the same moment, so that counting
+//! costs the query path nothing but an addition.
+
+use crate::base::clock::SharedClock;
+use crate::dns::{self, Ctx, Scratch};
+use crate::model::status::QueryCounts;
+use crate::routing::Snapshot;
+use crate::serve::{Answer, Transport};
+use arc_swap::{ArcSwap, Cache};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The pointer everything answers from.
+pub type Live = Arc<ArcSwap<Snapshot>>;
+
+/// One worker's totals: by transport, and by outcome.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    udp: u64,
+    tcp: u64,
+    dot: u64,
+    outcomes: Scratch,
+}
+
+impl Counts {
+    const CELLS: usize = 12;
+
+    /// In the order that [`SharedCounts::sum`] reads.
+    const fn cells(&self) -> [u64; Self::CELLS] {
+        let of = &self.outcomes;
+        [
+            self.udp,
+            self.tcp,
+            self.dot,
+            of.answered,
+            of.nodata,
+            of.nxdomain,
+            of.refused,
+            of.formerr,
+            of.notimp,
+            of.servfail,
+            of.badvers,
+            of.dropped,
+        ]
+    }
+
+    const fn transport(&mut self, transport: Transport) -> &mut u64 {
+        match transport {
+            Transport::Udp => &mut self.udp,
+            Transport::Tcp => &mut self.tcp,
+            Transport::Tls => &mut self.dot,
+        }
+    }
+}
+
+/// One worker's answers.
+pub struct Answerer {
+    snapshot: Cache<Live, Arc<Snapshot>>,
+    clock: SharedClock,
+    counts: Counts,
+    shared: Arc<WorkerCounts>,
+}
+
+/// One worker's counters as others may read them; aligned so that workers do not share a line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounts {
+    cells: [AtomicU64; Counts::CELLS],
+}
+
+/// The counters of all workers there ever were.
+#[derive(Default)]
+pub struct SharedCounts {
+    workers: ArcSwap<Vec<Arc<WorkerCounts>>>,
+}
+
+impl Answerer {
+    pub fn new(live: &Live, clock: SharedClock, shared: Arc<WorkerCounts>) -> Self {
+        Self { snapshot: Cache::new(Arc::clone(live)), clock, counts: Counts::default(), shared }
+    }
+
+    fn show_counts(&mut self) {
+        for (cell, count) in self.shared.cells.iter().zip(self.counts.cells()) {
+            cell.store(count, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Answer for Answerer {
+    fn refresh(&mut self) {
+        self.snapshot.load();
+        self.show_counts();
+    }
+
+    fn answer(
+        &mut self,
+        peer: SocketAddr,
+        local: IpAddr,
+        transport: Transport,
+        query: &[u8],
+        out: &mut [u8],
+    ) -> usize {
+        let transport_of = match transport {
+            Transport::Udp => dns::Transport::Udp,
+            Transport::Tcp => dns::Transport::Tcp,
+            Transport::Tls => dns::Transport::Tls,
+        };
+        let ctx = Ctx { peer: peer.ip(), local, transport: transport_of, now: self.clock.mono() };
+        *self.counts.transport(transport) += 1;
+        // Refreshed once per batch, so that the answers of one batch come from one table.
+        let snapshot = self.snapshot.load();
+        dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out)
+    }
+}
+
+impl SharedCounts {
+    /// Counters for one more worker.
+    pub fn worker(&self) -> Arc<WorkerCounts> {
+        let counts = Arc::new(WorkerCounts::default());
+        self.workers.rcu(|workers| {
+            let mut workers = Vec::clone(workers);
+            workers.push(Arc::clone(&counts));
+            workers
+        });
+        counts
+    }
+
+    /// Totals over all workers.
+    pub fn sum(&self) -> QueryCounts {
+        let mut totals = [0; Counts::CELLS];
+        for worker in self.workers.load().iter() {
+            for (total, cell) in totals.iter_mut().zip(&worker.cells) {
+                *total += cell.load(Ordering::Relaxed);
+            }
+        }
+        let [udp, tcp, dot, answered, nodata, nxdomain, refused, formerr, notimp, servfail, badvers, dropped] =
+            totals;
+        QueryCounts {
+            udp,
+            tcp,
+            dot,
+            answered,
+            nodata,
+            nxdomain,
+            refused,
+            formerr,
+            notimp,
+            servfail,
+            badvers,
+            dropped,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A policy folder and its geo files, read and checked into one set of [`Inputs`], or the problems
+//! that keep them out.
+//!
+//! Policy and geo fail apart: an edit with a mistake keeps the whole last good policy, a broken geo
+//! file keeps only the last good databases, so that a policy fix still takes effect.
+
+use crate::base::clock::WallTime;
+use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::geo::{self, Countries, Database, GeoTable};
+use crate::model::placement::LatencyPrior;
+use crate::model::policy::Policy;
+use crate::model::status::Problem;
+use crate::store::policy_dir;
+use crate::store::state_dir::{GeoFile, KeptInputs};
+use crate::zone::ZoneSet;
+use crate::{policy, routing, zone};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Largest geo database that is read.
+const MAX_GEO_FILE_BYTES: u64 = 512 << 20;
+
+/// Everything a table is made from, but for what is measured. Cheap to clone.
+#[derive(Clone)]
+pub struct Inputs {
+    pub sources: Arc<Vec<SourceFile>>,
+    pub policy: Arc<Policy>,
+    pub zones: Arc<ZoneSet>,
+    pub geo: Arc<GeoTable>,
+    pub prior: Arc<LatencyPrior>,
+    /// Geo files other than the shipped ones, kept for a restart.
+    pub geo_files: Arc<Vec<GeoFile>>,
+}
+
+impl Inputs {
+    pub fn to_keep(&self) -> KeptInputs {
+        KeptInputs {
+            revision: self.policy.revision.clone(),
+            files: self.sources.to_vec(),
+            geo: self.geo_files.to_vec(),
+        }
+    }
+}
+
+/// Why a folder's content is not used.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The folder could not be read.
+    Unreadable(String),
+    /// The texts have errors.
+    Mistakes { sources: Vec<SourceFile>, diagnostics: Vec<Diagnostic> },
+    /// A geo database could not be used.
+    Geo(String),
+}
+
+impl Refusal {
+    /// As shown by `rhumb status`.
+    pub fn problem(&self, now: WallTime) -> Problem {
+        let (code, message, help) = match self {
+            Refusal::Unreadable(what) => (
+                "policy-unreadable",
+                what.clone(),
+                "make the policy folder readable; the last good policy is in force",
+            ),
+            Refusal::Mistakes { diagnostics, .. } => (
+                "policy-refused",
+                mistakes_in_a_sentence(diagnostics),
+                "run `rhumb check` and mend the files; the last good policy is in force",
+            ),
+            Refusal::Geo(what) => {
+                ("geo-refused", what.clone(), "replace the geo file; the last good databases are in force")
+            }
+        };
+        Problem { since: now, code: code.to_owned(), message, help: help.to_owned() }
+    }
+}
+
+fn mistakes_in_a_sentence(diagnostics: &[Diagnostic]) -> String {
+    let errors: Vec<_> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
+    let first =
+        errors.first().map_or_else(String::new, |first| format!("{}: {}", first.place(), first.message));
+    match errors.len() {
+        0 | 1 => first,
+        more => format!("{first} (and {} more)", more - 1),
+    }
+}
+
+/// Reads inputs again and again from one folder, remembering the last good databases.
+pub struct Loader {
+    folder: PathBuf,
+    databases: Option<(Arc<Vec<Database>>, Arc<Vec<GeoFile>>)>,
+}
+
+/// What one reading gave.
+pub struct Loaded {
+    /// `None`: keep what is in force.
+    pub inputs: Option<Inputs>,
+    pub refusals: Vec<Refusal>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Loader {
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), databases: None }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Reads the folder and its geo files.
+    pub fn load(&mut self) -> Loaded {
+        let sources = match policy_dir::read_folder(&self.folder) {
+            Ok(sources) => sources,
+            Err(error) => return Loaded::refused(Refusal::Unreadable(error.to_string())),
+        };
+        let checked = match check_sources(sources) {
+            Ok(checked) => checked,
+            Err(refusal) => return Loaded::refused(refusal),
+        };
+        let mut refusals = Vec::new();
+        match read_geo_files(&self.folder, &checked.policy.server.geo_files).and_then(open_databases) {
+            Ok(databases) => self.databases = Some(databases),
+            Err(what) => refusals.push(Refusal::Geo(what)),
+        }
+        let warnings = checked.warnings.clone();
+        match self.finish(checked) {
+            Ok(inputs) => Loaded { inputs, refusals, warnings },
+            Err(what) => {
+                refusals.push(Refusal::Geo(what));
+                Loaded { inputs: None, refusals, warnings }
+            }
+        }
+    }
+
+    /// Makes inputs of what a former run kept.
+    pub fn load_kept(&mut self, kept: KeptInputs) -> Result<Inputs, Refusal> {
+        let checked = check_sources(kept.files)?;
+        self.recall_geo(kept.geo)?;
+        self.finish(checked)
+            .map_err(Refusal::Geo)?
+            .ok_or_else(|| Refusal::Geo("no geo database is usable".to_owned()))
+    }
+
+    /// Takes the geo files a former run kept as the last good ones, if none are loaded yet.
+    pub fn recall_geo(&mut self, geo: Vec<GeoFile>) -> Result<(), Refusal> {
+        if self.databases.is_none() {
+            self.databases = Some(open_databases(geo).map_err(Refusal::Geo)?);
+        }
+        Ok(())
+    }
+
+    /// Compiles with the databases in force; `Ok(None)` when there are none at all.
+    fn finish(&self, checked: Checked) -> Result<Option<Inputs>, String> {
+        let Some((databases, geo_files)) = &self.databases else { return Ok(None) };
+        let policy = checked.policy;
+        let databases: Vec<&Database> = databases.iter().collect();
+        let compiled = geo::compile(&databases, &policy.clients, Countries::shipped())
+            .map_err(|error| error.to_string())?;
+        compiled.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let geo = Arc::new(compiled.table);
+        let prior = Arc::new(geo::latency_prior(geo.groups(), &policy.fleet));
+        Ok(Some(Inputs {
+            sources: Arc::new(checked.sources),
+            policy: Arc::new(policy),
+            zones: Arc::new(checked.zones),
+            geo,
+            prior,
+            geo_files: Arc::clone(geo_files),
+        }))
+    }
+}
+
+impl Loaded {
+    fn refused(refusal: Refusal) -> Self {
+        Self { inputs: None, refusals: vec![refusal], warnings: Vec::new() }
+    }
+}
+
+/// Texts without errors.
+pub struct Checked {
+    pub sources: Vec<SourceFile>,
+    pub policy: Policy,
+    pub zones: ZoneSet,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Every check that needs no geo data, over a whole folder: what `rhumb check` runs too.
+pub fn diagnose(sources: &[SourceFile]) -> (Option<Policy>, ZoneSet, Vec<Diagnostic>) {
+    let (policy, mut diagnostics) = policy::load(sources);
+    let (zones, of_zones) = zone::load(sources);
+    let zones_are_sound = !of_zones.iter().any(Diagnostic::is_error);
+    diagnostics.extend(of_zones);
+    if let Some(policy) = policy.as_ref().filter(|_| zones_are_sound) {
+        diagnostics.extend(routing::check(policy, &zones));
+    }
+    (policy, zones, diagnostics)
+}
+
+fn check_sources(sources: Vec<SourceFile>) -> Result<Checked, Refusal> {
+    let (policy, zones, diagnostics) = diagnose(&sources);
+    match policy {
+        Some(policy) if !diagnostics.iter().any(Diagnostic::is_error) => {
+            Ok(Checked { sources, policy, zones, warnings: diagnostics })
+        }
+        _ => Err(Refusal::Mistakes { sources, diagnostics }),
+    }
+}
+
+fn read_geo_files(folder: &Path, paths: &[PathBuf]) -> Result<Vec<GeoFile>, String> {
+    paths.iter().map(|path| read_geo_file(&folder.join(path))).collect()
+}
+
+/// Reads one database file, refusing what is too large to be one.
+pub fn read_geo_file(path: &Path) -> Result<GeoFile, String> {
+    let name = path.display().to_string();
+    let failed = |error: std::io::Error| format!("cannot read geo file {name}: {error}");
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_GEO_FILE_BYTES {
+        return Err(format!(
+            "geo file {name} has {size} bytes; the most that is read is {MAX_GEO_FILE_BYTES}"
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    Ok(GeoFile { name, bytes })
+}
+
+type OpenDatabases = (Arc<Vec<Database>>, Arc<Vec<GeoFile>>);
+
+/// No file at all means the shipped databases.
+fn open_databases(files: Vec<GeoFile>) -> Result<OpenDatabases, String> {
+    let databases = if files.is_empty() {
+        geo::shipped::databases().map_err(|error| error.to_string())?
+    } else {
+        let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
+        files.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string())?
+    };
+    Ok((Arc::new(databases), Arc::new(files)))
+}

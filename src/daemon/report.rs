@@ -1,0 +1,155 @@
+//! The status an instance shows, made anew after every table and every tick.
+
+use crate::base::clock::WallTime;
+use crate::base::prefix::Family;
+use crate::base::units::Ppm;
+use crate::daemon::answering::SharedCounts;
+use crate::daemon::writer::About;
+use crate::model::ids::NodeId;
+use crate::model::placement::{Move, PlacementMode};
+use crate::model::policy::Policy;
+use crate::model::status::{Change, NodeStatus, Problem, ServiceStatus, Status};
+use crate::model::verdict::NodeHealth;
+use crate::routing::{self, Snapshot};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Changes shown; older ones are in the log.
+const MAX_RECENT: usize = 64;
+/// Moves told per change.
+const MAX_MOVES: usize = 6;
+
+/// What does not change while the process lives.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub started_at: WallTime,
+    pub listen: Vec<String>,
+    pub admin: String,
+}
+
+/// Collects what there is to tell and hands it to whoever watches.
+pub struct Reporter {
+    identity: Identity,
+    counts: Arc<SharedCounts>,
+    problems: BTreeMap<About, Vec<Problem>>,
+    recent: VecDeque<Change>,
+    status: watch::Sender<Option<Arc<Status>>>,
+}
+
+impl Reporter {
+    pub fn new(
+        identity: Identity,
+        counts: Arc<SharedCounts>,
+        status: watch::Sender<Option<Arc<Status>>>,
+    ) -> Self {
+        Self { identity, counts, problems: BTreeMap::new(), recent: VecDeque::new(), status }
+    }
+
+    /// Replaces the problems about one subject; those that persist keep their beginning.
+    pub fn set_problems(&mut self, about: About, mut problems: Vec<Problem>) {
+        let known = self.problems.remove(&about).unwrap_or_default();
+        for problem in &mut problems {
+            let same = |old: &&Problem| old.code == problem.code && old.message == problem.message;
+            if let Some(old) = known.iter().find(same) {
+                problem.since = old.since;
+            }
+        }
+        if !problems.is_empty() {
+            self.problems.insert(about, problems);
+        }
+    }
+
+    /// Remembers and logs that `snapshot` replaced `former`.
+    pub fn record(&mut self, former: Option<&Snapshot>, snapshot: &Snapshot) {
+        let provenance = &snapshot.provenance;
+        let told = former.map_or_else(Vec::new, |former| tell_moves(former, snapshot));
+        tracing::info!(
+            generation = provenance.generation.0, cause = %provenance.cause, moves = told.join("; "),
+            "table published"
+        );
+        if self.recent.len() == MAX_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Change {
+            at: provenance.published_at,
+            generation: provenance.generation,
+            cause: provenance.cause.clone(),
+            policy: provenance.policy.clone(),
+            moves: told,
+        });
+    }
+
+    /// Hands out the status as of now.
+    pub fn show(&mut self, snapshot: &Snapshot, health: &[NodeHealth], planned_load: &[u64], now: WallTime) {
+        let policy = &snapshot.policy;
+        let status = Status {
+            instance: policy.server.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now,
+            started_at: self.identity.started_at,
+            table: snapshot.provenance.clone(),
+            listen: self.identity.listen.clone(),
+            admin: self.identity.admin.clone(),
+            nodes: node_statuses(policy, health, planned_load),
+            services: service_statuses(snapshot),
+            recent: self.recent.iter().cloned().collect(),
+            problems: self.problems.values().flatten().cloned().collect(),
+            queries: self.counts.sum(),
+        };
+        self.status.send_replace(Some(Arc::new(status)));
+    }
+}
+
+/// The largest moves in words: "live: tyo-1 -> osa-1 4.2 %".
+fn tell_moves(former: &Snapshot, snapshot: &Snapshot) -> Vec<String> {
+    let name = |policy: &Policy, node: Option<NodeId>| {
+        node.map_or("nowhere".to_owned(), |node| policy.fleet.node(node).name.clone())
+    };
+    let weights: Vec<u64> = snapshot.geo.groups().iter().map(|group| u64::from(group.v4_slash24)).collect();
+    let tell = |moved: &Move| {
+        let (from, to) = (name(&former.policy, moved.from), name(&snapshot.policy, moved.to));
+        let service = &snapshot.policy.service(moved.service).name;
+        format!("{service}: {from} -> {to} {:.1} %", moved.share.percent())
+    };
+    routing::moves(former, snapshot, &weights).iter().take(MAX_MOVES).map(tell).collect()
+}
+
+fn node_statuses(policy: &Policy, health: &[NodeHealth], planned_load: &[u64]) -> Vec<NodeStatus> {
+    let fleet = &policy.fleet;
+    let total: u64 = planned_load.iter().sum();
+    let tell = |id: NodeId| {
+        let node = fleet.node(id);
+        NodeStatus {
+            name: node.name.clone(),
+            site: fleet.site_of(id).name.clone(),
+            region: fleet.region_of(id).name.clone(),
+            line: node.line.map(|line| policy.clients.lines[line.index()].name.clone()),
+            addresses: fleet.addresses(id).map(|address| address.to_string()).collect(),
+            health: health.get(id.index()).cloned().unwrap_or_default(),
+            share: Ppm::ratio(planned_load.get(id.index()).copied().unwrap_or(0), total),
+            probed: Family::BOTH
+                .iter()
+                .any(|family| node.probes.iter().any(|probe| probe.targets[family.index()].is_some())),
+        }
+    };
+    fleet.node_ids().map(tell).collect()
+}
+
+fn service_statuses(snapshot: &Snapshot) -> Vec<ServiceStatus> {
+    let assigned = snapshot.policy.services.iter().zip(&snapshot.assignment.services);
+    assigned
+        .map(|(service, assigned)| {
+            let failing = |&&at: &&u32| assigned.placements[at as usize].mode != PlacementMode::Normal;
+            ServiceStatus {
+                name: service.name.clone(),
+                hostnames: service.hostnames.clone(),
+                profile: service.profile.name().to_owned(),
+                ttl: service.ttl,
+                groups_all_down: u32::try_from(assigned.by_group.iter().filter(failing).count())
+                    .unwrap_or(u32::MAX),
+                groups: u32::try_from(assigned.by_group.len()).unwrap_or(u32::MAX),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,317 @@
+//! The order in which everything comes up and goes down.
+//!
+//! Up: read the inputs (or the last good ones), restore the last good table, compile the first
+//! table, bind every address, start answering, then probe. Nothing says "ready" before all of it.
+//! Down: not ready, probes end, queries under way are answered within [`DRAIN`], the last good
+//! table is written.
+
+use crate::base::clock::SharedClock;
+use crate::control::admin::{self, Admin};
+use crate::daemon::answering::{Answerer, Live, SharedCounts};
+use crate::daemon::inputs::{Inputs, Loaded, Loader, Refusal};
+use crate::daemon::keeper::Keeper;
+use crate::daemon::reload::{self, Probing, Trigger};
+use crate::daemon::report::{Identity, Reporter};
+use crate::daemon::writer::{About, Event, FirstTableError, Writer};
+use crate::model::policy::{Policy, ServerConfig};
+use crate::model::status::{Problem, Status};
+use crate::serve::{self, BindError, Limits, Running};
+use crate::store::saved_table::SavedTable;
+use crate::store::state_dir::{KeptInputs, Recalled, StateDir, StateError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Longest a stop waits for queries under way.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Events that may wait for the writer; probes beyond it are dropped and made again.
+const EVENT_QUEUE: usize = 16_384;
+
+/// What the command line decides. `None` and empty leave it to `rhumb.yaml`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub policies: PathBuf,
+    pub state: Option<PathBuf>,
+    pub listen: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{}", refusal_sentence(.0))]
+    Inputs(Refusal),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    FirstTable(#[from] FirstTableError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot bind the admin address {address}: {source}; choose another with --admin ADDR:PORT")]
+    Admin { address: SocketAddr, source: std::io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+fn refusal_sentence(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Unreadable(what) => what.clone(),
+        Refusal::Mistakes { .. } => {
+            "the policy has mistakes and there is no last good one to fall back to; `rhumb check` shows them"
+                .to_owned()
+        }
+        Refusal::Geo(what) => format!("{what}; and there are no last good databases to fall back to"),
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    live: Live,
+    policy: Arc<Policy>,
+    status: watch::Receiver<Option<Arc<Status>>>,
+    ready: watch::Sender<bool>,
+    admin: SocketAddr,
+    events: SyncSender<Event>,
+    trigger: Trigger,
+    serving: Running,
+    reload: tokio::task::JoinHandle<()>,
+    admin_task: tokio::task::JoinHandle<()>,
+    writer: std::thread::JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Brings everything up; on an error nothing is left running.
+    pub async fn start(options: Options, clock: SharedClock) -> Result<Self, StartError> {
+        let Recovered { state, loader, inputs, saved, problems } = recover(&options, &clock)?;
+        let server = effective(&options, &inputs.policy.server);
+        let bound = serve::bind(&server.listen, workers(&server))?;
+        let (admin_listener, admin) = bind_admin(server.admin).await?;
+
+        let (events, queue) = sync_channel(EVENT_QUEUE);
+        let (status_sender, status) = watch::channel(None);
+        let identity = Identity {
+            started_at: clock.wall(),
+            listen: bound.local_addresses().iter().map(ToString::to_string).collect(),
+            admin: admin.to_string(),
+        };
+        let counts = Arc::new(SharedCounts::default());
+        let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
+        let keeper = start_keeper(state, &clock, &events)?;
+        let writer = Writer::first(inputs.clone(), saved.as_ref(), Arc::clone(&clock), keeper, reporter)?;
+        let live = Arc::clone(writer.live());
+        let policy = Arc::clone(&inputs.policy);
+        let answerer = |_| Answerer::new(&live, Arc::clone(&clock), counts.worker());
+        let runtime = tokio::runtime::Handle::current();
+        let serving = bound
+            .start(answerer, Limits::default(), Arc::clone(&clock), &runtime)
+            .map_err(StartError::Thread)?;
+        let writer = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || writer.run(&queue))
+            .map_err(StartError::Thread)?;
+        tell_problems(&events, problems);
+
+        let trigger = Trigger::default();
+        let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
+        let reload =
+            tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
+        let (ready, is_ready) = watch::channel(true);
+        let routes =
+            admin::router(Admin { status: status.clone(), explain: ask_writer(&events), ready: is_ready });
+        let admin_task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(admin_listener, routes).await {
+                tracing::error!("the admin address is gone: {error}");
+            }
+        });
+        Ok(Self { live, policy, status, ready, admin, events, trigger, serving, reload, admin_task, writer })
+    }
+
+    /// Where DNS is answered.
+    pub fn dns(&self) -> &[SocketAddr] {
+        self.serving.local_addresses()
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// The policy in force at the start.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    pub fn status(&self) -> watch::Receiver<Option<Arc<Status>>> {
+        self.status.clone()
+    }
+
+    /// Reads the policy folder again, as after an edit.
+    pub fn reload(&self) {
+        self.trigger.pull();
+    }
+
+    /// Drains and ends everything, and writes the last good table.
+    pub async fn stop(self) {
+        self.ready.send_replace(false);
+        self.reload.abort();
+        for worker in self.serving.stop(DRAIN).await {
+            tracing::error!("worker {worker} had died; please report it");
+        }
+        let (events, writer) = (self.events, self.writer);
+        let ended = tokio::task::spawn_blocking(move || {
+            let _ = events.send(Event::Stop);
+            writer.join().is_err()
+        });
+        if ended.await.unwrap_or(true) {
+            tracing::error!("the writer had died; please report it");
+        }
+        self.admin_task.abort();
+    }
+}
+
+/// What a start begins with.
+struct Recovered {
+    state: StateDir,
+    loader: Loader,
+    inputs: Inputs,
+    saved: Option<SavedTable>,
+    problems: Vec<(About, Problem)>,
+}
+
+/// Inputs from the folder, or else the last good ones; and the last good table.
+fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
+    let mut loader = Loader::new(&options.policies);
+    let mut loaded = loader.load();
+    let folder =
+        options.state.clone().or_else(|| loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone()));
+    let state = StateDir::open(&folder.unwrap_or_else(|| ServerConfig::default().state_dir))?;
+    let mut problems = Problems { clock, found: Vec::new() };
+
+    if !loaded.refusals.is_empty() {
+        let kept = problems.unwrap(state.recall_inputs());
+        loaded = fall_back(&mut loader, loaded, kept)?;
+    }
+    problems
+        .found
+        .extend(loaded.refusals.iter().map(|refusal| (About::Inputs, refusal.problem(clock.wall()))));
+    let Some(inputs) = loaded.inputs else {
+        let none = || Refusal::Unreadable("there is no policy".to_owned());
+        return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
+    };
+    let saved = problems.unwrap(state.recall_table());
+    Ok(Recovered { state, loader, inputs, saved, problems: problems.found })
+}
+
+/// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the
+/// folder's own policy may be fine.
+fn fall_back(loader: &mut Loader, loaded: Loaded, kept: Option<KeptInputs>) -> Result<Loaded, StartError> {
+    let Some(kept) = kept else { return Ok(loaded) };
+    let mut loaded = loaded;
+    if loaded.inputs.is_none() && loaded.refusals.iter().all(|refusal| matches!(refusal, Refusal::Geo(_))) {
+        loader.recall_geo(kept.geo.clone()).map_err(StartError::Inputs)?;
+        let refusals = loaded.refusals;
+        loaded = loader.load();
+        loaded.refusals = refusals;
+    }
+    if loaded.inputs.is_none() {
+        loaded.inputs = Some(loader.load_kept(kept).map_err(StartError::Inputs)?);
+    }
+    Ok(loaded)
+}
+
+/// Collects what was wrong with the state folder on the way.
+struct Problems<'a> {
+    clock: &'a SharedClock,
+    found: Vec<(About, Problem)>,
+}
+
+impl Problems<'_> {
+    fn unwrap<T>(&mut self, recalled: Result<Option<Recalled<T>>, String>) -> Option<T> {
+        let (value, note) = match recalled {
+            Ok(Some(Recalled { value, note })) => (Some(value), note),
+            Ok(None) => (None, None),
+            Err(message) => (None, Some(message)),
+        };
+        if let Some(message) = note {
+            tracing::warn!("{message}");
+            let help = match value {
+                Some(_) => "the version before it is in use; nothing to do",
+                None => {
+                    "it is written anew with the next table; until the first probes are back, unknown nodes may be answered"
+                }
+            };
+            let problem = Problem {
+                since: self.clock.wall(),
+                code: "state-unreadable".to_owned(),
+                message,
+                help: help.to_owned(),
+            };
+            self.found.push((About::Recovery, problem));
+        }
+        value
+    }
+}
+
+/// Flags outrank `rhumb.yaml`.
+fn effective(options: &Options, configured: &ServerConfig) -> ServerConfig {
+    let mut server = configured.clone();
+    if !options.listen.is_empty() {
+        server.listen.clone_from(&options.listen);
+    }
+    server.admin = options.admin.unwrap_or(server.admin);
+    server
+}
+
+fn workers(server: &ServerConfig) -> usize {
+    match server.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => usize::from(n),
+    }
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Admin { address, source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn start_keeper(
+    state: StateDir,
+    clock: &SharedClock,
+    events: &SyncSender<Event>,
+) -> Result<Keeper, StartError> {
+    let (clock, events) = (Arc::clone(clock), events.clone());
+    let report = move |failure: Option<String>| {
+        let problem = |message: String| Problem {
+            since: clock.wall(),
+            code: "state-unwritable".to_owned(),
+            message,
+            help: "make room or mend permissions; a restart would begin from older state".to_owned(),
+        };
+        let problems = failure.map(problem).into_iter().collect();
+        let _ = events.try_send(Event::Problems { about: About::State, problems });
+    };
+    Keeper::start(state, report).map_err(StartError::Thread)
+}
+
+fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
+    for about in [About::Inputs, About::Recovery] {
+        let of_it = problems.iter().filter(|(subject, _)| *subject == about);
+        let problems: Vec<Problem> = of_it.map(|(_, problem)| problem.clone()).collect();
+        let _ = events.try_send(Event::Problems { about, problems });
+    }
+}
+
+fn ask_writer(events: &SyncSender<Event>) -> admin::Ask {
+    let events = events.clone();
+    Arc::new(move |request| {
+        let (reply, answer) = oneshot::channel();
+        events.try_send(Event::Explain { request, reply }).ok().map(|()| answer)
+    })
+}

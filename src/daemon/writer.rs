@@ -1,0 +1,408 @@
+//! The one writer: turns events into verdicts, verdicts into plans, plans into tables.
+//!
+//! ```text
+//!  event ─▶ health ─▶ down? ─▶ (10 ms) ─▶ evacuate ─┐
+//!                     else ─▶ wait for the tick ─▶ plan ─▶ compile ─▶ lint ─▶ publish ─▶ keep
+//! ```
+//!
+//! An evacuation does not wait for the tick; it waits [`COALESCE`] so that the nodes of one site,
+//! whose probes end within milliseconds of each other, become one table. The loop reads no clock
+//! but the one it was given.
+
+use crate::base::clock::{MonoTime, SharedClock, WallTime};
+use crate::daemon::answering::Live;
+use crate::daemon::inputs::Inputs;
+use crate::daemon::keeper::Keeper;
+use crate::daemon::publish::{Outcome, Publisher};
+use crate::daemon::report::Reporter;
+use crate::daemon::saved;
+use crate::explain::{self, Explanation};
+use crate::health::{HealthModel, Transition};
+use crate::model::ids::{Generation, NodeId};
+use crate::model::placement::Assignment;
+use crate::model::provenance::{Cause, Provenance};
+use crate::model::status::Problem;
+use crate::model::verdict::{NodeHealth, Verdict};
+use crate::probe::ProbeEvent;
+use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
+use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
+use crate::store::saved_table::SavedTable;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// Pause between a node's failure and the table that evacuates it.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Events taken before the loop looks at its deadlines again.
+const MAX_BURST: usize = 4_096;
+
+/// What the rest of the process may ask of the writer.
+pub enum Event {
+    /// From the prober of policy `epoch`; others are stale and ignored.
+    Probe {
+        epoch: u64,
+        event: ProbeEvent,
+    },
+    Reload {
+        inputs: Box<Inputs>,
+        epoch: u64,
+        what: String,
+        fleet_changed: bool,
+    },
+    /// Replaces all problems about one subject.
+    Problems {
+        about: About,
+        problems: Vec<Problem>,
+    },
+    Explain {
+        request: explain::Request,
+        reply: tokio::sync::oneshot::Sender<Result<Explanation, String>>,
+    },
+    Stop,
+}
+
+/// Subjects whose problems are replaced together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    Inputs,
+    /// Reading back what a former run kept.
+    Recovery,
+    /// Writing it.
+    State,
+    Table,
+}
+
+/// Nodes whose eligibility changed since the last table.
+#[derive(Default)]
+struct Pending {
+    down: Vec<NodeId>,
+    up: Vec<NodeId>,
+    evacuate_at: Option<MonoTime>,
+}
+
+pub struct Writer {
+    clock: SharedClock,
+    inputs: Inputs,
+    epoch: u64,
+    health: HealthModel,
+    assignment: Arc<Assignment>,
+    memory: PlannerMemory,
+    planned_load: Vec<u64>,
+    publisher: Publisher,
+    keeper: Keeper,
+    reporter: Reporter,
+    pending: Pending,
+    /// A verdict changed since the table was last kept.
+    verdicts_moved: bool,
+}
+
+/// A writer's first table could not be made: the inputs do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot compile the first table: {0}")]
+pub struct FirstTableError(#[from] CompileError);
+
+impl Writer {
+    /// Plans and compiles the first table, from the last good one if there is one.
+    pub fn first(
+        inputs: Inputs,
+        saved: Option<&SavedTable>,
+        clock: SharedClock,
+        keeper: Keeper,
+        mut reporter: Reporter,
+    ) -> Result<Self, FirstTableError> {
+        let (now, wall) = (clock.mono(), clock.wall());
+        let restored = saved.map(|table| table.health.clone()).unwrap_or_default();
+        let fleet = Arc::new(inputs.policy.fleet.clone());
+        let health = HealthModel::new(fleet, &restored, now, wall);
+        let previous = saved.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
+        let memory = PlannerMemory::default();
+        let view = Arc::new(health.view());
+        let input = PlanInput {
+            policy: &inputs.policy,
+            groups: inputs.geo.groups(),
+            prior: &inputs.prior,
+            health: &view,
+            previous: previous.as_ref(),
+            memory: &memory,
+            now_ms: now.0 / 1_000,
+            // A warm start moves only those who must: everything else waits for fresh data.
+            pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
+        };
+        let plan = schedule::plan(&input);
+        let parent = saved.map_or(Generation(0), SavedTable::generation);
+        let cause = if saved.is_some() { Cause::WarmStart } else { Cause::ColdStart };
+        let provenance = provenance(&inputs, parent, cause, wall);
+        let assignment = Arc::new(plan.assignment);
+        let snapshot = compile(&inputs, &assignment, view, provenance, None)?;
+        reporter.record(None, &snapshot);
+        let publisher = Publisher::new(snapshot);
+        let writer = Self {
+            clock,
+            inputs,
+            epoch: 0,
+            health,
+            assignment,
+            memory: plan.memory,
+            planned_load: plan.planned_load,
+            publisher,
+            keeper,
+            reporter,
+            pending: Pending::default(),
+            verdicts_moved: false,
+        };
+        writer.keeper.keep_inputs(writer.inputs.clone());
+        writer.keep_table();
+        Ok(writer)
+    }
+
+    pub fn live(&self) -> &Live {
+        self.publisher.live()
+    }
+
+    /// Runs until [`Event::Stop`] or until every sender is gone, then writes the last good table.
+    pub fn run(mut self, events: &Receiver<Event>) {
+        self.show();
+        let mut next_tick = self.clock.mono() + self.inputs.policy.server.tick;
+        loop {
+            let now = self.clock.mono();
+            let due = self.pending.evacuate_at.map_or(next_tick, |at| at.min(next_tick));
+            match events.recv_timeout(due.since(now)) {
+                Ok(event) => {
+                    let burst = std::iter::once(event).chain(events.try_iter().take(MAX_BURST));
+                    if burst.fold(false, |stop, event| self.take(event) || stop) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = self.clock.mono();
+            if self.pending.evacuate_at.is_some_and(|at| at <= now) {
+                self.evacuate();
+            }
+            if next_tick <= now {
+                self.tick();
+                // From now and not from the grid: after a suspend there is one tick, not a burst.
+                next_tick = now + self.inputs.policy.server.tick;
+            }
+        }
+        self.keep_table();
+        self.keeper.stop();
+    }
+
+    /// Returns whether to stop.
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Probe { epoch, event } if epoch == self.epoch => self.observe(&event),
+            Event::Probe { .. } => {}
+            Event::Reload { inputs, epoch, what, fleet_changed } => {
+                self.reload(*inputs, epoch, what, fleet_changed);
+            }
+            Event::Problems { about, problems } => {
+                self.reporter.set_problems(about, problems);
+                self.show();
+            }
+            Event::Explain { request, reply } => {
+                let _ = reply.send(self.explain(&request));
+            }
+            Event::Stop => return true,
+        }
+        false
+    }
+
+    fn observe(&mut self, event: &ProbeEvent) {
+        let wall = self.clock.wall();
+        match event {
+            ProbeEvent::Observation(observation) => {
+                if let Some(transition) = self.health.apply(observation, wall) {
+                    self.note(&transition);
+                }
+            }
+            ProbeEvent::Load(report) => self.health.apply_load(report, wall),
+        }
+    }
+
+    fn note(&mut self, transition: &Transition) {
+        let node = self.inputs.policy.fleet.node(transition.node);
+        tracing::info!(
+            node = node.name, family = %transition.family, from = %transition.from, to = %transition.to,
+            "{}", transition.reason,
+        );
+        self.verdicts_moved = true;
+        match transition.to {
+            Verdict::Down => {
+                self.pending.down.push(transition.node);
+                let at = self.clock.mono() + COALESCE;
+                self.pending.evacuate_at.get_or_insert(at);
+            }
+            _ if transition.from == Verdict::Down => self.pending.up.push(transition.node),
+            _ => {}
+        }
+    }
+
+    fn evacuate(&mut self) {
+        let cause = Cause::Evacuation { nodes: self.names(&self.pending.down) };
+        self.pending.down.clear();
+        self.pending.evacuate_at = None;
+        self.replan(Pass::Evacuation, cause);
+    }
+
+    fn tick(&mut self) {
+        let transitions = self.health.tick(self.clock.mono(), self.clock.wall());
+        for transition in &transitions {
+            self.note(transition);
+        }
+        let cause = match self.pending.up.is_empty() {
+            true => Cause::Rebalance,
+            false => Cause::Recovery { nodes: self.names(&self.pending.up) },
+        };
+        self.pending.up.clear();
+        self.replan(Pass::Full, cause);
+        self.publisher.free_retired();
+    }
+
+    fn names(&self, nodes: &[NodeId]) -> Vec<String> {
+        let mut names: Vec<String> =
+            nodes.iter().map(|&node| self.inputs.policy.fleet.node(node).name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn reload(&mut self, inputs: Inputs, epoch: u64, what: String, fleet_changed: bool) {
+        let remapped = schedule::remap(
+            &self.inputs.policy,
+            self.inputs.geo.groups(),
+            &self.assignment,
+            &inputs.policy,
+            inputs.geo.groups(),
+        );
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        if fleet_changed {
+            self.health = self.health.reload(Arc::new(inputs.policy.fleet.clone()), now, wall);
+        }
+        self.pending = Pending::default();
+        self.epoch = epoch;
+        self.inputs = inputs;
+        self.assignment = Arc::new(remapped);
+        self.memory = PlannerMemory::default();
+        self.keeper.keep_inputs(self.inputs.clone());
+        self.replan(Pass::Full, Cause::Reload { what });
+    }
+
+    /// Plans with what is known now and publishes if that changes an answer.
+    fn replan(&mut self, pass: Pass, cause: Cause) {
+        let health = Arc::new(self.health.view());
+        let plan = schedule::plan(&self.plan_input(&health, pass));
+        let wall = self.clock.wall();
+        let live = self.publisher.snapshot();
+        let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
+        let Plan { assignment, memory, planned_load, .. } = plan;
+        let assignment = Arc::new(assignment);
+        match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
+            Ok(candidate) => {
+                let outcome = self.publisher.offer(candidate);
+                if !matches!(outcome, Outcome::Refused(_)) {
+                    self.assignment = assignment;
+                    self.planned_load = planned_load;
+                }
+                self.settle(&outcome, &live);
+            }
+            Err(error) => self.table_refused(&error.to_string()),
+        }
+        self.memory = memory;
+        self.show();
+    }
+
+    /// Tells what became of a candidate and keeps what a restart needs.
+    fn settle(&mut self, outcome: &Outcome, former: &Snapshot) {
+        match outcome {
+            Outcome::Published => {
+                self.reporter.set_problems(About::Table, Vec::new());
+                self.reporter.record(Some(former), &self.publisher.snapshot());
+            }
+            Outcome::Unchanged if !self.verdicts_moved => return,
+            Outcome::Unchanged => {}
+            Outcome::Refused(findings) => return self.table_refused(&findings.join("; ")),
+        }
+        self.verdicts_moved = false;
+        self.keep_table();
+    }
+
+    fn table_refused(&mut self, why: &str) {
+        tracing::error!("a rebuilt table was not published: {why}");
+        let problem = Problem {
+            since: self.clock.wall(),
+            code: "table-refused".to_owned(),
+            message: format!("a rebuilt table was not published: {why}"),
+            help: "the last good table answers; this is a defect of rhumb, please report it".to_owned(),
+        };
+        self.reporter.set_problems(About::Table, vec![problem]);
+    }
+
+    fn plan_input<'a>(&'a self, health: &'a [NodeHealth], pass: Pass) -> PlanInput<'a> {
+        PlanInput {
+            policy: &self.inputs.policy,
+            groups: self.inputs.geo.groups(),
+            prior: &self.inputs.prior,
+            health,
+            previous: Some(&self.assignment),
+            memory: &self.memory,
+            now_ms: self.clock.mono().0 / 1_000,
+            pass,
+        }
+    }
+
+    fn explain(&self, request: &explain::Request) -> Result<Explanation, String> {
+        let snapshot = self.publisher.snapshot();
+        let health = self.health.view();
+        explain::explain(&snapshot, &self.plan_input(&health, Pass::Full), request, self.clock.mono())
+    }
+
+    fn keep_table(&self) {
+        let snapshot = self.publisher.snapshot();
+        let groups = self.inputs.geo.groups();
+        let health = self.health.transfer();
+        self.keeper.keep_table(saved::save(
+            &snapshot.provenance,
+            &self.inputs.policy,
+            groups,
+            &self.assignment,
+            health,
+        ));
+    }
+
+    fn show(&mut self) {
+        let health = self.health.view();
+        self.reporter.show(&self.publisher.snapshot(), &health, &self.planned_load, self.clock.wall());
+    }
+}
+
+fn provenance(inputs: &Inputs, parent: Generation, cause: Cause, wall: WallTime) -> Provenance {
+    Provenance {
+        generation: Generation(parent.0 + 1),
+        parent,
+        published_at: wall,
+        cause,
+        policy: inputs.policy.revision.clone(),
+        geo: inputs.geo.revision().clone(),
+    }
+}
+
+fn compile(
+    inputs: &Inputs,
+    assignment: &Arc<Assignment>,
+    health: Arc<Vec<NodeHealth>>,
+    provenance: Provenance,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot, CompileError> {
+    routing::compile(SnapshotInput {
+        provenance,
+        policy: Arc::clone(&inputs.policy),
+        zones: Arc::clone(&inputs.zones),
+        geo: Arc::clone(&inputs.geo),
+        assignment: Arc::clone(assignment),
+        health,
+        previous,
+    })
+}

@@ -1,0 +1,315 @@
+//! The daemon as its users meet it: the spawned binary, real sockets, real files.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use support::{Folder, Reply, Rhumb, TestNode, ask, exchange, free_port, parse, query, run, wait_for};
+
+/// A Japanese and a German network of the shipped geo data.
+const JAPAN: &str = "133.11.0.0/24";
+const GERMANY: &str = "141.20.0.0/24";
+const A: u16 = 1;
+
+const ZONE: &str = "$TTL 300
+@ IN SOA ns1 hostmaster 1 3600 600 86400 60
+@ IN NS ns1
+ns1 IN A 127.0.0.1
+www IN A 192.0.2.10
+";
+
+const SERVICE: &str = "version: 1
+hostnames: [live.example.test]
+tier: 15m
+ttl: 5
+pools:
+  all: { select: { role: edge } }
+chains:
+  - pools: [all]
+";
+
+fn fleet(port: u16) -> String {
+    format!(
+        "version: 1
+regions: {{ ea: {{}}, eu: {{}} }}
+sites:
+  tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
+  fra: {{ region: eu, location: {{ lat: 50.11, lon: 8.68 }} }}
+defaults:
+  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]
+nodes:
+  tyo-1: {{ site: tyo, addresses: [127.1.1.1], labels: {{ role: edge }} }}
+  fra-1: {{ site: fra, addresses: [127.2.1.1], labels: {{ role: edge }} }}
+"
+    )
+}
+
+/// Two nodes, one service, one zone, and the ports they use.
+struct World {
+    folder: Folder,
+    dns: SocketAddr,
+    admin: SocketAddr,
+    tyo: TestNode,
+    _fra: TestNode,
+}
+
+impl World {
+    fn new() -> Self {
+        let port = free_port();
+        let node = |address: [u8; 4]| TestNode::start(SocketAddr::from((address, port)));
+        let folder = Folder::with(&[
+            ("fleet.yaml", &fleet(port)),
+            ("services/live.yaml", SERVICE),
+            ("zones/example.test.zone", ZONE),
+        ]);
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            folder,
+            dns: local(free_port()),
+            admin: local(free_port()),
+            tyo: node([127, 1, 1, 1]),
+            _fra: node([127, 2, 1, 1]),
+        }
+    }
+
+    fn serve(&self) -> Rhumb {
+        let (policies, state) = (self.folder.policies(), self.folder.state());
+        let (dns, admin) = (self.dns.to_string(), self.admin.to_string());
+        let mut rhumb = Rhumb::spawn(&[
+            "serve",
+            "--policies",
+            &policies,
+            "--state",
+            &state,
+            "--listen",
+            &dns,
+            "--admin",
+            &admin,
+            "--log",
+            "human",
+        ]);
+        rhumb.wait_line("ready");
+        rhumb
+    }
+
+    fn ask(&self, subnet: &str) -> Reply {
+        ask(self.dns, "live.example.test", A, subnet).expect("an answer")
+    }
+
+    fn wait_answer(&self, subnet: &str, address: &str) {
+        let wanted: IpAddr = address.parse().expect("an address");
+        wait_for(&format!("{subnet} to be answered {address}"), || {
+            (self.ask(subnet).addresses == [wanted]).then_some(())
+        });
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let (_, out, err) = run(&["status", "--admin", &self.admin.to_string(), "--format", "json"]);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
+    }
+
+    fn problem_codes(&self) -> Vec<String> {
+        let status = self.status();
+        let problems = status["problems"].as_array().expect("a list");
+        problems.iter().filter_map(|problem| problem["code"].as_str().map(str::to_owned)).collect()
+    }
+
+    fn wait_problem(&self, code: &str) {
+        wait_for(code, || self.problem_codes().iter().any(|known| known == code).then_some(()));
+    }
+}
+
+fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answers");
+    text
+}
+
+#[test]
+fn a_folder_with_only_zones_is_a_plain_authoritative_server() {
+    let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
+    let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut rhumb = Rhumb::spawn(&[
+        "serve",
+        "--policies",
+        &folder.policies(),
+        "--state",
+        &folder.state(),
+        "--listen",
+        &dns.to_string(),
+        "--admin",
+        &admin.to_string(),
+        "--log",
+        "human",
+    ]);
+    rhumb.wait_line("ready");
+    let ask = |name| parse(&exchange(dns, &query(9, name, A, None)).expect("an answer"));
+    let www = ask("www.example.test");
+    assert_eq!(www.addresses, ["192.0.2.10".parse::<IpAddr>().expect("an address")]);
+    assert!(www.authoritative);
+    assert_eq!(ask("no.example.test").rcode, 3, "NXDOMAIN");
+    assert_eq!(ask("example.org").rcode, 5, "REFUSED");
+    assert!(http(admin, "/readyz").starts_with("HTTP/1.1 200"));
+    assert_eq!(rhumb.terminate(), Some(0));
+}
+
+#[test]
+fn answers_follow_geography_and_move_when_a_node_fails() {
+    let mut world = World::new();
+    let rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_answer(GERMANY, "127.2.1.1");
+    world.tyo.stop();
+    world.wait_answer(JAPAN, "127.2.1.1");
+    let status = world.status();
+    let causes: Vec<_> =
+        status["recent"].as_array().expect("a list").iter().map(|change| &change["cause"]).collect();
+    let evacuated = serde_json::json!({ "kind": "evacuation", "nodes": ["tyo-1"] });
+    assert!(causes.contains(&&evacuated), "{causes:?}");
+    let metrics = http(world.admin, "/metrics");
+    assert!(
+        metrics.contains(r#"rhumb_node_verdict{node="tyo-1",family="ipv4",verdict="down"} 1"#),
+        "{metrics}"
+    );
+    drop(rhumb);
+}
+
+#[test]
+fn after_kill_9_the_first_answer_is_already_right() {
+    let mut world = World::new();
+    let mut rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.tyo.stop();
+    world.wait_answer(JAPAN, "127.2.1.1");
+    let generation = world.status()["table"]["generation"].as_u64().expect("a number");
+    rhumb.kill();
+    let _rhumb = world.serve();
+    let wanted: IpAddr = "127.2.1.1".parse().expect("an address");
+    assert_eq!(world.ask(JAPAN).addresses, [wanted], "the very first answer");
+    assert!(world.status()["table"]["generation"].as_u64().expect("a number") > generation);
+}
+
+#[test]
+fn a_truncated_state_file_costs_a_message_and_nothing_else() {
+    let world = World::new();
+    let mut rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    rhumb.kill();
+    for name in ["table", "table.previous"] {
+        let path = world.folder.root.path().join("state").join(name);
+        if let Ok(bytes) = std::fs::read(&path) {
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("truncates");
+        }
+    }
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_problem("state-unreadable");
+}
+
+#[test]
+fn a_broken_edit_keeps_the_last_good_policy_also_across_a_restart() {
+    let world = World::new();
+    let mut rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.folder.write("services/live.yaml", &SERVICE.replace("pools: [all]", "pools: [al]"));
+    world.wait_problem("policy-refused");
+    world.wait_answer(JAPAN, "127.1.1.1");
+    rhumb.kill();
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_problem("policy-refused");
+    world.folder.write("services/live.yaml", &SERVICE.replace("ttl: 5", "ttl: 6"));
+    wait_for("the mended policy", || (world.ask(JAPAN).ttl == Some(6)).then_some(()));
+    wait_for("no problem", || world.problem_codes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_broken_geo_file_keeps_the_last_good_data_also_across_a_restart() {
+    let world = World::new();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/geo-data/country.mmdb");
+    let geo = world.folder.path("geo/country.mmdb");
+    std::fs::create_dir_all(geo.parent().expect("a parent")).expect("creates");
+    std::fs::copy(shipped, &geo).expect("copies");
+    world.folder.write("rhumb.yaml", "version: 1\ngeo: [geo/country.mmdb]\n");
+    let mut rhumb = world.serve();
+    world.wait_answer(GERMANY, "127.2.1.1");
+    let bytes = std::fs::read(&geo).expect("reads");
+    std::fs::write(&geo, &bytes[..bytes.len() / 3]).expect("truncates");
+    world.wait_problem("geo-refused");
+    world.wait_answer(GERMANY, "127.2.1.1");
+    rhumb.kill();
+    let _rhumb = world.serve();
+    world.wait_answer(GERMANY, "127.2.1.1");
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_problem("geo-refused");
+}
+
+#[test]
+fn tcp_answers_as_udp_does() {
+    let world = World::new();
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    let packet = query(3, "live.example.test", A, Some(("133.11.0.0".parse().expect("an address"), 24)));
+    let mut stream = TcpStream::connect(world.dns).expect("connects");
+    let mut framed = u16::try_from(packet.len()).expect("short").to_be_bytes().to_vec();
+    framed.extend(&packet);
+    stream.write_all(&framed).expect("sends");
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).expect("a length");
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut reply).expect("a reply");
+    assert_eq!(reply, exchange(world.dns, &packet).expect("an answer over UDP"));
+}
+
+#[test]
+fn explain_names_the_node_that_queries_get() {
+    let world = World::new();
+    let _rhumb = world.serve();
+    world.wait_answer(GERMANY, "127.2.1.1");
+    let admin = world.admin.to_string();
+    let explain = |extra: &[&str]| {
+        let mut args = vec!["explain", "live.example.test", "--client", "141.20.0.1", "--admin", &admin];
+        args.extend(extra);
+        run(&args)
+    };
+    let (code, out, err) = explain(&["--format", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(told["node"], "fra-1");
+    let (code, out, _) = explain(&[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("fra-1") && out.contains("tyo-1"), "the pick and the loser are told:\n{out}");
+    let (code, _, err) = run(&["explain", "nope.example.test", "--client", "141.20.0.1", "--admin", &admin]);
+    assert_eq!(code, 1, "{err}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_port_or_state_is_refused_with_a_remedy() {
+    let world = World::new();
+    let _rhumb = world.serve();
+    let (dns, admin, state) = (world.dns.to_string(), world.admin.to_string(), world.folder.state());
+    let policies = world.folder.policies();
+    let (code, _, err) =
+        run(&["serve", "--policies", &policies, "--state", &state, "--listen", &dns, "--log", "human"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("in use by another rhumb"), "{err}");
+    let other = world.folder.root.path().join("other").to_str().expect("UTF-8").to_owned();
+    let (code, _, err) = run(&[
+        "serve",
+        "--policies",
+        &policies,
+        "--state",
+        &other,
+        "--listen",
+        &dns,
+        "--admin",
+        &admin,
+        "--log",
+        "human",
+    ]);
+    assert_eq!(code, 2);
+    assert!(err.contains(&dns), "the address is named: {err}");
+}

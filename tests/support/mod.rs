@@ -1,0 +1,320 @@
+//! What the end-to-end tests share: the spawned binary, breakable nodes, and a bare DNS client.
+//!
+//! The client builds and reads packets by hand, so that it shares no code with what it tests.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest any wait for a condition lasts; a slow machine needs it, a broken program reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives a value.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port free for both UDP and TCP on 127.0.0.1 at this moment.
+pub fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = tcp.local_addr().expect("bound").port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The binary under test, killed when dropped.
+pub struct Rhumb {
+    pub child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Rhumb {
+    pub fn spawn(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rhumb"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let (send, lines) = channel();
+        let pipes: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+        for pipe in pipes {
+            let send = send.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    if send.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits until a line of output contains `text`, and returns it.
+    pub fn wait_line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("no line with {text:?}; output was:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Forgets the lines read so far, so that the next wait is for a new one.
+    pub fn forget_lines(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.clear();
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill -9");
+        self.child.wait().expect("reaped");
+    }
+
+    /// SIGTERM, then the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        self.signal(libc::SIGTERM);
+        wait_for("the process to end", || self.child.try_wait().expect("waits")).code()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid fits");
+        // SAFETY: kill(2) takes two integers; the pid is that of our own, unreaped child.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+}
+
+impl Drop for Rhumb {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the binary to its end: exit code, standard output, standard error.
+pub fn run(args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_rhumb"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// A node that answers every HTTP request with 200 `ok` until stopped.
+pub struct TestNode {
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestNode {
+    pub fn start(address: SocketAddr) -> Self {
+        let listener = wait_for("the node's address to be free", || TcpListener::bind(address).ok());
+        let address = listener.local_addr().expect("bound");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let Ok(mut stream) = stream else { continue };
+                let mut request = [0; 2048];
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                if stream.read(&mut request).is_ok_and(|read| read > 0) {
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                }
+            }
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+
+    /// Closes the listening socket: connections are refused from here on.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the node's thread ends");
+        }
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A query packet, with an ECS option (RFC 7871) if `subnet` is given.
+pub fn query(id: u16, name: &str, qtype: u16, subnet: Option<(IpAddr, u8)>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    packet.extend(id.to_be_bytes());
+    packet.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 1]);
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        packet.push(u8::try_from(label.len()).expect("a short label"));
+        packet.extend(label.bytes());
+    }
+    packet.push(0);
+    packet.extend(qtype.to_be_bytes());
+    packet.extend([0, 1]);
+    let mut options = Vec::new();
+    if let Some((address, len)) = subnet {
+        let (family, octets) = match address {
+            IpAddr::V4(v4) => (1_u16, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+        };
+        let bytes = usize::from(len).div_ceil(8);
+        options.extend(8_u16.to_be_bytes());
+        options.extend(u16::try_from(4 + bytes).expect("short").to_be_bytes());
+        options.extend(family.to_be_bytes());
+        options.extend([len, 0]);
+        options.extend(&octets[..bytes]);
+    }
+    packet.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    packet.extend(u16::try_from(options.len()).expect("short").to_be_bytes());
+    packet.extend(options);
+    packet
+}
+
+/// What the tests look at in a reply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    pub rcode: u8,
+    pub truncated: bool,
+    pub authoritative: bool,
+    pub addresses: Vec<IpAddr>,
+    pub ttl: Option<u32>,
+    pub scope: Option<u8>,
+    pub answers: u16,
+}
+
+/// Reads a reply; panics on a malformed one, which is a failure of the server under test.
+pub fn parse(packet: &[u8]) -> Reply {
+    let u16_at = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let mut reply = Reply {
+        rcode: packet[3] & 15,
+        truncated: packet[2] & 2 != 0,
+        authoritative: packet[2] & 4 != 0,
+        answers: u16_at(6),
+        ..Reply::default()
+    };
+    let mut at = 12;
+    for _ in 0..u16_at(4) {
+        at = skip_name(packet, at) + 4;
+    }
+    for record in 0..u16_at(6) + u16_at(8) + u16_at(10) {
+        at = skip_name(packet, at);
+        let rtype = u16_at(at);
+        let ttl = u32::from_be_bytes([packet[at + 4], packet[at + 5], packet[at + 6], packet[at + 7]]);
+        let len = usize::from(u16_at(at + 8));
+        let data = &packet[at + 10..at + 10 + len];
+        match rtype {
+            1 => reply.addresses.push(IpAddr::from(<[u8; 4]>::try_from(data).expect("4 bytes"))),
+            28 => reply.addresses.push(IpAddr::from(<[u8; 16]>::try_from(data).expect("16 bytes"))),
+            41 if len >= 8 && data[..2] == [0, 8] => reply.scope = Some(data[7]),
+            _ => {}
+        }
+        if record == 0 && reply.answers > 0 {
+            reply.ttl = Some(ttl);
+        }
+        at += 10 + len;
+    }
+    assert_eq!(at, packet.len(), "nothing follows the last record");
+    reply
+}
+
+fn skip_name(packet: &[u8], mut at: usize) -> usize {
+    loop {
+        match packet[at] {
+            0 => return at + 1,
+            len if len & 0xc0 == 0xc0 => return at + 2,
+            len => at += 1 + usize::from(len),
+        }
+    }
+}
+
+/// One exchange over UDP; `None` if nothing came within two seconds.
+pub fn exchange(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a client socket");
+    socket.connect(server).expect("connects");
+    socket.set_read_timeout(Some(Duration::from_secs(2))).expect("sets");
+    socket.send(packet).ok()?;
+    let mut buffer = [0; 4096];
+    let read = socket.recv(&mut buffer).ok()?;
+    assert_eq!(buffer[..2], packet[..2], "the id is echoed");
+    Some(buffer[..read].to_vec())
+}
+
+/// Asks for addresses on behalf of a subnet (`a.b.c.d/len`).
+pub fn ask(server: SocketAddr, name: &str, qtype: u16, subnet: &str) -> Option<Reply> {
+    let (address, len) = subnet.split_once('/').expect("a subnet");
+    let subnet = (address.parse().expect("an address"), len.parse().expect("a length"));
+    exchange(server, &query(7, name, qtype, Some(subnet))).map(|packet| parse(&packet))
+}
+
+/// A policy folder under a temporary folder.
+pub struct Folder {
+    pub root: tempfile::TempDir,
+}
+
+impl Folder {
+    pub fn with(files: &[(&str, &str)]) -> Self {
+        let folder = Self { root: tempfile::tempdir().expect("a temporary folder") };
+        for (path, text) in files {
+            folder.write(path, text);
+        }
+        folder
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("creates");
+        std::fs::write(path, text).expect("writes");
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join("policies").join(path)
+    }
+
+    pub fn policies(&self) -> String {
+        text(&self.root.path().join("policies"))
+    }
+
+    pub fn state(&self) -> String {
+        text(&self.root.path().join("state"))
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
