@@ -147,14 +147,18 @@ pub(super) fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Binds a TCP listener for another protocol over TCP.
-pub(super) fn bind_stream(
-    address: SocketAddr,
+/// Binds listeners of another protocol over TCP.
+pub(super) fn bind_streams(
+    listen: &[SocketAddr],
     protocol: &'static str,
-) -> Result<(SocketAddr, TcpListener), BindError> {
-    let listener = tcp_listener(address).map_err(|error| BindError::new(address, protocol, error))?;
-    let chosen = listener.local_addr().unwrap_or(address);
-    Ok((chosen, listener))
+) -> Result<(Vec<SocketAddr>, Vec<TcpListener>), BindError> {
+    let mut bound = (Vec::new(), Vec::new());
+    for &address in listen {
+        let listener = tcp_listener(address).map_err(|error| BindError::new(address, protocol, error))?;
+        bound.0.push(listener.local_addr().unwrap_or(address));
+        bound.1.push(listener);
+    }
+    Ok(bound)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //!  bind (all or nothing) ─▶ BoundDns ─▶ start ─▶ udp-0 .. udp-n   plain threads, batches of 32
 //!                                              └▶ gate ─▶ connection tasks (tokio)
+//!  bind_dot ─▶ BoundDot ─▶ start ─▶ a runtime of its own: gate ─▶ TLS ─▶ hickory's RequestHandler
 //!  Running::stop ─▶ what is queued is answered, up to a deadline
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! module does not parse queries: it reads the response code of a reply, to count it, and no more.
 
 pub mod bind;
+pub mod certificate;
 mod connection;
 pub mod counters;
 pub mod dot;
@@ -23,9 +25,11 @@ mod tests;
 
 pub use bind::{BindError, BoundDns, bind};
 pub use counters::{Counters, Totals};
+pub use dot::{AnswerRecords, BoundDot, RunningDot, bind_dot};
 pub use gate::Limits;
 
 use crate::base::clock::SharedClock;
+pub use crate::dns::Transport;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,14 +38,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-
-/// How a query came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    Udp,
-    Tcp,
-    Tls,
-}
 
 /// What answers queries: one per UDP worker, and as many shared by the TCP connections.
 pub trait Answer: Send + 'static {

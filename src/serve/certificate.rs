@@ -1,0 +1,120 @@
+//! Certificate and key from PEM files to a TLS configuration, or the file and what to do about it.
+//!
+//! TLS 1.2 and 1.3 by rustls with ring; no client certificates. Whether a client would trust the
+//! chain is not judged here.
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of DNS over TLS in the TLS handshake (RFC 7301 registry).
+const ALPN: &[u8] = b"dot";
+
+/// Why no TLS configuration could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error(
+        "cannot read {file} for DNS over TLS: {reason}; check that it exists and may be read by this user"
+    )]
+    Unreadable { file: PathBuf, reason: String },
+    #[error(
+        "{file} holds no certificate; it must be PEM text with `BEGIN CERTIFICATE`, the server's own first"
+    )]
+    NoCertificate { file: PathBuf },
+    #[error("{file} holds no private key; it must be PEM text with an unencrypted `BEGIN PRIVATE KEY`")]
+    NoKey { file: PathBuf },
+    #[error("{file} is broken PEM text ({reason}); write it again from its source")]
+    Broken { file: PathBuf, reason: String },
+    #[error(
+        "the key in {key} does not fit the certificate in {certificate} ({reason}); take both from one issue"
+    )]
+    Mismatch { certificate: PathBuf, key: PathBuf, reason: String },
+}
+
+/// Reads both files.
+///
+/// # Errors
+/// Names the file at fault and the remedy.
+pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+    let chain = read_chain(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
+        PemError::NoItemsFound => CertificateError::NoKey { file: key.to_owned() },
+        other => pem_error(key, other),
+    })?;
+    let mismatch = |error: rustls::Error| CertificateError::Mismatch {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        reason: error.to_string(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(mismatch)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(mismatch)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let items = CertificateDer::pem_file_iter(file).map_err(|error| pem_error(file, error))?;
+    let chain = items.collect::<Result<Vec<_>, _>>().map_err(|error| pem_error(file, error))?;
+    if chain.is_empty() {
+        return Err(CertificateError::NoCertificate { file: file.to_owned() });
+    }
+    Ok(chain)
+}
+
+fn pem_error(file: &Path, error: PemError) -> CertificateError {
+    match error {
+        PemError::Io(error) => {
+            CertificateError::Unreadable { file: file.to_owned(), reason: error.to_string() }
+        }
+        other => CertificateError::Broken { file: file.to_owned(), reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (String, String) {
+        let made =
+            rcgen::generate_simple_self_signed(vec!["dns.rhumb.test".to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn the_file_at_fault_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let (certificate, key) = pair();
+        let (_, other_key) = pair();
+        let broken = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+        for (name, text) in [
+            ("cert.pem", certificate.as_str()),
+            ("key.pem", &key),
+            ("other.pem", &other_key),
+            ("empty.pem", ""),
+            ("broken.pem", broken),
+        ] {
+            std::fs::write(path(name), text).expect("written");
+        }
+        assert!(load(&path("cert.pem"), &path("key.pem")).is_ok());
+        for (certificate, key, at_fault, reason) in [
+            ("none.pem", "key.pem", "none.pem", "check that it exists"),
+            ("cert.pem", "none.pem", "none.pem", "check that it exists"),
+            ("empty.pem", "key.pem", "empty.pem", "holds no certificate"),
+            ("key.pem", "key.pem", "key.pem", "holds no certificate"),
+            ("cert.pem", "cert.pem", "cert.pem", "holds no private key"),
+            ("broken.pem", "key.pem", "broken.pem", "broken PEM"),
+            ("cert.pem", "other.pem", "other.pem", "does not fit"),
+        ] {
+            let message = load(&path(certificate), &path(key)).expect_err("refused").to_string();
+            assert!(message.contains(at_fault) && message.contains(reason), "{message}");
+        }
+    }
+}
