@@ -1,6 +1,7 @@
 //! Zone files in, codes with their places out; then what a good file becomes.
 
 use super::*;
+use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 /// A good zone to add mistakes to; its last line is 4.
@@ -222,4 +223,68 @@ fn the_dumped_form_of_other_servers_is_read() {
          $ORIGIN z.test.\nwww\t\t\tCNAME\tz.test.\n",
     );
     assert_eq!((zone.origin.clone(), zone.names.len()), (name("z.test"), 2));
+}
+
+/// What zone files are made of, in any order.
+fn piece() -> impl Strategy<Value = String> {
+    let words = [
+        "\n",
+        "\n ",
+        "\n@ ",
+        " ",
+        "(",
+        ")",
+        "\"",
+        ";",
+        "$TTL 5\n",
+        "$ORIGIN a\n",
+        "$ORIGIN .\n",
+        "IN ",
+        "60 ",
+        "SOA ",
+        "NS ",
+        "A 192.0.2.1",
+        "CNAME b",
+        "TXT ",
+        "MX 1 ",
+        "\\# 1 00",
+        "\\",
+        "\\300",
+        "ns ",
+        "sub.ns ",
+        ". ",
+        "*",
+        "é",
+        "1 2 3 4 5",
+        "DS 1 2 3 00",
+        "TYPE99 ",
+        "SOA . . 1 1 1 1 1\n",
+        "NS ns\n",
+    ];
+    prop_oneof![4 => prop::sample::select(words.to_vec()).prop_map(str::to_owned), 1 => ".{0,3}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn no_file_panics_and_every_zone_has_its_soa(pieces in prop::collection::vec(piece(), 0..60)) {
+        let (set, diagnostics) = load(&[file("zones/z.test.zone", &pieces.concat())]);
+        prop_assert_eq!(set.zones.is_empty(), diagnostics.iter().any(Diagnostic::is_error));
+        for zone in &set.zones {
+            prop_assert_eq!(zone.soa().rdata.len(), 1);
+            prop_assert!(zone.negative_ttl() <= zone.soa().ttl);
+            for rrset in zone.names.values().flatten() {
+                prop_assert!(rrset.rdata.is_sorted() && !rrset.rdata.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_broken_file_is_read_in_one_pass() {
+    // Each would take minutes if a broken entry were read again to the file's end.
+    for text in ["a (\n", "a \"\n", "a )\n", "( (\n", "x A 1.2.3.4\n"] {
+        let (set, _) = load(&[file("zones/z.test.zone", &text.repeat(200_000))]);
+        assert!(set.zones.is_empty());
+    }
 }
