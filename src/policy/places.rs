@@ -6,7 +6,6 @@
 
 use super::codes;
 use super::read::{Bad, Scalar};
-use crate::base::diagnostic::did_you_mean;
 use crate::base::prefix::Prefix;
 use crate::model::clients::CountryCode;
 use serde_json::{Value as Json, json};
@@ -185,11 +184,6 @@ impl Scalar for Asn {
             _ => Err(Bad::value(format!("`{text}` is not an AS number"), "write it as 4134 or AS4134")),
         }
     }
-}
-
-/// The nearest known name, for references.
-pub fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
-    did_you_mean(word, known.iter().map(String::as_str))
 }
 
 #[cfg(test)]

@@ -185,8 +185,10 @@ impl Lowering<'_> {
         let found = slot.given().and_then(|At { value: Name(site), place }| {
             self.sites.resolve(site, *place, &codes::UNKNOWN_SITE, SITE, findings)
         });
-        let region = found.and_then(|site| self.site_regions[site].clone());
-        facts.set("site", found.and(slot.value()).map_or(Fact::Unknown, |site| Fact::Is(site.0.clone())));
+        // Selectors are judged by the site that was probably meant.
+        let meant = found.or_else(|| slot.value().and_then(|site| self.sites.meant(&site.0)));
+        let region = meant.and_then(|site| self.site_regions[site].clone());
+        facts.set("site", meant.map_or(Fact::Unknown, |site| Fact::Is(self.sites.name(site).to_owned())));
         facts.set("region", region.map_or(Fact::Unknown, Fact::Is));
         found.map(SiteId::from_index)
     }
@@ -201,7 +203,8 @@ impl Lowering<'_> {
             Slot::Absent => return None,
         };
         let found = self.lines.resolve(line, *place, &codes::UNKNOWN_LINE, LINE, findings);
-        facts.set("line", if found.is_some() { Fact::Is(line.clone()) } else { Fact::Unknown });
+        let meant = found.or_else(|| self.lines.meant(line));
+        facts.set("line", meant.map_or(Fact::Unknown, |line| Fact::Is(self.lines.name(line).to_owned())));
         found.map(LineId::from_index)
     }
 

@@ -69,8 +69,14 @@ impl Names {
         self.list.iter()
     }
 
-    pub fn nearest(&self, word: &str) -> Option<&str> {
-        did_you_mean(word, self.list.iter().map(|(name, _)| name.as_str()))
+    /// The position that a misspelt `name` probably stands for.
+    pub fn meant(&self, name: &str) -> Option<usize> {
+        did_you_mean(name, self.list.iter().map(|(name, _)| name.as_str())).and_then(|near| self.find(near))
+    }
+
+    /// The name at a position that [`Names::find`] or [`Names::meant`] gave.
+    pub fn name(&self, at: usize) -> &str {
+        self.list.get(at).map_or("", |(name, _)| name)
     }
 
     /// The position of `name`, or a report that there is none.

@@ -267,7 +267,7 @@ fn lower_chain_pools(
     for At { value: Name(name), place } in &list.items {
         let Some(at) = names.resolve(name, *place, &codes::UNKNOWN_POOL, POOL, findings) else {
             // The misspelt pool is probably the one that then looks unused.
-            if let Some(meant) = names.nearest(name).and_then(|near| names.find(near)) {
+            if let Some(meant) = names.meant(name) {
                 used[meant] = true;
             }
             continue;

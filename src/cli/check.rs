@@ -1,0 +1,72 @@
+//! `rhumb check`: every mistake of a policy folder at once, each at its place with a remedy.
+
+use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::cli::{Format, chain, render};
+use crate::store::policy_dir;
+use crate::{policy, zone};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Find every mistake in a policy folder
+///
+/// Exits 0 when there are no errors (warnings are allowed), 1 when there are, 2 when the folder could
+/// not be read. docs/diagnostics.md explains every code.
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// The policy folder
+    #[arg(default_value = "policies", value_name = "DIR")]
+    folder: PathBuf,
+    /// `json` is one object with every diagnostic, for scripts and editors
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl CheckArgs {
+    pub fn run(&self) -> ExitCode {
+        let sources = match policy_dir::read_folder(&self.folder) {
+            Ok(sources) => sources,
+            Err(error) => {
+                eprintln!("rhumb: {}", chain(&error));
+                return ExitCode::from(2);
+            }
+        };
+        let diagnostics = diagnose(&sources);
+        let printed = match self.format {
+            Format::Text => render::print(&diagnostics, &sources).map(|()| {
+                println!("{}", render::summary(&diagnostics, sources.len()));
+            }),
+            Format::Json => {
+                println!("{}", as_json(&diagnostics, sources.len()));
+                Ok(())
+            }
+        };
+        match printed {
+            Err(error) => {
+                eprintln!("rhumb: cannot print: {error}");
+                ExitCode::from(2)
+            }
+            Ok(()) if diagnostics.iter().any(Diagnostic::is_error) => ExitCode::from(1),
+            Ok(()) => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Everything that can be found wrong without geo data and without a network, by file and place.
+pub fn diagnose(sources: &[SourceFile]) -> Vec<Diagnostic> {
+    let (_, mut diagnostics) = policy::load(sources);
+    let (_, of_zones) = zone::load(sources);
+    diagnostics.extend(of_zones);
+    diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
+    diagnostics
+}
+
+fn as_json(diagnostics: &[Diagnostic], files: usize) -> serde_json::Value {
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    json!({
+        "files": files,
+        "errors": errors,
+        "warnings": diagnostics.len() - errors,
+        "diagnostics": diagnostics,
+    })
+}
