@@ -2,7 +2,8 @@
 //!
 //! | case | what happens |
 //! |---|---|
-//! | first | no previous assignment: everyone is placed |
+//! | first | no previous assignment and no load reports, as at start-up: everyone is placed |
+//! | first-loaded | as `first`, with reports that differ from the plan: placed twice, then improved |
 //! | calm | nothing changed since |
 //! | evacuation | a node died: its clients move |
 //! | jitter | every node's latency wavers, nobody should move |
@@ -53,7 +54,10 @@ fn size(c: &mut Criterion, name: &str, size: Size) {
     let mut bench = c.benchmark_group(name);
     let world = World::build(size, Ppm::from_percent(40), 7);
     let first = run(&world, &world.health, None, 0, Pass::Full);
-    bench.bench_function("first", |b| b.iter(|| run(&world, &world.health, None, 0, Pass::Full)));
+    let mut unreported = world.health.clone();
+    unreported.iter_mut().for_each(|health| health.load = None);
+    bench.bench_function("first", |b| b.iter(|| run(&world, &unreported, None, 0, Pass::Full)));
+    bench.bench_function("first-loaded", |b| b.iter(|| run(&world, &world.health, None, 0, Pass::Full)));
     bench.bench_function("calm", |b| {
         b.iter(|| run(&world, &world.health, Some(&first), 1_000, Pass::Full));
     });
@@ -84,7 +88,7 @@ fn plans(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(20);
+    config = Criterion::default().sample_size(10);
     targets = plans
 }
 criterion_main!(benches);

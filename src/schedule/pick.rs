@@ -76,11 +76,17 @@ enum Stage {
 }
 
 impl Question<'_> {
-    /// Congestion as if the group were there: else it would leave for a node that its own arrival
-    /// makes dearer, and come back.
+    /// Congestion as if the group were there (its own part, on a node it has): else it would leave for
+    /// a node that its own arrival makes dearer, and come back.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
-        self.outlook.cost(node).saturating_add(self.loads.price_with(node, self.demand))
+        let mut price = self.loads.price_with(node, self.demand);
+        if price > 0
+            && let Some(held) = self.held.iter().find(|share| share.node == node)
+        {
+            price = self.loads.price_with(node, super::load::part(self.demand, held.share.0));
+        }
+        self.outlook.cost(node).saturating_add(price)
     }
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
@@ -241,33 +247,35 @@ impl Question<'_> {
         shares.iter().map(level).try_fold(0, |lowest, level| Some(lowest.max(level?)))
     }
 
-    /// Usable nodes beside `shares`: by level, then cost. At most [`MOST`].
-    pub fn backups(&self, shares: &[Share]) -> Vec<NodeId> {
-        let mut ranked = [(u32::MAX, NodeId(u16::MAX)); MOST];
-        let mut backups: Vec<NodeId> = Vec::with_capacity(MOST);
+    /// Usable nodes beside `shares`, and how many: by level, then cost.
+    pub fn rank_backups(&self, shares: &[Share]) -> ([NodeId; MOST], usize) {
+        const NOBODY: (u32, NodeId) = (u32::MAX, NodeId(u16::MAX));
+        let mut backups = [NOBODY.1; MOST];
+        let mut filled = 0;
         for level in 0..self.outlook.ladder.levels() {
-            let want = MOST - backups.len();
-            let mut found = 0;
+            let mut ranked = [NOBODY; MOST];
+            let want = MOST - filled;
             for rung in self.outlook.ladder.level(level) {
                 let key = (self.cost(rung.node), rung.node);
-                let worst = if found < want { (u32::MAX, NodeId(u16::MAX)) } else { ranked[want - 1] };
-                if key >= worst || shares.iter().any(|share| share.node == rung.node) {
+                if key >= ranked[want - 1] || shares.iter().any(|share| share.node == rung.node) {
                     continue;
                 }
-                found = (found + 1).min(want);
-                let mut at = found - 1;
+                let mut at = want - 1;
                 while at > 0 && ranked[at - 1] > key {
                     ranked[at] = ranked[at - 1];
                     at -= 1;
                 }
                 ranked[at] = key;
             }
-            backups.extend(ranked[..found].iter().map(|&(_, node)| node));
-            if backups.len() == MOST {
+            for &(_, node) in ranked[..want].iter().filter(|&&key| key != NOBODY) {
+                backups[filled] = node;
+                filled += 1;
+            }
+            if filled == MOST {
                 break;
             }
         }
-        backups
+        (backups, filled)
     }
 }
 

@@ -90,23 +90,29 @@ impl<'a> Opening<'a> {
         let draft = self.draft(&vec![0; self.terrain.signals.len()], books);
         let base = self.reports.base_against(|node| draft.loads.planned(node));
         if base.iter().all(|&base| base == 0) {
-            return draft;
+            return self.improve(draft);
         }
-        self.draft(&base, open(self.terrain.input))
+        self.improve(self.draft(&base, open(self.terrain.input)))
     }
 
     fn draft(&self, base: &[u64], books: Vec<Book>) -> Sweep<'_> {
         let mut sweep = self.sweep(self.idle(base), books);
         sweep.secure_all();
+        sweep
+    }
+
+    fn improve<'t>(&self, mut sweep: Sweep<'t>) -> Sweep<'t> {
+        if !sweep.contended {
+            return sweep;
+        }
         for _ in 0..FIRST_ROUNDS {
+            while_moving(&mut sweep, &self.memory);
             sweep.next_round();
             if sweep.reconsider_all(&self.memory, Patience::Free) == 0 {
                 break;
             }
         }
-        if sweep.loads.epoch > 0 {
-            sweep.refresh_all_backups();
-        }
+        sweep.refresh_all_backups();
         sweep
     }
 
@@ -120,6 +126,16 @@ impl<'a> Opening<'a> {
             Pass::Evacuation => sweep.pending.clone_from(&self.memory.pending),
         }
         sweep
+    }
+}
+
+/// Improves what is priced, for a few rounds.
+fn while_moving(sweep: &mut Sweep<'_>, memory: &PlannerMemory) {
+    for _ in 0..FIRST_ROUNDS {
+        sweep.next_round();
+        if sweep.reconsider_all(memory, Patience::FreeIfPriced) == 0 {
+            return;
+        }
     }
 }
 

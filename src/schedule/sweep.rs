@@ -19,7 +19,7 @@ use super::cost::margin;
 use super::demand::Demand;
 use super::load::{Loads, part};
 use super::memory::PlannerMemory;
-use super::pick::{MOST, Question, Scratch, distance};
+use super::pick::{Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
@@ -43,6 +43,8 @@ pub(super) enum Patience {
     Patient,
     /// Neither: nobody has these placements yet.
     Free,
+    /// As `Free`, but only where a node is priced: most of what there is to gain in a first plan.
+    FreeIfPriced,
 }
 
 pub(super) struct Sweep<'t> {
@@ -58,6 +60,8 @@ pub(super) struct Sweep<'t> {
     scratch: Scratch,
     pub pending: BTreeMap<(GroupId, ServiceId), u64>,
     pub budget_ppb: i64,
+    /// Somebody was placed beside what is best for an idle world.
+    pub contended: bool,
     /// Moves that waited for the budget.
     pub held_back: usize,
 }
@@ -78,6 +82,7 @@ impl<'t> Sweep<'t> {
             scratch: Scratch::default(),
             pending: BTreeMap::new(),
             held_back: 0,
+            contended: false,
             budget_ppb,
             terrain,
             demand,
@@ -159,11 +164,13 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         let calm = self.calm(service, group, outlook);
-        let fits = |share: &Share| self.loads.is_at_ease_with(share.node, part(demand, share.share.0));
+        // With the whole group on each of its nodes there is no price: so none in a question either.
+        let fits = |share: &Share| self.loads.is_at_ease_with(share.node, demand);
         if self.books[service].shares(calm).iter().all(fits) {
             self.loads.add(self.books[service].shares(calm), demand);
             return self.enter(service, group, calm);
         }
+        self.contended = true;
         self.ask(outlook, demand, &[], &[], false);
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
@@ -191,6 +198,12 @@ impl<'t> Sweep<'t> {
         at
     }
 
+    /// Whether a pair has what is best for its class. A class of one is not worth remembering.
+    fn is_calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, held: u32) -> bool {
+        let size = self.terrain.class_sizes[self.terrain.classes[group] as usize];
+        size > 1 && self.calm(service, group, outlook) == held
+    }
+
     fn reconsider(
         &mut self,
         service: usize,
@@ -206,9 +219,10 @@ impl<'t> Sweep<'t> {
         }
         let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);
         let at_ease = self.books[service].shares(held).iter().all(at_ease);
-        if at_ease && self.calm(service, group, outlook) == held {
+        if at_ease && (patience == Patience::FreeIfPriced || self.is_calm(service, group, outlook, held)) {
             return false;
         }
+        let epoch = self.loads.epoch;
         let demand = self.demand.of(service, group);
         self.loads.remove(self.books[service].shares(held), demand);
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -223,6 +237,8 @@ impl<'t> Sweep<'t> {
             return true;
         }
         self.loads.add(self.books[service].shares(held), demand);
+        // The account is what it was before this question.
+        self.loads.epoch = epoch;
         self.refresh_backups(service, group, outlook);
         false
     }
@@ -258,7 +274,7 @@ impl<'t> Sweep<'t> {
         memory: &PlannerMemory,
         patience: Patience,
     ) -> bool {
-        if patience == Patience::Free {
+        if patience != Patience::Patient {
             return true;
         }
         let key = (GroupId::from_index(group), ServiceId::from_index(service));
@@ -329,7 +345,8 @@ impl<'t> Sweep<'t> {
         if shares.is_empty() {
             return self.books[service].intern(empty());
         }
-        let backups = self.question(outlook, 0, &[], false).backups(&shares);
+        let (ranked, found) = self.question(outlook, 0, &[], false).rank_backups(&shares);
+        let backups = ranked[..found].to_vec();
         let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
         self.books[service].intern(Placement { shares, backups, pool, mode })
     }
@@ -368,8 +385,8 @@ impl<'t> Sweep<'t> {
         let book = &self.books[service];
         let Some(held) = book.get(book.at[group]).filter(|held| !held.shares.is_empty()) else { return };
         let question = self.question(outlook, 0, &[], false);
-        let fresh = question.backups(&held.shares);
-        debug_assert!(fresh.len() <= MOST);
+        let (ranked, found) = question.rank_backups(&held.shares);
+        let fresh = &ranked[..found];
         let stays = |(&old, &new): (&NodeId, &NodeId)| {
             let (Some(was), Some(is)) = (outlook.ladder.rung(old), outlook.ladder.rung(new)) else {
                 return false;
@@ -377,10 +394,10 @@ impl<'t> Sweep<'t> {
             let cost = question.cost(new);
             was.level == is.level && question.cost(old) < cost.saturating_add(margin(cost))
         };
-        if held.backups.len() == fresh.len() && held.backups.iter().zip(&fresh).all(stays) {
+        if held.backups.len() == fresh.len() && held.backups.iter().zip(fresh).all(stays) {
             return;
         }
-        let placement = Placement { backups: fresh, ..held.clone() };
+        let placement = Placement { backups: fresh.to_vec(), ..held.clone() };
         self.books[service].at[group] = self.books[service].intern(placement);
     }
 }

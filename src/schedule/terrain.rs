@@ -29,6 +29,8 @@ pub(super) struct Terrain<'a> {
     /// By group.
     pub classes: Vec<u32>,
     pub class_count: usize,
+    /// By class: how many groups.
+    pub class_sizes: Vec<u32>,
     places: Vec<u32>,
     area_sets: Vec<u32>,
     area_set_count: usize,
@@ -65,6 +67,10 @@ impl<'a> Terrain<'a> {
         let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
         let (classes, class_samples) =
             classify((0..input.groups.len()).map(|g| (places[g], input.groups[g].line, area_sets[g])));
+        let mut class_sizes = vec![0; class_samples.len()];
+        for &class in &classes {
+            class_sizes[class as usize] += 1;
+        }
         let ladders = input.policy.services.iter().map(|service| {
             let build = |rule| Ladder::build(service, rule, &may_serve);
             service.chains.iter().map(build).collect()
@@ -81,6 +87,7 @@ impl<'a> Terrain<'a> {
             line_rows: input.policy.clients.lines.len() + 1,
             area_set_count: area_samples.len(),
             class_count: class_samples.len(),
+            class_sizes,
             input,
             signals,
             may_serve,
