@@ -1,0 +1,191 @@
+//! Both encoders of a decision say the same, and neither misbehaves on any bytes.
+
+mod world;
+
+use hickory_proto::op::{Message, MessageType, Query};
+use hickory_proto::serialize::binary::BinEncodable;
+use proptest::prelude::*;
+use rhumb::base::hash::SeededRng;
+use rhumb::dns::{Scratch, Transport};
+use rhumb::routing::Snapshot;
+use std::sync::LazyLock;
+use world::{Ask, Reply, World, answer_bytes, ask, ctx};
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| World::new().snapshot());
+
+const NAMES: [&str; 34] = [
+    "rhumb.test",
+    "ns1.rhumb.test",
+    "ns2.rhumb.test",
+    "mail.rhumb.test",
+    "live.rhumb.test",
+    "LIVE.Rhumb.Test",
+    "split.rhumb.test",
+    "pair.rhumb.test",
+    "one.rhumb.test",
+    "open.rhumb.test",
+    "fallback.rhumb.test",
+    "nodata.rhumb.test",
+    "servfail.rhumb.test",
+    "www.rhumb.test",
+    "alias.rhumb.test",
+    "loop.rhumb.test",
+    "away.rhumb.test",
+    "gone.rhumb.test",
+    "ent.rhumb.test",
+    "c.ent.rhumb.test",
+    "x.ent.rhumb.test",
+    "x.wild.rhumb.test",
+    "host.wild.rhumb.test",
+    "x.walias.rhumb.test",
+    "sub.rhumb.test",
+    "x.sub.rhumb.test",
+    "child.rhumb.test",
+    "www.child.rhumb.test",
+    "odd.rhumb.test",
+    "apex.test",
+    "none.apex.test",
+    "example.com",
+    "",
+    "caa.rhumb.test",
+];
+const TYPES: [u16; 19] = [1, 2, 5, 6, 13, 15, 16, 28, 33, 41, 43, 46, 65, 250, 251, 252, 255, 257, 65_400];
+
+/// What hickory makes of the record encoder's parts, as its server would send them.
+fn through_hickory(query: &Ask) -> Vec<u8> {
+    let bytes = query.bytes();
+    let parsed = rhumb::dns::parse(&bytes).expect("a question");
+    let decision = rhumb::dns::decide(&SNAPSHOT, &ctx(Transport::Tls), &parsed);
+    let reply = rhumb::dns::records(&SNAPSHOT, &parsed, &decision);
+    let mut message = Message::new(reply.metadata.id, MessageType::Response, reply.metadata.op_code);
+    message.metadata = reply.metadata;
+    let name = hickory_proto::rr::Name::from_labels(query_labels(query)).expect("a name");
+    let mut question = Query::query(name, parsed.qtype.into());
+    question.set_query_class(parsed.qclass.into());
+    message.add_query(question);
+    message.add_answers(reply.answers);
+    message.add_authorities(reply.authorities);
+    message.add_additionals(reply.additionals);
+    message.edns = reply.edns;
+    message.to_bytes().expect("hickory encodes it")
+}
+
+fn query_labels(query: &Ask) -> Vec<Vec<u8>> {
+    let mut labels = Vec::new();
+    let mut rest = &query.question[..];
+    while rest[0] != 0 {
+        let (label, after) = rest[1..].split_at(usize::from(rest[0]));
+        labels.push(label.to_vec());
+        rest = after;
+    }
+    labels
+}
+
+fn random_ask(rng: &mut SeededRng) -> Ask {
+    let mut pick = |bound: usize| usize::try_from(rng.below(bound as u64)).expect("below a usize");
+    let mut query = ask(NAMES[pick(NAMES.len())], TYPES[pick(TYPES.len())]);
+    query.header[2] = [1, 0, 1, 0x21][pick(4)];
+    query.header[3] = [0, 0x10][pick(2)];
+    if pick(20) == 0 {
+        *query.question.last_mut().expect("a class") = 3;
+    }
+    let subnets = ["1.2.3.0/24", "2.0.0.0/8", "10.0.0.0/8", "2400:1::/48", "2002:102::/32", "99.1.2.3/32"];
+    query = match pick(6) {
+        0 => query,
+        1 => query.edns(1_232),
+        2 => query.option(3, b""),
+        3 => query.option(8, &[0, 1, 24, 0, 1, 2]),
+        _ => query.subnet(subnets[pick(subnets.len())]),
+    };
+    query.dnssec_ok = pick(2) == 0;
+    query.version = u8::from(pick(15) == 0);
+    query
+}
+
+#[test]
+fn hickory_says_what_the_bytes_say() {
+    let mut rng = SeededRng::new(11);
+    let mut opaque = 0;
+    for _ in 0..3_000 {
+        let query = random_ask(&mut rng);
+        let ours = answer_bytes(&SNAPSHOT, &ctx(Transport::Tls), &query.bytes());
+        let theirs = through_hickory(&query);
+        let (mine, other) = (Reply::read(&ours), Reply::read(&theirs));
+        assert_eq!((ours[..3].to_vec(), mine.rcode), (theirs[..3].to_vec(), other.rcode), "{query:?}");
+        assert_eq!(ours[3] & 0xf0, theirs[3] & 0xf0, "{query:?}");
+        assert_eq!(mine.answers, other.answers, "{query:?}");
+        assert_eq!(mine.authority, other.authority, "{query:?}");
+        assert_eq!(mine.additional, other.additional, "{query:?}");
+        assert_eq!((mine.options, mine.udp_size), (other.options, other.udp_size), "{query:?}");
+        // And hickory's own reader agrees, where it can read the message at all.
+        match (Message::from_vec(&ours), Message::from_vec(&theirs)) {
+            (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs, "{query:?}"),
+            _ => opaque += 1,
+        }
+    }
+    assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
+}
+
+fn any_transport() -> impl Strategy<Value = Transport> {
+    prop_oneof![Just(Transport::Udp), Just(Transport::Tcp), Just(Transport::Tls)]
+}
+
+/// What must hold of any answer to any bytes.
+fn judge(query: &[u8], transport: Transport, room: usize) -> Result<(), TestCaseError> {
+    let mut out = vec![0xee; room];
+    let len = rhumb::dns::answer(&SNAPSHOT, &ctx(transport), &mut Scratch::default(), query, &mut out);
+    prop_assert!(len <= room);
+    if transport == Transport::Udp {
+        prop_assert!(len <= 1_232);
+    }
+    prop_assert!(out[len..].iter().all(|byte| *byte == 0xee) || len == 0);
+    if len == 0 {
+        return Ok(());
+    }
+    prop_assert_eq!(&out[..2], &query[..2], "id");
+    prop_assert_eq!(out[2] & 0xf8, query[2] & 0x78 | 0x80, "response, opcode");
+    let reply = Reply::read(&out[..len]);
+    if out[5] == 1 {
+        let (_, end) = world::read_name(query, 12);
+        prop_assert_eq!(&out[12..end + 4], &query[12..end + 4], "question");
+    } else {
+        prop_assert!(matches!(reply.rcode, 1 | 4) && len == 12);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_do_no_harm(query in prop::collection::vec(any::<u8>(), 0..600), room in 0_usize..1_400) {
+        judge(&query, Transport::Udp, room)?;
+    }
+
+    #[test]
+    fn damaged_queries_do_no_harm(
+        seed in any::<u64>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        transport in any_transport(),
+        room in 512_usize..2_000,
+    ) {
+        let mut query = random_ask(&mut SeededRng::new(seed)).bytes();
+        for (at, byte) in damage {
+            let at = at.index(query.len());
+            query[at] = byte;
+        }
+        if let Some(cut) = cut {
+            query.truncate(cut.index(query.len()));
+        }
+        judge(&query, transport, room)?;
+    }
+
+    #[test]
+    fn whole_queries_are_always_answered(seed in any::<u64>(), transport in any_transport()) {
+        let query = random_ask(&mut SeededRng::new(seed)).bytes();
+        let answer = answer_bytes(&SNAPSHOT, &ctx(transport), &query);
+        prop_assert!(answer.len() > 12 && answer[5] == 1);
+        judge(&query, transport, 65_535)?;
+    }
+}
