@@ -2,8 +2,8 @@
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::cli::{Format, chain, render};
+use crate::daemon::inputs;
 use crate::store::policy_dir;
-use crate::{policy, zone};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,9 +54,7 @@ impl CheckArgs {
 
 /// Everything that can be found wrong without geo data and without a network, by file and place.
 pub fn diagnose(sources: &[SourceFile]) -> Vec<Diagnostic> {
-    let (_, mut diagnostics) = policy::load(sources);
-    let (_, of_zones) = zone::load(sources);
-    diagnostics.extend(of_zones);
+    let (_, _, mut diagnostics) = inputs::diagnose(sources);
     diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
     diagnostics
 }

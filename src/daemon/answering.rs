@@ -104,12 +104,7 @@ impl Answer for Answerer {
         query: &[u8],
         out: &mut [u8],
     ) -> usize {
-        let transport_of = match transport {
-            Transport::Udp => dns::Transport::Udp,
-            Transport::Tcp => dns::Transport::Tcp,
-            Transport::Tls => dns::Transport::Tls,
-        };
-        let ctx = Ctx { peer: peer.ip(), local, transport: transport_of, now: self.clock.mono() };
+        let ctx = Ctx { peer: peer.ip(), local, transport, now: self.clock.mono() };
         *self.counts.transport(transport) += 1;
         // Refreshed once per batch, so that the answers of one batch come from one table.
         let snapshot = self.snapshot.load();

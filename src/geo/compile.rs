@@ -39,7 +39,7 @@ pub struct Compiled {
 /// Merges `databases` (later ones over earlier ones), then `clients`, into one table.
 ///
 /// # Errors
-/// [`GeoError::TooManyNetworks`], [`GeoError::TooManyGroups`].
+/// [`GeoError::TooManyNetworks`], [`GeoError::TooManyGroups`], [`GeoError::TableTooLarge`].
 pub fn compile(
     databases: &[&Database],
     clients: &Clients,
@@ -64,7 +64,8 @@ pub fn compile(
     let leaves = leaves.map(|leaves| leaves.map(group_of));
     count_space(&leaves, &mut groups);
     let revision = revision(databases, clients, countries);
-    Ok(Compiled { table: GeoTable::new(&leaves, groups, revision, countries.clone()), notes })
+    let table = GeoTable::new(&leaves, groups, revision, countries.clone())?;
+    Ok(Compiled { table, notes })
 }
 
 /// The walk over all trees in step.

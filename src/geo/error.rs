@@ -15,6 +15,9 @@ pub enum GeoError {
     /// Inputs that are each sound but too fine together.
     #[error("geo data with {networks} networks and more is past the limit; use fewer or coarser databases")]
     TooManyNetworks { networks: u64 },
+    /// Groups alternate so finely over the address space that the flat table would not fit.
+    #[error("the lookup table would pass {limit_mib} MiB; use databases without cities, or fewer of them")]
+    TableTooLarge { limit_mib: usize },
     /// More client groups than the table can number, even on the coarsest location grid.
     #[error(
         "{groups} client groups are more than {limit}: clients.yaml tells too many clients apart; name fewer areas or give fewer overrides a location of their own"

@@ -4,8 +4,9 @@
 //! allocates nothing. How the words are laid out is in [`super::trie`].
 
 use super::countries::Countries;
+use super::error::GeoError;
 use super::leaves::Leaves;
-use super::trie::{Builder, CHUNK, LOW, OFFSET_MASK, STRIDE_SHIFT};
+use super::trie::{Builder, CHUNK, LOW, MAX_ENTRIES, OFFSET_SHIFT, ROOT_BITS};
 use crate::base::prefix::{Family, Prefix, left_aligned};
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, Revision};
@@ -13,12 +14,14 @@ use std::net::IpAddr;
 
 /// More groups than this do not fit the entries, nor the planner.
 pub const MAX_GROUPS: usize = 60_000;
-const ROOT_LEN: usize = 1 << 16;
+const V4_ROOT: usize = 1 << ROOT_BITS[0];
+const V6_ROOT: usize = 1 << ROOT_BITS[1];
 
 /// The flat longest-prefix table of both families, with its groups.
 #[derive(Debug)]
 pub struct GeoTable {
-    roots: [Box<[u32; ROOT_LEN]>; 2],
+    v4_root: Box<[u32; V4_ROOT]>,
+    v6_root: Box<[u32; V6_ROOT]>,
     entries: Vec<u32>,
     groups: Vec<ClientGroup>,
     revision: Revision,
@@ -35,31 +38,31 @@ pub struct Located {
 }
 
 impl GeoTable {
+    /// Fails only where the inputs divide the address space finer than 64 MiB of table can hold.
     pub(super) fn new(
         leaves: &[Leaves; 2],
         groups: Vec<ClientGroup>,
         revision: Revision,
         countries: Countries,
-    ) -> Self {
+    ) -> Result<Self, GeoError> {
         let mut builder = Builder::default();
-        let roots = Family::BOTH.map(|family| {
-            let mut root = builder.family(family, leaves[family.index()].as_slice());
-            root.resize(ROOT_LEN, 0);
-            let root: Box<[u32; ROOT_LEN]> = match root.into_boxed_slice().try_into() {
-                Ok(root) => root,
-                Err(_) => Box::new([0; ROOT_LEN]),
-            };
-            root
-        });
-        Self { roots, entries: builder.into_entries(), groups, revision, countries }
+        let v4_root = sized(builder.family(Family::V4, leaves[0].as_slice()));
+        let v6_root = sized(builder.family(Family::V6, leaves[1].as_slice()));
+        if !builder.fits() {
+            return Err(GeoError::TableTooLarge { limit_mib: MAX_ENTRIES * size_of::<u32>() >> 20 });
+        }
+        Ok(Self { v4_root, v6_root, entries: builder.into_entries(), groups, revision, countries })
     }
 
     /// The group of an address given left-aligned. Bits past the family's are ignored.
     #[inline]
     pub fn lookup(&self, family: Family, bits: u128) -> Located {
         let high = (bits >> 64) as u64;
-        let mut entry = self.roots[family.index()][(high >> 48) as usize];
-        let mut window = high << 16;
+        let mut entry = match family {
+            Family::V4 => self.v4_root[(high >> (64 - ROOT_BITS[0])) as usize],
+            Family::V6 => self.v6_root[(high >> (64 - ROOT_BITS[1])) as usize],
+        };
+        let mut window = high << ROOT_BITS[family.index()];
         while entry & (CHUNK | LOW) == CHUNK {
             entry = self.step(entry, &mut window);
         }
@@ -69,14 +72,14 @@ impl GeoTable {
                 entry = self.step(entry, &mut window);
             }
         }
-        Located { group: GroupId(entry & 0xffff), depth: (entry >> 16) as u8 }
+        Located { group: GroupId(entry >> 16), depth: (entry >> 8) as u8 }
     }
 
     #[inline]
     fn step(&self, entry: u32, window: &mut u64) -> u32 {
-        let stride = (entry >> STRIDE_SHIFT & 7) + 1;
-        let at = u64::from(entry & OFFSET_MASK) + (*window >> (64 - stride));
-        *window <<= stride;
+        // Shifts take their amount modulo 64, so that neither needs a mask: low bits are 64 - stride.
+        let at = u64::from(entry >> OFFSET_SHIFT) + window.wrapping_shr(entry);
+        *window = window.wrapping_shl(entry.wrapping_neg());
         // Always inside by construction; the fallback keeps a panic path out of the code.
         self.entries.get(at as usize).copied().unwrap_or(0)
     }
@@ -111,6 +114,15 @@ impl GeoTable {
 
     /// Bytes that lookups touch (groups and names not counted).
     pub fn size_bytes(&self) -> usize {
-        (2 * ROOT_LEN + self.entries.len()) * size_of::<u32>()
+        (V4_ROOT + V6_ROOT + self.entries.len()) * size_of::<u32>()
+    }
+}
+
+/// Leaves cover a whole family, so the root is complete; what is missing would be unknown.
+fn sized<const LEN: usize>(mut root: Vec<u32>) -> Box<[u32; LEN]> {
+    root.resize(LEN, 0);
+    match root.into_boxed_slice().try_into() {
+        Ok(root) => root,
+        Err(_) => unreachable!("the root was resized to LEN"),
     }
 }

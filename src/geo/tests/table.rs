@@ -69,7 +69,7 @@ proptest! {
             divide(&rules, family, 0, 0, &mut leaves);
             leaves
         });
-        let table = GeoTable::new(&leaves, Vec::new(), Revision::default(), Countries::default());
+        let table = GeoTable::new(&leaves, Vec::new(), Revision::default(), Countries::default()).expect("a small table");
         let mut rng = SeededRng::new(seed);
         for family in Family::BOTH {
             let edges = rules.iter().filter(|(prefix, _)| prefix.family() == family).flat_map(|(prefix, _)| {
