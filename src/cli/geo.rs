@@ -256,7 +256,7 @@ fn info_text(database: &Database) -> String {
         row(&format!("about ({language})"), description.clone());
     }
     row("languages", metadata.languages.join(", "));
-    let shared = if contents.shares_subtrees { ", equal subtrees shared" } else { "" };
+    let shared = if contents.shares_subtrees { ", some subtrees shared" } else { "" };
     let (nodes, bits) = (metadata.node_count, metadata.record_size);
     row("tree", format!("IPv{}, {nodes} nodes of 2 x {bits} bits{shared}", metadata.ip_version));
     row("networks", format!("{} with data, {} distinct records", contents.networks, contents.records));
