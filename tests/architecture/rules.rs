@@ -45,13 +45,7 @@ pub fn imports(source: &Source, table: &[Module]) -> Vec<String> {
     let Some(module) = module_named(table, name) else {
         return vec![format!("{}: module {name} is not in the table", source.path)];
     };
-    let granted = |target: &str| {
-        target == name
-            || target == "base"
-            || module.may_import.contains(&target)
-            || (module.may_import == ["all above"]
-                && module_named(table, target).is_some_and(|target| target.level < module.level))
-    };
+    let granted = |target: &str| target == name || target == "base" || module.may_import.contains(&target);
     let mut out = Vec::new();
     for (target, line) in source.imports() {
         if !granted(&target) {
