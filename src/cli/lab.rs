@@ -270,7 +270,8 @@ fn countries(policy: &Policy) -> Vec<String> {
 
 fn cancel_on_signal(shutdown: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+    // A hangup is the daemon's, for reloading; a view whose terminal is gone ends by its own error.
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         // Without a handler the signal ends the process, which is what it is for.
         let Ok(mut signals) = signal(kind) else { continue };
         let shutdown = shutdown.clone();

@@ -103,7 +103,8 @@ pub async fn run(parts: ClientParts, counts: watch::Sender<ClientCounts>, stop: 
     if parts.rate == 0 || parts.hostnames.is_empty() {
         return;
     }
-    let mut crowd = Crowd::new(parts);
+    // A hundred thousand lookups: not on a thread that others wait for.
+    let Ok(mut crowd) = tokio::task::spawn_blocking(move || Crowd::new(parts)).await else { return };
     let mut arrivals = ticker(ARRIVALS_EVERY);
     let mut publish = ticker(PUBLISH_EVERY);
     let mut due = 0.0;
@@ -227,7 +228,80 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::sample;
+    use crate::lab::{fleet, sample};
+    use hickory_proto::op::{Edns, Message, OpCode};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
+    use hickory_proto::rr::{RData, Record};
+    use tokio::net::UdpSocket;
+
+    /// Answers A with the first sample node and AAAA with nothing, for everybody (scope 0).
+    fn answer(query: &Message) -> Message {
+        let question = &query.queries[0];
+        let mut reply = Message::response(query.metadata.id, OpCode::Query);
+        reply.add_query(question.clone());
+        let Some(EdnsOption::Subnet(subnet)) =
+            query.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Subnet))
+        else {
+            panic!("every question carries ECS: {query:?}");
+        };
+        if question.query_type() == hickory_proto::rr::RecordType::A {
+            let node = RData::A(A::new(127, 77, 1, 1));
+            reply.add_answer(Record::from_rdata(question.name().clone(), 30, node));
+        }
+        let mut edns = Edns::new();
+        let scoped = ClientSubnet::new(subnet.addr(), subnet.source_prefix(), 0);
+        edns.options_mut().insert(EdnsOption::Subnet(scoped));
+        reply.set_edns(edns);
+        reply
+    }
+
+    async fn server() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
+        let address = socket.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let mut buffer = [0; 1_500];
+            while let Ok((len, peer)) = socket.recv_from(&mut buffer).await {
+                let query = Message::from_vec(&buffer[..len]).expect("a question");
+                let bytes = answer(&query).to_vec().expect("encodes");
+                socket.send_to(&bytes, peer).await.expect("sent");
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn clients_ask_remember_and_load_their_node() {
+        let fleet = Arc::new(sample::on_free_ports());
+        let lab = fleet::start(&fleet, sample::lines(), 7).await.expect("ports were free");
+        let parts = ClientParts {
+            fleet,
+            lab: lab.clone(),
+            hostnames: vec!["live.rhumb.test".to_owned()],
+            dns: server().await,
+            locate: Arc::new(|_| Some("JP".to_owned())),
+            countries: vec!["JP".to_owned()],
+            rate: 2_000,
+            seed: 7,
+        };
+        let (send, mut counts) = watch::channel(ClientCounts::default());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(parts, send, stop.clone()));
+        let enough = counts.wait_for(|counts| counts.cached > 500 && counts.empty > 0);
+        let seen = tokio::time::timeout(Duration::from_secs(20), enough)
+            .await
+            .expect("in time")
+            .expect("runs")
+            .clone();
+        assert_eq!(seen.networks, POPULATION);
+        assert!(seen.answered > 0 && seen.failed == 0 && seen.p50_us > 0, "{seen:?}");
+        assert!(seen.asked < seen.arrived / 2, "scope 0 serves every client of a family: {seen:?}");
+        let nodes = lab.status().await.expect("running").nodes;
+        assert!(nodes[0].given > 100 && nodes[0].utilisation > nodes[1].utilisation, "{nodes:?}");
+        assert_eq!(nodes[1].given, 0);
+        stop.cancel();
+        running.await.expect("stops");
+    }
 
     #[test]
     fn steady_arrivals_fill_the_asked_share_of_each_unit() {

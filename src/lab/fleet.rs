@@ -240,11 +240,13 @@ impl Director {
         }
         let target = self.resolve(text)?;
         let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
-        for &fault in faults {
+        let added = faults.iter().try_for_each(|&fault| {
             let (target, nodes) = (target.label.clone(), target.nodes.clone());
-            self.book.add(Standing { target, fault, nodes, until })?;
-        }
+            self.book.add(Standing { target, fault, nodes, until })
+        });
+        // Also when the book is full half-way: what it says is what is.
         self.enforce(&target.nodes).await?;
+        added?;
         let with = if matches!(faults, [Fault::Down]) { "" } else { "with " };
         let during = lasts.map_or(String::new(), |lasts| format!(" for {:?}", lasts));
         Ok(Hit {
@@ -261,7 +263,8 @@ impl Director {
             None => Target { label: "all".to_owned(), nodes: self.fleet.node_ids().collect() },
         };
         let healed = self.book.heal(&target.nodes);
-        self.enforce(&healed).await?;
+        // All of them: a node whose port was taken at the last heal tries again.
+        self.enforce(&target.nodes).await?;
         let (effect, notes) = ("healed".to_owned(), Vec::new());
         Ok(Hit { target: target.label, effect, nodes: self.names(&healed), notes })
     }

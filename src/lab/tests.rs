@@ -181,3 +181,28 @@ async fn what_cannot_be_done_says_so() {
     let again = start(&lab.fleet, sample::lines(), 7).await.expect_err("the ports are taken").to_string();
     assert!(again.contains("tyo-1") && again.contains("another lab"), "{again}");
 }
+
+#[tokio::test]
+async fn a_head_without_end_is_cut_at_its_bound() {
+    let lab = Lab::start().await;
+    let mut stream = TcpStream::connect(lab.address("tyo-1", 0)).await.expect("listens");
+    // The node may hang up while the rest is still being sent.
+    let _ = stream.write_all(&[b'a'; 64 * 1_024]).await;
+    let mut rest = Vec::new();
+    let ended = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("hangs up at once");
+    assert!(ended.is_err() || rest.is_empty(), "{rest:?}");
+}
+
+#[tokio::test]
+async fn the_nodes_stop_with_the_last_handle() {
+    let Lab { fleet, lab } = Lab::start().await;
+    let address = fleet.nodes[0].probes[0].targets[0].expect("probed");
+    TcpStream::connect(address).await.expect("listens");
+    drop(lab);
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    };
+    timeout(LONG, closed).await.expect("stops");
+}

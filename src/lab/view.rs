@@ -165,7 +165,7 @@ const fn verdict_style(verdict: Verdict) -> Style {
 fn load_bar(health: &NodeHealth, cells: u64) -> Line<'static> {
     let Some(load) = &health.load else { return Line::from("-") };
     let used = load.utilisation.min(Ppm::WHOLE);
-    let full = usize::try_from((used.of(cells * 2) + 1) / 2).unwrap_or(0);
+    let full = usize::try_from(used.of(cells * 2).div_ceil(2)).unwrap_or(0);
     let empty = usize::try_from(cells).unwrap_or(0).saturating_sub(full);
     let colour = match load.utilisation {
         Ppm(900_001..) => Color::Red,
