@@ -75,6 +75,8 @@ pub struct ClientCounts {
     pub empty: u64,
     /// No reply at all.
     pub failed: u64,
+    /// Sent to a node that is down, by a stale cache or by a fresh answer.
+    pub stranded: u64,
     /// Arrived while too many questions were in flight.
     pub skipped: u64,
     /// Answer times of the last thousand replies, in microseconds.
@@ -210,10 +212,11 @@ impl Crowd {
         self.cache.keep(asked, client.prefix, reply.scope, reply.addresses, ttl, Instant::now());
     }
 
-    fn give(&self, address: Option<IpAddr>) {
+    fn give(&mut self, address: Option<IpAddr>) {
         let demand = |node: NodeId| self.demand.get(node.index()).copied().unwrap_or_default();
-        if let Some(address) = address {
-            self.parts.lab.give(address, demand);
+        let given = address.and_then(|address| self.parts.lab.give(address, demand));
+        if given.is_some_and(|given| !given.reached) {
+            self.counts.stranded += 1;
         }
     }
 
@@ -299,6 +302,10 @@ mod tests {
         let nodes = lab.status().await.expect("running").nodes;
         assert!(nodes[0].given > 100 && nodes[0].utilisation > nodes[1].utilisation, "{nodes:?}");
         assert_eq!(nodes[1].given, 0);
+        lab.apply("tyo-1", &[crate::lab::fault::Fault::Down], None).await.expect("known");
+        let stranded = counts.wait_for(|counts| counts.stranded > 0);
+        tokio::time::timeout(Duration::from_secs(20), stranded).await.expect("in time").expect("runs");
+        assert_eq!(lab.status().await.expect("running").nodes[0].amount, 30, "its sessions ended");
         stop.cancel();
         running.await.expect("stops");
     }

@@ -59,6 +59,14 @@ impl std::fmt::Display for Hit {
     }
 }
 
+/// Where a client was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub node: NodeId,
+    /// Whether the node took it: not if it is down.
+    pub reached: bool,
+}
+
 /// One node as the lab has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabNode {
@@ -165,14 +173,17 @@ impl LabFleet {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// A client was given `address`: its node carries `demand` more, in the unit of its capacity.
-    /// Gives the node's position in the fleet.
-    pub fn give(&self, address: IpAddr, demand: impl Fn(NodeId) -> f64) -> Option<NodeId> {
+    /// A client was given `address`: if its node is there, it carries `demand` more, in the unit of
+    /// its capacity. `None` for an address of no node.
+    pub fn give(&self, address: IpAddr, demand: impl Fn(NodeId) -> f64) -> Option<Given> {
         let id = *self.by_address.get(&address)?;
         let node = self.nodes.get(id.index())?;
         node.given.fetch_add(1, Ordering::Relaxed);
-        node.load.add(demand(id));
-        Some(id)
+        let reached = !node.conditions.load().down;
+        if reached {
+            node.load.add(demand(id));
+        }
+        Some(Given { node: id, reached })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, LabError> {
@@ -282,7 +293,12 @@ impl Director {
         let mut pending = Vec::with_capacity(nodes.len());
         for &id in nodes {
             let conditions = self.book.conditions(id);
-            self.nodes[id.index()].conditions.store(Arc::new(conditions));
+            let node = &self.nodes[id.index()];
+            node.conditions.store(Arc::new(conditions));
+            if conditions.down {
+                // Its sessions end with its connections.
+                node.load.fade(0.0);
+            }
             let (done, answer) = oneshot::channel();
             let command = SetListening { listening: !conditions.down, done };
             self.listening[id.index()].send(command).await.map_err(|_| LabError::Stopped)?;

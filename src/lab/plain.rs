@@ -19,13 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 
-/// Writes lines to standard output until `stop`, or until nobody reads them.
-pub async fn run(mut feed: Feed, stop: &CancellationToken) -> Result<(), LabError> {
+/// Writes lines to `out` until `stop`, or until nobody reads them.
+pub async fn run(
+    mut feed: Feed,
+    stop: &CancellationToken,
+    out: &mut (dyn Write + Send),
+) -> Result<(), LabError> {
     let mut narrator = Narrator::default();
     let mut summary = tokio::time::interval_at(tokio::time::Instant::now() + SUMMARY_EVERY, SUMMARY_EVERY);
     let mut lines = start_block(&feed.fixed);
     loop {
-        match write_lines(&lines) {
+        match write_lines(out, &lines) {
             Ok(()) => {}
             // The reader has gone (`rhumb lab | head`): nothing is left to do.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -47,11 +51,10 @@ pub async fn run(mut feed: Feed, stop: &CancellationToken) -> Result<(), LabErro
     }
 }
 
-fn write_lines(lines: &[String]) -> io::Result<()> {
+fn write_lines(out: &mut (dyn Write + Send), lines: &[String]) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     out.flush()
 }
@@ -83,7 +86,7 @@ fn summary_line(status: &Status, clients: &ClientCounts) -> String {
     }
     let nodes: Vec<_> = by_verdict.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
     format!(
-        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed, answers p50 {} p99 {}",
+        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed {} stranded, answers p50 {} p99 {}",
         clock(status.now),
         status.table.generation,
         nodes.join(" "),
@@ -92,6 +95,7 @@ fn summary_line(status: &Status, clients: &ClientCounts) -> String {
         clients.answered,
         clients.empty,
         clients.failed,
+        clients.stranded,
         milliseconds(clients.p50_us),
         milliseconds(clients.p99_us),
     )
@@ -227,5 +231,46 @@ mod tests {
         let block = start_block(&sample::fixed()).join("\n");
         assert!(block.contains("dig @127.0.0.1 -p 5300 live.rhumb.test +subnet="), "{block}");
         assert!(block.contains("rhumb lab fault tyo-1 --down"), "{block}");
+    }
+
+    /// What the lines arrive in; ends like a pipe without reader after the first change told.
+    struct HeadOf(Vec<u8>);
+
+    impl Write for HeadOf {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if String::from_utf8_lossy(&self.0).contains("generation 12") {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn it_tells_what_comes_and_ends_with_its_reader() {
+        use tokio::sync::watch;
+        let (status_out, status) = watch::channel(None);
+        let (lab_out, lab) = watch::channel(sample::lab_status());
+        let (_clients_out, clients) = watch::channel(ClientCounts::default());
+        let feed = Feed { status, lab, clients, fixed: sample::fixed() };
+        let (mut out, stop) = (HeadOf(Vec::new()), CancellationToken::new());
+        let changes = async {
+            loop {
+                status_out.send_replace(Some(sample::status()));
+                lab_out.send_modify(|lab| lab.nodes[1].faults.push('!'));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = run(feed, &stop, &mut out) => ended.expect("a reader that leaves is no error"),
+            () = changes => {}
+            () = tokio::time::sleep(Duration::from_secs(20)) => panic!("it does not end"),
+        }
+        let told = String::from_utf8(out.0).expect("text");
+        assert!(told.starts_with("rhumb lab: 4 nodes") && told.contains("evacuation of tyo-1"), "{told}");
     }
 }

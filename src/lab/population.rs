@@ -23,7 +23,9 @@ const ONE_IN_V6: u64 = 5;
 /// One in this many is from a country that policy does not name.
 const ONE_IN_ELSEWHERE: u64 = 8;
 /// Networks drawn per client wanted; bounds the search where few are located.
-const DRAWS_PER_CLIENT: usize = 24;
+const DRAWS_PER_CLIENT: usize = 16;
+/// Tries for a located IPv6 network: the registries' blocks are mostly empty.
+const V6_TRIES: usize = 16;
 
 /// Draws up to `size` clients; fewer where `locate` knows too little.
 pub fn draw(
@@ -36,8 +38,8 @@ pub fn draw(
     let mut by_country: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
     let mut elsewhere = Vec::new();
     for _ in 0..size * DRAWS_PER_CLIENT {
-        let prefix = random_network(&mut rng);
-        match locate(prefix.address()) {
+        let (prefix, located) = random_network(&mut rng, &locate);
+        match located {
             Some(country) if countries.contains(&country) => {
                 by_country.entry(country).or_default().push(prefix)
             }
@@ -72,14 +74,22 @@ pub fn draw(
     clients
 }
 
-fn random_network(rng: &mut SeededRng) -> Prefix {
+fn random_network(
+    rng: &mut SeededRng,
+    locate: impl Fn(IpAddr) -> Option<String>,
+) -> (Prefix, Option<String>) {
     if rng.below(ONE_IN_V6) == 0 {
-        return random_v6(rng);
+        let located = (0..V6_TRIES).find_map(|_| {
+            let prefix = random_v6(rng);
+            Some((prefix, Some(locate(prefix.address())?)))
+        });
+        return located.unwrap_or_else(|| (random_v6(rng), None));
     }
     loop {
         let address = Ipv4Addr::from_bits((rng.next_u64() >> 32) as u32);
         if is_routable(address) {
-            return Prefix::of(IpAddr::V4(address), 24);
+            let prefix = Prefix::of(IpAddr::V4(address), 24);
+            return (prefix, locate(prefix.address()));
         }
     }
 }

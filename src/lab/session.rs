@@ -99,7 +99,11 @@ pub async fn run(parts: LabParts, shutdown: CancellationToken) -> Result<(), Lab
     tasks.spawn(ask_when_ready(parts, counts_out, stop.clone()));
 
     let feed = Feed { status, lab, clients, fixed };
-    if in_terminal { terminal::run(feed, &stop).await } else { plain::run(feed, &stop).await }
+    if in_terminal {
+        terminal::run(feed, &stop).await
+    } else {
+        plain::run(feed, &stop, &mut std::io::stdout()).await
+    }
 }
 
 fn fixed(parts: &LabParts, control: SocketAddr) -> Fixed {
@@ -109,9 +113,19 @@ fn fixed(parts: &LabParts, control: SocketAddr) -> Fixed {
         dns: parts.dns,
         control,
         hostname: parts.hostnames.first().cloned().unwrap_or_else(|| "NAME".to_owned()),
-        fleet: format!("{nodes} nodes in {sites} sites and {regions} regions"),
+        fleet: format!(
+            "{} in {} and {}",
+            counted(nodes, "node"),
+            counted(sites, "site"),
+            counted(regions, "region")
+        ),
         example_target: fleet.nodes.first().map_or_else(|| "TARGET".to_owned(), |node| node.name.clone()),
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 async fn look(lab: LabFleet, out: watch::Sender<LabStatus>, stop: CancellationToken) {

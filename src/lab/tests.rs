@@ -143,7 +143,7 @@ const LOST_OF_200_WITH_SEED_7: usize = 42;
 async fn load_is_pinned_and_clients_add_to_it() {
     let lab = Lab::start().await;
     let given = lab.lab.give(lab.fleet.nodes[0].v4[0].into(), |_| 400.0);
-    assert_eq!(given, lab.fleet.node_named("tyo-1"));
+    assert_eq!(given.map(|given| given.node), lab.fleet.node_named("tyo-1"));
     assert!(lab.lab.give("192.0.2.1".parse().expect("address"), |_| 1.0).is_none());
     let amount = lab.lab.status().await.expect("running").nodes[0].amount;
     assert!((400..=430).contains(&amount), "{amount}: trickle, client, a little fading");

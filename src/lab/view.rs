@@ -26,7 +26,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Padding, Paragraph, Row, Table, Wrap};
 
 const WIDE: u16 = 100;
-const MOVED_ROWS: u16 = 5;
+/// With this, fourteen nodes fit into 80x24.
+const MOVED_ROWS: u16 = 4;
 const MAX_PROBLEM_ROWS: u16 = 3;
 
 /// What the person did to the view.
@@ -86,13 +87,13 @@ fn header_lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
     };
     let clients = scene.clients;
     let second = format!(
-        " dns {}   {:.0} q/s   p50 {} p99 {}   asked {} failed {}",
+        " dns {}   {:.0} q/s   p50 {} p99 {}   failed {} stranded {}",
         scene.fixed.dns,
         scene.queries_per_second,
         milliseconds(clients.p50_us),
         milliseconds(clients.p99_us),
-        clients.asked,
         clients.failed + clients.empty,
+        clients.stranded,
     );
     vec![first, Line::from(second)]
 }
@@ -212,23 +213,24 @@ fn draw_footer(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
 
 const HELP: &[&str] = &[
     "From a second terminal:",
-    "  rhumb lab fault TARGET --down          sockets closed",
+    "  rhumb lab fault TARGET --down         sockets closed",
     "  rhumb lab fault TARGET --latency 150ms --for 60s",
-    "  rhumb lab fault TARGET --loss 20%      silent requests",
-    "  rhumb lab fault TARGET --load 95%      pinned load",
+    "  rhumb lab fault TARGET --loss 20%     silent requests",
+    "  rhumb lab fault TARGET --load 95%     pinned load",
     "  rhumb lab heal [TARGET]",
     "TARGET is a node, site, region or line.",
     "",
     "verdict: what the daemon concludes from its probes",
     "latency, loss: as its probes see them",
     "load: as the node reports; share: of planned demand",
+    "stranded: clients sent to a node that is down",
     "",
     "any key closes this",
 ];
 
 fn draw_help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let (width, height) = (56.min(area.width), (HELP.len() as u16 + 2).min(area.height));
+    let (width, height) = (60.min(area.width), (HELP.len() as u16 + 2).min(area.height));
     let (x, y) = ((area.width - width) / 2, (area.height - height) / 2);
     let area = Rect { x, y, width, height };
     let lines: Vec<_> = HELP.iter().map(|line| Line::from(format!(" {line}"))).collect();
@@ -250,6 +252,7 @@ mod tests {
             asked: 1_200,
             failed: 2,
             empty: 1,
+            stranded: 12,
             p50_us: 310,
             p99_us: 1_250,
             ..ClientCounts::default()
