@@ -121,19 +121,19 @@ async fn loss_silences_its_share_and_keeps_the_connection() {
     let lab = Lab::start().await;
     lab.fault("telecom", Fault::Loss { share: Ppm::from_percent(25) }).await;
     let address = lab.address("hkg-1", 0);
-    let requests = (0..200).map(|_| async move {
-        let mut stream = TcpStream::connect(address).await.expect("the kernel answers");
-        match timeout(Duration::from_secs(2), ask(&mut stream, "/health")).await {
-            Err(_) => true,
-            Ok(reply) => !reply.expect("answered or silent, never cut").contains("fine"),
-        }
-    });
-    let mut tasks = tokio::task::JoinSet::new();
-    requests.for_each(|request| {
-        tasks.spawn(request);
-    });
-    let lost = tasks.join_all().await.into_iter().filter(|lost| *lost).count();
-    assert_eq!(lost, LOST_OF_200_WITH_SEED_7);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        requests.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.expect("the kernel answers");
+            ask(&mut stream, "/health").await.expect("answered or silent, never cut")
+        });
+    }
+    for _ in LOST_OF_200_WITH_SEED_7..200 {
+        let reply = timeout(LONG, requests.join_next()).await.expect("in time").expect("one of 200");
+        assert!(reply.expect("no panic").contains("fine"));
+    }
+    let more = timeout(Duration::from_millis(300), requests.join_next()).await;
+    assert!(more.is_err(), "the others stay silent on open connections: {more:?}");
 }
 
 /// About a quarter: the first 200 draws of this node with this seed.
@@ -155,11 +155,11 @@ async fn load_is_pinned_and_clients_add_to_it() {
 #[tokio::test]
 async fn a_fault_with_a_length_heals_by_itself() {
     let lab = Lab::start().await;
-    let lasts = Some(Duration::from_millis(150));
+    let lasts = Some(Duration::from_millis(600));
     let hit = lab.lab.apply("fra-1", &[Fault::Down], lasts).await.expect("known");
-    assert_eq!(hit.to_string(), "fra-1: 1 node down for 150ms (fra-1)");
+    assert_eq!(hit.to_string(), "fra-1: 1 node down for 600ms (fra-1)");
     let listed = &lab.lab.status().await.expect("running").faults[0];
-    assert!(listed.ends_in_ms.is_some_and(|ms| ms <= 150), "{listed:?}");
+    assert!(listed.ends_in_ms.is_some_and(|ms| ms <= 600), "{listed:?}");
     let healed = async {
         while lab.get("fra-1", "/health").await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
