@@ -2,7 +2,7 @@
 //!
 //! Reading never stops at a problem: it reports here and goes on with what it could understand.
 
-use super::codes::Code;
+use super::codes::{self, Code};
 use crate::base::diagnostic::{Diagnostic, Related, Severity, Span};
 
 /// A stretch of one of the files being loaded.
@@ -26,11 +26,17 @@ pub struct At<T> {
     pub place: Place,
 }
 
+/// Diagnostics of one load that are kept: a broken generator must not fill memory with its mistakes.
+const MAX_KEPT: usize = 1_000;
+
 /// The diagnostics of one load.
 #[derive(Debug)]
 pub struct Findings {
     paths: Vec<String>,
     list: Vec<Diagnostic>,
+    /// Errors and warnings reported after [`MAX_KEPT`].
+    not_kept: usize,
+    errors: bool,
 }
 
 /// The diagnostic just reported, for its remedy and related places.
@@ -41,11 +47,17 @@ pub struct Report<'a> {
 
 impl Findings {
     pub fn new(paths: Vec<String>) -> Self {
-        Self { paths, list: Vec::new() }
+        Self { paths, list: Vec::new(), not_kept: 0, errors: false }
     }
 
     pub fn report(&mut self, code: &'static Code, place: Place, message: impl Into<String>) -> Report<'_> {
         let path = self.path(place.file).to_owned();
+        self.errors |= code.severity == Severity::Error;
+        if self.list.len() > MAX_KEPT {
+            // The last one is overwritten until the end, when it becomes the count.
+            self.list.pop();
+            self.not_kept += 1;
+        }
         self.list.push(Diagnostic {
             code: code.name,
             severity: code.severity,
@@ -64,11 +76,19 @@ impl Findings {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors
     }
 
     /// By file, place and code; a diagnostic found twice (by way of an alias, say) is kept once.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
+        if let Some(last) = self.list.pop_if(|_| self.not_kept > 0) {
+            let place = Place { file: 0, span: last.span.unwrap_or_default() };
+            let message = format!("{} more mistakes are not shown", self.not_kept + 1);
+            self.report(&codes::TOO_MANY, place, message).help("correct the first ones, then check again");
+            if let Some(count) = self.list.last_mut() {
+                count.file = last.file;
+            }
+        }
         self.list.sort_by(|a, b| {
             let key = |d: &Diagnostic| d.span.map_or((0, 0), |span| (span.offset, span.len));
             (&a.file, key(a), a.code, &a.message).cmp(&(&b.file, key(b), b.code, &b.message))

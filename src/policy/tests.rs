@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::base::diagnostic::SourceFile;
+use crate::base::hash::SeededRng;
+use crate::model::fleet::{Fleet, ProbeKind};
+use crate::model::service::{OnAllDown, PoolMember, Profile};
+use std::time::Duration;
 
 fn file(path: &str, text: &str) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_owned() }
@@ -67,4 +71,195 @@ fn norway_is_a_country() {
     let clients = policy.expect("a policy").clients;
     assert_eq!(clients.areas[0].countries[0].as_str(), "NO");
     assert_eq!(clients.overrides[0].country.expect("a country").as_str(), "NO");
+}
+
+/// The fleet of one `nodes:` text under two sites and the given defaults.
+fn fleet(defaults: &str, nodes: &str) -> Fleet {
+    let text = format!(
+        "version: 1\nregions: {{eu: {{}}}}\nsites: {{fra: {{region: eu, location: {{lat: 50.1, lon: 8.7}}}}}}\n\
+         defaults: {defaults}\nnodes:\n{nodes}"
+    );
+    let (policy, problems) = load(&[file("fleet.yaml", &text)]);
+    assert_eq!(problems, []);
+    policy.expect("no errors").fleet
+}
+
+#[test]
+fn nodes_inherit_key_by_key_and_can_opt_out() {
+    let defaults = "{probes: [{kind: http, path: /up, port: 81}], capacity: {unit: mbps, cap: 80%}, \
+                    load: {port: 82, ratios: {cpu: /cpu}}}";
+    let fleet = fleet(
+        defaults,
+        "  a: {site: fra, addresses: [192.0.2.1], capacity: {amount: 10}, load: {path: /l}}\n\
+         \x20 b: {site: fra, addresses: ['2001:db8::1'], capacity: none, load: none, location: {lat: 1, lon: 2}}\n\
+         \x20 c: {site: fra, addresses: [192.0.2.3], load: {url: 'https://x.example/l'}, probes: [{kind: tcp, port: 9}]}\n",
+    );
+    let [a, b, c] = &fleet.nodes[..] else { panic!("three nodes") };
+    let capacity = a.capacity.as_ref().expect("a capacity");
+    assert_eq!((capacity.unit.as_str(), capacity.amount, capacity.cap.0), ("mbps", 10, 800_000));
+    let feed = a.load.as_ref().expect("a feed");
+    assert_eq!(feed.url, "http://192.0.2.1:82/l");
+    assert_eq!(feed.ratios["cpu"], "/cpu");
+    assert!(b.capacity.is_none() && b.load.is_none());
+    assert_eq!(b.location.map(|at| at.degrees()), Some((1.0, 2.0)));
+    assert_eq!(a.location.map(|at| at.degrees()), Some((50.1, 8.7)), "the site's");
+    assert_eq!(b.probes[0].targets, [None, "[2001:db8::1]:81".parse().ok()]);
+    assert_eq!(c.load.as_ref().map(|feed| feed.url.as_str()), Some("https://x.example/l"));
+    assert_eq!(c.probes.iter().map(|probe| probe.kind.name()).collect::<Vec<_>>(), ["tcp"]);
+}
+
+#[test]
+fn probes_have_the_defaults_of_their_class() {
+    let ms = Duration::from_millis;
+    for (keys, interval, timeout) in [
+        ("", ms(2_000), ms(1_000)),
+        (", class: fast", ms(200), ms(200)),
+        (", class: fast, timeout: 500ms", ms(200), ms(500)),
+        (", interval: 500ms", ms(500), ms(500)),
+        (", interval: 1h, timeout: 3s", ms(3_600_000), ms(3_000)),
+    ] {
+        let fleet = fleet(
+            &format!("{{probes: [{{kind: https{keys}}}]}}"),
+            "  a: {site: fra, addresses: [192.0.2.1]}\n",
+        );
+        let probe = &fleet.nodes[0].probes[0];
+        assert_eq!((probe.interval, probe.timeout), (interval, timeout), "{keys}");
+        assert_eq!((probe.rise, probe.fall, probe.ok), (5, 3, 5));
+        assert_eq!(probe.targets[0], "192.0.2.1:443".parse().ok());
+        assert!(
+            matches!(&probe.kind, ProbeKind::Http(http) if http.tls && http.verify && http.status == [(200, 299)])
+        );
+    }
+}
+
+#[test]
+fn services_are_lowered_with_weights_members_and_defaults() {
+    let nodes = "version: 1\nregions: {eu: {}}\nsites: {fra: {region: eu}}\ndefaults: {probes: [{kind: tcp, port: 80}]}\nnodes:\n\
+                 \x20 a: {site: fra, addresses: [192.0.2.1], labels: {role: edge}}\n\
+                 \x20 b: {site: fra, addresses: [192.0.2.2], labels: {role: edge}}\n\
+                 \x20 c: {site: fra, addresses: [192.0.2.3], labels: {role: spare}}\n";
+    let service = "version: 1\nhostnames: WWW.Example.com.\non_all_down: {fallback: 192.0.2.9}\npools:\n\
+                   \x20 p:\n    select: {role: edge}\n    members: c\n    weights:\n\
+                   \x20     - {select: {node: a}, weight: 10}\n      - {select: {role: [edge, spare]}, weight: 0}\n\
+                   chains: [{area: '*', pools: p}]\n";
+    let (policy, problems) = load(&[file("fleet.yaml", nodes), file("services/web.yaml", service)]);
+    assert_eq!(problems, []);
+    let service = policy.expect("no errors").services.remove(0);
+    let weights: Vec<u16> =
+        service.pools[0].members.iter().map(|PoolMember { weight, .. }| *weight).collect();
+    assert_eq!(weights, [10, 0, 0], "the first matching rule counts");
+    assert_eq!((service.name.as_str(), service.hostnames[0].as_str()), ("web", "www.example.com"));
+    assert_eq!((service.ttl, service.answers, service.profile), (30, 1, Profile::Cdn));
+    assert_eq!(service.tier.name, "2h");
+    assert!(matches!(&service.on_all_down, OnAllDown::Fallback(list) if list.len() == 1));
+}
+
+/// Which rules of a chain over `areas` are reported as shadowed.
+fn shadowed(areas: &str, chain: &[&str]) -> Vec<String> {
+    let clients = format!("version: 1\nlines: {{ct: {{asns: 1}}, cu: {{asns: 2}}}}\n{areas}");
+    let fleet = "version: 1\nregions: {eu: {}}\nsites: {fra: {region: eu}}\nnodes:\n  a: {site: fra, addresses: [192.0.2.1], probes: [{kind: tcp, port: 80}]}\n";
+    let rules: String = chain.iter().map(|area| format!("  - {{area: '{area}', pools: p}}\n")).collect();
+    let service = format!(
+        "version: 1\nhostnames: a.example\npools: {{p: {{members: a}}}}\nchains:\n{rules}  - pools: p\n"
+    );
+    let files =
+        [file("clients.yaml", &clients), file("fleet.yaml", fleet), file("services/s.yaml", &service)];
+    let (_, problems) = load(&files);
+    let name = |d: &Diagnostic| {
+        assert_eq!(d.code, "shadowed-rule", "{d:?}");
+        let line = d.span.map_or(0, |span| span.line as usize);
+        chain.get(line - 5).map_or("the last".to_owned(), |area| (*area).to_owned())
+    };
+    problems.iter().map(name).collect()
+}
+
+#[test]
+fn shadowing_is_by_place_line_network_and_override() {
+    let areas = "areas:\n  asia: {continents: AS}\n  cn: {countries: CN}\n  cn-ct: {countries: CN, lines: ct}\n\
+                 \x20 ct: {lines: ct}\n  gd: {subdivisions: CN-GD}\n  jp: {countries: JP}\n  mixed: {countries: [CN, DE]}\n\
+                 \x20 wide: {cidrs: 192.0.2.0/24}\n  tight: {cidrs: 192.0.2.128/25}\n  office: {}\n  branch: {countries: JP}\n\
+                 overrides: [{cidrs: 192.0.2.128/26, areas: [office, branch]}]\n";
+    for (chain, expect) in [
+        (&["cn-ct", "cn", "asia", "jp"][..], &["jp"][..]),
+        (&["asia", "cn", "gd", "jp", "cn-ct"], &["cn", "gd", "jp", "cn-ct"]),
+        (&["ct", "cn-ct", "cn"], &["cn-ct"]),
+        (&["cn", "mixed", "gd"], &["gd"]),
+        (&["cn-ct", "ct", "cn"], &[]),
+        (&["wide", "tight", "office"], &["tight", "office"]),
+        (&["tight", "wide"], &[]),
+        (&["jp", "branch"], &[]),
+        (&["jp", "office", "branch"], &["branch"]),
+        (&["*", "cn"], &["cn", "the last"]),
+        (&["cn", "cn"], &["cn"]),
+    ] {
+        assert_eq!(shadowed(areas, chain), expect, "{chain:?}");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic_and_every_place_is_in_its_file() {
+    let seed = 0x5eed;
+    let mut rng = SeededRng::new(seed);
+    let pieces = [
+        "\n",
+        "  ",
+        ": ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "&a ",
+        "*a",
+        "'",
+        "\"",
+        "é",
+        "\t",
+        "\0",
+        "99999999999999999999",
+        "-",
+        "%",
+        "ms",
+        "/33",
+    ];
+    for round in 0..600 {
+        let mut files = example();
+        for _ in 0..=rng.below(3) {
+            let at = rng.below(6) as usize;
+            let text = &mut files[at].text;
+            let mut from = rng.below(text.len() as u64) as usize;
+            while !text.is_char_boundary(from) {
+                from -= 1;
+            }
+            let piece = pieces[rng.below(pieces.len() as u64) as usize];
+            match rng.below(3) {
+                0 => text.insert_str(from, piece),
+                1 => text.truncate(from),
+                _ => {
+                    text.remove(from);
+                }
+            }
+        }
+        for problem in load(&files).1 {
+            let text = &files.iter().find(|file| file.path == problem.file).expect("a known file").text;
+            let span = problem.span.expect("a place");
+            let counted = crate::base::diagnostic::Span::in_text(text, span.offset, span.len);
+            assert!(span.offset + span.len <= text.len(), "seed {seed} round {round}: {problem:?}");
+            assert_eq!(
+                (counted.line, counted.column),
+                (span.line, span.column),
+                "round {round}: {problem:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mistakes_without_end_are_counted_not_kept() {
+    let text = "version: 1\n".to_owned() + &(0..5_000).map(|n| format!("key-{n}: x\n")).collect::<String>();
+    let (policy, problems) = load(&[file("rhumb.yaml", &text)]);
+    assert!(policy.is_none());
+    assert_eq!(problems.len(), 1_001);
+    let last = problems.iter().find(|problem| problem.code == "too-many").expect("a count");
+    assert!(last.message.starts_with("4000 more"), "{}", last.message);
 }
