@@ -5,6 +5,7 @@ use crate::cli::{Format, chain, render};
 use crate::daemon::inputs;
 use crate::store::policy_dir;
 use serde_json::json;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,22 +33,21 @@ impl CheckArgs {
             }
         };
         let diagnostics = diagnose(&sources);
-        let printed = match self.format {
-            Format::Text => render::print(&diagnostics, &sources).map(|()| {
-                println!("{}", render::summary(&diagnostics, sources.len()));
-            }),
-            Format::Json => {
-                println!("{}", as_json(&diagnostics, sources.len()));
-                Ok(())
-            }
-        };
-        match printed {
-            Err(error) => {
+        match self.print(&diagnostics, &sources) {
+            // Whoever reads the output may have seen enough: `rhumb check | head`.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                 eprintln!("rhumb: cannot print: {error}");
                 ExitCode::from(2)
             }
-            Ok(()) if diagnostics.iter().any(Diagnostic::is_error) => ExitCode::from(1),
-            Ok(()) => ExitCode::SUCCESS,
+            _ if diagnostics.iter().any(Diagnostic::is_error) => ExitCode::from(1),
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
+    fn print(&self, diagnostics: &[Diagnostic], sources: &[SourceFile]) -> std::io::Result<()> {
+        match self.format {
+            Format::Text => render::print(diagnostics, sources),
+            Format::Json => writeln!(std::io::stdout().lock(), "{}", as_json(diagnostics, sources.len())),
         }
     }
 }

@@ -10,19 +10,20 @@
 //! ```
 //!
 //! Text comes back with or without colours; whether the stream wants them is asked by [`print`],
-//! which honours NO_COLOR and strips colours for files and pipes.
+//! which honours `NO_COLOR` and strips colours for files and pipes.
 
 use crate::base::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use std::io::Write;
 
-/// Prints diagnostics to standard output, in colour where that is wanted.
+/// Prints diagnostics and their count to standard output, in colour where that is wanted.
 pub fn print(diagnostics: &[Diagnostic], sources: &[SourceFile]) -> std::io::Result<()> {
     let mut out = anstream::AutoStream::auto(std::io::stdout().lock());
     let renderer = Renderer::styled();
     for diagnostic in diagnostics {
         writeln!(out, "{}\n", render(diagnostic, sources, &renderer))?;
     }
+    writeln!(out, "{}", summary(diagnostics, sources.len()))?;
     out.flush()
 }
 

@@ -239,14 +239,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| ms(total))
 }
 
-/// The shortest way to write a duration: `1h30m`, `1.6 s` is `1600ms`.
+/// As policy files write it, with milliseconds only where needed: `1h30m`, `1600ms`.
 pub fn duration_text(duration: Duration) -> String {
     let total = duration.as_millis();
     if total == 0 {
         return "0s".to_owned();
     }
     let parts = [(total / 3_600_000, "h"), (total / 60_000 % 60, "m"), (total / 1_000 % 60, "s")];
-    if total % 1_000 != 0 {
+    if !total.is_multiple_of(1_000) {
         return format!("{total}ms");
     }
     parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()

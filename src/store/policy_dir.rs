@@ -96,7 +96,8 @@ impl Walk {
         };
         let is_policy =
             path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "zone");
-        if !metadata.is_dir() && !(metadata.is_file() && is_policy) {
+        let is_policy = metadata.is_file() && is_policy;
+        if !metadata.is_dir() && !is_policy {
             return Ok(());
         }
         let Some(file_name) = file_name.to_str() else {
