@@ -17,8 +17,10 @@ use super::{Pass, Plan, PlanInput};
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode};
 
-/// Rounds of improvement of a first plan; each ends early when nobody moves.
-const FIRST_ROUNDS: usize = 8;
+/// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
+const FIRST_ROUNDS: usize = 3;
+/// Before each, rounds over what is priced.
+const PRICED_ROUNDS: usize = 3;
 const MOST_NOTES: usize = 16;
 
 /// Makes the plan. Never fails: what cannot be placed well is placed badly, and noted.
@@ -131,7 +133,7 @@ impl<'a> Opening<'a> {
 
 /// Improves what is priced, for a few rounds.
 fn while_moving(sweep: &mut Sweep<'_>, memory: &PlannerMemory) {
-    for _ in 0..FIRST_ROUNDS {
+    for _ in 0..PRICED_ROUNDS {
         sweep.next_round();
         if sweep.reconsider_all(memory, Patience::FreeIfPriced) == 0 {
             return;

@@ -17,10 +17,12 @@
 use super::book::{Book, NONE};
 use super::cost::margin;
 use super::demand::Demand;
+use super::ladder::Rung;
 use super::load::{Loads, part};
 use super::memory::PlannerMemory;
 use super::pick::{Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
+use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::service::OnAllDown;
@@ -204,6 +206,18 @@ impl<'t> Sweep<'t> {
         size > 1 && self.calm(service, group, outlook) == held
     }
 
+    /// Whether the one node of a placement is cheapest, unpriced, and nobody is near enough to join:
+    /// what the whole question would find, for less.
+    fn is_content(&self, outlook: Outlook<'t>, shares: &[Share]) -> bool {
+        let [only] = shares else { return false };
+        let steady = self.terrain.ramps[only.node.index()] == Ppm::WHOLE.0;
+        let first = outlook.ladder.rung(only.node).is_some_and(|rung| rung.level == 0);
+        let cost = outlook.cost(only.node).saturating_add(self.loads.price[only.node.index()]);
+        let near = cost.saturating_add(margin(cost) / 2);
+        let farther = |rung: &Rung| rung.node == only.node || outlook.cost(rung.node) >= near;
+        steady && first && outlook.ladder.level(0).iter().all(farther)
+    }
+
     fn reconsider(
         &mut self,
         service: usize,
@@ -220,6 +234,10 @@ impl<'t> Sweep<'t> {
         let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);
         let at_ease = self.books[service].shares(held).iter().all(at_ease);
         if at_ease && (patience == Patience::FreeIfPriced || self.is_calm(service, group, outlook, held)) {
+            return false;
+        }
+        if at_ease && self.is_content(outlook, self.books[service].shares(held)) {
+            self.refresh_backups(service, group, outlook);
             return false;
         }
         let epoch = self.loads.epoch;
