@@ -260,7 +260,7 @@ mod tests {
         let (mut out, stop) = (HeadOf(Vec::new()), CancellationToken::new());
         let changes = async {
             loop {
-                status_out.send_replace(Some(sample::status()));
+                status_out.send_replace(Some(std::sync::Arc::new(sample::status())));
                 lab_out.send_modify(|lab| lab.nodes[1].faults.push('!'));
                 tokio::task::yield_now().await;
             }
