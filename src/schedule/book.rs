@@ -4,70 +4,86 @@
 //! comparison. [`Book::close`] then renumbers by first use in group order, so that equal assignments
 //! are equal byte for byte whatever order they were made in.
 
-use crate::model::ids::NodeId;
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment, Share};
 use std::collections::HashMap;
 
 /// No placement yet.
 pub(super) const NONE: u32 = u32::MAX;
 
-pub(super) struct Book {
-    pub placements: Vec<Placement>,
-    /// Looked up, never iterated: its order means nothing.
-    index: HashMap<Placement, u32, foldhash::fast::FixedState>,
+pub(super) struct Book<'a> {
+    /// Borrowed: most of it will not change.
+    previous: &'a [Placement],
+    /// Numbered after the previous ones.
+    fresh: Vec<Placement>,
+    /// Looked up, never iterated: their order means nothing. The first is filled when first needed.
+    known: Index<&'a Placement>,
+    index: Index<Placement>,
     /// By group.
     pub at: Vec<u32>,
     /// By group, as the previous assignment had it.
     pub before: Vec<u32>,
 }
 
-impl Book {
+type Index<K> = HashMap<K, u32, foldhash::fast::FixedState>;
+
+impl<'a> Book<'a> {
     /// Opens at the previous assignment. Placements that name nodes outside the fleet count as none.
-    pub fn open(previous: Option<&ServiceAssignment>, groups: usize, nodes: usize) -> Self {
-        let mut book = Self {
-            placements: Vec::new(),
-            index: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
-            at: vec![NONE; groups],
-            before: Vec::new(),
+    pub fn open(previous: Option<&'a ServiceAssignment>, groups: usize, nodes: usize) -> Self {
+        let previous = previous.filter(|previous| previous.by_group.len() == groups);
+        let placements = previous.map_or(&[][..], |previous| &previous.placements);
+        let sound = |placement: &Placement| {
+            placement.shares.iter().all(|share| share.node.index() < nodes)
+                && placement.backups.iter().all(|node| node.index() < nodes)
         };
-        if let Some(previous) = previous.filter(|previous| previous.by_group.len() == groups) {
-            let known = |node: NodeId| node.index() < nodes;
-            let sound = |placement: &&Placement| {
-                placement.shares.iter().all(|share| known(share.node))
-                    && placement.backups.iter().all(|&node| known(node))
-            };
-            let adopt = |placement: &Placement| {
-                Some(placement).filter(sound).map_or(NONE, |placement| book.intern(placement.clone()))
-            };
-            let numbers: Vec<u32> = previous.placements.iter().map(adopt).collect();
-            let number = |&at: &u32| numbers.get(at as usize).copied().unwrap_or(NONE);
-            book.at = previous.by_group.iter().map(number).collect();
+        let sound: Vec<bool> = placements.iter().map(sound).collect();
+        let number = |&at: &u32| if sound.get(at as usize) == Some(&true) { at } else { NONE };
+        let at = previous
+            .map_or_else(|| vec![NONE; groups], |previous| previous.by_group.iter().map(number).collect());
+        Self {
+            previous: placements,
+            fresh: Vec::new(),
+            known: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
+            index: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
+            before: at.clone(),
+            at,
         }
-        book.before = book.at.clone();
-        book
     }
 
     pub fn intern(&mut self, placement: Placement) -> u32 {
-        if let Some(&at) = self.index.get(&placement) {
+        if self.known.is_empty() {
+            for (at, placement) in self.previous.iter().enumerate() {
+                self.known.entry(placement).or_insert(at as u32);
+            }
+        }
+        let known = self.known.get(&placement).or_else(|| self.index.get(&placement));
+        if let Some(&at) = known {
             return at;
         }
-        let at = self.placements.len() as u32;
+        let at = (self.previous.len() + self.fresh.len()) as u32;
         self.index.insert(placement.clone(), at);
-        self.placements.push(placement);
+        self.fresh.push(placement);
         at
     }
 
+    #[inline]
     pub fn shares(&self, at: u32) -> &[Share] {
         self.get(at).map_or(&[], |placement| &placement.shares)
     }
 
+    #[inline]
     pub fn get(&self, at: u32) -> Option<&Placement> {
-        self.placements.get(at as usize)
+        let at = at as usize;
+        self.previous.get(at).or_else(|| self.fresh.get(at.checked_sub(self.previous.len())?))
+    }
+
+    /// All there are, by number; some may be of no group any more.
+    pub fn placements(&self) -> impl Iterator<Item = &Placement> {
+        self.previous.iter().chain(&self.fresh)
     }
 
     /// Total weight of the groups on each placement.
     pub fn weigh(&self, at: &[u32], weights: &[u64]) -> Vec<u64> {
-        let mut sums = vec![0; self.placements.len()];
+        let mut sums = vec![0; self.previous.len() + self.fresh.len()];
         for (&at, &weight) in at.iter().zip(weights) {
             if let Some(sum) = sums.get_mut(at as usize) {
                 *sum += weight;
@@ -77,28 +93,24 @@ impl Book {
     }
 
     /// The canonical form.
-    pub fn close(self) -> ServiceAssignment {
-        let Self { mut placements, mut at, .. } = self;
-        let mut renumbered = vec![NONE; placements.len()];
+    pub fn close(mut self) -> ServiceAssignment {
+        let mut at = std::mem::take(&mut self.at);
+        let mut renumbered = vec![NONE; self.previous.len() + self.fresh.len() + 1];
+        let nobody = renumbered.len() - 1;
         let mut kept = Vec::new();
-        let nothing =
-            Placement { shares: Vec::new(), backups: Vec::new(), pool: None, mode: PlacementMode::AllDown };
         for number in &mut at {
-            let old = *number as usize;
-            if renumbered.get(old).is_none_or(|&new| new == NONE) {
-                let new = kept.len() as u32;
-                match placements.get_mut(old) {
-                    Some(placement) => {
-                        renumbered[old] = new;
-                        kept.push(std::mem::replace(placement, nothing.clone()));
-                    }
-                    None => kept.push(nothing.clone()),
-                }
-                *number = new;
-            } else {
-                *number = renumbered[old];
+            let old = (*number as usize).min(nobody);
+            if renumbered[old] == NONE {
+                renumbered[old] = kept.len() as u32;
+                kept.push(self.get(*number).cloned().unwrap_or_else(nothing));
             }
+            *number = renumbered[old];
         }
         ServiceAssignment { placements: kept, by_group: at }
     }
+}
+
+/// Nobody: `on_all_down` says what is answered.
+pub(super) fn nothing() -> Placement {
+    Placement { shares: Vec::new(), backups: Vec::new(), pool: None, mode: PlacementMode::AllDown }
 }

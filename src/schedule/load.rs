@@ -58,6 +58,7 @@ struct Meter {
     target_ppm: u64,
     cap_ppm: u64,
     base: u64,
+    allowance: Option<u64>,
     planned: u64,
     /// Whether it counts as full for newcomers.
     full: bool,
@@ -86,6 +87,7 @@ impl Loads {
 
     pub fn set_base(&mut self, node: usize, base: u64) {
         self.meters[node].base = base;
+        self.meters[node].allow();
         self.reprice(node);
     }
 
@@ -143,12 +145,9 @@ impl Loads {
     /// What the plan may use of the node in all, in capacity units: its part of a split. In
     /// sixteenths of the cap, rounded up, so that a wavering base load moves nobody. `None`: without
     /// capacity.
+    #[inline]
     pub fn allowance(&self, node: NodeId) -> Option<u64> {
-        let meter = &self.meters[node.index()];
-        meter.capacity?;
-        let step = (meter.cap / 16).max(1);
-        let left = meter.cap.saturating_sub(meter.base);
-        Some(units(left.div_ceil(step) * step).max(1))
+        self.meters[node.index()].allowance
     }
 
     pub fn planned(&self, node: usize) -> u64 {
@@ -210,16 +209,25 @@ impl Meter {
         let capacity = node.capacity.as_ref();
         let amount = capacity.map(|capacity| fine(capacity.amount));
         let ppm_or = |ppm: Option<u32>, default: u64| ppm.map_or(default, u64::from);
-        Self {
+        let mut meter = Self {
             capacity: amount,
             target: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.target.0))),
             cap: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.cap.0))),
             target_ppm: ppm_or(capacity.map(|c| c.target.0), TARGET_DEFAULT_PPM),
             cap_ppm: ppm_or(capacity.map(|c| c.cap.0), CAP_DEFAULT_PPM),
             base: 0,
+            allowance: None,
             planned: 0,
             full: false,
-        }
+        };
+        meter.allow();
+        meter
+    }
+
+    fn allow(&mut self) {
+        let step = (self.cap / 16).max(1);
+        let left = self.cap.saturating_sub(self.base);
+        self.allowance = self.capacity.map(|_| units(left.div_ceil(step) * step).max(1));
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 type Flow = (Option<NodeId>, Option<NodeId>);
 
 /// All moves of all services, largest first. `weights` are the groups' relative demands.
-pub(super) fn moves(books: &[Book], weights: &[u64], total: u64) -> Vec<Move> {
+pub(super) fn moves(books: &[Book<'_>], weights: &[u64], total: u64) -> Vec<Move> {
     let mut moves = Vec::new();
     for (service, book) in books.iter().enumerate() {
         let share = |weighted: u128| {
@@ -29,7 +29,7 @@ pub(super) fn moves(books: &[Book], weights: &[u64], total: u64) -> Vec<Move> {
 }
 
 /// Group weight times ppm, by flow.
-fn flows(book: &Book, weights: &[u64]) -> BTreeMap<Flow, u128> {
+fn flows(book: &Book<'_>, weights: &[u64]) -> BTreeMap<Flow, u128> {
     let mut changes: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     for ((&before, &after), &weight) in book.before.iter().zip(&book.at).zip(weights) {
         if before != after {

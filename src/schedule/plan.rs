@@ -43,7 +43,7 @@ pub(super) struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     /// Also the books, opened at the previous assignment.
-    pub fn of(input: &'a PlanInput<'a>) -> (Self, Vec<Book>) {
+    pub fn of(input: &'a PlanInput<'a>) -> (Self, Vec<Book<'a>>) {
         let (mut memory, elapsed_ms) = resume(input);
         let terrain = survey(input, &mut memory);
         let mut demand = Demand::new(input.groups);
@@ -62,7 +62,7 @@ impl<'a> Opening<'a> {
     }
 
     /// The account with the previous assignment on it.
-    pub fn account(&self, books: &[Book]) -> Loads {
+    pub fn account(&self, books: &[Book<'_>]) -> Loads {
         let mut loads = self.idle(&self.reports.base(&self.memory));
         for (service, book) in books.iter().enumerate() {
             for (group, &at) in book.at.iter().enumerate() {
@@ -83,12 +83,12 @@ impl<'a> Opening<'a> {
         loads
     }
 
-    fn sweep(&self, loads: Loads, books: Vec<Book>) -> Sweep<'_> {
+    fn sweep<'t>(&'t self, loads: Loads, books: Vec<Book<'t>>) -> Sweep<'t> {
         Sweep::new(&self.terrain, &self.demand, &self.order, loads, books, self.memory.budget_ppb)
     }
 
     /// A first plan; twice where nodes report more than the draft explains.
-    fn place_all(&self, books: Vec<Book>) -> Sweep<'_> {
+    fn place_all<'t>(&'t self, books: Vec<Book<'t>>) -> Sweep<'t> {
         let draft = self.draft(&vec![0; self.terrain.signals.len()], books);
         let base = self.reports.base_against(|node| draft.loads.planned(node));
         if base.iter().all(|&base| base == 0) {
@@ -97,7 +97,7 @@ impl<'a> Opening<'a> {
         self.improve(self.draft(&base, open(self.terrain.input)))
     }
 
-    fn draft(&self, base: &[u64], books: Vec<Book>) -> Sweep<'_> {
+    fn draft<'t>(&'t self, base: &[u64], books: Vec<Book<'t>>) -> Sweep<'t> {
         let mut sweep = self.sweep(self.idle(base), books);
         sweep.secure_all();
         sweep
@@ -118,7 +118,7 @@ impl<'a> Opening<'a> {
         sweep
     }
 
-    fn follow_up(&self, books: Vec<Book>) -> Sweep<'_> {
+    fn follow_up<'t>(&'t self, books: Vec<Book<'t>>) -> Sweep<'t> {
         let mut sweep = self.sweep(self.account(&books), books);
         sweep.secure_all();
         match self.terrain.input.pass {
@@ -157,7 +157,7 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'
     Terrain::survey(input, signals, ramps)
 }
 
-fn open(input: &PlanInput<'_>) -> Vec<Book> {
+fn open<'a>(input: &PlanInput<'a>) -> Vec<Book<'a>> {
     let nodes = input.policy.fleet.nodes.len();
     let previous = |at: usize| input.previous.and_then(|previous| previous.services.get(at));
     let services = 0..input.policy.services.len();
@@ -165,11 +165,11 @@ fn open(input: &PlanInput<'_>) -> Vec<Book> {
 }
 
 /// Row-major services x nodes: ppm of the service's demand on each node.
-fn carried(books: &[Book], demand: &Demand, nodes: usize) -> Vec<u32> {
+fn carried(books: &[Book<'_>], demand: &Demand, nodes: usize) -> Vec<u32> {
     let mut carried = Vec::with_capacity(books.len() * nodes);
     for book in books {
         let mut weighted = vec![0_u128; nodes];
-        for (placement, weight) in book.placements.iter().zip(book.weigh(&book.at, &demand.weights)) {
+        for (placement, weight) in book.placements().zip(book.weigh(&book.at, &demand.weights)) {
             for share in &placement.shares {
                 weighted[share.node.index()] += u128::from(weight) * u128::from(share.share.0);
             }
@@ -242,7 +242,7 @@ fn notes(sweep: &Sweep<'_>, unserved: &[(ServiceId, u64)]) -> Vec<String> {
     for (service, book) in sweep.books.iter().enumerate() {
         let weights = vec![1; book.at.len()];
         let groups = book.weigh(&book.at, &weights);
-        let open = book.placements.iter().zip(groups);
+        let open = book.placements().zip(groups);
         let open: u64 =
             open.filter(|(placement, _)| placement.mode != PlacementMode::Normal).map(|(_, n)| n).sum();
         if open > 0 {

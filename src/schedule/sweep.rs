@@ -14,13 +14,12 @@
 //! What is best for an idle world is the same for all groups of a class and is remembered; it is used
 //! when it fits, and a pair that already has it is not looked at further.
 
-use super::book::{Book, NONE};
+use super::book::{Book, NONE, nothing};
 use super::cost::margin;
 use super::demand::Demand;
-use super::ladder::Rung;
 use super::load::{Loads, part};
 use super::memory::PlannerMemory;
-use super::pick::{Question, Scratch, distance};
+use super::pick::{MOST, Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
@@ -54,7 +53,7 @@ pub(super) struct Sweep<'t> {
     pub demand: &'t Demand,
     pub order: &'t [u32],
     pub loads: Loads,
-    pub books: Vec<Book>,
+    pub books: Vec<Book<'t>>,
     /// services x classes: the epoch and the placement that is best if all of it fits.
     calm: Vec<(u32, u32)>,
     /// By services x groups: moved in this plan, so not to be moved again at discretion.
@@ -74,7 +73,7 @@ impl<'t> Sweep<'t> {
         demand: &'t Demand,
         order: &'t [u32],
         loads: Loads,
-        books: Vec<Book>,
+        books: Vec<Book<'t>>,
         budget_ppb: i64,
     ) -> Self {
         let pairs = books.len() * terrain.classes.len();
@@ -135,7 +134,7 @@ impl<'t> Sweep<'t> {
     fn secure(&mut self, service: usize, group: usize) {
         let held = self.books[service].at[group];
         let Some(outlook) = self.terrain.outlook(service, group) else {
-            return self.set(service, group, empty());
+            return self.set(service, group, nothing());
         };
         if outlook.ladder.all_down {
             return self.all_down(service, group, outlook);
@@ -206,16 +205,28 @@ impl<'t> Sweep<'t> {
         size > 1 && self.calm(service, group, outlook) == held
     }
 
-    /// Whether the one node of a placement is cheapest, unpriced, and nobody is near enough to join:
-    /// what the whole question would find, for less.
+    /// Whether the nodes of a placement are unpriced, still the peers of the cheapest, evenly used, and
+    /// nobody else is near enough to join: what the whole question would find, for less.
     fn is_content(&self, outlook: Outlook<'t>, shares: &[Share]) -> bool {
-        let [only] = shares else { return false };
-        let steady = self.terrain.ramps[only.node.index()] == Ppm::WHOLE.0;
-        let first = outlook.ladder.rung(only.node).is_some_and(|rung| rung.level == 0);
-        let cost = outlook.cost(only.node).saturating_add(self.loads.price[only.node.index()]);
-        let near = cost.saturating_add(margin(cost) / 2);
-        let farther = |rung: &Rung| rung.node == only.node || outlook.cost(rung.node) >= near;
-        steady && first && outlook.ladder.level(0).iter().all(farther)
+        let level = outlook.ladder.level(0);
+        let cost = |node: NodeId| outlook.cost(node).saturating_add(self.loads.price[node.index()]);
+        let Some(best) = level.iter().map(|rung| cost(rung.node)).min() else { return false };
+        let wide = margin(best);
+        let mut found = [(0_u64, 0_u32); MOST];
+        let mut count = 0;
+        for rung in level {
+            let over = cost(rung.node) - best;
+            match shares.iter().find(|share| share.node == rung.node) {
+                Some(share) if over < wide && self.terrain.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
+                    let allowance = self.loads.allowance(rung.node).unwrap_or(0);
+                    found[count] = (u64::from(rung.weight) * allowance, share.share.0);
+                    count += 1;
+                }
+                None if over >= wide / 2 => {}
+                _ => return false,
+            }
+        }
+        count == shares.len() && (count == 1 || is_even(&found[..count]))
     }
 
     fn reconsider(
@@ -321,7 +332,7 @@ impl<'t> Sweep<'t> {
             OnAllDown::All => held.filter(as_if_up).cloned(),
             OnAllDown::LastGood => held.cloned(),
             OnAllDown::Fallback(_) | OnAllDown::NoData | OnAllDown::ServFail => {
-                return self.set(service, group, empty());
+                return self.set(service, group, nothing());
             }
         };
         if let Some(placement) = keep {
@@ -361,7 +372,7 @@ impl<'t> Sweep<'t> {
     fn write(&mut self, service: usize, outlook: Outlook<'t>, mode: PlacementMode) -> u32 {
         let shares = self.scratch.shares.clone();
         if shares.is_empty() {
-            return self.books[service].intern(empty());
+            return self.books[service].intern(nothing());
         }
         let (ranked, found) = self.question(outlook, 0, &[], false).rank_backups(&shares);
         let backups = ranked[..found].to_vec();
@@ -427,7 +438,9 @@ fn threshold(from: &[Share], to: &[Share]) -> u32 {
     if same { UNEVEN_PPM } else { WORTHWHILE_PPM }
 }
 
-/// Nobody: `on_all_down` says what is answered.
-fn empty() -> Placement {
-    Placement { shares: Vec::new(), backups: Vec::new(), pool: None, mode: PlacementMode::AllDown }
+/// Whether shares (ppm) are near enough to their weights. Unknown weights: no.
+fn is_even(of: &[(u64, u32)]) -> bool {
+    let total: u64 = of.iter().fold(0, |sum, &(weight, _)| sum.saturating_add(weight));
+    let off = |&(weight, share): &(u64, u32)| super::load::ppm_of(weight, total).abs_diff(u64::from(share));
+    of.iter().all(|&(weight, _)| weight > 0) && of.iter().map(off).sum::<u64>() / 2 < u64::from(UNEVEN_PPM)
 }
