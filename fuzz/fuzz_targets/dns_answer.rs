@@ -1,0 +1,31 @@
+//! Any bytes as a query: no panic, and an answer within its limits that echoes what was asked.
+//!
+//! The first byte chooses the transport and the room for the answer; the rest is the query.
+#![no_main]
+
+#[path = "../../tests/world/mod.rs"]
+mod world;
+
+use libfuzzer_sys::fuzz_target;
+use rhumb::dns::{Scratch, Transport, answer};
+use rhumb::routing::Snapshot;
+use std::sync::LazyLock;
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| world::World::new().snapshot());
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&choice, query)) = data.split_first() else { return };
+    let transport = [Transport::Udp, Transport::Tcp, Transport::Tls][usize::from(choice) % 3];
+    let room = [512, 1_232, 4_096, 65_535, 100][usize::from(choice) % 5];
+    let mut out = vec![0; room];
+    let len = answer(&SNAPSHOT, &world::ctx(transport), &mut Scratch::default(), query, &mut out);
+    assert!(len <= room);
+    if transport == Transport::Udp {
+        assert!(len <= 1_232);
+    }
+    if len > 0 {
+        assert_eq!(out[..2], query[..2], "the id is echoed");
+        assert_eq!(out[2] & 0xf8, query[2] & 0x78 | 0x80, "a response of the same opcode");
+        world::Reply::read(&out[..len]);
+    }
+});
