@@ -54,6 +54,19 @@ fn nsid_names_instance_and_generation() {
 }
 
 #[test]
+fn everything_at_once_fits_the_smallest_answer() {
+    let mut world = World::new();
+    world.policy.server.instance = "i".repeat(1_000);
+    let snapshot = world.snapshot();
+    let labels = ["x".repeat(63), "y".repeat(63), "z".repeat(63), "w".repeat(44)];
+    let long = format!("{}.rhumb.test", labels.join("."));
+    let query = ask(&long, A).edns(512).option(3, b"").subnet("2400:1:2:3:4:5:6:7/128");
+    assert!(query.question.len() > 250);
+    let reply = reply(&snapshot, &ctx(Transport::Udp), &query);
+    assert_eq!((reply.rcode, reply.option(3).expect("NSID").len()), (3, 128));
+}
+
+#[test]
 fn broken_opt_records_are_format_errors() {
     let snapshot = World::new().snapshot();
     let good = ask("ns1.rhumb.test", A).edns(1_232).bytes();

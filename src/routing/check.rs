@@ -9,12 +9,12 @@ use crate::model::policy::Policy;
 use crate::model::service::Service;
 use crate::zone::name::Name;
 use crate::zone::{Zone, ZoneSet, rtype};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Every disagreement, in the order of services.
 pub fn check(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mut steered_by: HashMap<Name, &Service> = HashMap::new();
+    let mut steered_by: BTreeMap<Name, &Service> = BTreeMap::new();
     for service in &policy.services {
         for hostname in &service.hostnames {
             let Ok(name) = Name::parse_text(hostname) else {

@@ -9,7 +9,7 @@ use super::steer::{Distribution, ServiceTable};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::Move;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Moves between `old` and `new`, largest first.
 ///
@@ -41,7 +41,7 @@ fn match_groups(old: &Snapshot, new: &Snapshot) -> Vec<Option<GroupId>> {
         return (0..groups.len()).map(|at| Some(GroupId::from_index(at))).collect();
     }
     let numbered = old.geo.groups().iter().enumerate();
-    let by_key: HashMap<_, _> =
+    let by_key: BTreeMap<_, _> =
         numbered.map(|(at, group)| (group.key.as_str(), GroupId::from_index(at))).collect();
     groups.iter().map(|group| by_key.get(group.key.as_str()).copied()).collect()
 }
@@ -60,7 +60,7 @@ fn service_moves(
     demand: &[u64],
     found: &mut Vec<Move>,
 ) {
-    let mut weights: HashMap<(u32, u32), u64> = HashMap::new();
+    let mut weights: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let mut total = 0_u64;
     for (at, (is, old_group)) in pair.is.by_group.iter().zip(old_groups).enumerate() {
         let weight = if demand.is_empty() { 1 } else { demand.get(at).copied().unwrap_or(0) };
@@ -70,7 +70,7 @@ fn service_moves(
             *sum = sum.saturating_add(weight);
         }
     }
-    let mut moved: HashMap<(Option<NodeId>, Option<NodeId>), u128> = HashMap::new();
+    let mut moved: BTreeMap<(Option<NodeId>, Option<NodeId>), u128> = BTreeMap::new();
     for ((was, is), weight) in weights {
         let pairs = slot_pairs(pair, was, is);
         let count = pairs.len() as u128;

@@ -17,7 +17,7 @@ use crate::model::policy::Policy;
 use crate::zone::name::Name;
 use crate::zone::{Rrset, Zone, ZoneSet, rtype};
 use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Type number of HINFO (RFC 1035 3.3.2), which answers ANY.
 pub const HINFO: u16 = 13;
@@ -201,7 +201,7 @@ impl Names {
 /// Names on their way into the table.
 struct Builder<'a> {
     zones: &'a ZoneSet,
-    origins: HashMap<&'a Name, u32>,
+    origins: BTreeMap<&'a Name, u32>,
     drafts: BTreeMap<Name, Entry>,
     steered: Vec<SteeredName>,
 }
@@ -266,7 +266,7 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self) -> Names {
-        let positions: HashMap<Name, u32> = self.drafts.keys().cloned().zip(0..).collect();
+        let positions: BTreeMap<Name, u32> = self.drafts.keys().cloned().zip(0..).collect();
         for (name, at) in &positions {
             let parent = name.is_wildcard().then(|| name.parent()).flatten();
             if let Some(entry) = parent.and_then(|parent| self.drafts.get_mut(&parent)) {
@@ -301,7 +301,7 @@ pub fn label_count(wire: &[u8]) -> usize {
 }
 
 /// The deepest zone a name is in.
-fn zone_of(origins: &HashMap<&Name, u32>, name: &Name) -> Option<u32> {
+fn zone_of(origins: &BTreeMap<&Name, u32>, name: &Name) -> Option<u32> {
     let mut at = Some(name.clone());
     while let Some(name) = at {
         if let Some(zone) = origins.get(&name) {
@@ -362,7 +362,7 @@ fn negative_block(zone: &Zone, ttl: u32) -> Block {
 fn referral_of(zone: &Zone, ns: &Rrset) -> Referral {
     let block = block_of(ns);
     let mut glue = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     for record in block.records() {
         let Ok(target) = Name::from_wire(record.rdata) else { continue };
         if !seen.insert(target.clone()) {

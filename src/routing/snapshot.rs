@@ -23,6 +23,9 @@ use crate::model::verdict::NodeHealth;
 use crate::zone::ZoneSet;
 use std::sync::Arc;
 
+/// Octets of NSID: with the longest question and every other option they still fit 512.
+const MAX_NSID: usize = 128;
+
 /// What a table is made of.
 pub struct SnapshotInput<'a> {
     pub provenance: Provenance,
@@ -146,8 +149,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
             None => Arc::new(steer::compile_service(&mut material, policy.service(id), plan)),
         });
     }
-    let nsid = format!("{} gen {}", policy.server.instance, provenance.generation);
-    let nsid = nsid.into_bytes().into();
+    let nsid = nsid(&policy, &provenance);
     Ok(Snapshot {
         provenance,
         policy,
@@ -161,6 +163,13 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         serving,
         nsid,
     })
+}
+
+fn nsid(policy: &Policy, provenance: &Provenance) -> Box<[u8]> {
+    let tail = format!(" gen {}", provenance.generation);
+    let instance = policy.server.instance.as_bytes();
+    let room = MAX_NSID.saturating_sub(tail.len()).min(instance.len());
+    [&instance[..room], tail.as_bytes()].concat().into()
 }
 
 fn disagree(problems: Vec<Diagnostic>) -> CompileError {

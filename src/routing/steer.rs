@@ -442,3 +442,55 @@ fn address_block(family: Family, ttl: u32, addresses: impl Iterator<Item = IpAdd
 fn position(len: usize) -> u32 {
     u32::try_from(len).expect("sets and distributions are bounded by groups times slots")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(bucket_bits: u8) -> ServiceTable {
+        ServiceTable {
+            name_hash: 0,
+            ttl: 30,
+            bucket_bits,
+            is_uniform: false,
+            sets: Vec::new(),
+            distributions: Vec::new(),
+            by_group: Vec::new(),
+        }
+    }
+
+    fn group(v4_slash24: u32, v6_slash48: u32) -> [u8; 2] {
+        group_bits(&ClientGroup {
+            key: String::new(),
+            country: None,
+            line: None,
+            location: None,
+            areas: Vec::new(),
+            v4_slash24,
+            v6_slash48,
+        })
+    }
+
+    #[test]
+    fn the_hashed_prefix_is_the_shortest_with_enough_buckets() {
+        let table = table(9);
+        for size in [1, 100, 511, 512, 513, 5_000, 1 << 20, u32::MAX] {
+            let len = table.hash_len(Family::V4, 0, group(size, 0));
+            let buckets = u64::from(size) >> (24 - len);
+            assert!(buckets >= 512 || len == 24, "{size}: {buckets} buckets of /{len}");
+            assert!(buckets < 1_024 || size == u32::MAX, "{size}: {buckets} buckets, more than needed");
+            let len = table.hash_len(Family::V6, 0, group(0, size));
+            let buckets = u64::from(size) << 8 >> (56 - len);
+            assert!(buckets >= 512 || len == 56, "{size}: {buckets} buckets of /{len}");
+        }
+    }
+
+    #[test]
+    fn the_hashed_prefix_is_no_shorter_than_the_leaf_and_no_longer_than_the_bound() {
+        let large = group(1 << 22, 1 << 30);
+        assert_eq!(table(9).hash_len(Family::V4, 20, large), 20);
+        assert_eq!(table(9).hash_len(Family::V4, 30, large), 24);
+        assert_eq!(table(9).hash_len(Family::V6, 64, large), 56);
+        assert_eq!(table(15).hash_len(Family::V4, 0, group(0, 0)), 24);
+    }
+}
