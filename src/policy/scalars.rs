@@ -239,17 +239,17 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| ms(total))
 }
 
-/// As policy files write it, with milliseconds only where needed: `1h30m`, `1600ms`.
+/// As policy files write it: `200ms`, `1h30m`, `5m1s800ms`.
 pub fn duration_text(duration: Duration) -> String {
     let total = duration.as_millis();
-    if total == 0 {
-        return "0s".to_owned();
-    }
-    let parts = [(total / 3_600_000, "h"), (total / 60_000 % 60, "m"), (total / 1_000 % 60, "s")];
-    if !total.is_multiple_of(1_000) {
-        return format!("{total}ms");
-    }
-    parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
+    let parts = [
+        (total / 3_600_000, "h"),
+        (total / 60_000 % 60, "m"),
+        (total / 1_000 % 60, "s"),
+        (total % 1_000, "ms"),
+    ];
+    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// `75%`, between bounds in percent.
@@ -477,9 +477,15 @@ mod tests {
 
     #[test]
     fn durations_read_and_write() {
-        for (text, millis) in
-            [("200ms", 200), ("2s", 2_000), ("5m", 300_000), ("1h30m", 5_400_000), ("1m30s", 90_000)]
-        {
+        for (text, millis) in [
+            ("200ms", 200),
+            ("2s", 2_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("1m30s", 90_000),
+            ("5m1s800ms", 301_800),
+            ("0s", 0),
+        ] {
             let read = parse_duration(text).expect("a duration");
             assert_eq!(read.as_millis(), millis);
             assert_eq!(duration_text(read), text);

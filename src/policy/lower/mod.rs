@@ -92,9 +92,11 @@ impl Names {
         if found.is_none() && self.whole {
             let known = self.list.iter().map(|(name, _)| name.as_str());
             findings.report(code, place, format!("there is no {what} `{name}`")).suggest(name, known, || {
-                match self.list.is_empty() {
-                    true => format!("{where_from} defines no {what}: add it there"),
-                    false => format!("add it to {where_from}, or use one that is there"),
+                let known: Vec<&str> = self.list.iter().map(|(name, _)| name.as_str()).take(13).collect();
+                match known.len() {
+                    0 => format!("{where_from} defines no {what}: add it there"),
+                    1..=12 => format!("known are {}; or add it to {where_from}", known.join(", ")),
+                    _ => format!("add it to {where_from}, or use one that is there"),
                 }
             });
         }
