@@ -1,5 +1,7 @@
 //! How fast geo data is read, compiled and looked up: `cargo bench --bench geo_lookup`.
 
+#![allow(clippy::print_stderr, reason = "says what is measured")]
+
 #[path = "support/networks.rs"]
 mod networks;
 

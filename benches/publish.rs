@@ -3,6 +3,8 @@
 //! `lab` is the shipped fleet over the shipped geo data; `large` has 200 nodes, 20 services and
 //! 5,000 client groups.
 
+#![allow(clippy::print_stdout, reason = "says which world is measured")]
+
 #[path = "support/worlds.rs"]
 mod worlds;
 

@@ -197,9 +197,11 @@ fn a_truncated_state_file_costs_a_message_and_nothing_else() {
     let world = World::new();
     let mut rhumb = world.serve();
     world.wait_answer(JAPAN, "127.1.1.1");
+    let state = world.folder.root.path().join("state");
+    wait_for("the table to be kept", || state.join("table").exists().then_some(()));
     rhumb.kill();
     for name in ["table", "table.previous"] {
-        let path = world.folder.root.path().join("state").join(name);
+        let path = state.join(name);
         if let Ok(bytes) = std::fs::read(&path) {
             std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("truncates");
         }
@@ -282,8 +284,9 @@ fn explain_names_the_node_that_queries_get() {
     let (code, out, _) = explain(&[]);
     assert_eq!(code, 0);
     assert!(out.contains("fra-1") && out.contains("tyo-1"), "the pick and the loser are told:\n{out}");
-    let (code, _, err) = run(&["explain", "nope.example.test", "--client", "141.20.0.1", "--admin", &admin]);
+    let (code, _, err) = run(&["explain", "www.example.org", "--client", "141.20.0.1", "--admin", &admin]);
     assert_eq!(code, 1, "{err}");
+    assert!(err.contains("example.test"), "the zones there are get named: {err}");
 }
 
 #[test]

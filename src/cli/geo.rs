@@ -332,6 +332,7 @@ mod tests {
     fn lookups_and_listings_read_well_and_set_exit_codes() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = |name: &str| dir.path().join(name).display().to_string();
+        let empty = dir.path().display().to_string();
         let mut writer = mmdb::Writer::new("Test-Country", 4, 24);
         let iso = mmdb::Item::Map(vec![("iso_code", mmdb::Item::Text("JP".to_owned()))]);
         writer.network("1.0.0.0/8", &mmdb::Item::Map(vec![("country", iso)]));
@@ -344,16 +345,17 @@ mod tests {
         check(&["info", &bad], 1, &["bad.mmdb refused: it has no MMDB metadata marker", "; give"]);
         check(&["info", &path("none")], 2, &["cannot read geo database", "check path"]);
         check(
-            &["lookup", "--db", &good, "1.2.3.4"],
+            &["lookup", "--policies", &empty, "--db", &good, "1.2.3.4"],
             0,
-            &["country   JP  from ", "group     JP\n", "covering  1.0.0.0/8\n"],
+            &["country    JP  from ", "group      JP\n", "covering   1.0.0.0/8\n"],
         );
         check(
-            &["lookup", "--db", &good, "--format", "json", "::ffff:1.2.3.4"],
+            &["lookup", "--policies", &empty, "--db", &good, "--format", "json", "::ffff:1.2.3.4"],
             0,
             &["\"looked_up\": \"1.2.3.4\"", "\"group\": \"JP\""],
         );
-        check(&["lookup", "--db", &good, "9.9.9.9"], 1, &["no database or override knows", "unknown"]);
-        check(&["lookup", "--db", &good, "--policies", &path("none"), "1.1.1.1"], 2, &["not a folder"]);
+        let nothing = ["lookup", "--policies", &empty, "--db", &good, "9.9.9.9"];
+        check(&nothing, 1, &["no database or override knows", "unknown"]);
+        check(&["lookup", "--db", &good, "--policies", &path("none"), "1.1.1.1"], 2, &[&path("none")]);
     }
 }

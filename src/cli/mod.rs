@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 the answer is no (mistakes found, nothing known), 2 could not run.
 //! Printing happens here and nowhere else; colours and live views only on a terminal.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is what prints")]
+
 mod admin_client;
 pub mod check;
 mod explain;

@@ -156,7 +156,7 @@ mod tests {
         {
             let span = Span::in_text(text, offset, len);
             let diagnostic = Diagnostic::warning("c", "a.yaml", Some(span), "m");
-            let shown = plain(&[diagnostic.clone()], &source(text));
+            let shown = plain(std::slice::from_ref(&diagnostic), &source(text));
             assert!(shown.contains("warning[c]: m") && !shown.contains('\u{1b}'), "{shown}");
             assert!(plain(&[diagnostic], &[]).contains("a.yaml:"), "without the source the place is named");
         }

@@ -7,6 +7,7 @@
 use crate::base::clock::WallTime;
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::geo::{self, Countries, Database, GeoTable};
+use crate::model::clients::Clients;
 use crate::model::placement::LatencyPrior;
 use crate::model::policy::Policy;
 use crate::model::status::Problem;
@@ -85,10 +86,26 @@ fn mistakes_in_a_sentence(diagnostics: &[Diagnostic]) -> String {
     }
 }
 
-/// Reads inputs again and again from one folder, remembering the last good databases.
+/// Reads inputs again and again from one folder. It remembers the last good databases, and the last
+/// table compiled from them, because most edits touch neither.
 pub struct Loader {
     folder: PathBuf,
-    databases: Option<(Arc<Vec<Database>>, Arc<Vec<GeoFile>>)>,
+    databases: Option<OpenDatabases>,
+    compiled: Option<CompiledGeo>,
+}
+
+/// Databases in overlay order, and the files they came from; no file at all: the shipped ones.
+#[derive(Clone)]
+struct OpenDatabases {
+    files: Arc<Vec<GeoFile>>,
+    databases: Arc<Vec<Database>>,
+}
+
+/// A compiled table and what it was made of.
+struct CompiledGeo {
+    files: Arc<Vec<GeoFile>>,
+    clients: Clients,
+    table: Arc<GeoTable>,
 }
 
 /// What one reading gave.
@@ -101,7 +118,7 @@ pub struct Loaded {
 
 impl Loader {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), databases: None }
+        Self { folder: folder.to_owned(), databases: None, compiled: None }
     }
 
     pub fn folder(&self) -> &Path {
@@ -119,9 +136,9 @@ impl Loader {
             Err(refusal) => return Loaded::refused(refusal),
         };
         let mut refusals = Vec::new();
-        match read_geo_files(&self.folder, &checked.policy.server.geo_files).and_then(open_databases) {
-            Ok(databases) => self.databases = Some(databases),
-            Err(what) => refusals.push(Refusal::Geo(what)),
+        let files = read_geo_files(&self.folder, &checked.policy.server.geo_files);
+        if let Err(what) = files.and_then(|files| self.open(files)) {
+            refusals.push(Refusal::Geo(what));
         }
         let warnings = checked.warnings.clone();
         match self.finish(checked) {
@@ -145,20 +162,31 @@ impl Loader {
     /// Takes the geo files a former run kept as the last good ones, if none are loaded yet.
     pub fn recall_geo(&mut self, geo: Vec<GeoFile>) -> Result<(), Refusal> {
         if self.databases.is_none() {
-            self.databases = Some(open_databases(geo).map_err(Refusal::Geo)?);
+            self.open(geo).map_err(Refusal::Geo)?;
         }
         Ok(())
     }
 
+    /// Opens `files`, unless they are those that are open. On an error the open ones stay.
+    fn open(&mut self, files: Vec<GeoFile>) -> Result<(), String> {
+        if self.databases.as_ref().is_some_and(|open| *open.files == files) {
+            return Ok(());
+        }
+        let databases = if files.is_empty() {
+            geo::shipped::databases().map_err(|error| error.to_string())?
+        } else {
+            let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
+            files.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string())?
+        };
+        self.databases = Some(OpenDatabases { files: Arc::new(files), databases: Arc::new(databases) });
+        Ok(())
+    }
+
     /// Compiles with the databases in force; `Ok(None)` when there are none at all.
-    fn finish(&self, checked: Checked) -> Result<Option<Inputs>, String> {
-        let Some((databases, geo_files)) = &self.databases else { return Ok(None) };
+    fn finish(&mut self, checked: Checked) -> Result<Option<Inputs>, String> {
+        let Some(open) = self.databases.clone() else { return Ok(None) };
         let policy = checked.policy;
-        let databases: Vec<&Database> = databases.iter().collect();
-        let compiled = geo::compile(&databases, &policy.clients, Countries::shipped())
-            .map_err(|error| error.to_string())?;
-        compiled.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let geo = Arc::new(compiled.table);
+        let geo = self.compile(&open, &policy.clients)?;
         let prior = Arc::new(geo::latency_prior(geo.groups(), &policy.fleet));
         Ok(Some(Inputs {
             sources: Arc::new(checked.sources),
@@ -166,8 +194,24 @@ impl Loader {
             zones: Arc::new(checked.zones),
             geo,
             prior,
-            geo_files: Arc::clone(geo_files),
+            geo_files: open.files,
         }))
+    }
+
+    fn compile(&mut self, open: &OpenDatabases, clients: &Clients) -> Result<Arc<GeoTable>, String> {
+        let known = self.compiled.as_ref();
+        if let Some(known) = known.filter(|it| Arc::ptr_eq(&it.files, &open.files) && it.clients == *clients)
+        {
+            return Ok(Arc::clone(&known.table));
+        }
+        let databases: Vec<&Database> = open.databases.iter().collect();
+        let compiled =
+            geo::compile(&databases, clients, Countries::shipped()).map_err(|error| error.to_string())?;
+        compiled.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let table = Arc::new(compiled.table);
+        let (files, clients) = (Arc::clone(&open.files), clients.clone());
+        self.compiled = Some(CompiledGeo { files, clients, table: Arc::clone(&table) });
+        Ok(table)
     }
 }
 
@@ -223,17 +267,4 @@ pub fn read_geo_file(path: &Path) -> Result<GeoFile, String> {
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     Ok(GeoFile { name, bytes })
-}
-
-type OpenDatabases = (Arc<Vec<Database>>, Arc<Vec<GeoFile>>);
-
-/// No file at all means the shipped databases.
-fn open_databases(files: Vec<GeoFile>) -> Result<OpenDatabases, String> {
-    let databases = if files.is_empty() {
-        geo::shipped::databases().map_err(|error| error.to_string())?
-    } else {
-        let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
-        files.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string())?
-    };
-    Ok((Arc::new(databases), Arc::new(files)))
 }

@@ -66,9 +66,12 @@ pub async fn run(
     trigger: Trigger,
 ) {
     let mut epoch = 0;
+    let mut told = Vec::new();
     let mut inputs = first;
     probing.restart(&inputs, epoch).await;
     let mut _watches = watches(&loader, &inputs, &trigger);
+    // An edit made between the first reading and the watch would otherwise wait for the next one.
+    trigger.pull();
     loop {
         trigger.0.notified().await;
         let reading = tokio::task::spawn_blocking(move || {
@@ -77,7 +80,7 @@ pub async fn run(
         });
         let Ok((returned, loaded)) = reading.await else { return };
         loader = returned;
-        tell_problems(&loaded, &clock, &events);
+        tell_problems(&loaded, &mut told, &clock, &events);
         let Some(newer) = loaded.inputs else { continue };
         let what = what_changed(&inputs, &newer);
         if what.is_empty() {
@@ -100,15 +103,25 @@ pub async fn run(
     }
 }
 
-fn tell_problems(loaded: &Loaded, clock: &SharedClock, events: &SyncSender<Event>) {
+/// Logs what was not logged (`told`) the last time, and hands all of it to the status.
+fn tell_problems(loaded: &Loaded, told: &mut Vec<String>, clock: &SharedClock, events: &SyncSender<Event>) {
     let now = clock.wall();
+    let mut telling = Vec::new();
     for warning in &loaded.warnings {
-        tracing::warn!(code = warning.code, "{}: {}", warning.place(), warning.message);
+        let text = format!("{}: {}", warning.place(), warning.message);
+        if !told.contains(&text) {
+            tracing::warn!(code = warning.code, "{text}");
+        }
+        telling.push(text);
     }
     let problems: Vec<_> = loaded.refusals.iter().map(|refusal| refusal.problem(now)).collect();
     for problem in &problems {
-        tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+        if !told.contains(&problem.message) {
+            tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        telling.push(problem.message.clone());
     }
+    *told = telling;
     let _ = events.try_send(Event::Problems { about: About::Inputs, problems });
 }
 

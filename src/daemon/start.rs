@@ -238,7 +238,6 @@ impl Problems<'_> {
             Err(message) => (None, Some(message)),
         };
         if let Some(message) = note {
-            tracing::warn!("{message}");
             let help = match value {
                 Some(_) => "the version before it is in use; nothing to do",
                 None => {
@@ -301,6 +300,9 @@ fn start_keeper(
 }
 
 fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
+    for (_, problem) in &problems {
+        tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+    }
     for about in [About::Inputs, About::Recovery] {
         let of_it = problems.iter().filter(|(subject, _)| *subject == about);
         let problems: Vec<Problem> = of_it.map(|(_, problem)| problem.clone()).collect();

@@ -168,8 +168,8 @@ impl Writer {
             let due = self.pending.evacuate_at.map_or(next_tick, |at| at.min(next_tick));
             match events.recv_timeout(due.since(now)) {
                 Ok(event) => {
-                    let burst = std::iter::once(event).chain(events.try_iter().take(MAX_BURST));
-                    if burst.fold(false, |stop, event| self.take(event) || stop) {
+                    let mut burst = std::iter::once(event).chain(events.try_iter().take(MAX_BURST));
+                    if burst.any(|event| self.take(event)) {
                         break;
                     }
                 }

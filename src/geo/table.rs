@@ -49,7 +49,7 @@ impl GeoTable {
         let v4_root = sized(builder.family(Family::V4, leaves[0].as_slice()));
         let v6_root = sized(builder.family(Family::V6, leaves[1].as_slice()));
         if !builder.fits() {
-            return Err(GeoError::TableTooLarge { limit_mib: MAX_ENTRIES * size_of::<u32>() >> 20 });
+            return Err(GeoError::TableTooLarge { limit_mib: (MAX_ENTRIES * size_of::<u32>()) >> 20 });
         }
         Ok(Self { v4_root, v6_root, entries: builder.into_entries(), groups, revision, countries })
     }

@@ -41,7 +41,7 @@ pub fn draw(
         let (prefix, located) = random_network(&mut rng, &locate);
         match located {
             Some(country) if countries.contains(&country) => {
-                by_country.entry(country).or_default().push(prefix)
+                by_country.entry(country).or_default().push(prefix);
             }
             located => elsewhere.push(Client { prefix, country: located }),
         }
@@ -66,7 +66,7 @@ pub fn draw(
             None if from_elsewhere => {
                 elsewhere.extend(named.pop().into_iter().flat_map(|(country, left)| {
                     left.into_iter().map(move |prefix| Client { prefix, country: Some(country.clone()) })
-                }))
+                }));
             }
             None => drop(named.swap_remove(at)),
         }

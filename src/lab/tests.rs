@@ -201,7 +201,7 @@ async fn the_nodes_stop_with_the_last_handle() {
     drop(lab);
     let closed = async {
         while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     timeout(LONG, closed).await.expect("stops");

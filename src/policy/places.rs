@@ -203,11 +203,11 @@ mod tests {
 
     #[test]
     fn networks_say_their_masked_form() {
-        let bad = Cidr::parse("10.1.2.3/16", true).err().expect("host bits");
+        let bad = Cidr::parse("10.1.2.3/16", true).expect_err("host bits");
         assert_eq!(bad.code.name, "cidr-host-bits");
         assert!(bad.help.contains("`10.1.0.0/16`"));
         for text in ["10.0.0.0/33", "10.0.0/8", "::/129", "::/+8", "x/8", "1.2.3.4/", ""] {
-            assert_eq!(Cidr::parse(text, true).err().expect("refused").code.name, "bad-cidr", "{text}");
+            assert_eq!(Cidr::parse(text, true).expect_err("refused").code.name, "bad-cidr", "{text}");
         }
         assert!(Cidr::parse("2001:db8::/32", true).is_ok());
     }

@@ -57,6 +57,10 @@ impl<A: Answer> Worker<A> {
                         ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionRefused
                     );
                     if !is_passing {
+                        #[allow(
+                            clippy::disallowed_methods,
+                            reason = "a pause between hard errors, not a wait for anything"
+                        )]
                         std::thread::sleep(RECEIVE_WAIT);
                     }
                 }

@@ -85,15 +85,20 @@ pub struct Found {
     pub passed_over: Option<SealError>,
 }
 
-/// Reads `path`, or its previous version if it is missing or damaged. The error is that of the
-/// newest file.
+/// Reads `path`, or its previous version if it is missing or damaged.
+///
+/// A crash between the two renames of [`write`] leaves the previous version alone; that is no damage.
+/// The error is that of the newest file that exists.
 pub fn read_or_previous(path: &Path) -> Result<Found, SealError> {
-    match read(path) {
-        Ok(payload) => Ok(Found { payload, passed_over: None }),
-        Err(newest) => match read(&sibling(path, "previous")) {
-            Ok(payload) => Ok(Found { payload, passed_over: Some(newest) }),
-            Err(_) => Err(newest),
-        },
+    let newest = match read(path) {
+        Ok(payload) => return Ok(Found { payload, passed_over: None }),
+        Err(error) => error,
+    };
+    let newest_is_missing = matches!(newest, SealError::Missing(_));
+    match read(&sibling(path, "previous")) {
+        Ok(payload) => Ok(Found { payload, passed_over: Some(newest).filter(|_| !newest_is_missing) }),
+        Err(previous) if newest_is_missing => Err(previous),
+        Err(_) => Err(newest),
     }
 }
 
@@ -144,5 +149,10 @@ mod tests {
         let found = read_or_previous(&path).expect("previous");
         assert_eq!(found.payload, b"first");
         assert!(found.passed_over.is_some());
+        fs::remove_file(&path).expect("removes");
+        let found = read_or_previous(&path).expect("previous");
+        assert!(found.passed_over.is_none(), "as a crash between two renames leaves it");
+        fs::write(sibling(&path, "previous"), "rhumb-sealed 1 6 00").expect("writes");
+        assert!(matches!(read_or_previous(&path), Err(SealError::Damaged { .. })));
     }
 }

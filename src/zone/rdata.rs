@@ -44,7 +44,7 @@ pub(super) fn parse(
     match rtype {
         rtype::A => fields.address::<Ipv4Addr, 4>("an IPv4 address such as 192.0.2.1", |a| a.octets())?,
         rtype::AAAA => {
-            fields.address::<Ipv6Addr, 16>("an IPv6 address such as 2001:db8::1", |a| a.octets())?
+            fields.address::<Ipv6Addr, 16>("an IPv6 address such as 2001:db8::1", |a| a.octets())?;
         }
         rtype::NS | rtype::CNAME | rtype::PTR => fields.name("a host name")?,
         rtype::MX => {
