@@ -122,36 +122,42 @@ impl<'a> Decision<'a> {
         }
     }
 
-    fn refuse(error: Option<ExtendedError>) -> Self {
-        Self { error, ..Self::new(Rcode::Refused) }
+    fn refuse(&mut self, error: Option<ExtendedError>) {
+        self.rcode = Rcode::Refused;
+        self.is_authoritative = false;
+        self.error = error;
     }
 }
 
 /// Decides one query.
+#[inline]
 pub fn decide<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>) -> Decision<'a> {
-    if let Some(rcode) = query.fault {
-        return Decision::new(rcode);
+    let mut decision = Decision::new(query.fault.unwrap_or(Rcode::NoError));
+    if query.fault.is_none() {
+        decide_sound(snapshot, ctx, query, &mut decision);
     }
+    decision
+}
+
+/// Of a query without fault.
+fn decide_sound<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>, decision: &mut Decision<'a>) {
     if query.qclass != CLASS_IN {
-        return Decision::refuse(None);
+        return decision.refuse(None);
     }
     match query.qtype {
-        QTYPE_AXFR | QTYPE_IXFR => return Decision::refuse(Some(ExtendedError::NOT_SUPPORTED)),
-        0 | rtype::OPT => return Decision::new(Rcode::FormErr),
+        QTYPE_AXFR | QTYPE_IXFR => decision.refuse(Some(ExtendedError::NOT_SUPPORTED)),
+        0 | rtype::OPT => decision.rcode = Rcode::FormErr,
         // TKEY, TSIG, MAILA and other meta types mean a service that is not here.
-        128..QTYPE_ANY => return Decision::new(Rcode::NotImp),
-        _ => {}
+        128..QTYPE_ANY => decision.rcode = Rcode::NotImp,
+        _ => Resolution { snapshot, ctx, query, decision }.run(),
     }
-    let mut resolution = Resolution { snapshot, ctx, query, decision: Decision::new(Rcode::NoError) };
-    resolution.run();
-    resolution.decision
 }
 
 struct Resolution<'a, 's> {
     snapshot: &'a Snapshot,
     ctx: &'s Ctx,
     query: &'s ParsedQuery<'s>,
-    decision: Decision<'a>,
+    decision: &'s mut Decision<'a>,
 }
 
 /// A name in the chain: the question's or a CNAME's target.
@@ -199,7 +205,7 @@ impl<'a> Resolution<'a, '_> {
                 self.deny(link, entry.zone, None);
             }
             Found::NotOurs if link.is_question => {
-                self.decision = Decision::refuse(Some(ExtendedError::NOT_AUTHORITATIVE));
+                self.decision.refuse(Some(ExtendedError::NOT_AUTHORITATIVE));
             }
             // The alias leads out of our data: the resolver goes on from there.
             Found::NotOurs | Found::Cut { .. } => {}
@@ -268,6 +274,12 @@ impl<'a> Resolution<'a, '_> {
         }
     }
 
+    fn fail(&mut self) {
+        self.decision.rcode = Rcode::ServFail;
+        self.decision.is_authoritative = false;
+        self.decision.answer_count = 0;
+    }
+
     fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, family: Family) {
         let snapshot = self.snapshot;
         let service = snapshot.names().steered(position).service;
@@ -276,8 +288,7 @@ impl<'a> Resolution<'a, '_> {
         let Located { group, depth } = snapshot.geo.lookup(client.family, client.bits);
         let group_bits = snapshot.group_bits(group);
         let Some(pick) = table.pick(group, client.family, client.bits, depth, group_bits) else {
-            self.decision = Decision::new(Rcode::ServFail);
-            return;
+            return self.fail();
         };
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
         self.decision.steering = Some(Steering {
@@ -298,10 +309,7 @@ impl<'a> Resolution<'a, '_> {
         self.decision.error =
             warning.map(|warning| ExtendedError { code: warning.info_code(), text: warning.text() });
         if pick.distribution.reply == Reply::ServFail {
-            self.decision.rcode = Rcode::ServFail;
-            self.decision.is_authoritative = false;
-            self.decision.answer_count = 0;
-            return;
+            return self.fail();
         }
         let block = pick.set.map(|set| &set.blocks[family.index()]).filter(|block| !block.is_empty());
         match block {

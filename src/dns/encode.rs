@@ -86,10 +86,9 @@ fn write_head(
     let flags = 0x80 | query.opcode << 3 | authoritative | truncated | u8::from(query.recursion_desired);
     let more_flags = u8::from(query.checking_disabled) << 4 | decision.rcode.low();
     let counts = [1, answers, authority, additional].map(u16::to_be_bytes);
-    let head = out.get_mut(2..HEADER)?;
-    head[0] = flags;
-    head[1] = more_flags;
-    head[2..].copy_from_slice(counts.as_flattened());
+    let [_, _, head @ ..] = out.first_chunk_mut::<HEADER>()?;
+    let [[q0, q1], [a0, a1], [n0, n1], [r0, r1]] = counts;
+    *head = [flags, more_flags, q0, q1, a0, a1, n0, n1, r0, r1];
     Some(())
 }
 
@@ -110,6 +109,18 @@ impl Writer<'_> {
             return None;
         }
         self.out.get_mut(self.at..end)?.copy_from_slice(bytes);
+        self.at = end;
+        Some(())
+    }
+
+    /// As [`put`](Self::put), of a length the compiler knows.
+    #[inline]
+    fn put_array<const N: usize>(&mut self, bytes: [u8; N]) -> Option<()> {
+        let end = self.at + N;
+        if end > self.limit {
+            return None;
+        }
+        *self.out.get_mut(self.at..)?.first_chunk_mut()? = bytes;
         self.at = end;
         Some(())
     }
@@ -198,7 +209,7 @@ impl<'r> OptReply<'r> {
         let [l0, l1] = u16::try_from(self.options_len()).ok()?.to_be_bytes();
         let flags = u8::from(self.dnssec_ok) << 7;
         // Root, type 41, size, extended rcode, version 0, flags, length.
-        writer.put(&[0, 0, 41, s0, s1, self.rcode_high, 0, flags, 0, l0, l1])?;
+        writer.put_array([0, 0, 41, s0, s1, self.rcode_high, 0, flags, 0, l0, l1])?;
         if let Some(nsid) = self.nsid {
             write_option(writer, OPTION_NSID, nsid.len())?;
             writer.put(nsid)?;
@@ -211,7 +222,7 @@ impl<'r> OptReply<'r> {
         }
         if let Some(error) = self.error {
             write_option(writer, OPTION_EDE, 2 + error.text.len())?;
-            writer.put(&error.code.to_be_bytes())?;
+            writer.put_array(error.code.to_be_bytes())?;
             writer.put(error.text.as_bytes())?;
         }
         Some(())
@@ -221,5 +232,5 @@ impl<'r> OptReply<'r> {
 fn write_option(writer: &mut Writer<'_>, code: u16, len: usize) -> Option<()> {
     let [c0, c1] = code.to_be_bytes();
     let [l0, l1] = u16::try_from(len).ok()?.to_be_bytes();
-    writer.put(&[c0, c1, l0, l1])
+    writer.put_array([c0, c1, l0, l1])
 }

@@ -67,8 +67,9 @@ impl Transport {
 /// `out` bounds the answer beside the protocol's own limits; 1,232 octets do for UDP, 65,535 for
 /// streams. With less than 512 some answers are dropped.
 pub fn answer(snapshot: &Snapshot, ctx: &Ctx, scratch: &mut Scratch, query: &[u8], out: &mut [u8]) -> usize {
-    match parse(query) {
-        Ok(parsed) => {
+    let mut parsed = ParsedQuery::unread(query);
+    match parsed.read() {
+        Ok(()) => {
             let decision = decide(snapshot, ctx, &parsed);
             let encoded = encode(snapshot, ctx, &parsed, &decision, out);
             scratch.count(&decision, &parsed, encoded);

@@ -84,43 +84,57 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Reads a message as a query.
+#[inline]
 pub fn parse(message: &[u8]) -> Result<ParsedQuery<'_>, Rejected> {
-    let Some(&[_, _, flags, more_flags, q0, q1, ..]) = message.first_chunk::<HEADER>() else {
-        return Err(Rejected::Drop);
-    };
-    if flags & 0x80 != 0 {
-        return Err(Rejected::Drop);
-    }
-    let opcode = flags >> 3 & 0x0f;
-    let bare = || bare(message, if opcode == 0 { Rcode::FormErr } else { Rcode::NotImp });
-    if u16::from_be_bytes([q0, q1]) != 1 {
-        return Err(bare());
-    }
-    let mut query = ParsedQuery {
-        message,
-        opcode,
-        recursion_desired: flags & 1 != 0,
-        checking_disabled: more_flags & 0x10 != 0,
-        name: [0; 256],
-        name_len: 0,
-        labels: 0,
-        qtype: 0,
-        qclass: 0,
-        question_end: HEADER,
-        edns: None,
-        fault: None,
-    };
-    read_question(&mut query).ok_or_else(bare)?;
-    query.fault = read_records(&mut query).err();
-    if let Some(edns) = &query.edns
-        && edns.version > 0
-    {
-        query.fault = Some(Rcode::BadVers);
-    }
-    if opcode != 0 {
-        query.fault = Some(Rcode::NotImp);
-    }
+    let mut query = ParsedQuery::unread(message);
+    query.read()?;
     Ok(query)
+}
+
+impl<'q> ParsedQuery<'q> {
+    /// To be [`read`](Self::read): in two steps, so that the name is not moved.
+    #[inline]
+    pub(super) fn unread(message: &'q [u8]) -> Self {
+        Self {
+            message,
+            opcode: 0,
+            recursion_desired: false,
+            checking_disabled: false,
+            name: [0; 256],
+            name_len: 0,
+            labels: 0,
+            qtype: 0,
+            qclass: 0,
+            question_end: HEADER,
+            edns: None,
+            fault: None,
+        }
+    }
+
+    pub(super) fn read(&mut self) -> Result<(), Rejected> {
+        let message = self.message;
+        let Some(&[_, _, flags, more_flags, q0, q1, ..]) = message.first_chunk::<HEADER>() else {
+            return Err(Rejected::Drop);
+        };
+        if flags & 0x80 != 0 {
+            return Err(Rejected::Drop);
+        }
+        self.opcode = flags >> 3 & 0x0f;
+        self.recursion_desired = flags & 1 != 0;
+        self.checking_disabled = more_flags & 0x10 != 0;
+        let is_read = [q0, q1] == [0, 1] && read_question(self).is_some();
+        if !is_read {
+            return Err(bare(message, if self.opcode == 0 { Rcode::FormErr } else { Rcode::NotImp }));
+        }
+        self.fault = read_records(self).err();
+        if self.edns.is_some_and(|edns| edns.version > 0) {
+            self.fault = Some(Rcode::BadVers);
+        }
+        if self.opcode != 0 {
+            self.fault = Some(Rcode::NotImp);
+        }
+        Ok(())
+    }
 }
 
 /// The header of an answer to a message whose question cannot be read.
@@ -149,11 +163,9 @@ fn read_question(query: &mut ParsedQuery<'_>) -> Option<()> {
         query.labels += 1;
         at += len + 1;
     }
-    let wire = bytes.get(..=at)?;
-    let name = query.name.get_mut(..=at)?;
-    for (to, from) in name.iter_mut().zip(wire) {
-        // Length octets are at most 63, below the letters: no label structure is touched.
-        *to = from.to_ascii_lowercase();
+    query.name.get_mut(..=at)?.copy_from_slice(bytes.get(..=at)?);
+    for chunk in query.name.as_chunks_mut().0.iter_mut().take(at / 8 + 1) {
+        *chunk = lower_case(*chunk);
     }
     query.name_len = u8::try_from(at + 1).ok()?;
     let [t0, t1, c0, c1] = *bytes.get(at + 1..)?.first_chunk()?;
@@ -161,6 +173,19 @@ fn read_question(query: &mut ParsedQuery<'_>) -> Option<()> {
     query.qclass = u16::from_be_bytes([c0, c1]);
     query.question_end = HEADER + at + 5;
     Some(())
+}
+
+/// ASCII letters of eight octets at once. Length octets are at most 63, below the letters, so that
+/// labels keep their structure.
+#[inline]
+const fn lower_case(octets: [u8; 8]) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(octets);
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let past_z = low + EACH * (0x7f - b'Z' as u64);
+    let is_upper = (from_a ^ past_z) & !word & (EACH * 0x80);
+    (word | is_upper >> 2).to_le_bytes()
 }
 
 /// Walks the records after the question; the OPT record among the additional ones is read.
@@ -241,6 +266,17 @@ mod tests {
         assert_eq!((query.labels, query.qtype, query.qclass), (2, 1, 1));
         assert_eq!(query.question_end, message.len());
         assert_eq!(query.fault, None);
+    }
+
+    #[test]
+    fn every_octet_is_lowered_as_ascii_is() {
+        for octet in 0..=255_u8 {
+            for place in 0..8 {
+                let mut octets = *b"aZ@[`{\xff\x00";
+                octets[place] = octet;
+                assert_eq!(lower_case(octets).to_vec(), octets.to_ascii_lowercase(), "{octet} at {place}");
+            }
+        }
     }
 
     #[test]

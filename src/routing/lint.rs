@@ -90,14 +90,21 @@ fn lint_service(candidate: &Snapshot, id: ServiceId, findings: &mut Vec<String>)
     for set in &table.sets {
         said.extend(lint_set(candidate, service.ttl, set));
     }
+    let mut is_normal = vec![false; table.sets.len()];
     for distribution in &table.distributions {
-        said.extend(lint_distribution(candidate, table, distribution, &service.on_all_down));
+        said.extend(lint_distribution(table, distribution, &service.on_all_down));
+        if distribution.mode == PlacementMode::Normal {
+            for slot in &distribution.slots {
+                is_normal.get_mut(*slot as usize).into_iter().for_each(|it| *it = true);
+            }
+        }
     }
+    let normal = table.sets.iter().zip(is_normal).filter(|(_, is_normal)| *is_normal);
+    said.extend(normal.flat_map(|(set, _)| lint_normal_set(candidate, set)));
     findings.extend(said.into_iter().map(|what| format!("service `{}` {what}", service.name)));
 }
 
 fn lint_distribution(
-    candidate: &Snapshot,
     table: &ServiceTable,
     distribution: &Distribution,
     on_all_down: &OnAllDown,
@@ -116,17 +123,11 @@ fn lint_distribution(
         }
         (Reply::Addresses, _) => {}
     }
-    let is_dangling = distribution.slots.iter().any(|slot| *slot as usize >= table.sets.len());
-    if is_dangling {
+    if distribution.slots.iter().any(|slot| *slot as usize >= table.sets.len()) {
         said.push("has a slot without an answer set".to_owned());
     }
     if distribution.mode != PlacementMode::Normal && distribution.warning.is_none() {
         said.push("answers from nodes that are down without saying so".to_owned());
-    }
-    if distribution.mode == PlacementMode::Normal && !is_dangling {
-        let used: BTreeSet<_> = distribution.slots.iter().copied().collect();
-        let sets = used.into_iter().map(|slot| &table.sets[slot as usize]);
-        said.extend(sets.flat_map(|set| lint_normal_set(candidate, set)));
     }
     said
 }

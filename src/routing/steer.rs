@@ -77,6 +77,13 @@ pub struct Distribution {
     pub warning: Option<Warning>,
 }
 
+impl Distribution {
+    /// Whether clients see the same.
+    fn answers_like(&self, other: &Self) -> bool {
+        (&self.slots, self.reply, self.warning) == (&other.slots, other.reply, other.warning)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     Addresses,
@@ -195,13 +202,17 @@ impl<'a> Material<'a> {
 
     fn contender(&self, placement: &Placement, position: usize, slot: usize) -> Contender {
         let share = placement.shares[position];
-        let draws = self.draws[share.node.index()].as_deref();
         Contender {
             node_hash: self.node_hashes[share.node.index()],
-            draw: draws.map_or(u32::MAX, |draws| draws[slot]),
+            draw: self.draws(share.node)[slot],
             share: share.share.0,
             position: position as u8,
         }
+    }
+
+    /// [`prepare_draws`](Self::prepare_draws) comes first.
+    fn draws(&self, node: NodeId) -> &[u32] {
+        self.draws[node.index()].as_deref().unwrap_or(&[u32::MAX; MAX_SLOTS])
     }
 }
 
@@ -225,6 +236,7 @@ pub fn compile_service(
         set_index: HashMap::default(),
         distributions: Vec::new(),
         distribution_index: HashMap::default(),
+        plain_index: HashMap::default(),
     };
     let mut by_placement = vec![None; plan.placements.len()];
     let mut by_group = Vec::with_capacity(plan.by_group.len());
@@ -239,7 +251,7 @@ pub fn compile_service(
         name_hash: stable_hash(service.name.as_bytes()),
         ttl: service.ttl,
         bucket_bits: u8::try_from(bucket_bits).unwrap_or(u8::MAX),
-        is_uniform: distributions.len() <= 1 && distributions.iter().all(|it| !it.is_mixed),
+        is_uniform: distributions.iter().all(|it| !it.is_mixed && it.answers_like(&distributions[0])),
         sets: compiler.sets,
         distributions,
         by_group,
@@ -263,18 +275,64 @@ struct Compiler<'m, 'a> {
     set_index: HashMap<SetKey, u32, FixedState>,
     distributions: Vec<Distribution>,
     distribution_index: HashMap<Distribution, u32, FixedState>,
+    /// Distributions of placements on one node, by the nodes that are answered.
+    plain_index: HashMap<PlainKey, u32, FixedState>,
+}
+
+/// A placement on one node, without what cannot change its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct PlainKey {
+    nodes: [u16; MAX_PICKS],
+    count: u8,
+    pool: Option<PoolId>,
 }
 
 impl Compiler<'_, '_> {
     fn distribution(&mut self, placement: &Placement) -> u32 {
-        let made = self.make_distribution(placement);
-        if let Some(at) = self.distribution_index.get(&made) {
+        let plain = self.plain_key(placement);
+        if let Some(at) = plain.and_then(|key| self.plain_index.get(&key)) {
             return *at;
         }
+        let made = self.make_distribution(placement);
+        let at = self.intern(made);
+        if let Some(key) = plain {
+            self.plain_index.insert(key, at);
+        }
+        at
+    }
+
+    fn intern(&mut self, made: Distribution) -> u32 {
         let at = position(self.distributions.len());
+        if made.is_mixed {
+            // Equal ones are rare and long to compare.
+            self.distributions.push(made);
+            return at;
+        }
+        if let Some(known) = self.distribution_index.get(&made) {
+            return *known;
+        }
         self.distributions.push(made.clone());
         self.distribution_index.insert(made, at);
         at
+    }
+
+    /// Of a placement on one node, if the nodes first in order serve every family there is: those
+    /// behind them do not matter then.
+    fn plain_key(&self, placement: &Placement) -> Option<PlainKey> {
+        let [share] = placement.shares.as_slice() else { return None };
+        if placement.mode != PlacementMode::Normal || share.share.0 == 0 {
+            return None;
+        }
+        let mut key = PlainKey { nodes: [0; MAX_PICKS], count: 0, pool: placement.pool };
+        let order = std::iter::once(share.node).chain(placement.backups.iter().copied());
+        for (node, place) in order.take(usize::from(self.service.answers.max(1))).zip(&mut key.nodes) {
+            if self.material.serving.get(node.index()) != Some(&[true; 2]) {
+                return None;
+            }
+            *place = node.0;
+            key.count += 1;
+        }
+        Some(key)
     }
 
     fn make_distribution(&mut self, placement: &Placement) -> Distribution {
@@ -316,31 +374,52 @@ impl Compiler<'_, '_> {
         for at in &live {
             self.material.prepare_draws(placement.shares[*at].node);
         }
+        let winners = self.winners(placement, &live);
         let mut memo = vec![None; placement.shares.len()];
-        (0..self.slots).map(|slot| self.fill_slot(placement, &live, slot, &mut memo)).collect()
+        let slots = winners.iter().enumerate();
+        slots.map(|(slot, winner)| self.fill_slot(placement, &live, slot, *winner, &mut memo)).collect()
     }
 
-    /// The set of one slot. Where the winner alone decides, `memo` saves sorting the others.
+    /// The position of every slot's best share: node by node over all slots, which is what a
+    /// machine does fast.
+    fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
+        let mut best: Vec<_> =
+            (0..self.slots).map(|slot| self.material.contender(placement, live[0], slot)).collect();
+        for at in &live[1..] {
+            let mut challenger = self.material.contender(placement, *at, 0);
+            let draws = self.material.draws(placement.shares[*at].node);
+            for (best, draw) in best.iter_mut().zip(draws) {
+                challenger.draw = *draw;
+                if challenger.order(best).is_lt() {
+                    *best = challenger;
+                }
+            }
+        }
+        best.iter().map(|it| it.position).collect()
+    }
+
+    /// The set of one slot. Where the winner alone decides, `memo` saves ranking the others.
     fn fill_slot(
         &mut self,
         placement: &Placement,
         live: &[usize],
         slot: usize,
+        winner: u8,
         memo: &mut [Option<u32>],
     ) -> u32 {
-        let contender = |at: &usize| self.material.contender(placement, *at, slot);
-        let winner =
-            live.iter().map(contender).min_by(Contender::order).map_or(0, |it| usize::from(it.position));
-        if let Some(set) = memo[winner] {
+        if let Some(set) = memo[usize::from(winner)] {
             return set;
         }
-        let mut ranked: Vec<_> = live.iter().map(contender).collect();
+        let mut ranked: Vec<_> =
+            live.iter().map(|at| self.material.contender(placement, *at, slot)).collect();
         ranked.sort_by(Contender::order);
         let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
         let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
         let set = self.set_for(&order, placement.mode);
-        if self.service.answers <= 1 && self.stands_alone(&order, placement.mode) {
-            memo[winner] = Some(set);
+        let is_alone = self.service.answers <= 1 && self.stands_alone(&order, placement.mode);
+        // Of two shares the winner tells the whole order.
+        if is_alone || live.len() <= 2 {
+            memo[usize::from(winner)] = Some(set);
         }
         set
     }
