@@ -20,13 +20,12 @@ use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
-use crate::routing::names::{Entry, Found, Glue, label_count};
+use crate::routing::names::{Cname, Entry, Found, Glue, label_count};
 use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
 use crate::zone::rtype;
 
 /// CNAME links followed within our data.
 pub const MAX_LINKS: usize = 8;
-const MAX_PIECES: usize = MAX_LINKS + 1;
 const CLASS_IN: u16 = 1;
 const QTYPE_IXFR: u16 = 251;
 const QTYPE_AXFR: u16 = 252;
@@ -37,8 +36,11 @@ const QTYPE_ANY: u16 = 255;
 pub struct Decision<'a> {
     pub rcode: Rcode,
     pub is_authoritative: bool,
-    answers: [Piece<'a>; MAX_PIECES],
-    answer_count: usize,
+    /// CNAME records on the way, the first of them the question's.
+    links: [Option<&'a Block>; MAX_LINKS],
+    link_count: usize,
+    /// The records asked for, of the last name on the way.
+    answer: Option<&'a Block>,
     /// SOA of a negative answer, NS of a referral.
     pub authority: Option<Piece<'a>>,
     /// Addresses of the referral's servers.
@@ -91,12 +93,12 @@ pub struct Steering<'a> {
 
 impl<'a> Decision<'a> {
     const fn new(rcode: Rcode) -> Self {
-        let nothing = Piece { owner: Owner::Question { skip: 0 }, bytes: &[], count: 0 };
         Self {
             rcode,
             is_authoritative: false,
-            answers: [nothing; MAX_PIECES],
-            answer_count: 0,
+            links: [None; MAX_LINKS],
+            link_count: 0,
+            answer: None,
             authority: None,
             glue: &[],
             error: None,
@@ -106,20 +108,19 @@ impl<'a> Decision<'a> {
     }
 
     /// In the order of the answer section.
-    pub fn answers(&self) -> &[Piece<'a>] {
-        &self.answers[..self.answer_count]
+    #[inline]
+    pub fn answers(&self) -> impl Iterator<Item = Piece<'a>> {
+        let links = self.links[..self.link_count].iter().copied().flatten();
+        links.chain(self.answer).enumerate().map(|(at, block)| {
+            let owner = if at == 0 { Owner::Question { skip: 0 } } else { Owner::Target { skip: 0 } };
+            piece(owner, block)
+        })
     }
 
     /// Whether it is more than "no".
     pub fn has_data(&self) -> bool {
-        self.answer_count > 0 || (!self.is_authoritative && self.authority.is_some())
-    }
-
-    fn push(&mut self, owner: Owner, block: &'a Block) {
-        if let Some(place) = self.answers.get_mut(self.answer_count) {
-            *place = Piece { owner, bytes: block.bytes(), count: block.count() };
-            self.answer_count += 1;
-        }
+        let is_referral = !self.is_authoritative && self.authority.is_some();
+        self.link_count > 0 || self.answer.is_some() || is_referral
     }
 
     fn refuse(&mut self, error: Option<ExtendedError>) {
@@ -180,9 +181,6 @@ impl<'a> Resolution<'a, '_> {
         let link = Link { name: query.name(), is_question: true };
         let mut next = self.follow(link, query.labels);
         while let Some(target) = next {
-            if self.decision.answer_count >= MAX_PIECES {
-                return;
-            }
             next = self.follow(Link { name: target, is_question: false }, label_count(target));
         }
     }
@@ -228,12 +226,21 @@ impl<'a> Resolution<'a, '_> {
             return None;
         }
         if let Some(cname) = &entry.cname {
-            self.decision.push(link.owner(0), &cname.block);
-            let is_final = matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY);
-            return (!is_final).then_some(&cname.target);
+            return self.answer_alias(cname);
         }
         self.answer_plain(link, entry);
         None
+    }
+
+    /// The target to go on with, if there is still room for a link.
+    fn answer_alias(&mut self, cname: &'a Cname) -> Option<&'a [u8]> {
+        if matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY) {
+            self.decision.answer = Some(&cname.block);
+            return None;
+        }
+        *self.decision.links.get_mut(self.decision.link_count)? = Some(&cname.block);
+        self.decision.link_count += 1;
+        Some(&cname.target)
     }
 
     fn answer_plain(&mut self, link: Link<'_>, entry: &'a Entry) {
@@ -251,14 +258,14 @@ impl<'a> Resolution<'a, '_> {
 
     fn answer_entry_set(&mut self, link: Link<'_>, entry: &'a Entry, set: Option<&'a Block>) {
         match set {
-            Some(block) => self.decision.push(link.owner(0), block),
+            Some(_) => self.decision.answer = set,
             None => self.deny(link, entry.zone, entry.steered),
         }
     }
 
     fn answer_set(&mut self, link: Link<'_>, set: Option<&'a Block>, zone: u32) {
         match set {
-            Some(block) => self.decision.push(link.owner(0), block),
+            Some(_) => self.decision.answer = set,
             None => self.deny(link, zone, None),
         }
     }
@@ -277,7 +284,7 @@ impl<'a> Resolution<'a, '_> {
     fn fail(&mut self) {
         self.decision.rcode = Rcode::ServFail;
         self.decision.is_authoritative = false;
-        self.decision.answer_count = 0;
+        self.decision.link_count = 0;
     }
 
     fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, family: Family) {
@@ -313,7 +320,7 @@ impl<'a> Resolution<'a, '_> {
         }
         let block = pick.set.map(|set| &set.blocks[family.index()]).filter(|block| !block.is_empty());
         match block {
-            Some(block) => self.decision.push(link.owner(0), block),
+            Some(_) => self.decision.answer = block,
             None => self.deny(link, entry.zone, Some(position)),
         }
     }

@@ -13,7 +13,7 @@
 //! ```
 
 use super::reserved::{Treatment, treat_v4, treat_v6};
-use crate::base::prefix::{Family, left_aligned, masked};
+use crate::base::prefix::{Family, left_aligned};
 use std::net::IpAddr;
 
 /// The option is malformed: FORMERR (RFC 7871 7.1.2, 7.2.1).
@@ -61,17 +61,34 @@ impl<'q> Ecs<'q> {
             _ => return Err(EcsError),
         };
         let is_sized = address.len() == usize::from(source).div_ceil(8);
-        if scope != 0 || source > family.map_or(0, Family::bits) || !is_sized {
+        let is_short = source <= family.map_or(0, Family::bits);
+        if scope != 0 || !is_short || !is_sized || !is_masked(address, source) {
             return Err(EcsError);
         }
-        let mut octets = [0; 16];
-        octets.get_mut(..address.len()).ok_or(EcsError)?.copy_from_slice(address);
-        let bits = u128::from_be_bytes(octets);
-        if masked(bits, source) != bits {
-            return Err(EcsError);
-        }
-        Ok(Self { payload, family, source, bits })
+        Ok(Self { payload, family, source, bits: left_aligned_octets(address) })
     }
+}
+
+/// Up to sixteen octets as the first of 128 bits. Three and four are IPv4's usual lengths.
+#[inline]
+fn left_aligned_octets(octets: &[u8]) -> u128 {
+    match *octets {
+        [a, b, c] => u128::from(u32::from_be_bytes([a, b, c, 0])) << 96,
+        [a, b, c, d] => u128::from(u32::from_be_bytes([a, b, c, d])) << 96,
+        _ => {
+            let mut whole = [0; 16];
+            let len = octets.len().min(whole.len());
+            whole[..len].copy_from_slice(&octets[..len]);
+            u128::from_be_bytes(whole)
+        }
+    }
+}
+
+/// Whether the bits of the last octet past the prefix are zero.
+#[inline]
+fn is_masked(octets: &[u8], source: u8) -> bool {
+    let past = 0xff_u8.checked_shr(u32::from(source % 8)).filter(|_| !source.is_multiple_of(8)).unwrap_or(0);
+    octets.last().is_none_or(|last| last & past == 0)
 }
 
 impl Client {
@@ -133,6 +150,30 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn octets_are_left_aligned() {
+        for len in 0..=16 {
+            let octets: Vec<u8> = (1..=len).collect();
+            let mut whole = [0; 16];
+            whole[..octets.len()].copy_from_slice(&octets);
+            assert_eq!(left_aligned_octets(&octets), u128::from_be_bytes(whole), "{len}");
+        }
+    }
+
+    #[test]
+    fn bits_past_the_prefix_are_seen() {
+        for source in 0..=128_u8 {
+            let len = usize::from(source).div_ceil(8);
+            let ones = u128::MAX << (128 - u32::from(source).max(1));
+            let bits = if source == 0 { 0 } else { ones };
+            assert!(is_masked(&bits.to_be_bytes()[..len], source), "{source}");
+            if source % 8 != 0 {
+                let past = bits | 1 << (127 - source);
+                assert!(!is_masked(&past.to_be_bytes()[..len], source), "{source}");
+            }
+        }
+    }
 
     #[test]
     fn only_exact_options_are_read() {

@@ -130,7 +130,7 @@ impl Writer<'_> {
         let mut counts = [0; 3];
         for piece in decision.answers() {
             let start = self.at;
-            self.piece(piece)?;
+            self.piece(&piece)?;
             self.target_at = start + RECORD_HEAD;
             counts[0] += piece.count;
         }

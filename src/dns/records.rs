@@ -30,7 +30,7 @@ pub fn records(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision
     let mut target: &[u8] = &[0];
     let mut answers = Vec::new();
     for piece in decision.answers() {
-        push_records(&mut answers, owner_name(query, target, piece.owner), piece);
+        push_records(&mut answers, owner_name(query, target, piece.owner), &piece);
         target = Records::of(piece.bytes).next().map_or(target, |record| record.rdata);
     }
     let mut authorities = Vec::new();

@@ -45,6 +45,9 @@ const V6: [(u64, u8); 7] = [
     (0x3fff_0000_0000_0000, 20), // documentation
 ];
 
+/// The first sixteen bits of them all.
+const V6_FIRST: [u16; 3] = [0x2001, 0x2002, 0x3fff];
+
 const TEREDO: u64 = 0x2001_0000;
 const SIX_TO_FOUR: u64 = 0x2002;
 /// ::ffff:0:0/96, and 64:ff9b::/96 (RFC 6052).
@@ -116,6 +119,15 @@ pub fn treat_v6(bits: u128) -> Treatment {
         return treat_outside_global(bits);
     }
     let upper = (bits >> 64) as u64;
+    let first = (upper >> 48) as u16;
+    if V6_FIRST.contains(&first) {
+        return treat_near_special(bits, upper);
+    }
+    let common = V6_FIRST.map(|block| (first ^ block).leading_zeros() as u8);
+    Treatment::Global { floor: common.into_iter().fold(2, u8::max) + 1 }
+}
+
+fn treat_near_special(bits: u128, upper: u64) -> Treatment {
     let mut floor = 3;
     for (block, len) in V6 {
         let common = (upper ^ block).leading_zeros() as u8;
@@ -186,6 +198,15 @@ mod tests {
                 assert_eq!(treat_v4(bits), treat_mixed_v4(bits), "{octet} {low:x}");
             }
         }
+    }
+
+    #[test]
+    fn the_short_way_of_ipv6_equals_the_long_one() {
+        for first in 0x2000..=0x3fff_u128 {
+            let bits = first << 112 | 0x1234 << 96;
+            assert_eq!(treat_v6(bits), treat_near_special(bits, (bits >> 64) as u64), "{first:x}");
+        }
+        assert!(V6.iter().all(|(block, _)| V6_FIRST.contains(&((block >> 48) as u16))));
     }
 
     #[test]

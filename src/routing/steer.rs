@@ -167,8 +167,9 @@ impl ServiceTable {
     /// Only the upper half of an address takes part: no hashed prefix is longer.
     #[inline]
     fn client_hash(&self, family: Family, bits: u128, hash_len: u8) -> u64 {
-        let upper = crate::base::prefix::masked(bits, hash_len) >> 64;
-        mix_pair(self.name_hash ^ family.index() as u64, upper as u64)
+        let mask = !u64::MAX.checked_shr(u32::from(hash_len)).unwrap_or(0);
+        let upper = (bits >> 64) as u64 & mask;
+        mix_pair(self.name_hash ^ family.index() as u64, upper)
     }
 }
 
