@@ -267,6 +267,44 @@ fn tcp_answers_as_udp_does() {
 }
 
 #[test]
+fn dns_over_tls_answers_as_udp_does() {
+    let world = World::new();
+    let made =
+        rcgen::generate_simple_self_signed(vec!["dns.example.test".to_owned()]).expect("a certificate");
+    world.folder.write("tls/cert.pem", &made.cert.pem());
+    world.folder.write("tls/key.pem", &made.signing_key.serialize_pem());
+    let dot = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let settings =
+        format!("version: 1\ndot: {{ listen: [\"{dot}\"], certificate: tls/cert.pem, key: tls/key.pem }}\n");
+    world.folder.write("rhumb.yaml", &settings);
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a root");
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "dns.example.test".try_into().expect("a name");
+    let mut session = rustls::ClientConnection::new(config.into(), name).expect("a session");
+    let mut socket = TcpStream::connect(dot).expect("connects");
+    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    let packet = query(3, "live.example.test", A, Some(("133.11.0.0".parse().expect("an address"), 24)));
+    let mut framed = u16::try_from(packet.len()).expect("short").to_be_bytes().to_vec();
+    framed.extend(&packet);
+    stream.write_all(&framed).expect("sends");
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).expect("a length");
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut reply).expect("a reply");
+    let plain = exchange(world.dns, &packet).expect("an answer over UDP");
+    assert_eq!(parse(&reply), parse(&plain));
+}
+
+#[test]
 fn explain_names_the_node_that_queries_get() {
     let world = World::new();
     let _rhumb = world.serve();

@@ -118,7 +118,7 @@ fn three_networks_get_three_sites_and_a_fault_moves_one() {
     assert_eq!(code, 0, "{out}{err}");
     lab.wait_verdicts("up");
 
-    let (code, _, err) = lab.lab(&["fault", "tokio", "--down"]);
+    let (code, _, err) = lab.lab(&["fault", "tyoo", "--down"]);
     assert_eq!(code, 1, "an unknown target is refused");
     assert!(err.contains("did you mean"), "{err}");
     assert_eq!(lab.rhumb.terminate(), Some(0));

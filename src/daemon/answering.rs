@@ -5,9 +5,10 @@
 //! costs the query path nothing but an addition.
 
 use crate::base::clock::SharedClock;
-use crate::dns::{self, Ctx, Scratch};
+use crate::dns::{self, Ctx, RecordReply, Scratch};
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
+use crate::serve::dot::AnswerRecords;
 use crate::serve::{Answer, Transport};
 use arc_swap::{ArcSwap, Cache};
 use std::net::{IpAddr, SocketAddr};
@@ -148,5 +149,15 @@ impl SharedCounts {
             badvers,
             dropped,
         }
+    }
+}
+
+impl AnswerRecords for Answerer {
+    fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
+        let ctx = Ctx { peer: peer.ip(), local, transport: Transport::Tls, now: self.clock.mono() };
+        let snapshot = self.snapshot.load();
+        let reply = dns::answer_records(snapshot, &ctx, &mut self.counts.outcomes, query)?;
+        self.counts.dot += 1;
+        Some(reply)
     }
 }

@@ -13,13 +13,16 @@ use crate::daemon::keeper::Keeper;
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::writer::{About, Event, FirstTableError, Writer};
-use crate::model::policy::{Policy, ServerConfig};
+use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
-use crate::serve::{self, BindError, Limits, Running};
+use crate::serve::certificate::{self, CertificateError};
+use crate::serve::dot::{BoundDot, RunningDot, bind_dot};
+use crate::serve::{self, BindError, BoundDns, Limits, Running};
 use crate::store::saved_table::SavedTable;
 use crate::store::state_dir::{KeptInputs, Recalled, StateDir, StateError};
+use rustls::ServerConfig;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -51,6 +54,8 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("cannot bind the admin address {address}: {source}; choose another with --admin ADDR:PORT")]
     Admin { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -76,6 +81,7 @@ pub struct Daemon {
     events: SyncSender<Event>,
     trigger: Trigger,
     serving: Running,
+    dot: Option<RunningDot>,
     reload: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
     writer: std::thread::JoinHandle<()>,
@@ -87,13 +93,14 @@ impl Daemon {
         let Recovered { state, loader, inputs, saved, problems } = recover(&options, &clock)?;
         let server = effective(&options, &inputs.policy.server);
         let bound = serve::bind(&server.listen, workers(&server))?;
+        let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
         let (admin_listener, admin) = bind_admin(server.admin).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
         let identity = Identity {
             started_at: clock.wall(),
-            listen: bound.local_addresses().iter().map(ToString::to_string).collect(),
+            listen: listening(&bound, dot.as_ref()),
             admin: admin.to_string(),
         };
         let counts = Arc::new(SharedCounts::default());
@@ -107,6 +114,8 @@ impl Daemon {
         let serving = bound
             .start(answerer, Limits::default(), Arc::clone(&clock), &runtime)
             .map_err(StartError::Thread)?;
+        let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
+        let dot = dot.transpose().map_err(StartError::Thread)?;
         let writer = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || writer.run(&queue))
@@ -125,7 +134,20 @@ impl Daemon {
                 tracing::error!("the admin address is gone: {error}");
             }
         });
-        Ok(Self { live, policy, status, ready, admin, events, trigger, serving, reload, admin_task, writer })
+        Ok(Self {
+            live,
+            policy,
+            status,
+            ready,
+            admin,
+            events,
+            trigger,
+            serving,
+            dot,
+            reload,
+            admin_task,
+            writer,
+        })
     }
 
     /// Where DNS is answered.
@@ -159,7 +181,13 @@ impl Daemon {
     pub async fn stop(self) {
         self.ready.send_replace(false);
         self.reload.abort();
-        for worker in self.serving.stop(DRAIN).await {
+        let dot = async {
+            if let Some(dot) = self.dot {
+                dot.stop(DRAIN).await;
+            }
+        };
+        let (died, ()) = tokio::join!(self.serving.stop(DRAIN), dot);
+        for worker in died {
             tracing::error!("worker {worker} had died; please report it");
         }
         let (events, writer) = (self.events, self.writer);
@@ -189,7 +217,7 @@ fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartErr
     let mut loaded = loader.load();
     let folder =
         options.state.clone().or_else(|| loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone()));
-    let state = StateDir::open(&folder.unwrap_or_else(|| ServerConfig::default().state_dir))?;
+    let state = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
     let mut problems = Problems { clock, found: Vec::new() };
 
     if !loaded.refusals.is_empty() {
@@ -257,7 +285,7 @@ impl Problems<'_> {
 }
 
 /// Flags outrank `rhumb.yaml`.
-fn effective(options: &Options, configured: &ServerConfig) -> ServerConfig {
+fn effective(options: &Options, configured: &Settings) -> Settings {
     let mut server = configured.clone();
     if !options.listen.is_empty() {
         server.listen.clone_from(&options.listen);
@@ -266,11 +294,24 @@ fn effective(options: &Options, configured: &ServerConfig) -> ServerConfig {
     server
 }
 
-fn workers(server: &ServerConfig) -> usize {
+fn workers(server: &Settings) -> usize {
     match server.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         n => usize::from(n),
     }
+}
+
+/// Every DNS address, as people read it.
+fn listening(plain: &BoundDns, dot: Option<&(BoundDot, Arc<ServerConfig>)>) -> Vec<String> {
+    let encrypted = dot.iter().flat_map(|(bound, _)| bound.local_addresses());
+    let plain = plain.local_addresses().iter().map(ToString::to_string);
+    plain.chain(encrypted.map(|address| format!("{address} (TLS)"))).collect()
+}
+
+/// DNS over TLS: its addresses and the certificate it shows.
+fn bind_encrypted(dot: &DotConfig, policies: &Path) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
+    let certificate = certificate::load(&policies.join(&dot.certificate), &policies.join(&dot.key))?;
+    Ok((bind_dot(&dot.listen)?, certificate))
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {

@@ -87,3 +87,17 @@ pub fn answer(snapshot: &Snapshot, ctx: &Ctx, scratch: &mut Scratch, query: &[u8
         }
     }
 }
+
+/// The same as records, for listeners whose replies can only be those. `None`: a message that only
+/// [`answer`] can answer or drop; it is not counted here.
+pub fn answer_records(
+    snapshot: &Snapshot,
+    ctx: &Ctx,
+    scratch: &mut Scratch,
+    query: &[u8],
+) -> Option<RecordReply> {
+    let parsed = parse(query).ok()?;
+    let decision = decide(snapshot, ctx, &parsed);
+    scratch.count(&decision, &parsed, encode::Encoded { len: query.len(), is_truncated: false });
+    Some(records(snapshot, &parsed, &decision))
+}

@@ -91,7 +91,7 @@ pub fn explain(
         let zones: Vec<String> = snapshot.zones.zones.iter().map(|zone| zone.origin.to_string()).collect();
         return Err(format!("{} is in no zone of this server, which has {}", request.name, zones.join(", ")));
     }
-    let records = || decision.answers().iter().flat_map(|piece| Records::of(piece.bytes));
+    let records = || decision.answers().flat_map(|piece| Records::of(piece.bytes));
     let steering =
         decision.steering.as_ref().map(|found| tell_steering(snapshot, plan, request, found)).transpose()?;
     let provenance = &snapshot.provenance;
