@@ -40,7 +40,7 @@ pub struct Decision<'a> {
     links: [Option<&'a Block>; MAX_LINKS],
     link_count: usize,
     /// The records asked for, of the last name on the way.
-    answer: Option<&'a Block>,
+    pub answer: Option<&'a Block>,
     /// SOA of a negative answer, NS of a referral.
     pub authority: Option<Piece<'a>>,
     /// Addresses of the referral's servers.
@@ -59,6 +59,13 @@ pub struct Piece<'a> {
     /// A block's bytes.
     pub bytes: &'a [u8],
     pub count: u16,
+}
+
+impl<'a> Piece<'a> {
+    #[inline]
+    pub fn of(owner: Owner, block: &'a Block) -> Self {
+        Self { owner, bytes: block.bytes(), count: block.count() }
+    }
 }
 
 /// A name that already stands in the message.
@@ -108,13 +115,17 @@ impl<'a> Decision<'a> {
     }
 
     /// In the order of the answer section.
-    #[inline]
     pub fn answers(&self) -> impl Iterator<Item = Piece<'a>> {
-        let links = self.links[..self.link_count].iter().copied().flatten();
-        links.chain(self.answer).enumerate().map(|(at, block)| {
+        self.links().chain(self.answer).enumerate().map(|(at, block)| {
             let owner = if at == 0 { Owner::Question { skip: 0 } } else { Owner::Target { skip: 0 } };
-            piece(owner, block)
+            Piece::of(owner, block)
         })
+    }
+
+    /// The CNAME records that led to the last name.
+    #[inline]
+    pub fn links(&self) -> impl Iterator<Item = &'a Block> {
+        self.links[..self.link_count].iter().copied().flatten()
     }
 
     /// Whether it is more than "no".
@@ -194,7 +205,7 @@ impl<'a> Resolution<'a, '_> {
                 self.answer_set(link, entry.set(rtype::DS), entry.zone);
             }
             Found::Cut { referral, skip, .. } if link.is_question => {
-                self.decision.authority = Some(piece(link.owner(skip), &referral.ns));
+                self.decision.authority = Some(Piece::of(link.owner(skip), &referral.ns));
                 self.decision.glue = &referral.glue;
             }
             Found::Absent(entry) => {
@@ -277,7 +288,7 @@ impl<'a> Resolution<'a, '_> {
         let block = steered.map_or(&head.negative, |position| &names.steered(position).negative);
         let skip = link.name.len().saturating_sub(head.origin.as_wire().len());
         if !block.is_empty() {
-            self.decision.authority = Some(piece(link.owner(skip), block));
+            self.decision.authority = Some(Piece::of(link.owner(skip), block));
         }
     }
 
@@ -324,8 +335,4 @@ impl<'a> Resolution<'a, '_> {
             None => self.deny(link, entry.zone, Some(position)),
         }
     }
-}
-
-fn piece(owner: Owner, block: &Block) -> Piece<'_> {
-    Piece { owner, bytes: block.bytes(), count: block.count() }
 }

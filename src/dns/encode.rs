@@ -85,10 +85,10 @@ fn write_head(
     let truncated = if is_truncated { TC } else { 0 };
     let flags = 0x80 | query.opcode << 3 | authoritative | truncated | u8::from(query.recursion_desired);
     let more_flags = u8::from(query.checking_disabled) << 4 | decision.rcode.low();
-    let counts = [1, answers, authority, additional].map(u16::to_be_bytes);
-    let [_, _, head @ ..] = out.first_chunk_mut::<HEADER>()?;
-    let [[q0, q1], [a0, a1], [n0, n1], [r0, r1]] = counts;
-    *head = [flags, more_flags, q0, q1, a0, a1, n0, n1, r0, r1];
+    let counts = [1, answers, authority, additional];
+    let counts = counts.into_iter().fold(0, |word, count| word << 16 | u64::from(count));
+    let [_, _, to_flags, to_more_flags, to_counts @ ..] = out.first_chunk_mut::<HEADER>()?;
+    (*to_flags, *to_more_flags, *to_counts) = (flags, more_flags, counts.to_be_bytes());
     Some(())
 }
 
@@ -128,11 +128,17 @@ impl Writer<'_> {
     /// Record counts of the three sections; `None` if they do not fit.
     fn sections(&mut self, decision: &Decision<'_>) -> Option<[u16; 3]> {
         let mut counts = [0; 3];
-        for piece in decision.answers() {
+        let mut owner = Owner::Question { skip: 0 };
+        for link in decision.links() {
             let start = self.at;
-            self.piece(&piece)?;
+            self.piece(&Piece::of(owner, link))?;
             self.target_at = start + RECORD_HEAD;
-            counts[0] += piece.count;
+            owner = Owner::Target { skip: 0 };
+            counts[0] += link.count();
+        }
+        if let Some(answer) = decision.answer {
+            self.piece(&Piece::of(owner, answer))?;
+            counts[0] += answer.count();
         }
         let Some(authority) = &decision.authority else { return Some(counts) };
         let start = self.at;
@@ -205,11 +211,12 @@ impl<'r> OptReply<'r> {
     }
 
     fn write(&self, writer: &mut Writer<'_>) -> Option<()> {
-        let [s0, s1] = MAX_UDP.to_be_bytes();
-        let [l0, l1] = u16::try_from(self.options_len()).ok()?.to_be_bytes();
-        let flags = u8::from(self.dnssec_ok) << 7;
+        let len = u16::try_from(self.options_len()).ok()?;
         // Root, type 41, size, extended rcode, version 0, flags, length.
-        writer.put_array([0, 0, 41, s0, s1, self.rcode_high, 0, flags, 0, l0, l1])?;
+        let head = 41 << 40 | u64::from(MAX_UDP) << 24 | u64::from(self.rcode_high) << 16;
+        writer.put_array((head | u64::from(self.dnssec_ok) << 7).to_be_bytes())?;
+        let [l0, l1] = len.to_be_bytes();
+        writer.put_array([0, l0, l1])?;
         if let Some(nsid) = self.nsid {
             write_option(writer, OPTION_NSID, nsid.len())?;
             writer.put(nsid)?;
@@ -230,7 +237,6 @@ impl<'r> OptReply<'r> {
 }
 
 fn write_option(writer: &mut Writer<'_>, code: u16, len: usize) -> Option<()> {
-    let [c0, c1] = code.to_be_bytes();
-    let [l0, l1] = u16::try_from(len).ok()?.to_be_bytes();
-    writer.put_array([c0, c1, l0, l1])
+    let len = u16::try_from(len).ok()?;
+    writer.put_array((u32::from(code) << 16 | u32::from(len)).to_be_bytes())
 }

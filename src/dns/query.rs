@@ -127,7 +127,7 @@ impl<'q> ParsedQuery<'q> {
             return Err(bare(message, if self.opcode == 0 { Rcode::FormErr } else { Rcode::NotImp }));
         }
         self.fault = read_records(self).err();
-        if self.edns.is_some_and(|edns| edns.version > 0) {
+        if self.edns.as_ref().is_some_and(|edns| edns.version > 0) {
             self.fault = Some(Rcode::BadVers);
         }
         if self.opcode != 0 {
@@ -208,10 +208,10 @@ fn read_records(query: &mut ParsedQuery<'_>) -> Result<(), Rcode> {
             }
             let size = u16::from_be_bytes([s0, s1]);
             let edns = Edns { size, version, dnssec_ok: flags & 0x80 != 0, wants_nsid: false, ecs: None };
+            let edns = query.edns.insert(edns);
             // Options of a version we do not speak are not ours to judge.
-            query.edns = Some(edns);
             if version == 0 {
-                query.edns = Some(read_options(edns, rdata)?);
+                read_options(edns, rdata)?;
             }
         }
         at = end;
@@ -232,7 +232,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn read_options<'q>(mut edns: Edns<'q>, mut options: &'q [u8]) -> Result<Edns<'q>, Rcode> {
+fn read_options<'q>(edns: &mut Edns<'q>, mut options: &'q [u8]) -> Result<(), Rcode> {
     while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         let (data, rest) = rest.split_at_checked(len).ok_or(Rcode::FormErr)?;
@@ -244,7 +244,7 @@ fn read_options<'q>(mut edns: Edns<'q>, mut options: &'q [u8]) -> Result<Edns<'q
             _ => {}
         }
     }
-    if options.is_empty() { Ok(edns) } else { Err(Rcode::FormErr) }
+    if options.is_empty() { Ok(()) } else { Err(Rcode::FormErr) }
 }
 
 #[cfg(test)]
