@@ -6,7 +6,7 @@
 
 use rhumb::base::diagnostic::{Diagnostic, Severity, SourceFile};
 use rhumb::policy::codes::{Code, POLICY};
-use rhumb::{cli, policy, store, zone};
+use rhumb::{cli, policy, routing, store, zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -85,12 +85,14 @@ struct Listed {
     load: fn(&Folder) -> Vec<Diagnostic>,
 }
 
-fn listed() -> [Listed; 2] {
+fn listed() -> [Listed; 3] {
     let policy = POLICY.iter().map(|Code { name, severity, meaning }| (*name, *severity, *meaning)).collect();
     let zones = |folder: &Folder| zone::load(&sources(folder)).1;
+    let steering = |folder: &Folder| cli::check::diagnose(&sources(folder));
     [
         Listed { part: "Policy files", codes: policy, load },
         Listed { part: "Zone files", codes: zone::codes::ALL.to_vec(), load: zones },
+        Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
     ]
 }
 

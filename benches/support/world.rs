@@ -118,6 +118,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         name: format!("service{at}"),
         title: None,
         hostnames: vec![format!("service{at}.rhumb.test")],
+        hostname_spans: Vec::new(),
         profile: Profile::ALL[at % 3],
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         pools: pools.collect(),

@@ -13,6 +13,7 @@ use crate::lab::fault::{Fault, parse_duration, parse_percent};
 use crate::lab::fleet::{LabFault, LabStatus};
 use crate::lab::{self, LabOptions, LabParts};
 use crate::model::policy::Policy;
+use crate::model::service::Profile;
 use crate::store::policy_dir;
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
@@ -242,7 +243,7 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
         let parts = LabParts {
             fleet,
             lab: nodes,
-            hostnames: policy.services.iter().flat_map(|service| service.hostnames.clone()).collect(),
+            hostnames: hostnames(&policy),
             dns,
             status: daemon.status(),
             locate: locate(Arc::clone(daemon.live())),
@@ -259,6 +260,13 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
         daemon.stop().await;
         ended.map(|()| String::new())
     })
+}
+
+/// What the clients ask for; broadcast first, since the first name is the one in examples.
+fn hostnames(policy: &Policy) -> Vec<String> {
+    let of_profile = |profile| policy.services.iter().filter(move |service| service.profile == profile);
+    let ordered = Profile::ALL.into_iter().flat_map(of_profile);
+    ordered.flat_map(|service| service.hostnames.clone()).collect()
 }
 
 /// The countries that policy tells apart.

@@ -1,6 +1,7 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
 use super::ids::{AreaId, NodeId, PoolId};
+use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub struct Service {
     pub title: Option<String>,
     /// Lower case, absolute, without the final dot: `live.rhumb.test`. At least one.
     pub hostnames: Vec<String>,
+    /// Where `source` has each of them, for messages of later stages; may be shorter.
+    pub hostname_spans: Vec<Span>,
     pub profile: Profile,
     pub tier: RecoveryTier,
     pub pools: Vec<Pool>,

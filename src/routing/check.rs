@@ -9,30 +9,27 @@ use crate::model::policy::Policy;
 use crate::model::service::Service;
 use crate::zone::name::Name;
 use crate::zone::{Zone, ZoneSet, rtype};
-use std::collections::BTreeMap;
 
-/// Every disagreement, in the order of services.
+/// Every disagreement, in the order of services. That names are well-formed and steered once is
+/// `policy`'s to check.
 pub fn check(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mut steered_by: BTreeMap<Name, &Service> = BTreeMap::new();
     for service in &policy.services {
-        for hostname in &service.hostnames {
-            let Ok(name) = Name::parse_text(hostname) else {
-                found.push(bad_name(service, hostname));
-                continue;
-            };
-            found.extend(check_name(service, hostname, &name, zones));
-            if let Some(first) = steered_by.insert(name, service) {
-                found.push(steered_twice(service, first, hostname));
-            }
+        let spans = service.hostname_spans.iter().copied().map(Some).chain(std::iter::repeat(None));
+        for (hostname, span) in service.hostnames.iter().zip(spans) {
+            found.extend(
+                check_name(service, hostname, zones).map(|diagnostic| Diagnostic { span, ..diagnostic }),
+            );
         }
     }
     found
 }
 
-fn check_name(service: &Service, hostname: &str, name: &Name, zones: &ZoneSet) -> Option<Diagnostic> {
-    let holds = |zone: &&Zone| name.is_at_or_below(&zone.origin);
-    let Some(zone) = zones.zones.iter().filter(holds).max_by_key(|zone| zone.origin.as_wire().len()) else {
+fn check_name(service: &Service, hostname: &str, zones: &ZoneSet) -> Option<Diagnostic> {
+    let name = Name::parse_text(hostname).ok();
+    let holds = |zone: &&Zone| name.as_ref().is_some_and(|name| name.is_at_or_below(&zone.origin));
+    let zone = zones.zones.iter().filter(holds).max_by_key(|zone| zone.origin.as_wire().len());
+    let Some((name, zone)) = name.as_ref().zip(zone) else {
         return Some(outside_zone(service, hostname, zones));
     };
     if names::is_delegated(zone, name, true) {
@@ -68,20 +65,4 @@ fn below_delegation(service: &Service, hostname: &str, zone: &Zone) -> Diagnosti
     );
     let help = format!("remove the NS records of the delegation from {} or rename the hostname", zone.file);
     Diagnostic::error(codes::BELOW_DELEGATION, &service.source, None, message).help(help)
-}
-
-fn bad_name(service: &Service, hostname: &str) -> Diagnostic {
-    let message = format!("hostname `{hostname}` of service `{}` is not a domain name", service.name);
-    let help = "labels are 1 to 63 characters with dots between them, 255 in all";
-    Diagnostic::error(codes::BAD_NAME, &service.source, None, message).help(help)
-}
-
-fn steered_twice(service: &Service, first: &Service, hostname: &str) -> Diagnostic {
-    let message =
-        format!("hostname `{hostname}` is steered by services `{}` and `{}`", first.name, service.name);
-    Diagnostic::error(codes::TWICE, &service.source, None, message).help("keep it in one of them").related(
-        &first.source,
-        None,
-        "first steered here",
-    )
 }

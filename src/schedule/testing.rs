@@ -57,6 +57,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         name: name.to_owned(),
         title: None,
         hostnames: vec![format!("{name}.rhumb.test")],
+        hostname_spans: Vec::new(),
         profile: Profile::Cdn,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         chains: vec![ChainRule { area: None, pools: (0..pools.len()).map(PoolId::from_index).collect() }],

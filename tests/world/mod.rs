@@ -228,6 +228,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         name: name.to_owned(),
         title: None,
         hostnames: vec![hostname.to_owned()],
+        hostname_spans: Vec::new(),
         profile: Profile::Cdn,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         pools: vec![Pool {

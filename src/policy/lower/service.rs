@@ -2,6 +2,7 @@
 
 use super::selector::select;
 use super::{AREA, NODE, Names, POOL, clients, fleet, title, values};
+use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use crate::model::ids::{AreaId, NodeId, PoolId};
 use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
@@ -54,8 +55,10 @@ impl Services {
         } = &file.value;
         let name = self.take_name(path, name, file.place, findings);
         let pool_names = Names::of(pools, "pools", findings);
+        let taken = self.take_hostnames(&name, hostnames, findings);
         let mut service = Service {
-            hostnames: self.take_hostnames(&name, hostnames, findings),
+            hostnames: taken.iter().map(|(hostname, _)| hostname.clone()).collect(),
+            hostname_spans: taken.iter().map(|(_, span)| *span).collect(),
             name,
             title: title(text),
             profile: match profile.value() {
@@ -115,7 +118,7 @@ impl Services {
         service: &str,
         slot: &Slot<OneOrMany<Hostname>>,
         findings: &mut Findings,
-    ) -> Vec<String> {
+    ) -> Vec<(String, Span)> {
         let mut out = Vec::new();
         let Some(At { value: OneOrMany(list), place }) = slot.given() else {
             return out;
@@ -138,7 +141,7 @@ impl Services {
                 continue;
             }
             self.hostnames.insert(hostname.clone(), (service.to_owned(), *place));
-            out.push(hostname.clone());
+            out.push((hostname.clone(), place.span));
         }
         out
     }
