@@ -35,8 +35,9 @@ pub struct BlockRecord<'a> {
 impl Block {
     /// Encodes one RRset. RDATA longer than 65,535 octets is left out: no record can hold it, and
     /// the zone reader and the address types cannot make it.
-    pub fn of<'r>(rtype: u16, ttl: u32, rdata: impl IntoIterator<Item = &'r [u8]>) -> Self {
-        let mut bytes = Vec::new();
+    pub fn of<'r>(rtype: u16, ttl: u32, rdata: impl IntoIterator<Item = &'r [u8], IntoIter: Clone>) -> Self {
+        let rdata = rdata.into_iter();
+        let mut bytes = Vec::with_capacity(rdata.clone().map(|data| RECORD_HEAD + data.len()).sum());
         let mut count = 0;
         for data in rdata {
             let Ok(len) = u16::try_from(data.len()) else { continue };

@@ -14,7 +14,7 @@
 use super::block::Block;
 use super::rendezvous::{self, Contender};
 use crate::base::hash::{mix_pair, stable_hash};
-use crate::base::prefix::Family;
+use crate::base::prefix::{Family, left_aligned};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{GroupId, NodeId, PoolId};
@@ -377,40 +377,47 @@ impl Compiler<'_, '_> {
         }
         let winners = self.winners(placement, &live);
         let mut memo = vec![None; placement.shares.len()];
-        let slots = winners.iter().enumerate();
-        slots.map(|(slot, winner)| self.fill_slot(placement, &live, slot, *winner, &mut memo)).collect()
+        let mut slots = Vec::with_capacity(winners.len());
+        for (slot, winner) in winners.into_iter().enumerate() {
+            slots.push(match memo[usize::from(winner)] {
+                Some(set) => set,
+                None => self.fill_slot(placement, &live, slot, &mut memo[usize::from(winner)]),
+            });
+        }
+        slots.into()
     }
 
-    /// The position of every slot's best share: node by node over all slots, which is what a
-    /// machine does fast.
+    /// The position of every slot's best share, as [`Contender::order`] has it: node by node over
+    /// all slots and without a branch that depends on them, since those are random.
     fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
-        let mut best: Vec<_> =
-            (0..self.slots).map(|slot| self.material.contender(placement, live[0], slot)).collect();
+        let of = |at: usize| self.material.contender(placement, at, 0);
+        let first = of(live[0]);
+        let draws = self.material.draws(placement.shares[live[0]].node);
+        let mut best: Vec<_> = draws[..self.slots].iter().map(|draw| (*draw, first.share)).collect();
+        let mut winners = vec![first.position; self.slots];
         for at in &live[1..] {
-            let mut challenger = self.material.contender(placement, *at, 0);
+            let challenger = of(*at);
             let draws = self.material.draws(placement.shares[*at].node);
-            for (best, draw) in best.iter_mut().zip(draws) {
-                challenger.draw = *draw;
-                if challenger.order(best).is_lt() {
-                    *best = challenger;
-                }
+            for ((best, winner), draw) in best.iter_mut().zip(&mut winners).zip(draws) {
+                let ours = u64::from(*draw) * u64::from(best.1);
+                let theirs = u64::from(best.0) * u64::from(challenger.share);
+                let wins_tie = ours == theirs && challenger.node_hash < of(usize::from(*winner)).node_hash;
+                let wins = (ours < theirs) | wins_tie;
+                *best = if wins { (*draw, challenger.share) } else { *best };
+                *winner = if wins { challenger.position } else { *winner };
             }
         }
-        best.iter().map(|it| it.position).collect()
+        winners
     }
 
-    /// The set of one slot. Where the winner alone decides, `memo` saves ranking the others.
+    /// The set of one slot. Where its winner alone decides, `memo` saves ranking the others again.
     fn fill_slot(
         &mut self,
         placement: &Placement,
         live: &[usize],
         slot: usize,
-        winner: u8,
-        memo: &mut [Option<u32>],
+        memo: &mut Option<u32>,
     ) -> u32 {
-        if let Some(set) = memo[usize::from(winner)] {
-            return set;
-        }
         let mut ranked: Vec<_> =
             live.iter().map(|at| self.material.contender(placement, *at, slot)).collect();
         ranked.sort_by(Contender::order);
@@ -420,7 +427,7 @@ impl Compiler<'_, '_> {
         let is_alone = self.service.answers <= 1 && self.stands_alone(&order, placement.mode);
         // Of two shares the winner tells the whole order.
         if is_alone || live.len() <= 2 {
-            memo[usize::from(winner)] = Some(set);
+            *memo = Some(set);
         }
         set
     }
@@ -507,16 +514,11 @@ impl Compiler<'_, '_> {
 
 /// A or AAAA records of those addresses that are of the family.
 fn address_block(family: Family, ttl: u32, addresses: impl Iterator<Item = IpAddr>) -> Block {
-    let mut rdata: Vec<Vec<u8>> = Vec::new();
-    for address in addresses {
-        match (family, address) {
-            (Family::V4, IpAddr::V4(v4)) => rdata.push(v4.octets().to_vec()),
-            (Family::V6, IpAddr::V6(v6)) => rdata.push(v6.octets().to_vec()),
-            _ => {}
-        }
-    }
+    let len = usize::from(family.bits() / 8);
+    let of_family = addresses.filter(|address| Family::of(*address) == family);
+    let octets: Vec<_> = of_family.map(|address| left_aligned(address).to_be_bytes()).collect();
     let rtype = [rtype::A, rtype::AAAA][family.index()];
-    Block::of(rtype, ttl, rdata.iter().map(Vec::as_slice))
+    Block::of(rtype, ttl, octets.iter().map(|octets| &octets[..len]))
 }
 
 fn position(len: usize) -> u32 {
