@@ -168,7 +168,8 @@ pub fn zones() -> ZoneSet {
 }
 
 fn prefix(text: &str) -> Prefix {
-    Prefix::from(text.parse::<ipnet::IpNet>().expect("a prefix"))
+    let (address, len) = text.split_once('/').expect("an address and a length");
+    Prefix::of(address.parse().expect("an address"), len.parse().expect("a length"))
 }
 
 pub fn clients() -> Clients {
