@@ -119,6 +119,18 @@ impl World {
     }
 }
 
+/// One exchange over a stream, with lengths before the messages (RFC 1035 4.2.2).
+fn exchange_framed(stream: &mut (impl Read + Write), packet: &[u8]) -> Vec<u8> {
+    let mut framed = u16::try_from(packet.len()).expect("short").to_be_bytes().to_vec();
+    framed.extend(packet);
+    stream.write_all(&framed).expect("sends");
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).expect("a length");
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut reply).expect("a reply");
+    reply
+}
+
 fn http(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connects");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
@@ -256,13 +268,7 @@ fn tcp_answers_as_udp_does() {
     world.wait_answer(JAPAN, "127.1.1.1");
     let packet = query(3, "live.example.test", A, Some(("133.11.0.0".parse().expect("an address"), 24)));
     let mut stream = TcpStream::connect(world.dns).expect("connects");
-    let mut framed = u16::try_from(packet.len()).expect("short").to_be_bytes().to_vec();
-    framed.extend(&packet);
-    stream.write_all(&framed).expect("sends");
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).expect("a length");
-    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut reply).expect("a reply");
+    let reply = exchange_framed(&mut stream, &packet);
     assert_eq!(reply, exchange(world.dns, &packet).expect("an answer over UDP"));
 }
 
@@ -293,13 +299,7 @@ fn dns_over_tls_answers_as_udp_does() {
     let mut socket = TcpStream::connect(dot).expect("connects");
     let mut stream = rustls::Stream::new(&mut session, &mut socket);
     let packet = query(3, "live.example.test", A, Some(("133.11.0.0".parse().expect("an address"), 24)));
-    let mut framed = u16::try_from(packet.len()).expect("short").to_be_bytes().to_vec();
-    framed.extend(&packet);
-    stream.write_all(&framed).expect("sends");
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).expect("a length");
-    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut reply).expect("a reply");
+    let reply = exchange_framed(&mut stream, &packet);
     let plain = exchange(world.dns, &packet).expect("an answer over UDP");
     assert_eq!(parse(&reply), parse(&plain));
 }
