@@ -35,11 +35,12 @@ const DEGRADED_US: u64 = 20_000;
 /// `im`: price of a node that is exactly full, linear from idle.
 const IM_FULL_US: u64 = 40_000;
 /// Congestion price at the cap.
-const CAP_PRICE_US: u64 = 100_000;
+pub(super) const CAP_PRICE_US: u64 = 100_000;
 const CONGESTION_CEILING_US: u64 = 2_000_000;
 /// Congestion moves in whole steps, so that small changes of load change no cost.
 const CONGESTION_STEP_US: u64 = 1_000;
 const MARGIN_US: u32 = 10_000;
+const NEARNESS_US: u32 = 3_000;
 
 /// What health says of a node, as the cost functions want it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,13 @@ pub fn congestion_price(utilisation_ppm: u64, target_ppm: u64, cap_ppm: u64) -> 
     let way = (above * 1_000 / span).min(10_000);
     let price = CAP_PRICE_US * way * way / 1_000_000;
     (price / CONGESTION_STEP_US * CONGESTION_STEP_US).min(CONGESTION_CEILING_US) as u32
+}
+
+/// Below which difference nodes are equally near and share a group: 3 ms or 10 %, whichever is more.
+#[inline]
+pub const fn nearness(cost_us: u32) -> u32 {
+    let relative = cost_us / 10;
+    if relative > NEARNESS_US { relative } else { NEARNESS_US }
 }
 
 /// By how much a cost must be undercut to matter: 10 ms or 15 %, whichever is more.

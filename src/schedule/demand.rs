@@ -11,6 +11,7 @@
 
 use super::load::{fine, part};
 use super::memory::PlannerMemory;
+use super::steady::Burden;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::NodeId;
 use crate::model::policy::Policy;
@@ -118,7 +119,7 @@ impl Reports {
             totals.push(service.demand.map_or(measured, fine));
         }
         let held = totals.iter().enumerate().map(|(index, &total)| match policy.services[index].demand {
-            Some(_) => memory.hold(index, total, u64::MAX),
+            Some(_) => memory.state(index, total),
             None => memory.hold(index, total, elapsed_ms),
         });
         held.collect()
@@ -159,15 +160,27 @@ impl Reports {
         parts
     }
 
-    /// Load the table does not explain, by node.
-    pub fn base(&self, memory: &PlannerMemory) -> Vec<u64> {
+    /// Load the table does not explain, by node; settled.
+    pub fn base(&self, policy: &Policy, memory: &mut PlannerMemory) -> Vec<u64> {
         let explained = self.explained(memory);
-        self.burdens.iter().zip(explained).map(|(burden, known)| burden.saturating_sub(known)).collect()
+        self.base_against(policy, memory, |node| explained[node])
     }
 
-    /// As [`Reports::base`], against the plan itself: for a first plan, which explains nothing yet.
-    pub fn base_against(&self, planned: impl Fn(usize) -> u64) -> Vec<u64> {
-        self.burdens.iter().enumerate().map(|(node, burden)| burden.saturating_sub(planned(node))).collect()
+    /// As [`Reports::base`], with what is `known` given: a first plan explains nothing yet but itself.
+    pub fn base_against(
+        &self,
+        policy: &Policy,
+        memory: &mut PlannerMemory,
+        known: impl Fn(usize) -> u64,
+    ) -> Vec<u64> {
+        let burden = |(at, node): (usize, &crate::model::fleet::Node)| {
+            let all = self.burdens[at];
+            let capacity = node.capacity.as_ref();
+            let amount = capacity.map_or(0, |capacity| fine(capacity.amount));
+            let target = part(amount, capacity.map_or(0, |capacity| capacity.target.0));
+            Burden { base: all.saturating_sub(known(at)), all, capacity: amount, target }
+        };
+        memory.settle_base(policy.fleet.nodes.iter().enumerate().map(burden))
     }
 }
 
@@ -216,7 +229,7 @@ mod tests {
         assert!(totals[0].abs_diff(fine(250)) < fine(1), "200 of node 0 count, and half of node 1");
         assert!(totals[1].abs_diff(fine(50)) < fine(1));
         memory.demand = vec![fine(150), fine(50)];
-        let base = reports.base(&memory);
+        let base = reports.base(&world.policy, &mut memory);
         assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
     }
 

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn every_member_of_the_chain_is_accounted_for() {
         let pools = vec![pool(&[0, 1, 2, 4]), pool(&[3])];
-        let mut w = spread(&[&[20, 50, 10, 5, 24]], vec![service("s", pools)]);
+        let mut w = spread(&[&[20, 50, 10, 5, 22]], vec![service("s", pools)]);
         w.health[2] = down();
         let plan = plan_first(&w);
         let memory = PlannerMemory::default();

@@ -196,6 +196,13 @@ impl Loads {
         }
     }
 
+    /// Treats as full what the next plan will treat as full.
+    pub fn note_full(&mut self) {
+        for node in 0..self.meters.len() {
+            self.meters[node].full = self.stays_full(NodeId::from_index(node));
+        }
+    }
+
     /// Whether the node is to be treated as full by the next plan.
     pub fn stays_full(&self, node: NodeId) -> bool {
         let meter = &self.meters[node.index()];

@@ -4,6 +4,8 @@
 //! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
 //! only loss is that dwell times and averages begin again.
 
+use super::cost::NodeSignal;
+use super::steady::{self, Burden};
 use crate::model::ids::{GroupId, ServiceId};
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ pub struct PlannerMemory {
     pub(super) nodes: Vec<NodeMemory>,
     /// By service: demand in fine units, the recent maximum held.
     pub(super) demand: Vec<u64>,
+    /// By service: the demand that was planned for last.
+    pub(super) planned: Vec<u64>,
     /// Row-major services x nodes: ppm of the service's demand that the node's reports should be
     /// showing by now. It follows the plan with a lag, as clients do.
     pub(super) carried: Vec<u32>,
@@ -34,6 +38,12 @@ pub(super) struct NodeMemory {
     pub serving: bool,
     /// When it came back, while its ramp lasts.
     pub back_since_ms: Option<u64>,
+    /// When it last became better, while its clients come home.
+    pub eased_at_ms: Option<u64>,
+    /// What was planned with last.
+    pub signal: Option<NodeSignal>,
+    /// Fine units.
+    pub base: Option<u64>,
 }
 
 /// Time constant with which reports follow a plan: caches first, then sessions.
@@ -45,6 +55,8 @@ const BUDGET_PPB: i64 = 200_000_000;
 const BUDGET_REFILL_MS: u64 = 60_000;
 /// A node that came back reaches its whole weight after this time.
 const RAMP_MS: u64 = 300_000;
+/// For so long after a node came back, or became better, nobody is loyal to a refuge from it.
+const HOMECOMING_MS: u64 = 60_000;
 /// The ramp moves in these steps, so that it makes few tables.
 const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
 
@@ -65,6 +77,7 @@ impl PlannerMemory {
             pending: BTreeMap::new(),
             nodes: vec![NodeMemory { serving: true, ..NodeMemory::default() }; nodes],
             demand: vec![0; services],
+            planned: vec![0; services],
             carried: vec![0; services * nodes],
             budget_ppb: BUDGET_PPB,
         }
@@ -99,6 +112,41 @@ impl PlannerMemory {
         self.nodes.iter_mut().zip(may_serve).map(step).collect()
     }
 
+    /// The signal of a node to plan with, and notes whether it became better.
+    pub(super) fn settle(&mut self, node: usize, now: NodeSignal, target_ppm: u32) -> NodeSignal {
+        let at_ms = self.at_ms;
+        let memory = &mut self.nodes[node];
+        let settled = steady::settle(memory.signal, now, target_ppm);
+        if steady::has_eased(memory.signal, settled) {
+            memory.eased_at_ms = Some(at_ms);
+        }
+        memory.signal = Some(settled);
+        settled
+    }
+
+    /// Whether clients who left the node, or would have come to it, are on their way home.
+    pub(super) fn homecomings(&mut self) -> Vec<bool> {
+        let now = self.at_ms;
+        let home = |node: &mut NodeMemory| {
+            if node.back_since_ms.is_some() {
+                node.eased_at_ms = Some(now);
+            }
+            node.eased_at_ms = node.eased_at_ms.filter(|&at| now.saturating_sub(at) < HOMECOMING_MS);
+            node.eased_at_ms.is_some()
+        };
+        self.nodes.iter_mut().map(home).collect()
+    }
+
+    /// The base loads to plan with.
+    pub(super) fn settle_base(&mut self, burdens: impl Iterator<Item = Burden>) -> Vec<u64> {
+        let settle = |(node, burden): (&mut NodeMemory, Burden)| {
+            let base = steady::settle_base(node.base, burden);
+            node.base = Some(base);
+            base
+        };
+        self.nodes.iter_mut().zip(burdens).map(settle).collect()
+    }
+
     /// Moves `carried` towards what the previous table does now.
     pub(super) fn follow(&mut self, elapsed_ms: u64, current: &[u32]) {
         let elapsed_ms = elapsed_ms.min(FOLLOW_MS * 1_000);
@@ -112,13 +160,20 @@ impl PlannerMemory {
         }
     }
 
-    /// The demand to plan for: what is measured, or the recent maximum while it fades.
+    /// The demand to plan for when the operator states it.
+    pub(super) fn state(&mut self, service: usize, stated: u64) -> u64 {
+        (self.demand[service], self.planned[service]) = (stated, stated);
+        stated
+    }
+
+    /// The demand to plan for: what is measured, or the recent maximum while it fades; settled.
     pub(super) fn hold(&mut self, service: usize, measured: u64, elapsed_ms: u64) -> u64 {
         let held = u128::from(self.demand[service]);
         let left = u128::from(DEMAND_HOLD_MS.saturating_sub(elapsed_ms));
         let faded = (held * left / u128::from(DEMAND_HOLD_MS)) as u64;
         self.demand[service] = measured.max(faded);
-        self.demand[service]
+        self.planned[service] = steady::settle_demand(self.planned[service], self.demand[service]);
+        self.planned[service]
     }
 }
 
@@ -163,7 +218,8 @@ mod tests {
     fn demand_falls_slowly_and_rises_at_once() {
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
         assert_eq!(memory.hold(0, 300, 0), 300);
-        assert_eq!(memory.hold(0, 100, 30_000), 270);
+        assert_eq!(memory.hold(0, 100, 30_000), 300, "270, within the dead band");
+        assert_eq!(memory.hold(0, 100, 30_000), 243);
         assert_eq!(memory.hold(0, 900, 1_000), 900);
     }
 

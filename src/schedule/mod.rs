@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `cost` | what a node costs a group, by profile |
 //! | `ladder` | which nodes a chain of pools offers |
+//! | `steady` | which changes of a signal count |
 //! | `demand`, `load` | who asks for how much, who carries how much |
 //! | `terrain` | all of it that stays fixed during a plan |
 //! | `pick` | chooses the nodes of one group |
@@ -24,6 +25,8 @@
 //! order may leave demand unserved that a max-flow would place.
 
 mod book;
+#[cfg(test)]
+mod calm;
 pub mod cost;
 mod demand;
 pub mod explain;
@@ -36,6 +39,7 @@ mod plan;
 #[cfg(test)]
 mod properties;
 mod remap;
+mod steady;
 mod sweep;
 mod terrain;
 #[cfg(test)]

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! level 0, by cost:   12 ms tyo-1   14 ms tyo-2   19 ms osa-1   48 ms sel-1
-//!                     └──────── peers ──────────┘
+//!                     └─── peers ───┘  backups ...
 //! ```
-//! The cheapest node with room and all that cost less than max(10 ms, 15 %) more are *peers*: they
+//! The cheapest node with room and all that cost less than max(3 ms, 10 %) more are *peers*: they
 //! split the group by weight x allowance (what their cap leaves beside load the plan does not
 //! explain). What does not fit goes to the peers of the next cheapest node with room, then to the
 //! next level of the chain. A placement has at most 8 nodes, and none below a 64th.
 //!
-//! For a group that has a placement the door is narrower: its own nodes remain peers up to the whole
-//! margin, others join only within half of it, so that a cost that wavers moves nobody.
+//! A group that has a placement is loyal: while its cheapest own node is not beaten by max(10 ms,
+//! 15 %), that node is the measure of who joins, and its own nodes remain up to that margin. So a
+//! cost that wavers moves nobody. Where the cheapest node came back or became better a short while
+//! ago, loyalty is suspended: else those who fled from it would never come home.
 //!
 //! When nothing has room, first ramps and spill hysteresis yield, then the group is put above the
 //! cap, in proportion to what it could be given: every client has an answer.
 
-use super::cost::margin;
+use super::cost::{CAP_PRICE_US, margin, nearness};
 use super::load::Loads;
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
@@ -33,6 +35,8 @@ pub(super) struct Question<'t> {
     pub outlook: Outlook<'t>,
     pub loads: &'t Loads,
     pub ramps: &'t [u32],
+    /// By node: became better lately.
+    pub homecoming: &'t [bool],
     /// Fine units.
     pub demand: u64,
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
@@ -136,22 +140,20 @@ impl Question<'_> {
         let Scratch { parts, peers, .. } = scratch;
         peers.clear();
         let rungs = self.outlook.ladder.level(level);
-        let mut best = u32::MAX;
+        let mut circle = Circle::default();
         for rung in rungs {
             let cost = self.cost(rung.node);
-            if cost < best && self.limit(rung.node, stage, left, parts) > 0 {
-                best = cost;
+            let own = self.is_held(rung.node);
+            if circle.would_change(cost, own) && self.limit(rung.node, stage, left, parts) > 0 {
+                circle.see(cost, own, self.homecoming[rung.node.index()]);
             }
         }
-        if best == u32::MAX {
+        if !circle.close() {
             return;
         }
-        let wide = margin(best);
         for rung in rungs {
             let cost = self.cost(rung.node);
-            let loyal = self.held.is_empty() || self.held.iter().any(|share| share.node == rung.node);
-            let within = if loyal { wide } else { wide / 2 };
-            if cost >= best && cost - best < within {
+            if circle.admits(cost, self.is_held(rung.node)) {
                 let limit = self.limit(rung.node, stage, left, parts);
                 if limit > 0 {
                     peers.push(Peer { cost, node: rung.node, weight: u64::from(rung.weight), limit });
@@ -161,6 +163,11 @@ impl Question<'_> {
         peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
         self.keep_the_most(parts, peers);
         self.weigh(peers);
+    }
+
+    #[inline]
+    fn is_held(&self, node: NodeId) -> bool {
+        self.held.iter().any(|share| share.node == node)
     }
 
     /// Drops the dearest peers that no share is left for.
@@ -247,6 +254,14 @@ impl Question<'_> {
         shares.iter().map(level).try_fold(0, |lowest, level| Some(lowest.max(level?)))
     }
 
+    /// What a backup is ranked by: a price that wavers would reorder backups that few clients use, so
+    /// only what stays full counts, as at its cap.
+    #[inline]
+    pub fn backup_cost(&self, node: NodeId) -> u32 {
+        let full = if self.loads.is_full(node) { CAP_PRICE_US as u32 } else { 0 };
+        self.outlook.cost(node).saturating_add(full)
+    }
+
     /// Usable nodes beside `shares`, and how many: by level, then cost.
     pub fn rank_backups(&self, shares: &[Share]) -> ([NodeId; MOST], usize) {
         const NOBODY: (u32, NodeId) = (u32::MAX, NodeId(u16::MAX));
@@ -256,7 +271,7 @@ impl Question<'_> {
             let mut ranked = [NOBODY; MOST];
             let want = MOST - filled;
             for rung in self.outlook.ladder.level(level) {
-                let key = (self.cost(rung.node), rung.node);
+                let key = (self.backup_cost(rung.node), rung.node);
                 if key >= ranked[want - 1] || shares.iter().any(|share| share.node == rung.node) {
                     continue;
                 }
@@ -276,6 +291,67 @@ impl Question<'_> {
             }
         }
         (backups, filled)
+    }
+}
+
+/// Who may share a group, by cost alone.
+///
+/// First every node with room is [seen](Circle::see), then the circle is closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circle {
+    best: u32,
+    /// The cheapest of the group's own nodes.
+    own: u32,
+    /// The cheapest of all became better lately.
+    homecoming: bool,
+    /// Own nodes below this cost remain.
+    stay: u32,
+    /// Others join from here
+    join_from: u32,
+    /// to here.
+    join_to: u32,
+}
+
+impl Default for Circle {
+    fn default() -> Self {
+        let none = u32::MAX;
+        Self { best: none, own: none, homecoming: false, stay: 0, join_from: none, join_to: 0 }
+    }
+}
+
+impl Circle {
+    #[inline]
+    pub fn would_change(&self, cost: u32, own: bool) -> bool {
+        cost < self.best || (own && cost < self.own)
+    }
+
+    #[inline]
+    pub fn see(&mut self, cost: u32, own: bool, homecoming: bool) {
+        if cost < self.best {
+            (self.best, self.homecoming) = (cost, homecoming);
+        }
+        if own {
+            self.own = self.own.min(cost);
+        }
+    }
+
+    /// False: nobody was seen.
+    pub fn close(&mut self) -> bool {
+        if self.best == u32::MAX {
+            return false;
+        }
+        let near = nearness(self.best);
+        let loyal = self.own != u32::MAX && !self.homecoming && self.own - self.best < margin(self.best);
+        let measure = if loyal { self.own } else { self.best };
+        self.stay = self.best.saturating_add(if loyal { margin(self.best) } else { near });
+        self.join_from = if loyal { measure.saturating_sub(near - 1) } else { self.best };
+        self.join_to = measure.saturating_add(nearness(measure));
+        true
+    }
+
+    #[inline]
+    pub fn admits(&self, cost: u32, own: bool) -> bool {
+        cost >= self.best && ((own && cost < self.stay) || (cost >= self.join_from && cost < self.join_to))
     }
 }
 

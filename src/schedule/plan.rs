@@ -14,6 +14,7 @@ use super::moves::moves;
 use super::sweep::{Patience, Sweep};
 use super::terrain::Terrain;
 use super::{Pass, Plan, PlanInput};
+use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode};
 
@@ -22,12 +23,15 @@ const FIRST_ROUNDS: usize = 3;
 /// Before each, rounds over what is priced.
 const PRICED_ROUNDS: usize = 3;
 const MOST_NOTES: usize = 16;
+/// Of nodes without capacity.
+const TARGET_DEFAULT_PPM: u32 = 750_000;
 
 /// Makes the plan. Never fails: what cannot be placed well is placed badly, and noted.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let (opening, books) = Opening::of(input);
-    let sweep = if opening.first { opening.place_all(books) } else { opening.follow_up(books) };
-    finish(sweep, opening.memory.clone(), opening.first)
+    let mut memory = opening.memory.clone();
+    let sweep = if opening.first { opening.place_all(books, &mut memory) } else { opening.follow_up(books) };
+    finish(sweep, memory, opening.first)
 }
 
 /// What is known before the first decision.
@@ -37,6 +41,8 @@ pub(super) struct Opening<'a> {
     demand: Demand,
     order: Vec<u32>,
     reports: Reports,
+    /// By node: load that is not the plan's.
+    base: Vec<u64>,
     /// Nobody has a placement.
     first: bool,
 }
@@ -58,12 +64,13 @@ impl<'a> Opening<'a> {
         demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
         let order = demand.order(input.groups);
-        (Self { terrain, memory, demand, order, reports, first }, books)
+        let base = if first { Vec::new() } else { reports.base(input.policy, &mut memory) };
+        (Self { terrain, memory, demand, order, reports, base, first }, books)
     }
 
     /// The account with the previous assignment on it.
     pub fn account(&self, books: &[Book<'_>]) -> Loads {
-        let mut loads = self.idle(&self.reports.base(&self.memory));
+        let mut loads = self.idle(&self.base);
         for (service, book) in books.iter().enumerate() {
             for (group, &at) in book.at.iter().enumerate() {
                 loads.add(book.shares(at), self.demand.of(service, group));
@@ -78,7 +85,9 @@ impl<'a> Opening<'a> {
         let mut loads = Loads::idle(&self.terrain.input.policy.fleet.nodes, reported);
         for (node, &base) in base.iter().enumerate() {
             loads.set_base(node, base);
-            loads.set_full(node, self.memory.nodes[node].full);
+        }
+        for (node, memory) in self.memory.nodes.iter().enumerate() {
+            loads.set_full(node, memory.full);
         }
         loads
     }
@@ -88,9 +97,10 @@ impl<'a> Opening<'a> {
     }
 
     /// A first plan; twice where nodes report more than the draft explains.
-    fn place_all<'t>(&'t self, books: Vec<Book<'t>>) -> Sweep<'t> {
-        let draft = self.draft(&vec![0; self.terrain.signals.len()], books);
-        let base = self.reports.base_against(|node| draft.loads.planned(node));
+    fn place_all<'t>(&'t self, books: Vec<Book<'t>>, memory: &mut PlannerMemory) -> Sweep<'t> {
+        let draft = self.draft(&[], books);
+        let known = |node: usize| draft.loads.planned(node);
+        let base = self.reports.base_against(self.terrain.input.policy, memory, known);
         if base.iter().all(|&base| base == 0) {
             return self.improve(draft);
         }
@@ -105,6 +115,7 @@ impl<'a> Opening<'a> {
 
     fn improve<'t>(&self, mut sweep: Sweep<'t>) -> Sweep<'t> {
         if !sweep.contended {
+            sweep.refresh_all_backups();
             return sweep;
         }
         for _ in 0..FIRST_ROUNDS {
@@ -150,11 +161,14 @@ fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
 
 /// Also notes in `memory` which nodes serve.
 fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'a> {
-    let signal = |node: NodeId| NodeSignal::of(input.health.get(node.index()));
-    let signals: Vec<NodeSignal> = input.policy.fleet.node_ids().map(signal).collect();
+    let signal = |(at, node): (usize, &Node)| {
+        let target = node.capacity.as_ref().map_or(TARGET_DEFAULT_PPM, |capacity| capacity.target.0);
+        memory.settle(at, NodeSignal::of(input.health.get(at)), target)
+    };
+    let signals: Vec<NodeSignal> = input.policy.fleet.nodes.iter().enumerate().map(signal).collect();
     let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
     let ramps = memory.ramps(&may_serve);
-    Terrain::survey(input, signals, ramps)
+    Terrain::survey(input, signals, ramps, memory.homecomings())
 }
 
 fn open<'a>(input: &PlanInput<'a>) -> Vec<Book<'a>> {

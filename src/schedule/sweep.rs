@@ -19,7 +19,7 @@ use super::cost::margin;
 use super::demand::Demand;
 use super::load::{Loads, part};
 use super::memory::PlannerMemory;
-use super::pick::{MOST, Question, Scratch, distance};
+use super::pick::{Circle, MOST, Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
@@ -115,8 +115,9 @@ impl<'t> Sweep<'t> {
         count
     }
 
-    /// Ranks backups anew where prices have changed since they were chosen.
+    /// Ranks backups anew, now that it is known which nodes are full.
     pub fn refresh_all_backups(&mut self) {
+        self.loads.note_full();
         for service in 0..self.books.len() {
             for group in 0..self.terrain.classes.len() {
                 if let Some(outlook) = self.terrain.outlook(service, group) {
@@ -210,19 +211,30 @@ impl<'t> Sweep<'t> {
     fn is_content(&self, outlook: Outlook<'t>, shares: &[Share]) -> bool {
         let level = outlook.ladder.level(0);
         let cost = |node: NodeId| outlook.cost(node).saturating_add(self.loads.price[node.index()]);
-        let Some(best) = level.iter().map(|rung| cost(rung.node)).min() else { return false };
-        let wide = margin(best);
+        let holds = |node: NodeId| shares.iter().any(|share| share.node == node);
+        let mut circle = Circle::default();
+        for rung in level {
+            let price = cost(rung.node);
+            let own = holds(rung.node);
+            if circle.would_change(price, own) {
+                circle.see(price, own, self.terrain.homecoming[rung.node.index()]);
+            }
+        }
+        if !circle.close() {
+            return false;
+        }
         let mut found = [(0_u64, 0_u32); MOST];
         let mut count = 0;
         for rung in level {
-            let over = cost(rung.node) - best;
-            match shares.iter().find(|share| share.node == rung.node) {
-                Some(share) if over < wide && self.terrain.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
+            let held = shares.iter().find(|share| share.node == rung.node);
+            let admitted = circle.admits(cost(rung.node), held.is_some());
+            match held {
+                Some(share) if admitted && self.terrain.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
                     let allowance = self.loads.allowance(rung.node).unwrap_or(0);
                     found[count] = (u64::from(rung.weight) * allowance, share.share.0);
                     count += 1;
                 }
-                None if over >= wide / 2 => {}
+                None if !admitted => {}
                 _ => return false,
             }
         }
@@ -352,7 +364,8 @@ impl<'t> Sweep<'t> {
         held: &'q [Share],
         discretionary: bool,
     ) -> Question<'q> {
-        Question { outlook, loads: &self.loads, ramps: &self.terrain.ramps, demand, held, discretionary }
+        let Terrain { ramps, homecoming, .. } = self.terrain;
+        Question { outlook, loads: &self.loads, ramps, homecoming, demand, held, discretionary }
     }
 
     fn ask(
@@ -420,8 +433,8 @@ impl<'t> Sweep<'t> {
             let (Some(was), Some(is)) = (outlook.ladder.rung(old), outlook.ladder.rung(new)) else {
                 return false;
             };
-            let cost = question.cost(new);
-            was.level == is.level && question.cost(old) < cost.saturating_add(margin(cost))
+            let cost = question.backup_cost(new);
+            was.level == is.level && question.backup_cost(old) < cost.saturating_add(margin(cost))
         };
         if held.backups.len() == fresh.len() && held.backups.iter().zip(fresh).all(stays) {
             return;

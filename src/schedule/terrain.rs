@@ -26,6 +26,8 @@ pub(super) struct Terrain<'a> {
     pub may_serve: Vec<bool>,
     /// By node: ppm of its weight while it ramps up again.
     pub ramps: Vec<u32>,
+    /// By node: became better lately, so nobody is loyal to a refuge from it.
+    pub homecoming: Vec<bool>,
     /// By group.
     pub classes: Vec<u32>,
     pub class_count: usize,
@@ -61,7 +63,12 @@ impl Outlook<'_> {
 }
 
 impl<'a> Terrain<'a> {
-    pub fn survey(input: &'a PlanInput<'a>, signals: Vec<NodeSignal>, ramps: Vec<u32>) -> Self {
+    pub fn survey(
+        input: &'a PlanInput<'a>,
+        signals: Vec<NodeSignal>,
+        ramps: Vec<u32>,
+        homecoming: Vec<bool>,
+    ) -> Self {
         let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
         let (places, samples) = places(input.groups, input.prior);
         let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
@@ -92,6 +99,7 @@ impl<'a> Terrain<'a> {
             signals,
             may_serve,
             ramps,
+            homecoming,
             classes,
             places,
             area_sets,
