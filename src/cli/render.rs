@@ -9,7 +9,7 @@
 //!    = help: did you mean `sha`?
 //! ```
 //!
-//! Text comes back with or without colours; whether the stream wants them is asked by [`print`],
+//! Text comes back with or without colours; whether the stream wants them is asked by [`print()`],
 //! which honours `NO_COLOR` and strips colours for files and pipes.
 
 use crate::base::diagnostic::{Diagnostic, Severity, SourceFile, Span};

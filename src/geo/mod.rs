@@ -10,10 +10,10 @@
 //! | file | holds |
 //! |---|---|
 //! | [`database`], `tree`, `value` | one MMDB file, verified up front, bounded on any bytes |
-//! | [`facts`] | the field layouts operators have, decoded to one struct |
+//! | [`mod@facts`] | the field layouts operators have, decoded to one struct |
 //! | [`countries`] | `countries.csv` |
 //! | `overlay`, `attributes` | files, overrides and CIDR lists on top of each other; what policy can tell apart |
-//! | [`compile`], `leaves` | the walk over all inputs at once, merging equal siblings as it goes |
+//! | [`mod@compile`], `leaves` | the walk over all inputs at once, merging equal siblings as it goes |
 //! | [`table`], `trie` | the lookup structure and how it is laid out |
 //! | [`distance`] | great-circle distance and the latency prior |
 //! | [`build`] | makes such files from Debian's packages |

@@ -1,6 +1,6 @@
 //! All that is known of one address, and from where: what `rhumb geo lookup` shows.
 //!
-//! It runs the very overlay and classification that [`super::compile`] runs, so it cannot disagree
+//! It runs the very overlay and classification that [`super::compile()`] runs, so it cannot disagree
 //! with the table; the table itself is asked for group and covering prefix.
 
 use super::attributes::Classifier;

@@ -87,7 +87,7 @@ pub struct Found {
 
 /// Reads `path`, or its previous version if it is missing or damaged.
 ///
-/// A crash between the two renames of [`write`] leaves the previous version alone; that is no damage.
+/// A crash between the two renames of [`write()`] leaves the previous version alone; that is no damage.
 /// The error is that of the newest file that exists.
 pub fn read_or_previous(path: &Path) -> Result<Found, SealError> {
     let newest = match read(path) {

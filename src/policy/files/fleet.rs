@@ -166,7 +166,7 @@ record! {
     pub struct TargetsFile {
         /// 127.0.0.1:8080
         optional ipv4: SocketAddr,
-        /// "[::1]:8080"
+        /// `[::1]:8080`, in quotes
         optional ipv6: SocketAddr,
     }
 }
