@@ -4,6 +4,7 @@
 //! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
 //! only loss is that dwell times and averages begin again.
 
+use super::change::Footing;
 use super::cost::NodeSignal;
 use super::steady::{self, Burden};
 use crate::model::ids::{GroupId, ServiceId};
@@ -26,6 +27,8 @@ pub struct PlannerMemory {
     /// Row-major services x nodes: ppm of the service's demand that the node's reports should be
     /// showing by now. It follows the plan with a lag, as clients do.
     pub(super) carried: Vec<u32>,
+    /// What the last full pass was made on.
+    pub(super) footing: Footing,
     /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
     /// one group.
     pub(super) budget_ppb: i64,
@@ -79,6 +82,7 @@ impl PlannerMemory {
             demand: vec![0; services],
             planned: vec![0; services],
             carried: vec![0; services * nodes],
+            footing: Footing::default(),
             budget_ppb: BUDGET_PPB,
         }
     }

@@ -15,6 +15,7 @@
 //! | `steady` | which changes of a signal count |
 //! | `demand`, `load` | who asks for how much, who carries how much |
 //! | `terrain` | all of it that stays fixed during a plan |
+//! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
 //! | `memory` | what is remembered between plans |
@@ -27,6 +28,7 @@
 mod book;
 #[cfg(test)]
 mod calm;
+mod change;
 pub mod cost;
 mod demand;
 pub mod explain;

@@ -6,6 +6,7 @@
 //! (newcomers, orphans) and then, in a full pass, reconsiders the rest.
 
 use super::book::Book;
+use super::change::Footing;
 use super::cost::NodeSignal;
 use super::demand::{Demand, Reports};
 use super::load::{Loads, part, units};
@@ -30,7 +31,11 @@ const TARGET_DEFAULT_PPM: u32 = 750_000;
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let (opening, books) = Opening::of(input);
     let mut memory = opening.memory.clone();
-    let sweep = if opening.first { opening.place_all(books, &mut memory) } else { opening.follow_up(books) };
+    let sweep = if opening.first {
+        opening.place_all(books, &mut memory)
+    } else {
+        opening.follow_up(books, &mut memory)
+    };
     finish(sweep, memory, opening.first)
 }
 
@@ -129,11 +134,15 @@ impl<'a> Opening<'a> {
         sweep
     }
 
-    fn follow_up<'t>(&'t self, books: Vec<Book<'t>>) -> Sweep<'t> {
+    fn follow_up<'t>(&'t self, books: Vec<Book<'t>>, memory: &mut PlannerMemory) -> Sweep<'t> {
         let mut sweep = self.sweep(self.account(&books), books);
+        let before = &self.memory.footing;
+        let footing = Footing::of(&self.terrain, &sweep.loads, before.next_turn());
         sweep.secure_all();
         match self.terrain.input.pass {
             Pass::Full => {
+                sweep.changes = footing.since(before);
+                memory.footing = footing;
                 sweep.reconsider_all(&self.memory, Patience::Patient);
             }
             Pass::Evacuation => sweep.pending.clone_from(&self.memory.pending),
@@ -194,7 +203,7 @@ fn carried(books: &[Book<'_>], demand: &Demand, nodes: usize) -> Vec<u32> {
     carried
 }
 
-fn finish(sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan {
+fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan {
     let nodes = sweep.terrain.signals.len();
     let after = carried(&sweep.books, sweep.demand, nodes);
     let unserved = unserved(&sweep, &after);
@@ -205,6 +214,8 @@ fn finish(sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan {
     }
     if first {
         memory.carried = after;
+        sweep.loads.note_full();
+        memory.footing = Footing::of(sweep.terrain, &sweep.loads, 0);
     }
     memory.pending = sweep.pending;
     memory.budget_ppb = sweep.budget_ppb;

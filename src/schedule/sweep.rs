@@ -15,8 +15,10 @@
 //! when it fits, and a pair that already has it is not looked at further.
 
 use super::book::{Book, NONE, nothing};
+use super::change::Changes;
 use super::cost::margin;
 use super::demand::Demand;
+use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::PlannerMemory;
 use super::pick::{Circle, MOST, Question, Scratch, distance};
@@ -34,6 +36,8 @@ const UNEVEN_PPM: u32 = 50_000;
 /// and other nodes are chosen when at least this part moves.
 const WORTHWHILE_PPM: u32 = 20_000;
 
+/// A first plan is improved by at most so many questions, so that a cold start is bounded by work.
+const MOST_QUESTIONS: usize = 40_000;
 /// An overload is relieved when more than this part of the group comes under the caps (1 in ...).
 const RELIEF: u64 = 64;
 
@@ -65,6 +69,10 @@ pub(super) struct Sweep<'t> {
     pub contended: bool,
     /// Moves that waited for the budget.
     pub held_back: usize,
+    /// Since the last full pass; `None`: everything may have changed.
+    pub changes: Option<Changes>,
+    /// How many pairs were asked where they would rather be.
+    questions: usize,
 }
 
 impl<'t> Sweep<'t> {
@@ -83,6 +91,8 @@ impl<'t> Sweep<'t> {
             scratch: Scratch::default(),
             pending: BTreeMap::new(),
             held_back: 0,
+            changes: None,
+            questions: 0,
             contended: false,
             budget_ppb,
             terrain,
@@ -108,6 +118,9 @@ impl<'t> Sweep<'t> {
         let order = self.order;
         let mut count = 0;
         for &group in order {
+            if patience != Patience::Patient && self.questions > MOST_QUESTIONS {
+                break;
+            }
             for service in 0..self.books.len() {
                 count += usize::from(self.reconsider(service, group as usize, memory, patience));
             }
@@ -134,6 +147,12 @@ impl<'t> Sweep<'t> {
 
     fn secure(&mut self, service: usize, group: usize) {
         let held = self.books[service].at[group];
+        if let (Some(ladder), Some(placement)) =
+            (self.terrain.ladder(service, group), self.books[service].get(held))
+            && self.is_untouched(ladder, placement)
+        {
+            return;
+        }
         let Some(outlook) = self.terrain.outlook(service, group) else {
             return self.set(service, group, nothing());
         };
@@ -158,6 +177,40 @@ impl<'t> Sweep<'t> {
         } else {
             self.evacuate(service, group, outlook, &survivors);
         }
+    }
+
+    /// Whether all nodes of a normal placement may serve: most pairs of most plans.
+    fn is_untouched(&self, ladder: &Ladder, placement: &Placement) -> bool {
+        let alive =
+            |share: &Share| self.terrain.may_serve[share.node.index()] && ladder.is_member(share.node);
+        !ladder.all_down
+            && placement.mode == PlacementMode::Normal
+            && !placement.shares.is_empty()
+            && placement.shares.iter().all(alive)
+            && placement.backups.iter().all(|&node| ladder.rung(node).is_some())
+    }
+
+    /// Whether anything changed that a pair could care about, or it is its turn.
+    fn may_wish(&self, service: usize, group: usize, held: u32, memory: &PlannerMemory) -> bool {
+        let Some(changes) = &self.changes else { return true };
+        if changes.is_turn_of(group) {
+            return true;
+        }
+        let key = (GroupId::from_index(group), ServiceId::from_index(service));
+        if !memory.pending.is_empty() && memory.pending.contains_key(&key) {
+            return true;
+        }
+        let Some(rule) = self.terrain.rule(service, group) else { return false };
+        let Some(placement) = self.books[service].get(held) else { return true };
+        if changes.of_ladder(service, rule) {
+            return true;
+        }
+        changes.any_node()
+            && (changes.touches(placement)
+                || self
+                    .terrain
+                    .outlook(service, group)
+                    .is_some_and(|outlook| changes.tempts(outlook, &self.loads, placement)))
     }
 
     /// Places a group that has nothing to be loyal to.
@@ -249,6 +302,9 @@ impl<'t> Sweep<'t> {
         patience: Patience,
     ) -> bool {
         let held = self.books[service].at[group];
+        if !self.may_wish(service, group, held, memory) {
+            return false;
+        }
         let Some(outlook) = self.terrain.outlook(service, group) else { return false };
         let pair = service * self.terrain.classes.len() + group;
         if self.moved[pair] || outlook.ladder.all_down || held == NONE {
@@ -263,6 +319,7 @@ impl<'t> Sweep<'t> {
             self.refresh_backups(service, group, outlook);
             return false;
         }
+        self.questions += 1;
         let epoch = self.loads.epoch;
         let demand = self.demand.of(service, group);
         self.loads.remove(self.books[service].shares(held), demand);

@@ -17,7 +17,9 @@ use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId};
 use crate::model::placement::LatencyPrior;
 use crate::model::service::Profile;
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// See the module's picture.
 pub(super) struct Terrain<'a> {
@@ -36,12 +38,15 @@ pub(super) struct Terrain<'a> {
     places: Vec<u32>,
     area_sets: Vec<u32>,
     area_set_count: usize,
-    /// By profile: places x nodes.
-    rows: [Vec<u32>; 3],
+    /// Profiles x places: costs by node, filled when first asked for.
+    rows: Vec<OnceCell<Box<[u32]>>>,
+    /// By place: a group that is there.
+    samples: Vec<usize>,
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
     penalties: Vec<u32>,
     line_rows: usize,
-    ladders: Vec<Vec<Ladder>>,
+    /// By service and rule.
+    pub ladders: Vec<Vec<Ladder>>,
     /// services x area sets: position of the rule.
     rules: Vec<Option<u16>>,
 }
@@ -89,7 +94,8 @@ impl<'a> Terrain<'a> {
         });
         Self {
             rules: rules.collect(),
-            rows: rows(input, &signals, &samples),
+            rows: vec![OnceCell::new(); Profile::ALL.len() * samples.len()],
+            samples,
             penalties: penalties(input),
             line_rows: input.policy.clients.lines.len() + 1,
             area_set_count: area_samples.len(),
@@ -118,9 +124,24 @@ impl<'a> Terrain<'a> {
         let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
         Some(Outlook {
             ladder,
-            row: &self.rows[profile as usize][place * nodes..(place + 1) * nodes],
+            row: self.rows[profile as usize * self.samples.len() + place]
+                .get_or_init(|| self.row(profile, place)),
             penalty: &self.penalties[at..at + nodes],
         })
+    }
+
+    /// The chain as it stands for the group.
+    #[inline]
+    pub fn ladder(&self, service: usize, group: usize) -> Option<&Ladder> {
+        Some(&self.ladders[service][self.rule(service, group)?])
+    }
+
+    fn row(&self, profile: Profile, place: usize) -> Box<[u32]> {
+        let group = self.samples[place];
+        let price = |(node, signal): (usize, &NodeSignal)| {
+            cost::terms(profile, prior(self.input, group, NodeId::from_index(node)), signal).total_us
+        };
+        self.signals.iter().enumerate().map(price).collect()
     }
 
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
@@ -139,8 +160,9 @@ impl<'a> Terrain<'a> {
 }
 
 /// Numbers equal keys equally, in order of first appearance; also a sample position for each number.
-fn classify<K: Ord>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize>) {
-    let mut numbers = BTreeMap::new();
+fn classify<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize>) {
+    // Looked up, never iterated.
+    let mut numbers = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
     let mut samples = Vec::new();
     let number = keys.enumerate().map(|(position, key)| {
         *numbers.entry(key).or_insert_with(|| {
@@ -161,24 +183,6 @@ fn prior(input: &PlanInput<'_>, group: usize, node: NodeId) -> Micros {
     let site = input.policy.fleet.nodes[node.index()].site.index();
     let known = (site < input.prior.sites).then(|| input.prior.rtt.get(group * input.prior.sites + site));
     known.flatten().copied().unwrap_or(cost::PRIOR_DEFAULT)
-}
-
-fn rows(input: &PlanInput<'_>, signals: &[NodeSignal], samples: &[usize]) -> [Vec<u32>; 3] {
-    let row = |profile: Profile| {
-        if !input.policy.services.iter().any(|service| service.profile == profile) {
-            return Vec::new();
-        }
-        let price = |(node, signal): (usize, &NodeSignal), group: usize| {
-            cost::terms(profile, prior(input, group, NodeId::from_index(node)), signal).total_us
-        };
-        let mut row = Vec::with_capacity(samples.len() * signals.len());
-        for &sample in samples {
-            row.extend(signals.iter().enumerate().map(|signal| price(signal, sample)));
-        }
-        row
-    };
-    // In the order of the discriminants, by which `outlook` finds them.
-    [Profile::Cdn, Profile::Rtc, Profile::Im].map(row)
 }
 
 fn line_penalty(input: &PlanInput<'_>, penalty: Micros, line: Option<LineId>, node: NodeId) -> u32 {

@@ -1,0 +1,151 @@
+//! What changed since the last full pass, so that a calm plan need not ask everybody again.
+//!
+//! ```text
+//! policy, groups, prior ─▶ world   another: ask everybody
+//! chains as they stand  ─▶ ladders another: ask whoever is on it
+//! a node's settled offer           another: ask whom it serves, backs, or could win
+//! nothing of it                    ask one group in 64, so that nothing is missed for long
+//! ```
+//! Fingerprints are 64 bits of a hash with a fixed seed: an accidental equality costs at most the
+//! minute that the turns take.
+
+use super::PlanInput;
+use super::cost::{NodeSignal, nearness};
+use super::ladder::Ladder;
+use super::load::Loads;
+use super::terrain::{Outlook, Terrain};
+use crate::model::ids::NodeId;
+use crate::model::placement::Placement;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// One group in so many is asked although nothing changed.
+const TURNS: u32 = 64;
+
+/// What a full pass was made on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Footing {
+    world: u64,
+    /// By service and rule.
+    ladders: Vec<Vec<u64>>,
+    offers: Vec<Offer>,
+    turn: u32,
+}
+
+/// All that one node offers to everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Offer {
+    signal: NodeSignal,
+    ramp_ppm: u32,
+    homecoming: bool,
+    allowance: Option<u64>,
+    full: bool,
+    price_us: u32,
+}
+
+impl Footing {
+    pub fn of(terrain: &Terrain<'_>, loads: &Loads, turn: u32) -> Self {
+        let offer = |(at, &signal): (usize, &NodeSignal)| Offer {
+            signal,
+            ramp_ppm: terrain.ramps[at],
+            homecoming: terrain.homecoming[at],
+            allowance: loads.allowance(NodeId::from_index(at)),
+            full: loads.is_full(NodeId::from_index(at)),
+            price_us: loads.price[at],
+        };
+        let offers = terrain.signals.iter().enumerate().map(offer);
+        let ladders = terrain.ladders.iter().map(|ladders| ladders.iter().map(fingerprint).collect());
+        Self { world: world(terrain.input), ladders: ladders.collect(), offers: offers.collect(), turn }
+    }
+
+    pub fn next_turn(&self) -> u32 {
+        (self.turn + 1) % TURNS
+    }
+
+    /// What is different from `before`; `None`: everything may be.
+    pub fn since(&self, before: &Self) -> Option<Changes> {
+        let comparable = self.world == before.world && self.offers.len() == before.offers.len();
+        let pairs = self.offers.iter().zip(&before.offers);
+        let is_changed: Vec<bool> = pairs.map(|(now, then)| now != then).collect();
+        let nodes: Vec<NodeId> =
+            (0..is_changed.len()).filter(|&at| is_changed[at]).map(NodeId::from_index).collect();
+        let ladders = self.ladders.iter().zip(&before.ladders);
+        let ladders =
+            ladders.map(|(now, then)| now.iter().zip(then).map(|(now, then)| now != then).collect());
+        comparable.then(|| Changes { ladders: ladders.collect(), is_changed, nodes, turn: self.turn })
+    }
+}
+
+/// The difference between two footings.
+pub(super) struct Changes {
+    ladders: Vec<Vec<bool>>,
+    is_changed: Vec<bool>,
+    nodes: Vec<NodeId>,
+    turn: u32,
+}
+
+impl Changes {
+    pub fn is_turn_of(&self, group: usize) -> bool {
+        group % TURNS as usize == self.turn as usize
+    }
+
+    pub fn of_ladder(&self, service: usize, rule: usize) -> bool {
+        self.ladders[service][rule]
+    }
+
+    pub fn any_node(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    pub fn touches(&self, placement: &Placement) -> bool {
+        let shares = placement.shares.iter().map(|share| share.node);
+        let mut nodes = shares.chain(placement.backups.iter().copied());
+        nodes.any(|node| self.is_changed[node.index()])
+    }
+
+    /// Whether a changed node is near enough to join or to win a group that is elsewhere.
+    pub fn tempts(&self, outlook: Outlook<'_>, loads: &Loads, placement: &Placement) -> bool {
+        let cost = |node: NodeId| outlook.cost(node).saturating_add(loads.price[node.index()]);
+        let own = placement.shares.iter().map(|share| cost(share.node)).min().unwrap_or(u32::MAX);
+        let level = |node: NodeId| outlook.ladder.rung(node).map(|rung| rung.level);
+        let lowest = placement.shares.iter().map(|share| level(share.node)).max().flatten();
+        let reach = own.saturating_add(nearness(own));
+        let tempts = |&node: &NodeId| {
+            level(node).is_some_and(|level| cost(node) < reach || lowest.is_none_or(|lowest| level < lowest))
+        };
+        self.nodes.iter().any(tempts)
+    }
+}
+
+fn hasher() -> impl Hasher {
+    foldhash::fast::FixedState::with_seed(0).build_hasher()
+}
+
+fn fingerprint(ladder: &Ladder) -> u64 {
+    let mut hasher = hasher();
+    (ladder.all_down, &ladder.starts).hash(&mut hasher);
+    for rung in &ladder.rungs {
+        (rung.node, rung.weight, rung.pool, rung.level).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Groups, prior, and what the policy says beside chains and what nodes offer.
+fn world(input: &PlanInput<'_>) -> u64 {
+    let mut hasher = hasher();
+    for group in input.groups {
+        (group.line, &group.areas, group.v4_slash24, group.v6_slash48).hash(&mut hasher);
+    }
+    for pair in input.prior.rtt.chunks(2) {
+        let second = pair.get(1).map_or(0, |rtt| rtt.0);
+        hasher.write_u64(u64::from(pair[0].0) << 32 | u64::from(second));
+    }
+    for node in &input.policy.fleet.nodes {
+        let capacity = node.capacity.as_ref().map(|c| (c.amount, c.target, c.cap));
+        (node.site, node.line, capacity).hash(&mut hasher);
+    }
+    for service in &input.policy.services {
+        (service.profile as u8, service.demand, service.line_penalty, service.chains.len()).hash(&mut hasher);
+        service.chains.iter().for_each(|rule| (rule.area, &rule.pools).hash(&mut hasher));
+    }
+    hasher.finish()
+}
