@@ -28,10 +28,13 @@ fn publish(criterion: &mut Criterion) {
             bench.iter(|| black_box(world.plan(&world.health, None, Pass::Full)));
         });
         criterion.bench_function(&format!("{name}/replan, nothing changed"), |bench| {
-            bench.iter(|| black_box(world.plan(&world.health, Some(&first.assignment), Pass::Full)));
+            bench.iter(|| black_box(world.plan(&world.health, Some(&first), Pass::Full)));
         });
         criterion.bench_function(&format!("{name}/cold compile"), |bench| {
             bench.iter(|| black_box(world.compile(&first, &world.health, None)));
+        });
+        criterion.bench_function(&format!("{name}/evacuation plan"), |bench| {
+            bench.iter(|| black_box(world.plan(&down, Some(&first), Pass::Evacuation)));
         });
         // Alternates between a node down and up, so that every round publishes a changed table.
         let mut publisher = Publisher::new(snapshot);
@@ -41,7 +44,7 @@ fn publish(criterion: &mut Criterion) {
                 is_down = !is_down;
                 let health = if is_down { &down } else { &world.health };
                 let live = publisher.snapshot();
-                let plan = world.plan(health, Some(&first.assignment), Pass::Evacuation);
+                let plan = world.plan(health, Some(&first), Pass::Evacuation);
                 let candidate = world.compile(&plan, health, Some(&live));
                 assert!(matches!(publisher.offer(candidate), Outcome::Published));
                 drop(live);

@@ -9,7 +9,7 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::geo::{self, Countries, GeoTable};
 use rhumb::health::HealthModel;
 use rhumb::model::ids::Generation;
-use rhumb::model::placement::{Assignment, LatencyPrior};
+use rhumb::model::placement::LatencyPrior;
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::verdict::{NodeHealth, NodeLoad, Verdict};
@@ -73,14 +73,15 @@ impl World {
         self.geo.groups().len()
     }
 
-    pub fn plan(&self, health: &[NodeHealth], previous: Option<&Assignment>, pass: Pass) -> Plan {
+    pub fn plan(&self, health: &[NodeHealth], previous: Option<&Plan>, pass: Pass) -> Plan {
         schedule::plan(&PlanInput {
             policy: &self.policy,
             groups: self.geo.groups(),
             prior: &self.prior,
             health,
-            previous,
-            memory: &self.memory,
+            previous: previous.map(|plan| &plan.assignment),
+            // As the loop does: each plan is made with the memory of the one before.
+            memory: previous.map_or(&self.memory, |plan| &plan.memory),
             now_ms: 10_000,
             pass,
         })
