@@ -37,7 +37,7 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// Answer times kept for the percentiles.
 const RECENT_RTTS: usize = 1_024;
 /// Share of the fleet's capacity that the clients fill in steady state.
-const FILL: f64 = 0.40;
+const FILL: f64 = 0.15;
 /// One question in this many is for AAAA.
 const ONE_IN_AAAA: u64 = 5;
 

@@ -375,16 +375,72 @@ impl Compiler<'_, '_> {
         for at in &live {
             self.material.prepare_draws(placement.shares[*at].node);
         }
-        let winners = self.winners(placement, &live);
-        let mut memo = vec![None; placement.shares.len()];
-        let mut slots = Vec::with_capacity(winners.len());
-        for (slot, winner) in winners.into_iter().enumerate() {
-            slots.push(match memo[usize::from(winner)] {
-                Some(set) => set,
-                None => self.fill_slot(placement, &live, slot, &mut memo[usize::from(winner)]),
-            });
+        if self.service.answers <= 1 && self.serves_every_family(placement) {
+            return self.fill_by_family(placement, &live);
         }
-        slots.into()
+        let mut known: HashMap<u64, u32, FixedState> = HashMap::default();
+        let mut ranked = Vec::with_capacity(live.len());
+        let slots = (0..self.slots).map(|slot| {
+            ranked.clear();
+            ranked.extend(live.iter().map(|at| self.material.contender(placement, *at, slot)));
+            ranked.sort_unstable_by(Contender::order);
+            let places =
+                ranked.iter().take(16).fold(1, |key: u64, it| key << 4 | u64::from(it.position & 15));
+            if let Some(set) = known.get(&places).filter(|_| ranked.len() <= 15) {
+                return *set;
+            }
+            let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
+            let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
+            let set = self.set_for(&order, placement.mode);
+            known.insert(places, set);
+            set
+        });
+        slots.collect()
+    }
+
+    /// Whether some node of the placement can answer each family that any of its nodes has.
+    fn serves_every_family(&self, placement: &Placement) -> bool {
+        let nodes = || {
+            let shares = placement.shares.iter().filter(|share| share.share.0 > 0).map(|share| share.node);
+            shares.chain(placement.backups.iter().copied())
+        };
+        Family::BOTH.iter().all(|&family| {
+            nodes().any(|node| self.is_usable(node, family, placement.mode))
+                || !nodes().any(|node| self.material.fleet.node(node).has_family(family))
+        })
+    }
+
+    /// Fills slots whose answers name one node: each family is won by the best share that can
+    /// answer it, so the order of the others does not matter.
+    fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Box<[u32]> {
+        let winners = Family::BOTH.map(|family| {
+            let usable = |at: &usize| self.is_usable(placement.shares[*at].node, family, placement.mode);
+            let able: Vec<usize> = live.iter().copied().filter(usable).collect();
+            (!able.is_empty()).then(|| self.winners(placement, &able))
+        });
+        let [v4, v6] = &winners;
+        let width = placement.shares.len() + 1;
+        let mut known = vec![None; width * width];
+        let place = |winners: &Option<Vec<u8>>, slot: usize| {
+            winners.as_ref().map(|winners| usize::from(winners[slot]))
+        };
+        let slots = (0..self.slots).map(|slot| {
+            let (first, second) = (place(v4, slot), place(v6, slot));
+            let at = first.map_or(0, |at| at + 1) * width + second.map_or(0, |at| at + 1);
+            *known[at].get_or_insert_with(|| self.set_of_winners(placement, first, second))
+        });
+        slots.collect()
+    }
+
+    /// The set in which `v4` and `v6` (positions in the shares) won their families.
+    fn set_of_winners(&mut self, placement: &Placement, v4: Option<usize>, v6: Option<usize>) -> u32 {
+        let node = |at: usize| placement.shares[at].node;
+        // A winner of IPv4 that can answer IPv6 too was beaten there by one that has IPv6 alone.
+        let v6_first = v4.is_some_and(|at| self.is_usable(node(at), Family::V6, placement.mode));
+        let winners = if v6_first { [v6, v4] } else { [v4, v6] };
+        let order: Vec<_> =
+            winners.into_iter().flatten().map(node).chain(placement.backups.iter().copied()).collect();
+        self.set_for(&order, placement.mode)
     }
 
     /// The position of every slot's best share, as [`Contender::order`] has it: node by node over
@@ -408,37 +464,6 @@ impl Compiler<'_, '_> {
             }
         }
         winners
-    }
-
-    /// The set of one slot. Where its winner alone decides, `memo` saves ranking the others again.
-    fn fill_slot(
-        &mut self,
-        placement: &Placement,
-        live: &[usize],
-        slot: usize,
-        memo: &mut Option<u32>,
-    ) -> u32 {
-        let mut ranked: Vec<_> =
-            live.iter().map(|at| self.material.contender(placement, *at, slot)).collect();
-        ranked.sort_by(Contender::order);
-        let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
-        let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
-        let set = self.set_for(&order, placement.mode);
-        let is_alone = self.service.answers <= 1 && self.stands_alone(&order, placement.mode);
-        // Of two shares the winner tells the whole order.
-        if is_alone || live.len() <= 2 {
-            *memo = Some(set);
-        }
-        set
-    }
-
-    /// Whether the first node serves every family that any of them could.
-    fn stands_alone(&self, order: &[NodeId], mode: PlacementMode) -> bool {
-        Family::BOTH.iter().all(|&family| {
-            let usable = |node: &NodeId| self.is_usable(*node, family, mode);
-            let present = |node: &NodeId| self.material.fleet.node(*node).has_family(family);
-            order.first().is_some_and(usable) || !order.iter().any(present)
-        })
     }
 
     fn is_usable(&self, node: NodeId, family: Family, mode: PlacementMode) -> bool {
