@@ -42,6 +42,7 @@ fn the_first_commands_of_the_readme_give_three_sites() {
 
 /// Whether `dig` runs. If not, says so, or panics where tools are required.
 #[allow(clippy::disallowed_methods, reason = "the environment says whether a test may be skipped")]
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn has_dig() -> bool {
     let Err(error) = Command::new("dig").arg("-v").output() else { return true };
     let is_required = std::env::var_os("RHUMB_REQUIRE_TOOLS").is_some();
