@@ -108,7 +108,7 @@ impl Tables {
     /// The table that follows `live`, as the daemon's writer makes it.
     fn next(&self, is_down: bool, live: &Snapshot) -> Snapshot {
         let health = if is_down { &self.down } else { &self.world.health };
-        let plan = self.world.plan(health, Some(&self.first.assignment), Pass::Evacuation);
+        let plan = self.world.plan(health, Some(&self.first), Pass::Evacuation);
         self.world.compile(&plan, health, Some(live))
     }
 }

@@ -73,21 +73,15 @@ impl World {
     }
 
     fn serve(&self) -> Rhumb {
-        let (policies, state) = (self.folder.policies(), self.folder.state());
-        let (dns, admin) = (self.dns.to_string(), self.admin.to_string());
-        let mut rhumb = Rhumb::spawn(&[
-            "serve",
-            "--policies",
-            &policies,
-            "--state",
-            &state,
-            "--listen",
-            &dns,
-            "--admin",
-            &admin,
-            "--log",
-            "human",
-        ]);
+        self.serve_with(&["--state", &self.folder.state()])
+    }
+
+    fn serve_with(&self, more: &[&str]) -> Rhumb {
+        let (dns, admin, policies) = (self.dns.to_string(), self.admin.to_string(), self.folder.policies());
+        let mut args =
+            vec!["serve", "--policies", &policies, "--listen", &dns, "--admin", &admin, "--log", "human"];
+        args.extend(more);
+        let mut rhumb = Rhumb::spawn(&args);
         rhumb.wait_line("ready");
         rhumb
     }
@@ -218,9 +212,10 @@ fn a_truncated_state_file_costs_a_message_and_nothing_else() {
             std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("truncates");
         }
     }
-    let _rhumb = world.serve();
+    let mut rhumb = world.serve();
+    rhumb.wait_line("is truncated");
     world.wait_answer(JAPAN, "127.1.1.1");
-    world.wait_problem("state-unreadable");
+    wait_for("the first round to clear it", || world.problem_codes().is_empty().then_some(()));
 }
 
 #[test]
@@ -238,6 +233,37 @@ fn a_broken_edit_keeps_the_last_good_policy_also_across_a_restart() {
     world.folder.write("services/live.yaml", &SERVICE.replace("ttl: 5", "ttl: 6"));
     wait_for("the mended policy", || (world.ask(JAPAN).ttl == Some(6)).then_some(()));
     wait_for("no problem", || world.problem_codes().is_empty().then_some(()));
+}
+
+#[test]
+fn the_state_folder_of_rhumb_yaml_serves_a_broken_policy_too() {
+    let world = World::new();
+    let settings = format!("version: 1\nstate: {}\n", world.folder.state());
+    world.folder.write("rhumb.yaml", &settings);
+    let mut rhumb = world.serve_with(&[]);
+    world.wait_answer(JAPAN, "127.1.1.1");
+    let kept = world.folder.root.path().join("state/table");
+    wait_for("the table to be kept", || kept.exists().then_some(()));
+    rhumb.kill();
+    world.folder.write("fleet.yaml", "version: 1\nnods: {}\n");
+    let _rhumb = world.serve_with(&[]);
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_problem("policy-refused");
+}
+
+#[test]
+fn settings_that_need_a_restart_say_so_and_a_replaced_folder_is_read() {
+    let world = World::new();
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.folder.write("rhumb.yaml", "version: 1\nworkers: 1\n");
+    world.wait_problem("restart-needed");
+    let (folder, aside) = (world.folder.policies(), world.folder.root.path().join("aside"));
+    std::fs::rename(&folder, &aside).expect("moves the folder away");
+    world.wait_problem("policy-unreadable");
+    std::fs::rename(&aside, &folder).expect("moves it back");
+    world.folder.write("services/live.yaml", &SERVICE.replace("ttl: 5", "ttl: 7"));
+    wait_for("the edit in the folder that came back", || (world.ask(JAPAN).ttl == Some(7)).then_some(()));
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub enum AskError {
     /// The daemon understood and said no.
     #[error("{0}")]
     Refused(String),
+    /// It could not answer now.
+    #[error("{0}")]
+    Busy(String),
     #[error("cannot start a runtime for the request")]
     Runtime(#[from] std::io::Error),
 }
@@ -44,8 +47,7 @@ pub fn ask<T: DeserializeOwned>(
         }
         let status = response.status();
         let body: Result<ErrorBody, _> = response.json().await;
-        Err(AskError::Refused(
-            body.map_or_else(|_| format!("the admin address answered {status}"), |body| body.error),
-        ))
+        let said = body.map_or_else(|_| format!("the admin address answered {status}"), |body| body.error);
+        Err(if status.is_client_error() { AskError::Refused(said) } else { AskError::Busy(said) })
     })
 }

@@ -173,7 +173,7 @@ impl FaultArgs {
     }
 }
 
-/// Runs the subcommand: 0 done, 1 refused or failed.
+/// Runs the subcommand: 0 done, 1 a call was refused, 2 the lab could not run.
 pub fn run(args: &LabArgs) -> ExitCode {
     let done = match &args.command {
         None => run_lab(&args.run),
@@ -187,7 +187,7 @@ pub fn run(args: &LabArgs) -> ExitCode {
         }
         Err(message) => {
             let _ = writeln!(io::stderr(), "rhumb lab: {message}");
-            ExitCode::FAILURE
+            ExitCode::from(if args.command.is_none() { 2 } else { 1 })
         }
     }
 }

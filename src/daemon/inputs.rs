@@ -9,7 +9,7 @@ use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::geo::{self, Countries, Database, GeoTable};
 use crate::model::clients::Clients;
 use crate::model::placement::LatencyPrior;
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
 use crate::store::policy_dir;
 use crate::store::state_dir::{GeoFile, KeptInputs};
@@ -54,7 +54,22 @@ pub enum Refusal {
     Geo(String),
 }
 
+/// What `rhumb.yaml` alone says, whatever is wrong with the other files.
+pub fn settings_of(folder: &Path) -> Option<ServerConfig> {
+    let sources = policy_dir::read_folder(folder).ok()?;
+    let own = sources.into_iter().find(|file| file.path == "rhumb.yaml")?;
+    policy::load(&[own]).0.map(|policy| policy.server)
+}
+
 impl Refusal {
+    /// One sentence, for the log.
+    pub fn sentence(&self) -> String {
+        match self {
+            Refusal::Unreadable(what) | Refusal::Geo(what) => what.clone(),
+            Refusal::Mistakes { diagnostics, .. } => mistakes_in_a_sentence(diagnostics),
+        }
+    }
+
     /// As shown by `rhumb status`.
     pub fn problem(&self, now: WallTime) -> Problem {
         let (code, message, help) = match self {
@@ -135,17 +150,15 @@ impl Loader {
             Ok(checked) => checked,
             Err(refusal) => return Loaded::refused(refusal),
         };
-        let mut refusals = Vec::new();
-        let files = read_geo_files(&self.folder, &checked.policy.server.geo_files);
-        if let Err(what) = files.and_then(|files| self.open(files)) {
-            refusals.push(Refusal::Geo(what));
-        }
         let warnings = checked.warnings.clone();
-        match self.finish(checked) {
-            Ok(inputs) => Loaded { inputs, refusals, warnings },
+        let files = read_geo_files(&self.folder, &checked.policy.server.geo_files);
+        match files.and_then(|files| self.open(files)).and_then(|open| self.finish(&checked, open)) {
+            Ok(inputs) => Loaded { inputs: Some(inputs), refusals: Vec::new(), warnings },
             Err(what) => {
-                refusals.push(Refusal::Geo(what));
-                Loaded { inputs: None, refusals, warnings }
+                // The last good databases serve the new policy; `what` stays a problem.
+                let good = self.databases.clone();
+                let inputs = good.and_then(|good| self.finish(&checked, good).ok());
+                Loaded { inputs, refusals: vec![Refusal::Geo(what)], warnings }
             }
         }
     }
@@ -153,24 +166,19 @@ impl Loader {
     /// Makes inputs of what a former run kept.
     pub fn load_kept(&mut self, kept: KeptInputs) -> Result<Inputs, Refusal> {
         let checked = check_sources(kept.files)?;
-        self.recall_geo(kept.geo)?;
-        self.finish(checked)
-            .map_err(Refusal::Geo)?
-            .ok_or_else(|| Refusal::Geo("no geo database is usable".to_owned()))
+        self.open(kept.geo).and_then(|open| self.finish(&checked, open)).map_err(Refusal::Geo)
     }
 
-    /// Takes the geo files a former run kept as the last good ones, if none are loaded yet.
+    /// Takes the geo files a former run kept as the last good ones.
     pub fn recall_geo(&mut self, geo: Vec<GeoFile>) -> Result<(), Refusal> {
-        if self.databases.is_none() {
-            self.open(geo).map_err(Refusal::Geo)?;
-        }
+        self.databases = Some(self.open(geo).map_err(Refusal::Geo)?);
         Ok(())
     }
 
-    /// Opens `files`, unless they are those that are open. On an error the open ones stay.
-    fn open(&mut self, files: Vec<GeoFile>) -> Result<(), String> {
-        if self.databases.as_ref().is_some_and(|open| *open.files == files) {
-            return Ok(());
+    /// Opens `files`, unless they are those in force.
+    fn open(&self, files: Vec<GeoFile>) -> Result<OpenDatabases, String> {
+        if let Some(open) = self.databases.as_ref().filter(|open| *open.files == files) {
+            return Ok(open.clone());
         }
         let databases = if files.is_empty() {
             geo::shipped::databases().map_err(|error| error.to_string())?
@@ -178,24 +186,24 @@ impl Loader {
             let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
             files.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string())?
         };
-        self.databases = Some(OpenDatabases { files: Arc::new(files), databases: Arc::new(databases) });
-        Ok(())
+        Ok(OpenDatabases { files: Arc::new(files), databases: Arc::new(databases) })
     }
 
-    /// Compiles with the databases in force; `Ok(None)` when there are none at all.
-    fn finish(&mut self, checked: Checked) -> Result<Option<Inputs>, String> {
-        let Some(open) = self.databases.clone() else { return Ok(None) };
-        let policy = checked.policy;
+    /// Compiles `checked` with `open`, which are the good ones from then on.
+    fn finish(&mut self, checked: &Checked, open: OpenDatabases) -> Result<Inputs, String> {
+        let policy = &checked.policy;
         let geo = self.compile(&open, &policy.clients)?;
         let prior = Arc::new(geo::latency_prior(geo.groups(), &policy.fleet));
-        Ok(Some(Inputs {
-            sources: Arc::new(checked.sources),
-            policy: Arc::new(policy),
-            zones: Arc::new(checked.zones),
+        let geo_files = Arc::clone(&open.files);
+        self.databases = Some(open);
+        Ok(Inputs {
+            sources: Arc::clone(&checked.sources),
+            policy: Arc::clone(&checked.policy),
+            zones: Arc::clone(&checked.zones),
             geo,
             prior,
-            geo_files: open.files,
-        }))
+            geo_files,
+        })
     }
 
     fn compile(&mut self, open: &OpenDatabases, clients: &Clients) -> Result<Arc<GeoTable>, String> {
@@ -222,11 +230,11 @@ impl Loaded {
 }
 
 /// Texts without errors.
-pub struct Checked {
-    pub sources: Vec<SourceFile>,
-    pub policy: Policy,
-    pub zones: ZoneSet,
-    pub warnings: Vec<Diagnostic>,
+struct Checked {
+    sources: Arc<Vec<SourceFile>>,
+    policy: Arc<Policy>,
+    zones: Arc<ZoneSet>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// Every check that needs no geo data, over a whole folder: what `rhumb check` runs too.
@@ -245,6 +253,7 @@ fn check_sources(sources: Vec<SourceFile>) -> Result<Checked, Refusal> {
     let (policy, zones, diagnostics) = diagnose(&sources);
     match policy {
         Some(policy) if !diagnostics.iter().any(Diagnostic::is_error) => {
+            let (sources, policy, zones) = (Arc::new(sources), Arc::new(policy), Arc::new(zones));
             Ok(Checked { sources, policy, zones, warnings: diagnostics })
         }
         _ => Err(Refusal::Mistakes { sources, diagnostics }),

@@ -1,13 +1,17 @@
 //! Writes the last good state on a thread of its own, so that a slow disk delays no table.
 //!
 //! The newest request of each kind waits; older ones that were not written yet are superseded. A
-//! failed write becomes a problem that the status shows, and is tried again with the next table.
+//! failed write becomes a problem that the status shows, and is tried again every few seconds.
 
 use crate::daemon::inputs::Inputs;
 use crate::store::saved_table::SavedTable;
 use crate::store::state_dir::StateDir;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How soon a failed write is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What is to be written.
 enum Request {
@@ -50,23 +54,43 @@ impl Keeper {
 }
 
 fn run(state: &StateDir, queue: &Receiver<Request>, report: &dyn Fn(Option<String>)) {
+    let (mut inputs, mut table) = (None::<Box<Inputs>>, None::<Box<SavedTable>>);
     let mut stopping = false;
     while !stopping {
-        let Ok(first) = queue.recv() else { return };
-        let (mut inputs, mut table) = (None, None);
-        // Draining keeps the queue short: the writer sends at most a few tables a second.
-        for request in std::iter::once(first).chain(queue.try_iter()) {
+        let waiting = inputs.is_some() || table.is_some();
+        let first = match waiting {
+            true => queue.recv_timeout(RETRY),
+            false => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        stopping = matches!(first, Err(RecvTimeoutError::Disconnected));
+        // Draining keeps the queue short: the newest of each kind is all that is written.
+        for request in first.into_iter().chain(queue.try_iter()) {
             match request {
                 Request::Inputs(newer) => inputs = Some(newer),
                 Request::Table(newer) => table = Some(newer),
                 Request::Stop => stopping = true,
             }
         }
-        let kept_inputs = inputs.map_or(Ok(()), |inputs| state.keep_inputs(&inputs.to_keep()));
-        let kept_table = table.map_or(Ok(()), |table| state.keep_table(&table));
-        let failure = kept_inputs.and(kept_table).err();
+        let failure = write(state, &mut inputs, &mut table).err();
         report(
             failure.map(|error| format!("cannot write the state folder {}: {error}", state.path().display())),
         );
     }
+}
+
+/// Writes what waits; what could not be written goes on waiting.
+fn write(
+    state: &StateDir,
+    inputs: &mut Option<Box<Inputs>>,
+    table: &mut Option<Box<SavedTable>>,
+) -> std::io::Result<()> {
+    if let Some(newest) = inputs.as_ref() {
+        state.keep_inputs(&newest.to_keep())?;
+        *inputs = None;
+    }
+    if let Some(newest) = table.as_ref() {
+        state.keep_table(newest)?;
+        *table = None;
+    }
+    Ok(())
 }

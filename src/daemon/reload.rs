@@ -3,14 +3,17 @@
 //! One task serves all triggers in turn, so readings never overlap; triggers that arrive during a
 //! reading cause exactly one more. Probers belong to a policy, so they are replaced here too.
 
-use crate::base::clock::SharedClock;
+use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::writer::{About, Event};
+use crate::model::policy::ServerConfig;
+use crate::model::status::Problem;
 use crate::probe::{self, ProbeEvent, Prober};
 use crate::store::watch::FolderWatch;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Starts probing on behalf of one policy epoch.
@@ -45,6 +48,11 @@ impl Probing {
     }
 }
 
+/// How soon the folder is read again while something is wrong with it, and how often anyway: a
+/// watch may miss what happens on a remote file system.
+const RETRY: Duration = Duration::from_secs(5);
+const REREAD: Duration = Duration::from_secs(60);
+
 /// Wakes the reload task.
 #[derive(Clone, Default)]
 pub struct Trigger(Arc<Notify>);
@@ -55,8 +63,7 @@ impl Trigger {
     }
 }
 
-/// Reads, tells, repeats; ends with its task. The watches are renewed after each reading because
-/// the policy may name other geo files.
+/// Reads, tells, repeats; ends with its task.
 pub async fn run(
     mut loader: Loader,
     first: Inputs,
@@ -65,46 +72,64 @@ pub async fn run(
     events: SyncSender<Event>,
     trigger: Trigger,
 ) {
-    let mut epoch = 0;
-    let mut told = Vec::new();
-    let mut inputs = first;
+    let started = first.policy.server.clone();
+    let (mut inputs, mut epoch, mut told, mut amiss) = (first, 0, Vec::new(), false);
     probing.restart(&inputs, epoch).await;
-    let mut _watches = watches(&loader, &inputs, &trigger);
-    // An edit made between the first reading and the watch would otherwise wait for the next one.
+    let mut _watched = watches(&loader, &inputs, &trigger);
+    // What happened between the last reading and its watch is found by reading once more.
     trigger.pull();
     loop {
-        trigger.0.notified().await;
+        let patience = if amiss { RETRY } else { REREAD };
+        let _ = tokio::time::timeout(patience, trigger.0.notified()).await;
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = loader.load();
             (loader, loaded)
         });
-        let Ok((returned, loaded)) = reading.await else { return };
-        loader = returned;
-        tell_problems(&loaded, &mut told, &clock, &events);
-        let Some(newer) = loaded.inputs else { continue };
-        let what = what_changed(&inputs, &newer);
-        if what.is_empty() {
-            continue;
+        let loaded;
+        (loader, loaded) = match reading.await {
+            Ok(read) => read,
+            Err(error) => {
+                // The probes and the table go on; only edits are not seen any more.
+                tracing::error!("reading the policy failed, edits need a restart: {error}");
+                return std::future::pending().await;
+            }
+        };
+        let was_amiss = std::mem::replace(&mut amiss, !loaded.refusals.is_empty());
+        tell_problems(&loaded, &started, &mut told, &clock, &events);
+        let newer = loaded.inputs.map(|newer| (what_changed(&inputs, &newer), newer));
+        match newer.filter(|(what, _)| !what.is_empty()) {
+            Some((what, newer)) => {
+                let fleet_changed = inputs.policy.fleet != newer.policy.fleet;
+                epoch += u64::from(fleet_changed);
+                tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
+                inputs = newer;
+                let event = Event::Reload { inputs: Box::new(inputs.clone()), epoch, what, fleet_changed };
+                // Before the new prober starts, so that the writer knows the epoch when results come.
+                let sender = events.clone();
+                let _ = tokio::task::spawn_blocking(move || sender.send(event)).await;
+                if fleet_changed {
+                    probing.restart(&inputs, epoch).await;
+                }
+            }
+            None if !amiss && !was_amiss => continue,
+            None => {}
         }
-        let fleet_changed = inputs.policy.fleet != newer.policy.fleet;
-        epoch += u64::from(fleet_changed);
-        tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
-        inputs = newer;
-        // Sent before the new prober starts, so that the writer knows the epoch when results come.
-        let event = Event::Reload { inputs: Box::new(inputs.clone()), epoch, what, fleet_changed };
-        let sender = events.clone();
-        if tokio::task::spawn_blocking(move || sender.send(event)).await.is_err() {
-            return;
+        // The folder may have been replaced by another of its name, or name other geo files.
+        _watched = watches(&loader, &inputs, &trigger);
+        if !amiss {
+            trigger.pull();
         }
-        if fleet_changed {
-            probing.restart(&inputs, epoch).await;
-        }
-        _watches = watches(&loader, &inputs, &trigger);
     }
 }
 
 /// Logs what was not logged (`told`) the last time, and hands all of it to the status.
-fn tell_problems(loaded: &Loaded, told: &mut Vec<String>, clock: &SharedClock, events: &SyncSender<Event>) {
+fn tell_problems(
+    loaded: &Loaded,
+    started: &ServerConfig,
+    told: &mut Vec<String>,
+    clock: &SharedClock,
+    events: &SyncSender<Event>,
+) {
     let now = clock.wall();
     let mut telling = Vec::new();
     for warning in &loaded.warnings {
@@ -114,7 +139,10 @@ fn tell_problems(loaded: &Loaded, told: &mut Vec<String>, clock: &SharedClock, e
         }
         telling.push(text);
     }
-    let problems: Vec<_> = loaded.refusals.iter().map(|refusal| refusal.problem(now)).collect();
+    let mut problems: Vec<_> = loaded.refusals.iter().map(|refusal| refusal.problem(now)).collect();
+    problems.extend(
+        loaded.inputs.as_ref().and_then(|inputs| restart_needed(started, &inputs.policy.server, now)),
+    );
     for problem in &problems {
         if !told.contains(&problem.message) {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
@@ -123,6 +151,25 @@ fn tell_problems(loaded: &Loaded, told: &mut Vec<String>, clock: &SharedClock, e
     }
     *told = telling;
     let _ = events.try_send(Event::Problems { about: About::Inputs, problems });
+}
+
+/// Listeners and folders are taken up at the start only; an edit of them says so.
+fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) -> Option<Problem> {
+    let fields = [
+        ("listen", started.listen != edited.listen),
+        ("admin", started.admin != edited.admin),
+        ("dot", started.dot != edited.dot),
+        ("workers", started.workers != edited.workers),
+        ("state", started.state_dir != edited.state_dir),
+    ];
+    let changed: Vec<&str> =
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+    (!changed.is_empty()).then(|| Problem {
+        since: now,
+        code: "restart-needed".to_owned(),
+        message: format!("rhumb.yaml has other settings than those in force: {}", changed.join(", ")),
+        help: "restart rhumb to take them up; everything else of the policy is in force".to_owned(),
+    })
 }
 
 /// The parts that differ, for people; empty when nothing does.

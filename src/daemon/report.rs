@@ -60,6 +60,12 @@ impl Reporter {
         }
     }
 
+    /// Whether the same problem is shown already.
+    pub fn knows(&self, problem: &Problem) -> bool {
+        let same = |known: &Problem| known.code == problem.code && known.message == problem.message;
+        self.problems.values().flatten().any(same)
+    }
+
     /// Remembers and logs that `snapshot` replaced `former`.
     pub fn record(&mut self, former: Option<&Snapshot>, snapshot: &Snapshot) {
         let provenance = &snapshot.provenance;

@@ -8,7 +8,7 @@
 use crate::base::clock::SharedClock;
 use crate::control::admin::{self, Admin};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
-use crate::daemon::inputs::{Inputs, Loaded, Loader, Refusal};
+use crate::daemon::inputs::{self, Inputs, Loaded, Loader, Refusal};
 use crate::daemon::keeper::Keeper;
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
@@ -215,8 +215,9 @@ struct Recovered {
 fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
     let mut loader = Loader::new(&options.policies);
     let mut loaded = loader.load();
-    let folder =
-        options.state.clone().or_else(|| loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone()));
+    let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
+    let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());
+    let folder = options.state.clone().or_else(in_force).or_else(configured);
     let state = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
     let mut problems = Problems { clock, found: Vec::new() };
 
@@ -247,7 +248,12 @@ fn fall_back(loader: &mut Loader, loaded: Loaded, kept: Option<KeptInputs>) -> R
         loaded.refusals = refusals;
     }
     if loaded.inputs.is_none() {
-        loaded.inputs = Some(loader.load_kept(kept).map_err(StartError::Inputs)?);
+        match loader.load_kept(kept) {
+            Ok(inputs) => loaded.inputs = Some(inputs),
+            Err(refusal) => {
+                tracing::error!("the last good inputs are of no use either: {}", refusal.sentence());
+            }
+        }
     }
     Ok(loaded)
 }

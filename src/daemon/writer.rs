@@ -80,6 +80,15 @@ struct Pending {
     evacuate_at: Option<MonoTime>,
 }
 
+/// What a reload replaces, and puts back if its table is refused.
+struct World {
+    inputs: Inputs,
+    epoch: u64,
+    health: HealthModel,
+    assignment: Arc<Assignment>,
+    memory: PlannerMemory,
+}
+
 pub struct Writer {
     clock: SharedClock,
     inputs: Inputs,
@@ -231,6 +240,7 @@ impl Writer {
         self.verdicts_moved = true;
         match transition.to {
             Verdict::Down => {
+                self.pending.up.retain(|node| *node != transition.node);
                 self.pending.down.push(transition.node);
                 let at = self.clock.mono() + COALESCE;
                 self.pending.evacuate_at.get_or_insert(at);
@@ -252,6 +262,12 @@ impl Writer {
         for transition in &transitions {
             self.note(transition);
         }
+        if self.pending.evacuate_at.is_some() {
+            self.evacuate();
+        }
+        if self.health.first_round_is_complete() {
+            self.reporter.set_problems(About::Recovery, Vec::new());
+        }
         let cause = match self.pending.up.is_empty() {
             true => Cause::Rebalance,
             false => Cause::Recovery { nodes: self.names(&self.pending.up) },
@@ -269,29 +285,42 @@ impl Writer {
         names
     }
 
+    /// Takes up new inputs, or none of them if their table is refused.
     fn reload(&mut self, inputs: Inputs, epoch: u64, what: String, fleet_changed: bool) {
-        let remapped = schedule::remap(
-            &self.inputs.policy,
-            self.inputs.geo.groups(),
-            &self.assignment,
-            &inputs.policy,
-            inputs.geo.groups(),
-        );
+        let (old_policy, new_policy) = (&self.inputs.policy, &inputs.policy);
+        let (old_groups, new_groups) = (self.inputs.geo.groups(), inputs.geo.groups());
+        let remapped = schedule::remap(old_policy, old_groups, &self.assignment, new_policy, new_groups);
+        // Ramps and dwell times outlive edits that leave the planner's world as it is.
+        let same_world = !fleet_changed
+            && old_policy.services == new_policy.services
+            && self.inputs.geo.revision() == inputs.geo.revision();
+        let memory = if same_world { self.memory.clone() } else { PlannerMemory::default() };
         let (now, wall) = (self.clock.mono(), self.clock.wall());
-        if fleet_changed {
-            self.health = self.health.reload(Arc::new(inputs.policy.fleet.clone()), now, wall);
-        }
+        let health = match fleet_changed {
+            true => self.health.reload(Arc::new(new_policy.fleet.clone()), now, wall),
+            false => self.health.clone(),
+        };
+        let former = World {
+            inputs: std::mem::replace(&mut self.inputs, inputs),
+            epoch: std::mem::replace(&mut self.epoch, epoch),
+            health: std::mem::replace(&mut self.health, health),
+            assignment: std::mem::replace(&mut self.assignment, Arc::new(remapped)),
+            memory: std::mem::replace(&mut self.memory, memory),
+        };
         self.pending = Pending::default();
-        self.epoch = epoch;
-        self.inputs = inputs;
-        self.assignment = Arc::new(remapped);
-        self.memory = PlannerMemory::default();
-        self.keeper.keep_inputs(self.inputs.clone());
-        self.replan(Pass::Full, Cause::Reload { what });
+        if self.replan(Pass::Full, Cause::Reload { what }) {
+            self.keeper.keep_inputs(self.inputs.clone());
+        } else {
+            let World { inputs, epoch, health, assignment, memory } = former;
+            (self.inputs, self.epoch, self.health) = (inputs, epoch, health);
+            (self.assignment, self.memory) = (assignment, memory);
+            self.show();
+        }
     }
 
-    /// Plans with what is known now and publishes if that changes an answer.
-    fn replan(&mut self, pass: Pass, cause: Cause) {
+    /// Plans with what is known now and publishes if that changes an answer. Returns whether the
+    /// plan is in force; a refused one leaves everything as it was.
+    fn replan(&mut self, pass: Pass, cause: Cause) -> bool {
         let health = Arc::new(self.health.view());
         let plan = schedule::plan(&self.plan_input(&health, pass));
         let wall = self.clock.wall();
@@ -299,44 +328,46 @@ impl Writer {
         let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
         let Plan { assignment, memory, planned_load, .. } = plan;
         let assignment = Arc::new(assignment);
-        match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
-            Ok(candidate) => {
-                let outcome = self.publisher.offer(candidate);
-                if !matches!(outcome, Outcome::Refused(_)) {
-                    self.assignment = assignment;
-                    self.planned_load = planned_load;
-                }
-                self.settle(&outcome, &live);
-            }
-            Err(error) => self.table_refused(&error.to_string()),
+        let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
+            Ok(candidate) => self.publisher.offer(candidate),
+            Err(error) => Outcome::Refused(vec![error.to_string()]),
+        };
+        let accepted = !matches!(outcome, Outcome::Refused(_));
+        if accepted {
+            self.assignment = assignment;
+            self.planned_load = planned_load;
+            self.memory = memory;
         }
-        self.memory = memory;
+        self.settle(&outcome, &live);
         self.show();
+        accepted
     }
 
     /// Tells what became of a candidate and keeps what a restart needs.
     fn settle(&mut self, outcome: &Outcome, former: &Snapshot) {
         match outcome {
-            Outcome::Published => {
-                self.reporter.set_problems(About::Table, Vec::new());
-                self.reporter.record(Some(former), &self.publisher.snapshot());
-            }
-            Outcome::Unchanged if !self.verdicts_moved => return,
+            Outcome::Published => self.reporter.record(Some(former), &self.publisher.snapshot()),
             Outcome::Unchanged => {}
             Outcome::Refused(findings) => return self.table_refused(&findings.join("; ")),
+        }
+        self.reporter.set_problems(About::Table, Vec::new());
+        if matches!(outcome, Outcome::Unchanged) && !self.verdicts_moved {
+            return;
         }
         self.verdicts_moved = false;
         self.keep_table();
     }
 
     fn table_refused(&mut self, why: &str) {
-        tracing::error!("a rebuilt table was not published: {why}");
         let problem = Problem {
             since: self.clock.wall(),
             code: "table-refused".to_owned(),
             message: format!("a rebuilt table was not published: {why}"),
             help: "the last good table answers; this is a defect of rhumb, please report it".to_owned(),
         };
+        if !self.reporter.knows(&problem) {
+            tracing::error!("{}", problem.message);
+        }
         self.reporter.set_problems(About::Table, vec![problem]);
     }
 

@@ -69,7 +69,8 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     pub since: WallTime,
-    /// Stable, kebab-case: `policy-refused`, `geo-refused`, `state-unreadable`, `table-refused`.
+    /// Stable, kebab-case: `policy-refused`, `policy-unreadable`, `geo-refused`, `restart-needed`,
+    /// `state-unreadable`, `state-unwritable`, `table-refused`.
     pub code: String,
     pub message: String,
     pub help: String,

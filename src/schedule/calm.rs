@@ -61,7 +61,7 @@ impl Scene {
         w.prior = crate::model::placement::LatencyPrior { sites: usize::from(SITES), rtt: rtt.collect() };
         // Half of the scenes measure their demand, half state it.
         let draft = plan_first(&w);
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             w.policy.services.iter_mut().for_each(|service| service.demand = None);
         }
         let mut scene = Self { world: w, rng, plan: draft, now_ms: 0, fault: Fault::None };
