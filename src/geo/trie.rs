@@ -10,10 +10,11 @@
 //! ```
 //!
 //! The shift is lowest because a shift instruction reads just those bits of its operand: one step is
-//! twelve instructions.
-//! A chunk is only as deep as its leaves need. IPv4 takes up to 4 bits to /24 and up to 8 below,
-//! so two steps at most: with a root of 16 bits and 8 bits a step it took 2.5 times the memory.
-//! IPv6 is sparse, so it takes 4, and more only where at least an eighth of the wider chunk would lead
+//! twelve instructions or so.
+//! IPv4 takes 4 bits to /24, always, and then as many as the deepest leaf needs, up to 8: two steps at
+//! most, of which the table knows the place and needs no loop. With a root of 16 bits and 8 bits a step
+//! it took 2.5 times the memory.
+//! An IPv6 chunk is only as deep as its leaves need. IPv6 is sparse, so it takes 4, and more only where at least an eighth of the wider chunk would lead
 //! on: an isolated /48 then costs 1 KiB less at two steps more. No chunk crosses bit 64, so that a
 //! step shifts one word. Equal chunks are stored once.
 
@@ -23,6 +24,8 @@ use foldhash::HashMap;
 
 /// Bits that index the root, by family.
 pub(super) const ROOT_BITS: [u8; 2] = [20, 16];
+/// Where the chunks that IPv4 root entries lead to end.
+pub(super) const V4_MIDDLE_END: u8 = 24;
 pub(super) const CHUNK: u32 = 1 << 6;
 pub(super) const LOW: u32 = 1 << 7;
 pub(super) const OFFSET_SHIFT: u32 = 8;
@@ -105,11 +108,14 @@ impl Builder {
 
 /// How many bits the chunk below `base` takes at once: at least 1.
 fn stride(family: Family, leaves: &[Leaf], base: u8) -> u8 {
+    if family == Family::V4 && base < V4_MIDDLE_END {
+        return V4_MIDDLE_END - base;
+    }
     let deepest = leaves.iter().map(|leaf| leaf.len).max().unwrap_or(base);
     let word_end = if base < 64 { 64 } else { 128 };
     let most = MAX_STRIDE.min(deepest.min(word_end) - base).max(1);
     if family == Family::V4 {
-        return if base < 24 { most.min(24 - base) } else { most };
+        return most;
     }
     let mut stride = most.min(4);
     while stride < most && leading_on(leaves, base + stride) * 8 >= 1 << stride {
