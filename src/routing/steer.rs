@@ -28,8 +28,13 @@ use std::net::IpAddr;
 /// Bounds on the slots of a distribution with more than one answer.
 pub const MIN_SLOTS: usize = 64;
 pub const MAX_SLOTS: usize = 1_024;
-/// Slots and hash buckets for each node: enough that one is below a hundredth of a node.
+/// Hash buckets for each node: enough that one is below a hundredth of a node.
 const PARTS_PER_NODE: usize = 128;
+/// Slots for each node that a group may be split over: a slot is 1.6 % of a node's part of one group.
+/// More would cost time and memory with every distinct placement and say nothing that matters.
+const SLOTS_PER_NODE: usize = 64;
+/// A placement has at most this many shares.
+const MAX_SHARES: usize = 8;
 /// Longest client prefixes that are hashed: longer ones would only split resolver caches.
 pub const MAX_HASH_LEN: [u8; 2] = [24, 56];
 /// Nodes in one answer, at most.
@@ -223,12 +228,8 @@ pub fn compile_service(
     service: &Service,
     plan: &ServiceAssignment,
 ) -> ServiceTable {
-    let mut nodes: Vec<_> =
-        service.pools.iter().flat_map(|pool| pool.members.iter().map(|m| m.node)).collect();
-    nodes.sort_unstable();
-    nodes.dedup();
     let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
-    let wanted_slots = (nodes.len() * PARTS_PER_NODE).next_power_of_two();
+    let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
     let mut compiler = Compiler {
         material,
         service,
