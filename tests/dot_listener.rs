@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Table {
     snapshot: Arc<Snapshot>,
     scratch: Scratch,
+    settled: Arc<AtomicUsize>,
 }
 
 fn ctx_of(peer: SocketAddr, local: IpAddr, transport: Transport) -> Ctx {
@@ -44,6 +46,10 @@ impl Answer for Table {
         out: &mut [u8],
     ) -> usize {
         dns::answer(&self.snapshot, &ctx_of(peer, local, transport), &mut self.scratch, query, out)
+    }
+
+    fn settle(&mut self) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -67,8 +73,19 @@ fn issue() -> (CertificateDer<'static>, Arc<ServerConfig>) {
 }
 
 fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningDot {
+    start_settling(snapshot, config, limits, &Arc::default())
+}
+
+/// With a count of the times that an answerer was told to show its counters.
+fn start_settling(
+    snapshot: &Arc<Snapshot>,
+    config: Arc<ServerConfig>,
+    limits: Limits,
+    settled: &Arc<AtomicUsize>,
+) -> RunningDot {
     let bound = bind_dot(&["127.0.0.1:0".parse().expect("address")]).expect("a free port");
-    let table = |_| Table { snapshot: snapshot.clone(), scratch: Scratch::default() };
+    let table =
+        |_| Table { snapshot: snapshot.clone(), scratch: Scratch::default(), settled: settled.clone() };
     bound.start(config, table, limits).expect("threads")
 }
 
@@ -106,9 +123,9 @@ async fn receive(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
     timeout(PATIENCE, read).await.expect("a reply in time").expect("a whole reply")
 }
 
-/// All a message says, without its choice of compression and of the case of owner names.
+/// All a message says, names in their case, without its choice of compression.
 fn content(message: &[u8]) -> String {
-    format!("{:?}", Message::from_vec(message).expect("a message")).to_ascii_lowercase()
+    format!("{:?}", Message::from_vec(message).expect("a message"))
 }
 
 #[tokio::test]
@@ -125,6 +142,10 @@ async fn answers_are_those_of_the_byte_encoder() {
         "rhumb.test",
         "www.rhumb.test",
         "x.wild.rhumb.test",
+        "X.wIlD.rhUMb.tEst",
+        "wWw.Rhumb.test",
+        "noBody.rHumb.Test",
+        "x.SuB.rhumB.tesT",
         "nobody.rhumb.test",
         "sub.rhumb.test",
         "apex.test",
@@ -147,6 +168,23 @@ async fn answers_are_those_of_the_byte_encoder() {
         }
     }
     assert_eq!(server.counters().totals().tls_queries, asked);
+    server.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_lone_query_settles_before_its_reply() {
+    let snapshot = Arc::new(World::new().snapshot());
+    let (certificate, config) = issue();
+    let settled = Arc::default();
+    let server = start_settling(&snapshot, config, Limits::default(), &settled);
+    let mut stream = connect(&server, &certificate).await.expect("trusted");
+    let by_records = ask("live.rhumb.test", A).bytes();
+    let by_bytes = by_records[..20].to_vec();
+    for (index, query) in [by_records, by_bytes].iter().enumerate() {
+        send(&mut stream, query).await;
+        receive(&mut stream).await;
+        assert_eq!(settled.load(Ordering::Relaxed), index + 1);
+    }
     server.stop(PATIENCE).await;
 }
 

@@ -81,9 +81,52 @@ fn query_labels(query: &Ask) -> Vec<Vec<u8>> {
     labels
 }
 
+/// Gives letters of the name the other case (0x20). Length octets are below the letters.
+fn mix_case(query: &mut Ask, mut is_flipped: impl FnMut() -> bool) {
+    let end = query.question.len() - 4;
+    for octet in &mut query.question[..end] {
+        if octet.is_ascii_alphabetic() && is_flipped() {
+            *octet ^= 0x20;
+        }
+    }
+}
+
+/// The question's name and all owners in their own case; [`Reply`] reads names in lower case.
+fn names_as_written(message: &[u8]) -> Vec<Vec<u8>> {
+    let be16 = |at: usize| usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
+    let mut names = vec![name_as_written(message, 12)];
+    let mut at = world::read_name(message, 12).1 + 4;
+    for _ in 0..be16(6) + be16(8) + be16(10) {
+        let after = world::read_name(message, at).1;
+        // hickory writes the OPT record where it likes; its owner is the root.
+        if be16(after) != 41 {
+            names.push(name_as_written(message, at));
+        }
+        at = after + 10 + be16(after + 8);
+    }
+    names
+}
+
+fn name_as_written(message: &[u8], mut at: usize) -> Vec<u8> {
+    let mut name = Vec::new();
+    while message[at] != 0 {
+        let len = usize::from(message[at]);
+        if len >= 0xc0 {
+            at = (len & 0x3f) << 8 | usize::from(message[at + 1]);
+        } else {
+            name.extend_from_slice(&message[at..=at + len]);
+            at += len + 1;
+        }
+    }
+    name
+}
+
 fn random_ask(rng: &mut SeededRng) -> Ask {
     let mut pick = |bound: usize| usize::try_from(rng.below(bound as u64)).expect("below a usize");
     let mut query = ask(NAMES[pick(NAMES.len())], TYPES[pick(TYPES.len())]);
+    if pick(2) == 0 {
+        mix_case(&mut query, || pick(2) == 0);
+    }
     query.header[2] = [1, 0, 1, 0x21][pick(4)];
     query.header[3] = [0, 0x10][pick(2)];
     if pick(20) == 0 {
@@ -105,7 +148,7 @@ fn random_ask(rng: &mut SeededRng) -> Ask {
 #[test]
 fn hickory_says_what_the_bytes_say() {
     let mut rng = SeededRng::new(11);
-    let mut opaque = 0;
+    let (mut opaque, mut mixed) = (0, 0);
     for _ in 0..3_000 {
         let query = random_ask(&mut rng);
         let ours = answer_bytes(&SNAPSHOT, &ctx(Transport::Tls), &query.bytes());
@@ -113,6 +156,9 @@ fn hickory_says_what_the_bytes_say() {
         let (mine, other) = (Reply::read(&ours), Reply::read(&theirs));
         assert_eq!((ours[..3].to_vec(), mine.rcode), (theirs[..3].to_vec(), other.rcode), "{query:?}");
         assert_eq!(ours[3] & 0xf0, theirs[3] & 0xf0, "{query:?}");
+        let names = names_as_written(&ours);
+        assert_eq!(names, names_as_written(&theirs), "{query:?}");
+        mixed += usize::from(names.iter().skip(1).any(|name| name.iter().any(u8::is_ascii_uppercase)));
         assert_eq!(mine.answers, other.answers, "{query:?}");
         assert_eq!(mine.authority, other.authority, "{query:?}");
         assert_eq!(mine.additional, other.additional, "{query:?}");
@@ -123,6 +169,7 @@ fn hickory_says_what_the_bytes_say() {
             _ => opaque += 1,
         }
     }
+    assert!(mixed > 100, "{mixed} messages had an owner in mixed case");
     assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
 }
 

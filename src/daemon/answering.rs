@@ -1,8 +1,8 @@
 //! `dns::answer` over the live snapshot, in the shape the socket workers call.
 //!
 //! One [`Answerer`] belongs to one worker: it caches the snapshot pointer, refreshed once per batch
-//! of queries, and copies its plain counters into shared cells at the same moment, so that counting
-//! costs the query path nothing but an addition.
+//! of queries, and copies its plain counters into shared cells once the batch is answered, so that
+//! counting costs the query path nothing but an addition.
 
 use crate::base::clock::SharedClock;
 use crate::dns::{self, Ctx, RecordReply, Scratch};
@@ -94,7 +94,6 @@ impl Answerer {
 impl Answer for Answerer {
     fn refresh(&mut self) {
         self.snapshot.load();
-        self.show_counts();
     }
 
     fn answer(
@@ -110,6 +109,10 @@ impl Answer for Answerer {
         // Refreshed once per batch, so that the answers of one batch come from one table.
         let snapshot = self.snapshot.load();
         dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out)
+    }
+
+    fn settle(&mut self) {
+        self.show_counts();
     }
 }
 

@@ -72,6 +72,11 @@ impl<'q> ParsedQuery<'q> {
         &self.name[..usize::from(self.name_len)]
     }
 
+    /// Wire form in the case it was asked in, as long as [`name`](Self::name).
+    pub fn name_as_asked(&self) -> &'q [u8] {
+        self.message.get(HEADER..HEADER + usize::from(self.name_len)).unwrap_or(&[0])
+    }
+
     pub fn ecs(&self) -> Option<&Ecs<'q>> {
         self.edns.as_ref()?.ecs.as_ref()
     }

@@ -2,7 +2,8 @@
 //!
 //! Every RDATA travels as opaque bytes under its type, so that hickory neither compresses nor
 //! re-reads it and the wire is what the byte encoder would have written. Allocates; used where a
-//! TLS record costs far more. Holds no size limit: streams only.
+//! TLS record costs far more. Holds no size limit: streams only. Owners that are the question, or end
+//! it, have the case it was asked in, as the byte encoder's pointers give it.
 
 use super::decide::{Decision, Owner, Piece};
 use super::encode::{MAX_UDP, OptReply};
@@ -58,7 +59,7 @@ fn metadata(query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Metadata {
 
 fn owner_name(query: &ParsedQuery<'_>, target: &[u8], owner: Owner) -> Option<Name> {
     let (name, skip) = match owner {
-        Owner::Question { skip } => (query.name(), skip),
+        Owner::Question { skip } => (query.name_as_asked(), skip),
         Owner::Target { skip } => (target, skip),
     };
     Name::from_bytes(name.get(usize::from(skip)..)?).ok()

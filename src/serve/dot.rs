@@ -94,7 +94,15 @@ impl BoundDot {
         });
         let doorman = Arc::new(Doorman { config: config.clone(), seats, counters: counters.set(0) });
         let gate =
-            gate::start(self.listeners, doorman, limits, stop.clone(), counters.set(0), runtime.handle())?;
+            gate::start(self.listeners, doorman, limits, stop.clone(), counters.set(0), runtime.handle());
+        let gate = match gate {
+            Ok(gate) => gate,
+            Err(error) => {
+                // The caller may be inside another runtime, where this one may not be waited for.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         Ok(RunningDot { addresses: self.addresses, counters, config, stop, gate, runtime: Some(runtime) })
     }
 }
@@ -211,6 +219,7 @@ impl<A: AnswerRecords> TlsResponder<A> {
         let mut answer = seat.lock().await;
         answer.refresh();
         let len = answer.answer(ends.peer, ends.local, Transport::Tls, query, &mut reply);
+        answer.settle();
         reply.truncate(len);
         reply
     }
@@ -232,7 +241,9 @@ impl<A: AnswerRecords> RecordHandler<A> {
     async fn reply(&self, request: &Request) -> Option<RecordReply> {
         let mut answer = self.seats.next()?.lock().await;
         answer.refresh();
-        answer.records(request.src(), self.local, request.as_slice())
+        let reply = answer.records(request.src(), self.local, request.as_slice());
+        answer.settle();
+        reply
     }
 }
 

@@ -53,6 +53,10 @@ pub trait Answer: Send + 'static {
         query: &[u8],
         out: &mut [u8],
     ) -> usize;
+
+    /// Called once the answers since the last [`refresh`](Self::refresh) are made (UDP: sent): counters
+    /// may be shown now.
+    fn settle(&mut self) {}
 }
 
 /// When to end, shared by all workers: the clock's time in microseconds, `u64::MAX` while running.
@@ -70,7 +74,7 @@ impl StopAt {
     }
 }
 
-/// Serving, until told to stop.
+/// Serving, until told to stop or dropped.
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
@@ -140,10 +144,8 @@ impl BoundDns {
             );
             match std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run()) {
                 Ok(thread) => running.workers.push(thread),
-                Err(error) => {
-                    running.signal(Duration::ZERO);
-                    return Err(error);
-                }
+                // Dropping it ends the workers before this one.
+                Err(error) => return Err(error),
             }
         }
         Ok(running)
@@ -168,15 +170,13 @@ impl Running {
 
     /// Answers what has already come in, for at most `drain` (and a worker's 250 ms wait), then ends.
     /// Workers that died are reported by name.
-    pub async fn stop(self, drain: Duration) -> Vec<String> {
+    pub async fn stop(mut self, drain: Duration) -> Vec<String> {
         self.signal(drain);
         let mut dead = Vec::new();
-        let gate = self.gate;
-        let abort = gate.abort_handle();
-        if !matches!(tokio::time::timeout(drain, gate).await, Ok(Ok(()))) {
-            abort.abort();
+        if !matches!(tokio::time::timeout(drain, &mut self.gate).await, Ok(Ok(()))) {
+            self.gate.abort();
         }
-        let workers = self.workers;
+        let workers = std::mem::take(&mut self.workers);
         let joined = tokio::task::spawn_blocking(move || {
             let mut dead = Vec::new();
             for worker in workers {
@@ -189,5 +189,14 @@ impl Running {
         });
         dead.extend(joined.await.unwrap_or_default());
         dead
+    }
+}
+
+impl Drop for Running {
+    /// Ends without a drain and without waiting: a start-up that failed later must not leave workers
+    /// that answer. They are gone within their 250 ms wait. After [`Running::stop`] nothing is left to end.
+    fn drop(&mut self) {
+        self.signal(Duration::ZERO);
+        self.gate.abort();
     }
 }

@@ -42,6 +42,7 @@ impl<A: Answer> Respond for SharedAnswers<A> {
             let seat = &mut *guard;
             seat.answer.refresh();
             let len = seat.answer.answer(ends.peer, ends.local, Transport::Tcp, query, &mut seat.out);
+            seat.answer.settle();
             let reply = &seat.out[..len.min(REPLY_ROOM)];
             tally.count(reply);
             push_frame(out, reply);

@@ -9,12 +9,18 @@ use std::net::{TcpStream, UdpSocket};
 
 /// Replies with the query and the local address it came to, response code 5; drops `drop` and takes
 /// a millisecond for `queued`, so that a queue forms.
-struct Echo;
+#[derive(Clone, Default)]
+struct Echo {
+    /// Answers that may be shown, of all clones; also tells how many clones are left.
+    settled: Arc<AtomicU64>,
+    unsettled: u64,
+}
 
 impl Answer for Echo {
     fn refresh(&mut self) {}
 
     fn answer(&mut self, _: SocketAddr, local: IpAddr, _: Transport, query: &[u8], out: &mut [u8]) -> usize {
+        self.unsettled += 1;
         if query == b"drop" {
             return 0;
         }
@@ -25,6 +31,10 @@ impl Answer for Echo {
         out[..text.len()].copy_from_slice(text.as_bytes());
         text.len()
     }
+
+    fn settle(&mut self) {
+        self.settled.fetch_add(std::mem::take(&mut self.unsettled), Ordering::Relaxed);
+    }
 }
 
 fn expected(query: &str, local: &str) -> String {
@@ -34,6 +44,7 @@ fn expected(query: &str, local: &str) -> String {
 struct Fixture {
     runtime: tokio::runtime::Runtime,
     running: Running,
+    echo: Echo,
 }
 
 impl Fixture {
@@ -42,8 +53,9 @@ impl Fixture {
         let runtime = runtime.expect("a runtime");
         let bound = bind(&[listen.parse().expect("address")], 2).expect("a free port");
         let clock = Arc::new(SystemClock::new());
-        let running = bound.start(|_| Echo, limits, clock, runtime.handle()).expect("threads");
-        Self { runtime, running }
+        let echo = Echo::default();
+        let running = bound.start(|_| echo.clone(), limits, clock, runtime.handle()).expect("threads");
+        Self { runtime, running, echo }
     }
 
     fn port(&self) -> u16 {
@@ -177,6 +189,41 @@ fn stopping_answers_what_is_queued() {
         socket.recv(&mut [0; 64]).expect("a reply");
     }
     bind(&[to], 1).expect("the port is free again");
+}
+
+#[test]
+fn dropping_ends_workers_and_connections() {
+    let server = Fixture::start("127.0.0.1:0", Limits::default());
+    let to = server.running.local_addresses()[0];
+    let mut stream = server.connect();
+    stream.write_all(&frame("first")).expect("written");
+    assert_eq!(read_frame(&mut stream), expected("first", "127.0.0.1"));
+    let Fixture { runtime: _runtime, running, echo } = server;
+    drop(running);
+    assert!(is_cut(&mut stream));
+    let patience = 1_000;
+    let ended_after = (0..patience).find(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        Arc::strong_count(&echo.settled) == 1 && bind(&[to], 1).is_ok()
+    });
+    assert!(ended_after.is_some(), "{} answerers are left", Arc::strong_count(&echo.settled) - 1);
+}
+
+#[test]
+fn a_lone_query_settles() {
+    let server = Fixture::start("127.0.0.1:0", Limits::default());
+    let settled = server.echo.settled.clone();
+    let mut stream = server.connect();
+    stream.write_all(&frame("alone")).expect("written");
+    read_frame(&mut stream);
+    assert_eq!(settled.load(Ordering::Relaxed), 1, "before the reply, over TCP");
+    let socket = udp_client("127.0.0.1:0");
+    socket.send_to(b"alone", server.running.local_addresses()[0]).expect("sent");
+    socket.recv(&mut [0; 64]).expect("a reply");
+    // The worker counts after it settles, and nothing else wakes an answerer that could settle later.
+    server.wait_for(|totals| totals.udp_queries == 1);
+    assert_eq!(settled.load(Ordering::Relaxed), 2);
+    server.stop();
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl<A: Answer> Worker<A> {
             tally.count(self.batch.set_reply_len(index, len));
         }
         tally.unsent = self.batch.send(&self.socket, count);
+        self.answer.settle();
         self.counters.add(Transport::Udp, &tally);
     }
 }
