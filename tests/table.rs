@@ -137,7 +137,7 @@ fn equal_placements_share_a_distribution_and_single_answers_one_slot() {
     let world = World::new();
     let live = &snapshot.services()[world.service("live")];
     assert_eq!((live.distributions.len(), live.sets.len()), (3, 3));
-    assert!(live.distributions.iter().all(|it| it.slots.len() == 1 && !it.is_mixed));
+    assert!(live.distributions.iter().all(|it| it.slots.len() == 1 && !it.is_mixed()));
     let split = &snapshot.services()[world.service("split")];
     assert_eq!((split.distributions.len(), split.sets.len(), split.is_uniform), (1, 3, false));
     assert!(split.distributions[0].slots.len().is_power_of_two());
@@ -177,6 +177,46 @@ fn unchanged_parts_are_taken_over_and_identity_is_content() {
     let shared = moved.services().iter().zip(first.services()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
     assert_eq!(shared, first.services().len() - 1);
     assert_eq!(moved.nsid(), b"rhumb gen 2");
+}
+
+/// A table made from the one before it answers like one made from nothing, whatever happened between.
+#[test]
+fn a_table_made_from_another_answers_like_one_from_nothing() {
+    let mut world = World::new();
+    let mut live = world.snapshot();
+    let mut rng = rhumb::base::hash::SeededRng::new(11);
+    let mut below = |bound: u64| (rng.next_u64() % bound) as usize;
+    for round in 0..200 {
+        if below(2) == 0 {
+            let (node, family) = ([TYO, HKG, FRA][below(3)], Family::BOTH[below(2)]);
+            world.set_verdict(node, family, [Verdict::Up, Verdict::Down][below(2)]);
+        }
+        if below(3) > 0 {
+            let service = world.service(["split", "pair", "live", "one"][below(4)]);
+            let shares =
+                [(TYO, below(3) as u32 * 10), (HKG, 1 + below(2) as u32 * 39), (FRA, below(60) as u32)];
+            let backups: &[NodeId] = [&[][..], &[OSA], &[FRA, TYO]][below(3)];
+            let made = placement(&shares, backups, [Normal, AllDown][below(8) / 7]);
+            let plan = &mut world.assignment.services[service];
+            plan.placements.push(made);
+            let at = (plan.placements.len() - 1) as u32;
+            let by = 1 + below(3);
+            plan.by_group.iter_mut().step_by(by).for_each(|it| *it = at);
+        }
+        let next = rhumb::routing::compile(rhumb::routing::SnapshotInput {
+            policy: Arc::clone(&live.policy),
+            ..world.input(Some(&live))
+        });
+        let next = next.expect("fits");
+        let fresh = world.snapshot();
+        for (made, fresh) in next.services().iter().zip(fresh.services()) {
+            assert!(made.answers_like(fresh), "round {round}");
+        }
+        assert_eq!(lint(&next, None), lint(&fresh, None), "round {round}");
+        live = next;
+    }
+    let pair = &live.services()[world.service("pair")];
+    assert!(pair.sets.len() < 4_096, "{} sets are kept", pair.sets.len());
 }
 
 #[test]

@@ -9,16 +9,18 @@
 //!
 //! RDATA is uncompressed, so a block means the same anywhere in a message.
 
+use std::sync::Arc;
+
 /// Octets of a record before its RDATA.
 pub const RECORD_HEAD: usize = 12;
 /// A compression pointer to the name of the question.
 pub const QUESTION_POINTER: [u8; 2] = [0xc0, 0x0c];
 const CLASS_IN: [u8; 2] = [0, 1];
 
-/// Zero or more records of one owner.
+/// Zero or more records of one owner. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Block {
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
     count: u16,
 }
 

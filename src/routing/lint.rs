@@ -87,20 +87,23 @@ fn lint_service(candidate: &Snapshot, id: ServiceId, findings: &mut Vec<String>)
     if table.by_group.iter().any(|at| *at as usize >= table.distributions.len()) {
         said.insert("sends a client group to a distribution that does not exist".to_owned());
     }
-    for set in &table.sets {
-        said.extend(lint_set(candidate, service.ttl, set));
-    }
-    let mut is_normal = vec![false; table.sets.len()];
+    let mut is_used = vec![(false, false); table.sets.len()];
     for distribution in &table.distributions {
         said.extend(lint_distribution(table, distribution, &service.on_all_down));
-        if distribution.mode == PlacementMode::Normal {
-            for slot in &distribution.slots {
-                is_normal.get_mut(*slot as usize).into_iter().for_each(|it| *it = true);
-            }
+        for set in distribution.slots.used() {
+            let Some((is_used, is_normal)) = is_used.get_mut(*set as usize) else { continue };
+            *is_used = true;
+            *is_normal |= distribution.mode == PlacementMode::Normal;
         }
     }
-    let normal = table.sets.iter().zip(is_normal).filter(|(_, is_normal)| *is_normal);
-    said.extend(normal.flat_map(|(set, _)| lint_normal_set(candidate, set)));
+    for (set, (is_used, is_normal)) in table.sets.iter().zip(is_used) {
+        if is_used {
+            said.extend(lint_set(candidate, service.ttl, set));
+        }
+        if is_normal {
+            said.extend(lint_normal_set(candidate, set));
+        }
+    }
     findings.extend(said.into_iter().map(|what| format!("service `{}` {what}", service.name)));
 }
 
@@ -123,7 +126,7 @@ fn lint_distribution(
         }
         (Reply::Addresses, _) => {}
     }
-    if distribution.slots.iter().any(|slot| *slot as usize >= table.sets.len()) {
+    if distribution.slots.used().iter().any(|set| *set as usize >= table.sets.len()) {
         said.push("has a slot without an answer set".to_owned());
     }
     if distribution.mode != PlacementMode::Normal && distribution.warning.is_none() {
@@ -136,7 +139,7 @@ fn lint_distribution(
 fn lint_normal_set(candidate: &Snapshot, set: &AnswerSet) -> Vec<String> {
     let mut said = Vec::new();
     for family in Family::BOTH.into_iter().filter(|family| !set.is_open[family.index()]) {
-        for node in &set.picks[family.index()] {
+        for node in set.picks[family.index()].iter() {
             if !candidate.may_serve(*node, family) {
                 let name = &candidate.policy.fleet.node(*node).name;
                 said.push(format!("answers {family} with node `{name}`, which may not serve it"));
@@ -168,6 +171,7 @@ fn lint_set(candidate: &Snapshot, ttl: u32, set: &AnswerSet) -> Vec<String> {
     if let (Some(four), Some(six)) = (v4.first(), v6.first())
         && four != six
         && both(&four)
+        && both(&six)
         && !set.is_open[1]
     {
         let name = &candidate.policy.fleet.node(*four).name;

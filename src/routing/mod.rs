@@ -12,6 +12,7 @@
 //! | [`block`] | records as wire bytes |
 //! | [`names`] | the static half of the table |
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
+//! | [`fill`], [`sets`] | which make it |
 //! | [`rendezvous`] | which node a slot belongs to |
 //! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
 //! | [`check`](mod@check) | policy and zones against each other, for the user |
@@ -23,10 +24,12 @@
 pub mod block;
 pub mod check;
 pub mod codes;
+pub mod fill;
 pub mod lint;
 pub mod moves;
 pub mod names;
 pub mod rendezvous;
+pub mod sets;
 pub mod snapshot;
 pub mod steer;
 

@@ -65,7 +65,9 @@ fn service_moves(
     for (at, (is, old_group)) in pair.is.by_group.iter().zip(old_groups).enumerate() {
         let weight = if demand.is_empty() { 1 } else { demand.get(at).copied().unwrap_or(0) };
         total = total.saturating_add(weight);
-        if let Some(was) = old_group.and_then(|group| pair.was.by_group.get(group.index())) {
+        if let Some(was) = old_group.and_then(|group| pair.was.by_group.get(group.index()))
+            && !is_shared(pair, *was, *is)
+        {
             let sum = weights.entry((*was, *is)).or_default();
             *sum = sum.saturating_add(weight);
         }
@@ -87,6 +89,12 @@ fn service_moves(
     }
 }
 
+/// Most groups of most tables: their slots were taken over.
+fn is_shared(pair: &Pair<'_>, was: u32, is: u32) -> bool {
+    let (was, is) = (pair.was.distributions.get(was as usize), pair.is.distributions.get(is as usize));
+    was.zip(is).is_some_and(|(was, is)| was.slots.is_shared_with(&is.slots))
+}
+
 /// First node of every slot, before and after, at the finer of both resolutions.
 fn slot_pairs(pair: &Pair<'_>, was: u32, is: u32) -> Vec<(Option<NodeId>, Option<NodeId>)> {
     let (Some(was), Some(is)) =
@@ -100,8 +108,7 @@ fn slot_pairs(pair: &Pair<'_>, was: u32, is: u32) -> Vec<(Option<NodeId>, Option
 }
 
 fn first_node(table: &ServiceTable, distribution: &Distribution, at: usize, count: usize) -> Option<NodeId> {
-    let slot = distribution.slots.get(at * distribution.slots.len() / count)?;
-    let set = table.sets.get(*slot as usize)?;
+    let set = table.set_at(distribution, at * distribution.slots.len() / count)?;
     set.picks.iter().find_map(|picks| picks.first().copied())
 }
 

@@ -10,8 +10,10 @@
 //! A part whose ground has not changed is taken over from the previous snapshot by pointer, so that
 //! a table in which one node fell costs only the services that used it.
 
+use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
-use super::steer::{self, Material, ServiceTable};
+use super::sets::Ground;
+use super::steer::{self, ServiceTable};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::prefix::Family;
 use crate::geo::GeoTable;
@@ -117,7 +119,11 @@ impl Snapshot {
             && same(&self.names, &other.names)
             && self.group_bits == other.group_bits
             && self.services.len() == other.services.len()
-            && self.services.iter().zip(&other.services).all(|(ours, theirs)| same(ours, theirs))
+            && self
+                .services
+                .iter()
+                .zip(&other.services)
+                .all(|(ours, theirs)| Arc::ptr_eq(ours, theirs) || ours.answers_like(theirs))
     }
 }
 
@@ -139,14 +145,24 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         None => geo.groups().iter().map(steer::group_bits).collect(),
     };
     let serving = serving(&policy, &health);
-    let unchanged = same_policy.filter(|old| old.serving == serving);
-    let mut material = Material::new(&policy.fleet, &serving);
+    // Client groups are numbered by policy and geo.
+    let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
+    let is_steady = is_steady(kin, &serving);
+    let mut material = Material::new(Ground { fleet: &policy.fleet, serving: &serving });
     let mut services = Vec::with_capacity(policy.services.len());
     for (id, plan) in policy.service_ids().zip(&assignment.services) {
-        let old = unchanged.filter(|old| old.assignment.services.get(id.index()) == Some(plan));
-        services.push(match old {
-            Some(old) => Arc::clone(&old.services[id.index()]),
-            None => Arc::new(steer::compile_service(&mut material, policy.service(id), plan)),
+        let earlier = kin.and_then(|old| {
+            let (table, plan) = (&old.services[id.index()], old.assignment.services.get(id.index())?);
+            Some((table, Earlier { table, plan, is_steady: &is_steady }))
+        });
+        services.push(match earlier {
+            Some((table, earlier)) if earlier.plan == plan && is_steady.iter().all(|it| *it) => {
+                Arc::clone(table)
+            }
+            _ => {
+                let earlier = earlier.map(|(_, earlier)| earlier);
+                Arc::new(compile_service(&mut material, policy.service(id), plan, earlier))
+            }
         });
     }
     let nsid = nsid(&policy, &provenance);
@@ -163,6 +179,13 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         serving,
         nsid,
     })
+}
+
+/// By node: serves the same families as in the table of `kin`.
+fn is_steady(kin: Option<&Snapshot>, serving: &[[bool; 2]]) -> Vec<bool> {
+    let then = kin.map_or(&[][..], |old| &old.serving);
+    let compare = |(at, now): (usize, &[bool; 2])| then.get(at) == Some(now);
+    serving.iter().enumerate().map(compare).collect()
 }
 
 fn nsid(policy: &Policy, provenance: &Provenance) -> Box<[u8]> {

@@ -122,8 +122,12 @@ impl World {
     }
 
     pub fn compile(&self, previous: Option<&Snapshot>) -> Result<Snapshot, CompileError> {
+        compile(self.input(previous))
+    }
+
+    pub fn input<'a>(&self, previous: Option<&'a Snapshot>) -> SnapshotInput<'a> {
         let generation = previous.map_or(1, |previous| previous.provenance.generation.0 + 1);
-        compile(SnapshotInput {
+        SnapshotInput {
             provenance: Provenance {
                 generation: Generation(generation),
                 parent: Generation(generation - 1),
@@ -138,7 +142,7 @@ impl World {
             assignment: Arc::new(self.assignment.clone()),
             health: Arc::new(self.health.clone()),
             previous,
-        })
+        }
     }
 
     pub fn service(&self, name: &str) -> usize {

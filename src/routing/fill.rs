@@ -1,0 +1,350 @@
+//! Fills the slots of one service: placements of client groups become distributions.
+//!
+//! ```text
+//!  group ─▶ placement ─┬ as in the earlier table, its nodes serve as then ─▶ that distribution, shared
+//!                      ├ answers like one made before (fold key) ──────────▶ that one
+//!                      └ else: every slot goes to the share that wins it ──▶ a new one
+//! ```
+//! The work grows with what changed: a node that fails costs only the placements it is in. A slot
+//! list is by far the largest part of a table, so placements that must answer alike share one.
+
+use super::rendezvous::{self, Contender};
+use super::sets::{Ground, MAX_PICKS, Sets};
+use super::steer::{AnswerSet, Distribution, Reply, ServiceTable, Slots, Warning};
+use crate::base::hash::stable_hash;
+use crate::base::prefix::Family;
+use crate::model::ids::{NodeId, PoolId};
+use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
+use crate::model::service::{OnAllDown, Service};
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+
+/// Bounds on the slots of a distribution with more than one answer.
+pub const MIN_SLOTS: usize = 64;
+pub const MAX_SLOTS: usize = 1_024;
+/// Hash buckets for each node: enough that one is below a hundredth of a node.
+const PARTS_PER_NODE: usize = 128;
+/// Slots for each node that a group may be split over: a slot is 1.6 % of a node's part of one group.
+/// More would cost time and memory with every distinct placement and say nothing that matters.
+const SLOTS_PER_NODE: usize = 64;
+/// A placement has at most this many shares.
+const MAX_SHARES: usize = 8;
+/// Sets that no slot names are dropped once there are this many more than that do.
+const MAX_IDLE_SETS: usize = 1_024;
+
+/// What services are compiled against.
+pub struct Material<'a> {
+    ground: Ground<'a>,
+    draws: Vec<Option<Box<[u32]>>>,
+    node_hashes: Vec<u64>,
+}
+
+impl<'a> Material<'a> {
+    pub fn new(ground: Ground<'a>) -> Self {
+        let nodes = &ground.fleet.nodes;
+        let node_hashes = nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
+        Self { ground, draws: vec![None; nodes.len()], node_hashes }
+    }
+
+    /// A node's draws for every slot, made when first wanted and shared by all services.
+    fn prepare_draws(&mut self, node: NodeId) {
+        let hash = self.node_hashes[node.index()];
+        let draw = |slot| rendezvous::draw(hash, slot);
+        self.draws[node.index()].get_or_insert_with(|| (0..MAX_SLOTS as u32).map(draw).collect());
+    }
+
+    fn contender(&self, placement: &Placement, position: usize, slot: usize) -> Contender {
+        let share = placement.shares[position];
+        Contender {
+            node_hash: self.node_hashes[share.node.index()],
+            draw: self.draws(share.node)[slot],
+            share: share.share.0,
+            position: position as u8,
+        }
+    }
+
+    /// [`prepare_draws`](Self::prepare_draws) comes first.
+    fn draws(&self, node: NodeId) -> &[u32] {
+        self.draws[node.index()].as_deref().unwrap_or(&[u32::MAX; MAX_SLOTS])
+    }
+}
+
+/// A service's table of the same policy and client groups, and what it was made from.
+#[derive(Clone, Copy)]
+pub struct Earlier<'a> {
+    pub table: &'a ServiceTable,
+    pub plan: &'a ServiceAssignment,
+    /// By node: serves the same families as then.
+    pub is_steady: &'a [bool],
+}
+
+impl<'a> Earlier<'a> {
+    /// The distribution that a group had, if it may have it still.
+    fn distribution(&self, group: usize, placement: &Placement) -> Option<&'a Distribution> {
+        let then = self.plan.placements.get(*self.plan.by_group.get(group)? as usize)?;
+        let steady = |node: NodeId| self.is_steady.get(node.index()) == Some(&true);
+        let is_same = then == placement
+            && placement.shares.iter().all(|share| steady(share.node))
+            && placement.backups.iter().all(|&node| steady(node));
+        let at = *self.table.by_group.get(group)?;
+        self.table.distributions.get(at as usize).filter(|_| is_same)
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        let mut is_used = vec![false; self.table.sets.len()];
+        for at in self.table.distributions.iter().flat_map(|it| it.slots.used()) {
+            is_used.get_mut(*at as usize).into_iter().for_each(|it| *it = true);
+        }
+        let used = is_used.iter().filter(|it| **it).count();
+        is_used.len() - used <= used + MAX_IDLE_SETS
+    }
+}
+
+/// Compiles one service. Every node id must be in the fleet.
+pub fn compile_service(
+    material: &mut Material<'_>,
+    service: &Service,
+    plan: &ServiceAssignment,
+    earlier: Option<Earlier<'_>>,
+) -> ServiceTable {
+    let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
+    let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
+    let earlier = earlier.filter(Earlier::is_worth_keeping);
+    let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
+    let mut filler = Filler {
+        sets: Sets::new(material.ground, service, earlier_sets),
+        material,
+        service,
+        slots: wanted_slots.clamp(MIN_SLOTS, MAX_SLOTS),
+        distributions: Vec::new(),
+        plain_index: HashMap::default(),
+        fold_index: HashMap::default(),
+    };
+    let mut by_placement = vec![None; plan.placements.len()];
+    let mut by_group = Vec::with_capacity(plan.by_group.len());
+    for (group, &at) in plan.by_group.iter().enumerate() {
+        let placement = &plan.placements[at as usize];
+        let known = by_placement[at as usize].get_or_insert_with(|| {
+            let kept = earlier.and_then(|earlier| earlier.distribution(group, placement));
+            filler.distribution(placement, kept)
+        });
+        by_group.push(*known);
+    }
+    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
+    let distributions = filler.distributions;
+    ServiceTable {
+        name_hash: stable_hash(service.name.as_bytes()),
+        ttl: service.ttl,
+        bucket_bits: u8::try_from(bucket_bits).unwrap_or(u8::MAX),
+        is_uniform: distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),
+        sets: filler.sets.into_sets(),
+        distributions,
+        by_group,
+    }
+}
+
+struct Filler<'m, 'a> {
+    material: &'m mut Material<'a>,
+    service: &'m Service,
+    slots: usize,
+    sets: Sets<'m>,
+    distributions: Vec<Distribution>,
+    /// Of distributions with one answer.
+    plain_index: HashMap<Distribution, u32, FixedState>,
+    fold_index: HashMap<FoldKey, u32, FixedState>,
+}
+
+/// A normal placement without what cannot change its answer.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct FoldKey {
+    nodes: [(u16, u32); MAX_PICKS],
+    count: u8,
+    backups: [u16; MAX_PICKS],
+    pool: Option<PoolId>,
+}
+
+impl Filler<'_, '_> {
+    fn distribution(&mut self, placement: &Placement, kept: Option<&Distribution>) -> u32 {
+        let key = self.fold_key(placement);
+        if let Some(at) = key.as_ref().and_then(|key| self.fold_index.get(key)) {
+            return *at;
+        }
+        let made = kept.cloned().unwrap_or_else(|| self.make(placement));
+        let at = self.intern(made);
+        if let Some(key) = key {
+            self.fold_index.insert(key, at);
+        }
+        at
+    }
+
+    fn intern(&mut self, made: Distribution) -> u32 {
+        let at = u32::try_from(self.distributions.len()).expect("distributions are bounded by groups");
+        if !made.is_mixed() {
+            if let Some(known) = self.plain_index.get(&made) {
+                return *known;
+            }
+            self.plain_index.insert(made.clone(), at);
+        }
+        self.distributions.push(made);
+        at
+    }
+
+    /// Where every share's node serves both families, backups answer only what shares leave open.
+    fn fold_key(&self, placement: &Placement) -> Option<FoldKey> {
+        let serves_both = |node: NodeId| self.material.ground.serves(node) == [true; 2];
+        let live = || placement.shares.iter().filter(|share| share.share.0 > 0);
+        let count = live().count();
+        let is_plain = placement.mode == PlacementMode::Normal && (1..=MAX_PICKS).contains(&count);
+        if !is_plain || !live().all(|share| serves_both(share.node)) {
+            return None;
+        }
+        let mut key = FoldKey {
+            nodes: [(0, 0); MAX_PICKS],
+            count: count as u8,
+            backups: [u16::MAX; MAX_PICKS],
+            pool: placement.pool,
+        };
+        for (share, place) in live().zip(&mut key.nodes) {
+            *place = (share.node.0, share.share.0);
+        }
+        let open = usize::from(self.service.answers.max(1)).saturating_sub(count);
+        for (node, place) in placement.backups.iter().take(open).zip(&mut key.backups) {
+            if !serves_both(*node) {
+                return None;
+            }
+            *place = node.0;
+        }
+        Some(key)
+    }
+
+    fn make(&mut self, placement: &Placement) -> Distribution {
+        let (reply, warning) = self.reply(placement);
+        let slots = match (reply, placement.mode) {
+            (Reply::NoData | Reply::ServFail, _) => Slots::default(),
+            (Reply::Addresses, PlacementMode::AllDown) => Slots::of(&[self.sets.of_fallback()]),
+            (Reply::Addresses, _) => Slots::of(&self.fill(placement)),
+        };
+        Distribution { slots, pool: placement.pool, mode: placement.mode, reply, warning }
+    }
+
+    /// Which promise of the service this placement calls for.
+    fn reply(&self, placement: &Placement) -> (Reply, Option<Warning>) {
+        let has_node =
+            placement.shares.iter().any(|share| share.share.0 > 0) || !placement.backups.is_empty();
+        match (placement.mode, &self.service.on_all_down) {
+            (PlacementMode::AllDown, OnAllDown::Fallback(_)) => (Reply::Addresses, Some(Warning::Fallback)),
+            (PlacementMode::AllDown, OnAllDown::NoData) => (Reply::NoData, Some(Warning::NoData)),
+            (PlacementMode::AllDown, OnAllDown::ServFail) => (Reply::ServFail, Some(Warning::ServFail)),
+            (PlacementMode::AllDown, _) => (Reply::ServFail, Some(Warning::NoNode)),
+            _ if !has_node => (Reply::ServFail, Some(Warning::NoNode)),
+            (PlacementMode::FailOpen, OnAllDown::LastGood) => (Reply::Addresses, Some(Warning::LastGood)),
+            (PlacementMode::FailOpen, _) => (Reply::Addresses, Some(Warning::AllAsUp)),
+            (PlacementMode::Normal, _) => (Reply::Addresses, None),
+        }
+    }
+
+    fn fill(&mut self, placement: &Placement) -> Vec<u32> {
+        let live: Vec<_> =
+            (0..placement.shares.len().min(256)).filter(|at| placement.shares[*at].share.0 > 0).collect();
+        if live.len() <= 1 {
+            let first = live.iter().map(|at| placement.shares[*at].node);
+            let order: Vec<_> = first.chain(placement.backups.iter().copied()).collect();
+            return vec![self.sets.of_order(&order, placement.mode)];
+        }
+        for at in &live {
+            self.material.prepare_draws(placement.shares[*at].node);
+        }
+        if self.service.answers <= 1 && self.serves_every_family(placement) {
+            return self.fill_by_family(placement, &live);
+        }
+        let mut known: HashMap<u64, u32, FixedState> = HashMap::default();
+        let mut ranked = Vec::with_capacity(live.len());
+        let slots = (0..self.slots).map(|slot| {
+            ranked.clear();
+            ranked.extend(live.iter().map(|at| self.material.contender(placement, *at, slot)));
+            ranked.sort_unstable_by(Contender::order);
+            let places =
+                ranked.iter().take(16).fold(1, |key: u64, it| key << 4 | u64::from(it.position & 15));
+            if let Some(set) = known.get(&places).filter(|_| ranked.len() <= 15) {
+                return *set;
+            }
+            let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
+            let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
+            let set = self.sets.of_order(&order, placement.mode);
+            known.insert(places, set);
+            set
+        });
+        slots.collect()
+    }
+
+    /// Whether some node of the placement can answer each family that any of its nodes has.
+    fn serves_every_family(&self, placement: &Placement) -> bool {
+        let nodes = || {
+            let shares = placement.shares.iter().filter(|share| share.share.0 > 0).map(|share| share.node);
+            shares.chain(placement.backups.iter().copied())
+        };
+        Family::BOTH.iter().all(|&family| {
+            nodes().any(|node| self.material.ground.is_usable(node, family, placement.mode))
+                || !nodes().any(|node| self.material.ground.fleet.node(node).has_family(family))
+        })
+    }
+
+    /// Fills slots whose answers name one node: each family is won by the best share that can
+    /// answer it, so the order of the others does not matter.
+    fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Vec<u32> {
+        let winners = Family::BOTH.map(|family| {
+            let usable = |at: &usize| {
+                self.material.ground.is_usable(placement.shares[*at].node, family, placement.mode)
+            };
+            let able: Vec<usize> = live.iter().copied().filter(usable).collect();
+            (!able.is_empty()).then(|| self.winners(placement, &able))
+        });
+        let [v4, v6] = &winners;
+        let width = placement.shares.len() + 1;
+        let mut known = vec![None; width * width];
+        let place = |winners: &Option<Vec<u8>>, slot: usize| {
+            winners.as_ref().map(|winners| usize::from(winners[slot]))
+        };
+        let slots = (0..self.slots).map(|slot| {
+            let (first, second) = (place(v4, slot), place(v6, slot));
+            let at = first.map_or(0, |at| at + 1) * width + second.map_or(0, |at| at + 1);
+            *known[at].get_or_insert_with(|| self.set_of_winners(placement, first, second))
+        });
+        slots.collect()
+    }
+
+    /// The set in which `v4` and `v6` (positions in the shares) won their families.
+    fn set_of_winners(&mut self, placement: &Placement, v4: Option<usize>, v6: Option<usize>) -> u32 {
+        let node = |at: usize| placement.shares[at].node;
+        // A winner of IPv4 that can answer IPv6 too was beaten there by one that has IPv6 alone.
+        let v6_first =
+            v4.is_some_and(|at| self.material.ground.is_usable(node(at), Family::V6, placement.mode));
+        let winners = if v6_first { [v6, v4] } else { [v4, v6] };
+        let order: Vec<_> =
+            winners.into_iter().flatten().map(node).chain(placement.backups.iter().copied()).collect();
+        self.sets.of_order(&order, placement.mode)
+    }
+
+    /// The position of every slot's best share, as [`Contender::order`] has it: node by node over
+    /// all slots and without a branch that depends on them, since those are random.
+    fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
+        let of = |at: usize| self.material.contender(placement, at, 0);
+        let first = of(live[0]);
+        let draws = self.material.draws(placement.shares[live[0]].node);
+        let mut best: Vec<_> = draws[..self.slots].iter().map(|draw| (*draw, first.share)).collect();
+        let mut winners = vec![first.position; self.slots];
+        for at in &live[1..] {
+            let challenger = of(*at);
+            let draws = self.material.draws(placement.shares[*at].node);
+            for ((best, winner), draw) in best.iter_mut().zip(&mut winners).zip(draws) {
+                let ours = u64::from(*draw) * u64::from(best.1);
+                let theirs = u64::from(best.0) * u64::from(challenger.share);
+                let wins_tie = ours == theirs && challenger.node_hash < of(usize::from(*winner)).node_hash;
+                let wins = (ours < theirs) | wins_tie;
+                *best = if wins { (*draw, challenger.share) } else { *best };
+                *winner = if wins { challenger.position } else { *winner };
+            }
+        }
+        winners
+    }
+}
