@@ -127,7 +127,9 @@ fn udp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.set_read_timeout(Some(RECEIVE_WAIT))?;
         socket.set_write_timeout(Some(SEND_WAIT))?;
-        super::udp_batch::ask_for_local_address(&socket, address.is_ipv6())?;
+        if address.ip().is_unspecified() {
+            super::udp_batch::ask_for_local_address(&socket, address.is_ipv6())?;
+        }
     }
     socket.bind(&address.into())?;
     Ok(socket)

@@ -30,7 +30,9 @@ impl<A: Answer> Worker<A> {
         stop_at: StopAt,
         clock: SharedClock,
     ) -> Self {
-        Self { socket, answer, counters, stop_at, clock, batch: Batch::new() }
+        let bound = socket.local_addr();
+        let batch = Batch::new(bound.is_ok_and(|bound| bound.ip().is_unspecified()));
+        Self { socket, answer, counters, stop_at, clock, batch }
     }
 
     pub fn run(mut self) {

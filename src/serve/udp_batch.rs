@@ -5,8 +5,9 @@
 //! ```
 //!
 //! All buffers are allocated once. The arrays of pointers the kernel wants are made on the stack for
-//! each call, so nothing here points into itself. A reply leaves with the control message that says
-//! which local address the query came to; on a wildcard socket the kernel would choose another.
+//! each call, so nothing here points into itself. On a wildcard socket a reply leaves with the control
+//! message that says which local address the query came to, since the kernel might choose another; a
+//! socket bound to one address needs none, and the kernel looks no route up for it.
 
 use libc::{c_int, c_void, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t};
 use std::io;
@@ -17,8 +18,8 @@ use std::ptr;
 
 /// Packets in one system call.
 pub const BATCH: usize = 32;
-/// Longest query read whole.
-pub const QUERY_ROOM: usize = 4_096;
+/// Longest query read whole. A power of two would put the heads of all queries into one cache set.
+pub const QUERY_ROOM: usize = 4_096 + 64;
 /// Longest reply: what passes every path unfragmented (RFC 6891 6.2.5 and the 2020 flag day).
 pub const REPLY_ROOM: usize = 1_232;
 /// Room for control messages; one `in6_pktinfo` takes 40.
@@ -43,7 +44,8 @@ pub struct Batch {
     queries: Box<[[u8; QUERY_ROOM]; BATCH]>,
     replies: Box<[[u8; REPLY_ROOM]; BATCH]>,
     names: Box<[sockaddr_storage; BATCH]>,
-    controls: Box<[Control; BATCH]>,
+    /// Empty for a socket bound to one address.
+    controls: Box<[Control]>,
     query_lens: [usize; BATCH],
     reply_lens: [usize; BATCH],
     /// `None`: cut off, or from nowhere a reply could go.
@@ -70,14 +72,15 @@ const fn len_of<T>() -> socklen_t {
 }
 
 impl Batch {
-    pub fn new() -> Self {
+    /// `has_sources`: [`ask_for_local_address`] was called on the socket.
+    pub fn new(has_sources: bool) -> Self {
         // SAFETY: sockaddr_storage is plain integers, for which zero bytes are a value.
         let name: sockaddr_storage = unsafe { zeroed() };
         Self {
             queries: Box::new([[0; QUERY_ROOM]; BATCH]),
             replies: Box::new([[0; REPLY_ROOM]; BATCH]),
             names: Box::new([name; BATCH]),
-            controls: Box::new([Control([0; CONTROL_ROOM]); BATCH]),
+            controls: vec![Control([0; CONTROL_ROOM]); if has_sources { BATCH } else { 0 }].into(),
             query_lens: [0; BATCH],
             reply_lens: [0; BATCH],
             paths: [None; BATCH],
@@ -96,8 +99,10 @@ impl Batch {
             header.msg_hdr.msg_namelen = len_of::<sockaddr_storage>();
             header.msg_hdr.msg_iov = ptr::from_mut(&mut iovecs[index]);
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = CONTROL_ROOM;
+            if let Some(control) = self.controls.get_mut(index) {
+                header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = CONTROL_ROOM;
+            }
         }
         let flags = if is_waiting { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
         // SAFETY: every header points to buffers of `self` and of this frame that outlive the call,
@@ -149,9 +154,11 @@ impl Batch {
             };
             header.msg_iov = ptr::from_mut(&mut iovecs[used]);
             header.msg_iovlen = 1;
-            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL_ROOM;
-            header.msg_controllen = write_source(header, path);
+            if let Some(control) = self.controls.get_mut(index) {
+                header.msg_control = control.0.as_mut_ptr().cast();
+                header.msg_controllen = CONTROL_ROOM;
+                header.msg_controllen = write_source(header, path);
+            }
             used += 1;
         }
         send_all(socket, &mut headers[..used])
