@@ -16,7 +16,7 @@ const LIMIT: u64 = 1_500;
 
 struct Case {
     snapshot: Snapshot,
-    ctx: Ctx,
+    ctx: Ctx<'static>,
     query: Vec<u8>,
     out: Box<[u8; 1_232]>,
 }

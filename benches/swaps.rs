@@ -170,7 +170,7 @@ fn questions(tables: &[&Snapshot; 2]) -> Vec<Question> {
 
 fn reply(table: &Snapshot, packet: &[u8]) -> Vec<u8> {
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let ctx = Ctx { peer, local: LOCAL, transport: Transport::Udp, now: MonoTime(0) };
+    let ctx = Ctx::new(peer, LOCAL, Transport::Udp, MonoTime(0));
     let mut out = [0; 1_232];
     let len = rhumb::dns::answer(table, &ctx, &mut Scratch::default(), packet, &mut out);
     assert!(len > 12, "every query of the mix has a reply");

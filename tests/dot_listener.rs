@@ -30,8 +30,8 @@ struct Table {
     settled: Arc<AtomicUsize>,
 }
 
-fn ctx_of(peer: SocketAddr, local: IpAddr, transport: Transport) -> Ctx {
-    Ctx { peer: peer.ip(), local, transport, now: MonoTime(0) }
+fn ctx_of(peer: SocketAddr, local: IpAddr, transport: Transport) -> Ctx<'static> {
+    Ctx::new(peer.ip(), local, transport, MonoTime(0))
 }
 
 impl Answer for Table {

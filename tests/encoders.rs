@@ -1,4 +1,5 @@
-//! Both encoders of a decision say the same, and neither misbehaves on any bytes.
+//! All ways to an answer say the same, and none misbehaves on any bytes: the short way of the usual
+//! query, the byte encoder, and the record encoder for hickory.
 
 mod world;
 
@@ -6,12 +7,21 @@ use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::serialize::binary::BinEncodable;
 use proptest::prelude::*;
 use rhumb::base::hash::SeededRng;
-use rhumb::dns::{Scratch, Transport};
+use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport};
 use rhumb::routing::Snapshot;
 use std::sync::LazyLock;
-use world::{Ask, Reply, World, answer_bytes, ask, ctx};
+use world::{Ask, Reply, World, answer_bytes, ask};
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| World::new().snapshot());
+
+static SECRETS: LazyLock<CookieSecrets> = LazyLock::new(|| CookieSecrets::new(&[7; 16], None));
+
+const NOW: u32 = 1_700_000_000;
+
+/// With cookies.
+fn ctx(transport: Transport) -> Ctx<'static> {
+    Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(transport) }
+}
 
 const NAMES: [&str; 34] = [
     "rhumb.test",
@@ -56,7 +66,7 @@ fn through_hickory(query: &Ask) -> Vec<u8> {
     let bytes = query.bytes();
     let parsed = rhumb::dns::parse(&bytes).expect("a question");
     let decision = rhumb::dns::decide(&SNAPSHOT, &ctx(Transport::Tls), &parsed);
-    let reply = rhumb::dns::records(&SNAPSHOT, &parsed, &decision);
+    let reply = rhumb::dns::records(&SNAPSHOT, &ctx(Transport::Tls), &parsed, &decision);
     let mut message = Message::new(reply.metadata.id, MessageType::Response, reply.metadata.op_code);
     message.metadata = reply.metadata;
     let name = hickory_proto::rr::Name::from_labels(query_labels(query)).expect("a name");
@@ -121,6 +131,13 @@ fn name_as_written(message: &[u8], mut at: usize) -> Vec<u8> {
     name
 }
 
+/// Of the client of [`ctx`], made some seconds ago.
+fn cookie(age: usize) -> [u8; 24] {
+    let shown = rhumb::dns::cookie::Cookie::read(b"8 octets").expect("a client cookie");
+    let age = u32::try_from(age).expect("short");
+    SECRETS.reply(&shown, ctx(Transport::Udp).peer, NOW - age).payload()
+}
+
 fn random_ask(rng: &mut SeededRng) -> Ask {
     let mut pick = |bound: usize| usize::try_from(rng.below(bound as u64)).expect("below a usize");
     let mut query = ask(NAMES[pick(NAMES.len())], TYPES[pick(TYPES.len())]);
@@ -139,6 +156,15 @@ fn random_ask(rng: &mut SeededRng) -> Ask {
         2 => query.option(3, b""),
         3 => query.option(8, &[0, 1, 24, 0, 1, 2]),
         _ => query.subnet(subnets[pick(subnets.len())]),
+    };
+    query = match pick(12) {
+        0 => query.option(10, b"8 octets"),
+        1 => query.option(10, &cookie(pick(4_000))),
+        2 => query.option(10, &[1; 17]),
+        3 => query.option(10, &[1; 9]),
+        4 => query.option(11, b""),
+        5 => query.option(65_001, b"what"),
+        _ => query,
     };
     query.dnssec_ok = pick(2) == 0;
     query.version = u8::from(pick(15) == 0);
@@ -171,6 +197,57 @@ fn hickory_says_what_the_bytes_say() {
     }
     assert!(mixed > 100, "{mixed} messages had an owner in mixed case");
     assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
+}
+
+/// Answers by the short way, where it answers at all, and by the long one: the bytes and the counts.
+fn both_ways(query: &[u8], transport: Transport, room: usize) -> Option<[(Vec<u8>, Scratch); 2]> {
+    let (mut out, mut scratch) = (vec![0; room], Scratch::default());
+    let len = rhumb::dns::usual::answer(&SNAPSHOT, &ctx(transport), &mut scratch, query, &mut out)?;
+    let short = (out[..len].to_vec(), scratch);
+    let (mut out, mut scratch) = (vec![0; room], Scratch::default());
+    let len = rhumb::dns::answer_any(&SNAPSHOT, &ctx(transport), &mut scratch, query, &mut out);
+    Some([short, (out[..len].to_vec(), scratch)])
+}
+
+#[test]
+fn the_short_way_is_the_usual_one() {
+    let usual = [
+        ask("ns1.rhumb.test", 1),
+        ask("NS1.rhumb.test", 28).edns(512),
+        ask("rhumb.test", 2).option(65_001, b"what"),
+        ask("ns2.rhumb.test", 28),
+        ask("nobody.rhumb.test", 1).subnet("1.2.3.0/24"),
+        ask("live.rhumb.test", 15),
+        ask("live.rhumb.test", 1).subnet("1.2.3.0/24").option(10, b"8 octets"),
+        ask("split.rhumb.test", 28).subnet("2400:1:2::/56").option(10, &cookie(5)),
+        ask("split.rhumb.test", 1).subnet("0.0.0.0/0"),
+        ask("apex.test", 28).subnet("10.0.0.0/8").option(10, &cookie(3_500)),
+        ask("apex.test", 28).subnet("2400:1:2:3:4:5:6:7/128"),
+        ask("pair.rhumb.test", 1),
+    ];
+    for query in usual {
+        let [short, long] = both_ways(&query.bytes(), Transport::Udp, 1_232).expect("the short way");
+        assert_eq!(short, long, "{query:?}");
+    }
+}
+
+#[test]
+fn the_short_way_says_what_the_long_one_says() {
+    let mut rng = SeededRng::new(12);
+    let mut taken = 0;
+    for round in 0..60_000_u32 {
+        let mut query = random_ask(&mut rng).bytes();
+        if round % 3 == 0 {
+            let at = usize::try_from(rng.below(query.len() as u64)).expect("short");
+            query[at] ^= 1 << rng.below(8);
+        }
+        let transport = [Transport::Udp, Transport::Tcp, Transport::Tls][round as usize % 3];
+        let room = [1_232, 512, 100, 60][round as usize % 4];
+        let Some([short, long]) = both_ways(&query, transport, room) else { continue };
+        taken += 1;
+        assert_eq!(short, long, "{query:x?}");
+    }
+    assert!(taken > 4_000, "{taken} took the short way");
 }
 
 fn any_transport() -> impl Strategy<Value = Transport> {

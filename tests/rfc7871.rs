@@ -15,7 +15,7 @@ const TYO_1: &str = "203.0.113.1";
 const HKG_1: &str = "203.0.113.2";
 const FRA_1: &str = "203.0.113.3";
 
-fn located(snapshot: &Snapshot, ctx: &Ctx, subnet: &str) -> (String, u8) {
+fn located(snapshot: &Snapshot, ctx: &Ctx<'_>, subnet: &str) -> (String, u8) {
     let reply = reply(snapshot, ctx, &ask("live.rhumb.test", A).subnet(subnet));
     assert_eq!(reply.rcode, 0, "{subnet}");
     (reply.addresses()[0].to_string(), reply.scope().expect("the option is echoed"))

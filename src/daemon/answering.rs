@@ -104,7 +104,7 @@ impl Answer for Answerer {
         query: &[u8],
         out: &mut [u8],
     ) -> usize {
-        let ctx = Ctx { peer: peer.ip(), local, transport, now: self.clock.mono() };
+        let ctx = Ctx::new(peer.ip(), local, transport, self.clock.mono());
         *self.counts.transport(transport) += 1;
         // Refreshed once per batch, so that the answers of one batch come from one table.
         let snapshot = self.snapshot.load();
@@ -157,7 +157,7 @@ impl SharedCounts {
 
 impl AnswerRecords for Answerer {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
-        let ctx = Ctx { peer: peer.ip(), local, transport: Transport::Tls, now: self.clock.mono() };
+        let ctx = Ctx::new(peer.ip(), local, Transport::Tls, self.clock.mono());
         let snapshot = self.snapshot.load();
         let reply = dns::answer_records(snapshot, &ctx, &mut self.counts.outcomes, query)?;
         self.counts.dot += 1;

@@ -13,6 +13,7 @@
 
 use super::Ctx;
 use super::code::{ExtendedError, Rcode};
+use super::cookie::CookieReply;
 use super::ecs::Client;
 use super::query::ParsedQuery;
 use crate::base::prefix::Family;
@@ -48,6 +49,8 @@ pub struct Decision<'a> {
     pub error: Option<ExtendedError>,
     /// Of the echoed client subnet.
     pub scope: u8,
+    /// The client's cookie with ours, if it sent one and we make them.
+    pub cookie: Option<CookieReply>,
     /// How a steered answer was found.
     pub steering: Option<Steering<'a>>,
 }
@@ -110,6 +113,7 @@ impl<'a> Decision<'a> {
             glue: &[],
             error: None,
             scope: 0,
+            cookie: None,
             steering: None,
         }
     }
@@ -143,8 +147,9 @@ impl<'a> Decision<'a> {
 
 /// Decides one query.
 #[inline]
-pub fn decide<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>) -> Decision<'a> {
+pub fn decide<'a>(snapshot: &'a Snapshot, ctx: &Ctx<'_>, query: &ParsedQuery<'_>) -> Decision<'a> {
     let mut decision = Decision::new(query.fault.unwrap_or(Rcode::NoError));
+    decision.cookie = ctx.cookie_reply(query.edns.as_ref().and_then(|edns| edns.cookie.as_ref()));
     if query.fault.is_none() {
         decide_sound(snapshot, ctx, query, &mut decision);
     }
@@ -152,7 +157,12 @@ pub fn decide<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>) ->
 }
 
 /// Of a query without fault.
-fn decide_sound<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>, decision: &mut Decision<'a>) {
+fn decide_sound<'a>(
+    snapshot: &'a Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &mut Decision<'a>,
+) {
     if query.qclass != CLASS_IN {
         return decision.refuse(None);
     }
@@ -167,7 +177,7 @@ fn decide_sound<'a>(snapshot: &'a Snapshot, ctx: &Ctx, query: &ParsedQuery<'_>, 
 
 struct Resolution<'a, 's> {
     snapshot: &'a Snapshot,
-    ctx: &'s Ctx,
+    ctx: &'s Ctx<'s>,
     query: &'s ParsedQuery<'s>,
     decision: &'s mut Decision<'a>,
 }

@@ -52,33 +52,45 @@ pub enum ScopeRule {
 
 impl<'q> Ecs<'q> {
     /// Reads the option's payload.
+    #[inline]
     pub fn read(payload: &'q [u8]) -> Result<Self, EcsError> {
         let (&[f0, f1, source, scope], address) = payload.split_first_chunk().ok_or(EcsError)?;
-        let family = match u16::from_be_bytes([f0, f1]) {
-            0 if source == 0 => None,
-            1 => Some(Family::V4),
-            2 => Some(Family::V6),
+        let (family, longest) = match u16::from_be_bytes([f0, f1]) {
+            0 => (None, 0),
+            1 => (Some(Family::V4), 32),
+            2 => (Some(Family::V6), 128),
             _ => return Err(EcsError),
         };
         let is_sized = address.len() == usize::from(source).div_ceil(8);
-        let is_short = source <= family.map_or(0, Family::bits);
-        if scope != 0 || !is_short || !is_sized || !is_masked(address, source) {
+        if scope != 0 || source > longest || !is_sized || !is_masked(address, source) {
             return Err(EcsError);
         }
-        Ok(Self { payload, family, source, bits: left_aligned_octets(address) })
+        Ok(Self { payload, family, source, bits: address_bits(payload, address) })
+    }
+
+    /// As in the option.
+    #[inline]
+    pub(super) fn family_number(&self) -> u64 {
+        match self.family {
+            None => 0,
+            Some(Family::V4) => 1,
+            Some(Family::V6) => 2,
+        }
     }
 }
 
-/// Up to sixteen octets as the first of 128 bits. Three and four are IPv4's usual lengths.
+/// Up to sixteen octets, the end of `payload`, as the first of 128 bits. Words that end with the
+/// address are read whole and what stands before it is shifted out.
 #[inline]
-fn left_aligned_octets(octets: &[u8]) -> u128 {
-    match *octets {
-        [a, b, c] => u128::from(u32::from_be_bytes([a, b, c, 0])) << 96,
-        [a, b, c, d] => u128::from(u32::from_be_bytes([a, b, c, d])) << 96,
+fn address_bits(payload: &[u8], address: &[u8]) -> u128 {
+    match (address.len(), payload.last_chunk::<4>(), payload.last_chunk::<8>()) {
+        (0, ..) => 0,
+        (len @ 1..=4, Some(last), _) => u128::from(u32::from_be_bytes(*last) << (32 - 8 * len)) << 96,
+        (len @ 5..=8, _, Some(last)) => u128::from(u64::from_be_bytes(*last) << (64 - 8 * len)) << 64,
         _ => {
             let mut whole = [0; 16];
-            let len = octets.len().min(whole.len());
-            whole[..len].copy_from_slice(&octets[..len]);
+            let len = address.len().min(whole.len());
+            whole[..len].copy_from_slice(&address[..len]);
             u128::from_be_bytes(whole)
         }
     }
@@ -87,8 +99,7 @@ fn left_aligned_octets(octets: &[u8]) -> u128 {
 /// Whether the bits of the last octet past the prefix are zero.
 #[inline]
 fn is_masked(octets: &[u8], source: u8) -> bool {
-    let past = 0xff_u8.checked_shr(u32::from(source % 8)).filter(|_| !source.is_multiple_of(8)).unwrap_or(0);
-    octets.last().is_none_or(|last| last & past == 0)
+    source.is_multiple_of(8) || octets.last().is_none_or(|last| last << (source % 8) == 0)
 }
 
 impl Client {
@@ -157,7 +168,8 @@ mod tests {
             let octets: Vec<u8> = (1..=len).collect();
             let mut whole = [0; 16];
             whole[..octets.len()].copy_from_slice(&octets);
-            assert_eq!(left_aligned_octets(&octets), u128::from_be_bytes(whole), "{len}");
+            let payload = [&[0, 2, 0xff, 0][..], &octets].concat();
+            assert_eq!(address_bits(&payload, &octets), u128::from_be_bytes(whole), "{len}");
         }
     }
 

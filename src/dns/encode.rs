@@ -1,17 +1,21 @@
 //! A decision as the bytes of a message.
 //!
 //! ```text
-//!  header | question as asked | answers | authority | glue | OPT: NSID, ECS, EDE
-//!  12       case kept           copied blocks, owners patched  room kept from the start
+//!  header | question as asked | answers | authority | glue | OPT: NSID, ECS, cookie, keepalive, EDE
+//!  12       case kept           copied blocks, owners patched  room kept from the start;  padding
 //! ```
 //!
 //! What does not fit is not cut into: TC is set and header, question and OPT remain, and the client
 //! comes back over TCP. Referral glue counts as what must fit (RFC 9471).
 
 use super::code::ExtendedError;
+use super::cookie::WHOLE_LEN;
 use super::decide::{Decision, Owner, Piece};
 use super::ecs::Ecs;
-use super::query::{Edns, HEADER, OPTION_ECS, OPTION_EDE, OPTION_NSID, ParsedQuery};
+use super::query::{
+    Edns, HEADER, OPTION_COOKIE, OPTION_ECS, OPTION_EDE, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING,
+    ParsedQuery,
+};
 use super::{Ctx, Transport};
 use crate::routing::Snapshot;
 use crate::routing::block::{QUESTION_POINTER, RECORD_HEAD, Records};
@@ -24,6 +28,8 @@ const MIN_UDP: u16 = 512;
 const OPT_HEAD: usize = 11;
 const OPTION_HEAD: usize = 4;
 const TC: u8 = 0x02;
+/// Padded answers have a multiple of this many octets (RFC 8467 4.1).
+pub(super) const PADDING_BLOCK: usize = 468;
 /// A pointer has 14 bits.
 const MAX_POINTER: usize = 0x3fff;
 
@@ -38,13 +44,13 @@ pub struct Encoded {
 /// Writes the answer.
 pub fn encode(
     snapshot: &Snapshot,
-    ctx: &Ctx,
+    ctx: &Ctx<'_>,
     query: &ParsedQuery<'_>,
     decision: &Decision<'_>,
     out: &mut [u8],
 ) -> Encoded {
-    let opt = query.edns.as_ref().map(|edns| OptReply::new(snapshot, edns, decision));
-    let limit = size_limit(ctx.transport, query.edns.as_ref()).min(out.len());
+    let opt = query.edns.as_ref().map(|edns| OptReply::new(snapshot, ctx, edns, decision));
+    let limit = size_limit(ctx.transport, query.edns.as_ref().map(|edns| edns.size)).min(out.len());
     let opt_len = opt.as_ref().map_or(0, OptReply::len);
     if query.question_end + opt_len > limit {
         return Encoded::default();
@@ -65,9 +71,10 @@ pub fn encode(
     if is_written && is_headed { Encoded { len, is_truncated } } else { Encoded::default() }
 }
 
-/// Octets an answer may have.
-fn size_limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
-    let udp = edns.map_or(MIN_UDP, |edns| edns.size.clamp(MIN_UDP, MAX_UDP));
+/// Octets an answer may have; `size` is what the client's OPT record says.
+#[inline]
+pub(super) fn size_limit(transport: Transport, size: Option<u16>) -> usize {
+    let udp = size.map_or(MIN_UDP, |size| size.clamp(MIN_UDP, MAX_UDP));
     usize::from(if transport.is_stream() { u16::MAX } else { udp })
 }
 
@@ -185,33 +192,57 @@ pub(super) struct OptReply<'r> {
     dnssec_ok: bool,
     pub(super) nsid: Option<&'r [u8]>,
     pub(super) ecs: Option<(&'r Ecs<'r>, u8)>,
+    pub(super) cookie: Option<[u8; WHOLE_LEN]>,
+    /// Tenths of a second.
+    pub(super) keepalive: Option<u16>,
     pub(super) error: Option<ExtendedError>,
+    is_padded: bool,
 }
 
 impl<'r> OptReply<'r> {
-    pub(super) fn new(snapshot: &'r Snapshot, edns: &'r Edns<'r>, decision: &Decision<'_>) -> Self {
+    pub(super) fn new(
+        snapshot: &'r Snapshot,
+        ctx: &Ctx<'_>,
+        edns: &'r Edns<'r>,
+        decision: &Decision<'_>,
+    ) -> Self {
         Self {
             rcode_high: decision.rcode.high(),
             dnssec_ok: edns.dnssec_ok,
             nsid: edns.wants_nsid.then(|| snapshot.nsid()),
             ecs: edns.ecs.as_ref().map(|ecs| (ecs, decision.scope)),
+            cookie: decision.cookie.map(|cookie| cookie.payload()),
+            keepalive: (edns.wants_keepalive && ctx.transport.is_stream()).then_some(ctx.idle_tenths),
             error: decision.error,
+            is_padded: edns.wants_padding && ctx.transport.is_encrypted(),
         }
     }
 
+    /// Without padding.
     fn options_len(&self) -> usize {
         let nsid = self.nsid.map_or(0, |nsid| OPTION_HEAD + nsid.len());
         let ecs = self.ecs.map_or(0, |(ecs, _)| OPTION_HEAD + ecs.payload.len());
+        let cookie = self.cookie.map_or(0, |cookie| OPTION_HEAD + cookie.len());
+        let keepalive = self.keepalive.map_or(0, |_| OPTION_HEAD + 2);
         let error = self.error.map_or(0, |error| OPTION_HEAD + 2 + error.text.len());
-        nsid + ecs + error
+        nsid + ecs + cookie + keepalive + error
     }
 
     fn len(&self) -> usize {
         OPT_HEAD + self.options_len()
     }
 
+    /// Octets of padding for a message that has `whole` without the option; none if it has no room.
+    fn padding(&self, whole: usize, limit: usize) -> Option<usize> {
+        let least = (whole + OPTION_HEAD).next_multiple_of(PADDING_BLOCK);
+        let until = least.min(limit);
+        self.is_padded.then(|| until.checked_sub(whole + OPTION_HEAD)).flatten()
+    }
+
     fn write(&self, writer: &mut Writer<'_>) -> Option<()> {
-        let len = u16::try_from(self.options_len()).ok()?;
+        let options = self.options_len();
+        let padding = self.padding(writer.at + OPT_HEAD + options, writer.limit);
+        let len = u16::try_from(options + padding.map_or(0, |len| OPTION_HEAD + len)).ok()?;
         // Root, type 41, size, extended rcode, version 0, flags, length.
         let head = 41 << 40 | u64::from(MAX_UDP) << 24 | u64::from(self.rcode_high) << 16;
         writer.put_array((head | u64::from(self.dnssec_ok) << 7).to_be_bytes())?;
@@ -227,10 +258,23 @@ impl<'r> OptReply<'r> {
             writer.put(ecs.payload)?;
             *writer.out.get_mut(scope_at)? = scope;
         }
+        if let Some(cookie) = self.cookie {
+            write_option(writer, OPTION_COOKIE, cookie.len())?;
+            writer.put_array(cookie)?;
+        }
+        if let Some(tenths) = self.keepalive {
+            write_option(writer, OPTION_KEEPALIVE, 2)?;
+            writer.put_array(tenths.to_be_bytes())?;
+        }
         if let Some(error) = self.error {
             write_option(writer, OPTION_EDE, 2 + error.text.len())?;
             writer.put_array(error.code.to_be_bytes())?;
             writer.put(error.text.as_bytes())?;
+        }
+        if let Some(len) = padding {
+            write_option(writer, OPTION_PADDING, len)?;
+            writer.out.get_mut(writer.at..writer.at + len)?.fill(0);
+            writer.at += len;
         }
         Some(())
     }

@@ -1,17 +1,21 @@
 //! DNS: from the bytes of a query to the bytes of its answer, with nothing to wait for in between.
 //!
 //! ```text
-//!  query bytes ─▶ query::parse ─▶ decide(Snapshot, Ctx, query) ─▶ Decision ─┬─▶ encode   bytes: UDP, TCP
-//!                  on the stack    the one function that decides            └─▶ records  for hickory: DoT
+//!  query bytes ─▶ usual::answer ─ all that most queries need, in one walk ─────────────▶ answer bytes
+//!                  └─ anything else ─┐
+//!                     query::parse ◀─┘ ─▶ decide(Snapshot, Ctx, query) ─▶ Decision ─┬─▶ encode   bytes
+//!                      on the stack        the one function that decides            └─▶ records  for hickory
 //! ```
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`usual`](mod@usual) | the short way of the usual query; the same answer, sooner |
 //! | [`query`] | header, question, OPT of a query; what is refused before anything is looked up |
 //! | [`ecs`] | EDNS Client Subnet: whose address decides, and how far the answer holds |
+//! | [`cookie`] | DNS cookies: whose address is not forged |
 //! | [`reserved`] | address space that is nobody's location |
 //! | [`decide`](mod@decide) | names, types, chains, referrals, steering |
-//! | [`encode`](mod@encode) | a decision as bytes; truncation |
+//! | [`encode`](mod@encode) | a decision as bytes; truncation, padding |
 //! | [`records`](mod@records) | a decision as hickory records |
 //! | [`scratch`] | a worker's own counters |
 //! | [`code`] | response codes and extended errors |
@@ -19,6 +23,7 @@
 //! No allocation, lock, log line or panic on the byte path, and no recursion, transfers or updates.
 
 pub mod code;
+pub mod cookie;
 pub mod decide;
 pub mod ecs;
 pub mod encode;
@@ -26,7 +31,9 @@ pub mod query;
 pub mod records;
 pub mod reserved;
 pub mod scratch;
+pub mod usual;
 
+pub use cookie::CookieSecrets;
 pub use decide::{Decision, decide};
 pub use encode::encode;
 pub use query::{ParsedQuery, Rejected, parse};
@@ -37,15 +44,33 @@ use crate::base::clock::MonoTime;
 use crate::routing::Snapshot;
 use std::net::IpAddr;
 
-/// How a query came, and to whom.
+/// How a query came, to whom, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Ctx {
+pub struct Ctx<'c> {
     /// The resolver's address.
     pub peer: IpAddr,
     /// The address it asked.
     pub local: IpAddr,
     pub transport: Transport,
     pub now: MonoTime,
+    /// Seconds since 1970, modulo 2^32: the age of cookies.
+    pub seconds: u32,
+    /// `None`: cookies are neither made nor looked at.
+    pub cookies: Option<&'c CookieSecrets>,
+    /// How long a stream may be silent, told to who asks (RFC 7828), in tenths of a second.
+    pub idle_tenths: u16,
+}
+
+impl<'c> Ctx<'c> {
+    /// Without cookies, on streams that may be silent for ten seconds.
+    pub const fn new(peer: IpAddr, local: IpAddr, transport: Transport, now: MonoTime) -> Self {
+        Self { peer, local, transport, now, seconds: 0, cookies: None, idle_tenths: 100 }
+    }
+
+    #[inline]
+    fn cookie_reply(&self, shown: Option<&cookie::Cookie<'_>>) -> Option<cookie::CookieReply> {
+        Some(self.cookies?.reply(shown?, self.peer, self.seconds))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,13 +85,40 @@ impl Transport {
     pub const fn is_stream(self) -> bool {
         !matches!(self, Transport::Udp)
     }
+
+    /// Whether lengths are all that a listener sees, so that padding hides something.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls)
+    }
 }
 
 /// Answers one message into `out` and gives the answer's length; 0: send nothing.
 ///
 /// `out` bounds the answer beside the protocol's own limits; 1,232 octets do for UDP, 65,535 for
 /// streams. With less than 512 some answers are dropped.
-pub fn answer(snapshot: &Snapshot, ctx: &Ctx, scratch: &mut Scratch, query: &[u8], out: &mut [u8]) -> usize {
+#[inline]
+pub fn answer(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    query: &[u8],
+    out: &mut [u8],
+) -> usize {
+    match usual::answer(snapshot, ctx, scratch, query, out) {
+        Some(len) => len,
+        None => answer_any(snapshot, ctx, scratch, query, out),
+    }
+}
+
+/// As [`answer`], without its short way: what that is held against.
+#[inline(never)]
+pub fn answer_any(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    query: &[u8],
+    out: &mut [u8],
+) -> usize {
     let mut parsed = ParsedQuery::unread(query);
     match parsed.read() {
         Ok(()) => {
@@ -92,12 +144,15 @@ pub fn answer(snapshot: &Snapshot, ctx: &Ctx, scratch: &mut Scratch, query: &[u8
 /// [`answer`] can answer or drop; it is not counted here.
 pub fn answer_records(
     snapshot: &Snapshot,
-    ctx: &Ctx,
+    ctx: &Ctx<'_>,
     scratch: &mut Scratch,
     query: &[u8],
 ) -> Option<RecordReply> {
     let parsed = parse(query).ok()?;
+    if parsed.edns.as_ref().is_some_and(|edns| edns.wants_padding) {
+        return None;
+    }
     let decision = decide(snapshot, ctx, &parsed);
     scratch.count(&decision, &parsed, encode::Encoded { len: query.len(), is_truncated: false });
-    Some(records(snapshot, &parsed, &decision))
+    Some(records(snapshot, ctx, &parsed, &decision))
 }

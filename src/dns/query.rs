@@ -10,14 +10,19 @@
 //! it travels in [`ParsedQuery::fault`] to `decide`. Records other than OPT are skipped unread.
 
 use super::code::Rcode;
+use super::cookie::{Cookie, CookieError};
 use super::ecs::{Ecs, EcsError};
+use crate::routing::name_index::lower_case;
 use crate::zone::rtype;
 
 /// Octets of a header.
 pub const HEADER: usize = 12;
-/// EDNS options (RFC 6891 9): NSID, Client Subnet, Extended Error.
+/// EDNS options (RFC 6891 9): NSID, Client Subnet, Cookie, TCP keepalive, Padding, Extended Error.
 pub const OPTION_NSID: u16 = 3;
 pub const OPTION_ECS: u16 = 8;
+pub const OPTION_COOKIE: u16 = 10;
+pub const OPTION_KEEPALIVE: u16 = 11;
+pub const OPTION_PADDING: u16 = 12;
 pub const OPTION_EDE: u16 = 15;
 
 /// Nothing was asked that could be decided.
@@ -58,7 +63,29 @@ pub struct Edns<'q> {
     pub version: u8,
     pub dnssec_ok: bool,
     pub wants_nsid: bool,
+    /// A padding option was there: the answer may be padded too (RFC 7830 4).
+    pub wants_padding: bool,
+    /// How long a connection may be silent is asked for (RFC 7828).
+    pub wants_keepalive: bool,
+    pub cookie: Option<Cookie<'q>>,
     pub ecs: Option<Ecs<'q>>,
+}
+
+impl Edns<'_> {
+    /// Without options: the sender's size, version, and the first octet of the flags.
+    #[inline]
+    pub(super) fn bare(size: u16, version: u8, flags: u8) -> Self {
+        Self {
+            size,
+            version,
+            dnssec_ok: flags & 0x80 != 0,
+            wants_nsid: false,
+            wants_padding: false,
+            wants_keepalive: false,
+            cookie: None,
+            ecs: None,
+        }
+    }
 }
 
 impl<'q> ParsedQuery<'q> {
@@ -170,7 +197,7 @@ fn read_question(query: &mut ParsedQuery<'_>) -> Option<()> {
     }
     query.name.get_mut(..=at)?.copy_from_slice(bytes.get(..=at)?);
     for chunk in query.name.as_chunks_mut().0.iter_mut().take(at / 8 + 1) {
-        *chunk = lower_case(*chunk);
+        *chunk = lower_case(u64::from_le_bytes(*chunk)).to_le_bytes();
     }
     query.name_len = u8::try_from(at + 1).ok()?;
     let [t0, t1, c0, c1] = *bytes.get(at + 1..)?.first_chunk()?;
@@ -178,19 +205,6 @@ fn read_question(query: &mut ParsedQuery<'_>) -> Option<()> {
     query.qclass = u16::from_be_bytes([c0, c1]);
     query.question_end = HEADER + at + 5;
     Some(())
-}
-
-/// ASCII letters of eight octets at once. Length octets are at most 63, below the letters, so that
-/// labels keep their structure.
-#[inline]
-const fn lower_case(octets: [u8; 8]) -> [u8; 8] {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(octets);
-    let low = word & (EACH * 0x7f);
-    let from_a = low + EACH * (0x80 - b'A' as u64);
-    let past_z = low + EACH * (0x7f - b'Z' as u64);
-    let is_upper = (from_a ^ past_z) & !word & (EACH * 0x80);
-    (word | is_upper >> 2).to_le_bytes()
 }
 
 /// Walks the records after the question; the OPT record among the additional ones is read.
@@ -212,8 +226,7 @@ fn read_records(query: &mut ParsedQuery<'_>) -> Result<(), Rcode> {
                 return Err(Rcode::FormErr);
             }
             let size = u16::from_be_bytes([s0, s1]);
-            let edns = Edns { size, version, dnssec_ok: flags & 0x80 != 0, wants_nsid: false, ecs: None };
-            let edns = query.edns.insert(edns);
+            let edns = query.edns.insert(Edns::bare(size, version, flags));
             // Options of a version we do not speak are not ours to judge.
             if version == 0 {
                 read_options(edns, rdata)?;
@@ -237,15 +250,22 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn read_options<'q>(edns: &mut Edns<'q>, mut options: &'q [u8]) -> Result<(), Rcode> {
+#[inline]
+pub(super) fn read_options<'q>(edns: &mut Edns<'q>, mut options: &'q [u8]) -> Result<(), Rcode> {
     while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         let (data, rest) = rest.split_at_checked(len).ok_or(Rcode::FormErr)?;
         options = rest;
         match u16::from_be_bytes([c0, c1]) {
-            OPTION_NSID => edns.wants_nsid = true,
             OPTION_ECS if edns.ecs.is_some() => return Err(Rcode::FormErr),
             OPTION_ECS => edns.ecs = Some(Ecs::read(data).map_err(|EcsError| Rcode::FormErr)?),
+            // Of several cookies the first counts (RFC 7873 5.2).
+            OPTION_COOKIE if edns.cookie.is_none() => {
+                edns.cookie = Some(Cookie::read(data).map_err(|CookieError| Rcode::FormErr)?);
+            }
+            OPTION_NSID => edns.wants_nsid = true,
+            OPTION_PADDING => edns.wants_padding = true,
+            OPTION_KEEPALIVE => edns.wants_keepalive = true,
             _ => {}
         }
     }
@@ -271,17 +291,6 @@ mod tests {
         assert_eq!((query.labels, query.qtype, query.qclass), (2, 1, 1));
         assert_eq!(query.question_end, message.len());
         assert_eq!(query.fault, None);
-    }
-
-    #[test]
-    fn every_octet_is_lowered_as_ascii_is() {
-        for octet in 0..=255_u8 {
-            for place in 0..8 {
-                let mut octets = *b"aZ@[`{\xff\x00";
-                octets[place] = octet;
-                assert_eq!(lower_case(octets).to_vec(), octets.to_ascii_lowercase(), "{octet} at {place}");
-            }
-        }
     }
 
     #[test]

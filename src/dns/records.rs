@@ -2,12 +2,14 @@
 //!
 //! Every RDATA travels as opaque bytes under its type, so that hickory neither compresses nor
 //! re-reads it and the wire is what the byte encoder would have written. Allocates; used where a
-//! TLS record costs far more. Holds no size limit: streams only. Owners that are the question, or end
+//! TLS record costs far more. Holds no size limit: streams only. Does not pad: what a message will measure
+//! only its writer knows, so padded answers come from the byte encoder. Owners that are the question, or end
 //! it, have the case it was asked in, as the byte encoder's pointers give it.
 
+use super::Ctx;
 use super::decide::{Decision, Owner, Piece};
 use super::encode::{MAX_UDP, OptReply};
-use super::query::{OPTION_ECS, OPTION_EDE, OPTION_NSID, ParsedQuery};
+use super::query::{OPTION_COOKIE, OPTION_ECS, OPTION_EDE, OPTION_KEEPALIVE, OPTION_NSID, ParsedQuery};
 use crate::routing::Snapshot;
 use crate::routing::block::Records;
 use hickory_proto::op::{self, MessageType, Metadata, OpCode, ResponseCode};
@@ -27,7 +29,12 @@ pub struct RecordReply {
 }
 
 /// Turns a decision into records. Records whose owner hickory cannot hold are left out.
-pub fn records(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> RecordReply {
+pub fn records(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+) -> RecordReply {
     let mut target: &[u8] = &[0];
     let mut answers = Vec::new();
     for piece in decision.answers() {
@@ -45,7 +52,7 @@ pub fn records(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision
         push_records(&mut additionals, Name::from_bytes(glue.target.as_wire()).ok(), &piece);
     }
     let metadata = metadata(query, decision);
-    RecordReply { metadata, answers, authorities, additionals, edns: edns(snapshot, query, decision) }
+    RecordReply { metadata, answers, authorities, additionals, edns: edns(snapshot, ctx, query, decision) }
 }
 
 fn metadata(query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Metadata {
@@ -74,9 +81,14 @@ fn push_records(records: &mut Vec<Record>, owner: Option<Name>, piece: &Piece<'_
     }
 }
 
-fn edns(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Option<op::Edns> {
+fn edns(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+) -> Option<op::Edns> {
     let asked = query.edns.as_ref()?;
-    let reply = OptReply::new(snapshot, asked, decision);
+    let reply = OptReply::new(snapshot, ctx, asked, decision);
     let mut edns = op::Edns::new();
     edns.set_max_payload(MAX_UDP).set_version(0).set_dnssec_ok(asked.dnssec_ok);
     edns.set_rcode_high(decision.rcode.high());
@@ -90,6 +102,12 @@ fn edns(snapshot: &Snapshot, query: &ParsedQuery<'_>, decision: &Decision<'_>) -
             *place = scope;
         }
         add(OPTION_ECS, payload);
+    }
+    if let Some(cookie) = reply.cookie {
+        add(OPTION_COOKIE, cookie.to_vec());
+    }
+    if let Some(tenths) = reply.keepalive {
+        add(OPTION_KEEPALIVE, tenths.to_be_bytes().to_vec());
     }
     if let Some(error) = reply.error {
         let mut data = error.code.to_be_bytes().to_vec();

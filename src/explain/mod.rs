@@ -84,7 +84,7 @@ pub fn explain(
     now: MonoTime,
 ) -> Result<Explanation, String> {
     let packet = query_packet(request);
-    let ctx = Ctx { peer: request.client, local: request.client, transport: Transport::Udp, now };
+    let ctx = Ctx::new(request.client, request.client, Transport::Udp, now);
     let query = dns::parse(&packet).map_err(|_| format!("{} cannot be asked", request.name))?;
     let decision = dns::decide(snapshot, &ctx, &query);
     if decision.rcode == Rcode::Refused {

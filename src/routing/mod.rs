@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`block`] | records as wire bytes |
 //! | [`names`] | the static half of the table |
+//! | [`name_index`] | wire names to their entries, fast |
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
 //! | [`fill`], [`sets`] | which make it |
 //! | [`rendezvous`] | which node a slot belongs to |
@@ -27,6 +28,7 @@ pub mod codes;
 pub mod fill;
 pub mod lint;
 pub mod moves;
+pub mod name_index;
 pub mod names;
 pub mod rendezvous;
 pub mod sets;

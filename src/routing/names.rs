@@ -11,13 +11,13 @@
 //! to the deeper one. Depends on policy and zones only, so that tables of one policy share it.
 
 use super::block::Block;
+use super::name_index::{NameIndex, ShortName};
 use crate::base::diagnostic::Diagnostic;
 use crate::model::ids::ServiceId;
 use crate::model::policy::Policy;
 use crate::zone::name::Name;
 use crate::zone::{Rrset, Zone, ZoneSet, rtype};
-use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Type number of HINFO (RFC 1035 3.3.2), which answers ANY.
 pub const HINFO: u16 = 13;
@@ -27,7 +27,8 @@ const ANY_TTL: u32 = 3_600;
 /// Every name of all zones and services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Names {
-    index: HashMap<Box<[u8]>, u32, FixedState>,
+    /// Positions in `entries`.
+    index: NameIndex,
     entries: Vec<Entry>,
     zones: Vec<ZoneHead>,
     steered: Vec<SteeredName>,
@@ -150,14 +151,14 @@ impl Names {
         &self.any
     }
 
-    /// Every name with its entry, in no order.
+    /// Every name with its entry, in canonical order.
     pub fn entries(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
-        self.index.iter().map(|(name, at)| (&**name, &self.entries[*at as usize]))
+        self.index.names().zip(&self.entries)
     }
 
     #[inline]
     fn get(&self, wire: &[u8]) -> Option<&Entry> {
-        self.index.get(wire).map(|at| &self.entries[*at as usize])
+        self.entries.get(self.index.get(wire)?)
     }
 
     /// Finds a lower-case wire name of `labels` labels (the root not counted).
@@ -172,6 +173,19 @@ impl Names {
             };
         }
         self.find_encloser(wire, labels)
+    }
+
+    /// The entry of the very name.
+    #[inline]
+    pub fn get_short(&self, name: &ShortName) -> Option<&Entry> {
+        self.entries.get(self.index.get_short(name)?)
+    }
+
+    /// What [`find`](Self::find) finds of a name that [`get_short`](Self::get_short) does not.
+    pub fn find_above_short(&self, name: &ShortName) -> Found<'_> {
+        let octets = name.octets();
+        let wire = octets.as_flattened().get(..name.len()).unwrap_or(&[]);
+        self.find_encloser(wire, label_count(wire))
     }
 
     fn find_encloser(&self, wire: &[u8], labels: usize) -> Found<'_> {
@@ -277,7 +291,7 @@ impl<'a> Builder<'a> {
             |zone: &Zone| ZoneHead { origin: zone.origin.clone(), negative: negative_block(zone, u32::MAX) };
         let max_labels = self.drafts.keys().map(|name| label_count(name.as_wire())).max().unwrap_or(0);
         Names {
-            index: positions.iter().map(|(name, at)| (name.as_wire().into(), *at)).collect(),
+            index: NameIndex::new(positions.keys().map(Name::as_wire)),
             entries: self.drafts.into_values().collect(),
             zones: self.zones.zones.iter().map(head).collect(),
             steered: self.steered,

@@ -378,17 +378,17 @@ impl Ask {
     }
 }
 
-pub fn ctx(transport: Transport) -> Ctx {
+pub fn ctx(transport: Transport) -> Ctx<'static> {
     let local = IpAddr::from([127, 0, 0, 1]);
-    Ctx { peer: IpAddr::from([127, 0, 0, 1]), local, transport, now: MonoTime(0) }
+    Ctx::new(IpAddr::from([127, 0, 0, 1]), local, transport, MonoTime(0))
 }
 
-pub fn from_peer(peer: &str) -> Ctx {
+pub fn from_peer(peer: &str) -> Ctx<'static> {
     Ctx { peer: peer.parse().expect("an address"), ..ctx(Transport::Udp) }
 }
 
 /// The bytes of the answer; empty if there is none.
-pub fn answer_bytes(snapshot: &Snapshot, ctx: &Ctx, query: &[u8]) -> Vec<u8> {
+pub fn answer_bytes(snapshot: &Snapshot, ctx: &Ctx<'_>, query: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 65_535];
     let len = rhumb::dns::answer(snapshot, ctx, &mut Scratch::default(), query, &mut out);
     out.truncate(len);
@@ -413,7 +413,7 @@ pub struct Reply {
     pub udp_size: u16,
 }
 
-pub fn reply(snapshot: &Snapshot, ctx: &Ctx, ask: &Ask) -> Reply {
+pub fn reply(snapshot: &Snapshot, ctx: &Ctx<'_>, ask: &Ask) -> Reply {
     Reply::read(&answer_bytes(snapshot, ctx, &ask.bytes()))
 }
 

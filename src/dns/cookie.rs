@@ -1,0 +1,258 @@
+//! DNS cookies (RFC 7873) in the interoperable form of RFC 9018: a client that shows a cookie made
+//! for its address did receive an earlier answer there, so its address is not forged.
+//!
+//! ```text
+//!  0              8       9        12        16              24
+//!  client cookie  version reserved timestamp SipHash-2-4 of all before it and the client's address
+//!                 1       0        seconds   keyed with a secret that a fleet may share
+//!
+//!  asked with            answered with                 verified
+//!  client cookie only    a new server cookie           no
+//!  ours, up to 30 min    the same                      yes
+//!  ours, up to 1 h       a new one                     yes
+//!  made with the         a new one                     yes
+//!    previous secret
+//!  anything else         a new one                     no
+//! ```
+//!
+//! Pure: the time and the secrets are given. BADCOOKIE is for when a client is to be slowed down; it
+//! is not decided here.
+
+use siphasher::sip::SipHasher24;
+use std::net::IpAddr;
+
+/// Octets of a client cookie, and of a whole one as we make it.
+pub const CLIENT_LEN: usize = 8;
+pub const WHOLE_LEN: usize = 24;
+/// A server cookie has 8 to 32 octets (RFC 7873 4.2).
+const MIN_SERVER_LEN: usize = 8;
+const MAX_SERVER_LEN: usize = 32;
+/// RFC 9018 4.3, in seconds: accepted as long after, or before, it was made; renewed after.
+const MAX_AGE: u32 = 3_600;
+const MAX_AHEAD: u32 = 300;
+const RENEW_AGE: u32 = 1_800;
+const VERSION: u8 = 1;
+
+/// The option is malformed: FORMERR (RFC 7873 5.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieError;
+
+/// The option of a query, of a valid length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie<'q> {
+    payload: &'q [u8],
+}
+
+impl<'q> Cookie<'q> {
+    #[inline]
+    pub fn read(payload: &'q [u8]) -> Result<Self, CookieError> {
+        match payload.len().checked_sub(CLIENT_LEN) {
+            Some(0 | MIN_SERVER_LEN..=MAX_SERVER_LEN) => Ok(Self { payload }),
+            _ => Err(CookieError),
+        }
+    }
+}
+
+/// What a cookie is answered with: words of a cookie as they stand in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieReply {
+    client: [u8; CLIENT_LEN],
+    /// Version, reserved, timestamp.
+    head: [u8; 8],
+    hash: [u8; 8],
+    /// The client has shown that it receives what is sent to its address.
+    pub is_verified: bool,
+}
+
+impl CookieReply {
+    /// The option's payload.
+    #[inline]
+    pub fn payload(&self) -> [u8; WHOLE_LEN] {
+        let mut payload = [0; WHOLE_LEN];
+        payload.copy_from_slice([self.client, self.head, self.hash].as_flattened());
+        payload
+    }
+}
+
+/// What server cookies are made with. Instances that answer for one address share them.
+#[derive(Clone)]
+pub struct CookieSecrets {
+    current: SipHasher24,
+    /// Accepted too: the one before, or the next one while a fleet is being told (RFC 9018 5).
+    other: Option<SipHasher24>,
+}
+
+impl std::fmt::Debug for CookieSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cookie secrets")
+    }
+}
+
+impl CookieSecrets {
+    pub fn new(current: &[u8; 16], other: Option<&[u8; 16]>) -> Self {
+        Self { current: SipHasher24::new_with_key(current), other: other.map(SipHasher24::new_with_key) }
+    }
+
+    /// Makes cookies with `next` from now on and still accepts those of the secret used until now.
+    #[must_use]
+    pub fn roll(self, next: &[u8; 16]) -> Self {
+        Self { current: SipHasher24::new_with_key(next), other: Some(self.current) }
+    }
+
+    /// Judges a cookie and gives the one to answer with. `now` in seconds since 1970, modulo 2^32.
+    #[inline]
+    pub fn reply(&self, cookie: &Cookie<'_>, peer: IpAddr, now: u32) -> CookieReply {
+        let (words, _) = cookie.payload.as_chunks::<8>();
+        if let &[client, head, hash] = words
+            && cookie.payload.len() == WHOLE_LEN
+            && let Some(reply) = self.accept(client, head, hash, peer, now)
+        {
+            return reply;
+        }
+        self.issue(words.first().copied().unwrap_or_default(), peer, now, false)
+    }
+
+    /// `None`: not ours, or out of date.
+    #[inline]
+    fn accept(
+        &self,
+        client: [u8; 8],
+        head: [u8; 8],
+        hash: [u8; 8],
+        peer: IpAddr,
+        now: u32,
+    ) -> Option<CookieReply> {
+        let [version, _, _, _, t0, t1, t2, t3] = head;
+        let made_at = u32::from_be_bytes([t0, t1, t2, t3]);
+        // Serial number arithmetic (RFC 1982), so that 2106 is a year like any other.
+        let age = now.wrapping_sub(made_at).wrapping_add(MAX_AHEAD);
+        if version != VERSION || age > MAX_AHEAD + MAX_AGE {
+            return None;
+        }
+        if seal(&self.current, client, head, peer) == hash {
+            if age > MAX_AHEAD + RENEW_AGE {
+                return Some(self.issue(client, peer, now, true));
+            }
+            return Some(CookieReply { client, head, hash, is_verified: true });
+        }
+        let other = self.other.as_ref()?;
+        (seal(other, client, head, peer) == hash).then(|| self.issue(client, peer, now, true))
+    }
+
+    /// A server cookie made now.
+    #[inline(never)]
+    fn issue(&self, client: [u8; 8], peer: IpAddr, now: u32, is_verified: bool) -> CookieReply {
+        let head = (u64::from(VERSION) << 56 | u64::from(now)).to_be_bytes();
+        CookieReply { client, head, hash: seal(&self.current, client, head, peer), is_verified }
+    }
+}
+
+/// An IPv4 client is the same over a socket of either family.
+#[inline]
+fn seal(secret: &SipHasher24, client: [u8; 8], head: [u8; 8], peer: IpAddr) -> [u8; 8] {
+    let v6 = match peer {
+        IpAddr::V4(v4) => return seal_v4(secret, client, head, v4.octets()),
+        IpAddr::V6(v6) => v6,
+    };
+    match v6.to_ipv4_mapped() {
+        Some(v4) => seal_v4(secret, client, head, v4.octets()),
+        None => {
+            let mut input = [[0; 16]; 2];
+            let (words, _) = input[0].as_chunks_mut();
+            words.copy_from_slice(&[client, head]);
+            input[1] = v6.octets();
+            secret.hash(input.as_flattened()).to_le_bytes()
+        }
+    }
+}
+
+#[inline(never)]
+fn seal_v4(secret: &SipHasher24, client: [u8; 8], head: [u8; 8], address: [u8; 4]) -> [u8; 8] {
+    let mut input = [0; 20];
+    input[..8].copy_from_slice(&client);
+    input[8..16].copy_from_slice(&head);
+    input[16..].copy_from_slice(&address);
+    secret.hash(&input).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: [u8; 16] = [7; 16];
+    const NOW: u32 = 1_000_000;
+
+    fn peer() -> IpAddr {
+        IpAddr::from([192, 0, 2, 1])
+    }
+
+    fn reply(secrets: &CookieSecrets, payload: &[u8], peer: IpAddr, now: u32) -> CookieReply {
+        secrets.reply(&Cookie::read(payload).expect("a valid length"), peer, now)
+    }
+
+    #[test]
+    fn only_lengths_of_the_protocol_are_read() {
+        for len in 0..=64 {
+            let is_valid = len == 8 || (16..=40).contains(&len);
+            assert_eq!(Cookie::read(&vec![1; len]).is_ok(), is_valid, "{len}");
+        }
+    }
+
+    #[test]
+    fn age_decides_what_a_true_cookie_is_answered_with() {
+        let secrets = CookieSecrets::new(&SECRET, None);
+        let first = reply(&secrets, b"12345678", peer(), NOW);
+        assert!(!first.is_verified);
+        // (seconds later, verified, the same cookie again)
+        let cases = [
+            (0, true, true),
+            (1_800, true, true),
+            (1_801, true, false),
+            (3_600, true, false),
+            (3_601, false, false),
+            (u32::MAX, true, true),
+            (u32::MAX - 299, true, true),
+            (u32::MAX - 300, false, false),
+        ];
+        for (later, is_verified, is_same) in cases {
+            let again = reply(&secrets, &first.payload(), peer(), NOW.wrapping_add(later));
+            assert_eq!(
+                (again.is_verified, again.payload() == first.payload()),
+                (is_verified, is_same),
+                "{later}"
+            );
+        }
+        let wrapped = reply(&secrets, b"12345678", peer(), u32::MAX);
+        assert!(reply(&secrets, &wrapped.payload(), peer(), 5).is_verified, "past 2106");
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_one_address_and_one_client_cookie() {
+        let secrets = CookieSecrets::new(&SECRET, None);
+        let first = reply(&secrets, b"12345678", peer(), NOW).payload();
+        assert!(!reply(&secrets, &first, IpAddr::from([192, 0, 2, 2]), NOW).is_verified);
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x0201]);
+        assert!(reply(&secrets, &first, mapped, NOW).is_verified);
+        for at in 0..WHOLE_LEN {
+            let mut other = first;
+            other[at] ^= 1;
+            let answered = reply(&secrets, &other, peer(), NOW);
+            assert!(!answered.is_verified, "octet {at}");
+            assert_eq!(answered.payload()[..8], other[..8]);
+        }
+        let longer = [&first[..], &[0]].concat();
+        assert!(!reply(&secrets, &longer, peer(), NOW).is_verified);
+    }
+
+    #[test]
+    fn a_rolled_secret_keeps_clients_for_one_roll() {
+        let secrets = CookieSecrets::new(&SECRET, None);
+        let first = reply(&secrets, b"12345678", peer(), NOW);
+        let rolled = secrets.roll(&[8; 16]);
+        let second = reply(&rolled, &first.payload(), peer(), NOW);
+        assert!(second.is_verified && second.payload() != first.payload());
+        let twice = rolled.roll(&[9; 16]);
+        assert!(reply(&twice, &second.payload(), peer(), NOW).is_verified);
+        assert!(!reply(&twice, &first.payload(), peer(), NOW).is_verified);
+    }
+}

@@ -1,0 +1,96 @@
+//! Answering allocates nothing: every kind of query under an allocator that counts.
+//!
+//! A test program of its own with one test, since the allocator counts for the whole process.
+
+mod world;
+
+use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport, answer};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use world::{A, AAAA, ANY, Ask, MX, World, ask};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the promises of `GlobalAlloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn queries() -> Vec<(&'static str, Vec<u8>)> {
+    let long = format!("{}.rhumb.test", ["x".repeat(63), "y".repeat(63), "z".repeat(63)].join("."));
+    let asks: [(&str, Ask); 20] = [
+        ("static", ask("ns1.rhumb.test", A)),
+        ("static, EDNS", ask("nS1.rhumb.test", A).edns(4_096)),
+        ("steered", ask("live.rhumb.test", A)),
+        ("steered, subnet", ask("live.rhumb.test", A).subnet("1.2.3.0/24")),
+        (
+            "steered, subnet and cookie",
+            ask("split.rhumb.test", AAAA).subnet("2400::/32").option(10, b"8 octets"),
+        ),
+        ("all nodes down", ask("open.rhumb.test", A).edns(1_232)),
+        ("no data by policy", ask("nodata.rhumb.test", A)),
+        ("failure by policy", ask("servfail.rhumb.test", A)),
+        ("absent", ask("nobody.rhumb.test", A).edns(1_232)),
+        ("absent, long", ask(&long, A).edns(1_232)),
+        ("no data", ask("live.rhumb.test", MX)),
+        ("alias", ask("alias.rhumb.test", A)),
+        ("alias to steered", ask("www.rhumb.test", A)),
+        ("loop", ask("loop.rhumb.test", A).edns(512)),
+        ("wildcard", ask("x.wild.rhumb.test", A)),
+        ("referral", ask("x.sub.rhumb.test", A).option(3, b"")),
+        ("any", ask("rhumb.test", ANY)),
+        ("not ours", ask("example.com", A).edns(1_232)),
+        ("malformed subnet", ask("live.rhumb.test", A).option(8, &[0, 9, 0, 0])),
+        ("padded", ask("ns1.rhumb.test", A).option(12, b"").option(11, b"")),
+    ];
+    let mut queries: Vec<_> = asks.into_iter().map(|(what, ask)| (what, ask.bytes())).collect();
+    let whole = queries[0].1.clone();
+    queries.push(("cut", whole[..whole.len() - 3].to_vec()));
+    queries.push(("short", whole[..7].to_vec()));
+    queries.push(("response", [&whole[..2], &[0x81], &whole[3..]].concat()));
+    queries.push(("trailing garbage", [&whole[..], &[1, 2, 3]].concat()));
+    queries
+}
+
+#[test]
+fn answering_allocates_nothing() {
+    let snapshot = World::new().snapshot();
+    let secrets = CookieSecrets::new(&[7; 16], Some(&[8; 16]));
+    let queries = queries();
+    let (mut scratch, mut out) = (Scratch::default(), vec![0; 65_535]);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let mut answered = 0;
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        let ctx = Ctx { cookies: Some(&secrets), seconds: 1_700_000_000, ..world::ctx(transport) };
+        for (_, query) in &queries {
+            for room in [65_535, 200, 60] {
+                answered += usize::from(answer(&snapshot, &ctx, &mut scratch, query, &mut out[..room]) > 0);
+            }
+        }
+    }
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(after - before, 0, "{} kinds of queries", queries.len());
+    assert!(answered > 150 && scratch.truncated > 0, "{answered} answers");
+    drop(vec![1_u8; 100]);
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) > after, "the allocator counts");
+}
