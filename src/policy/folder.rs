@@ -33,6 +33,10 @@ impl Kind {
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
             ("zones", file) if file.len() > 5 && file.ends_with(".zone") => Self::Zone,
+            // What zones may include; module `zone` reads it where it is named.
+            (folder, file) if folder.split('/').next() == Some("zones") && file.ends_with(".inc") => {
+                Self::Zone
+            }
             _ => Self::Unknown,
         }
     }
@@ -93,6 +97,8 @@ mod tests {
     fn paths_have_kinds_and_misspelt_ones_a_suggestion() {
         assert_eq!(Kind::of("services/live.yaml"), Kind::Service);
         assert_eq!(Kind::of("services/.yaml"), Kind::Ignored);
+        assert_eq!(Kind::of("zones/deep/hosts.inc"), Kind::Zone);
+        assert_eq!(Kind::of("hosts.inc"), Kind::Unknown);
         assert_eq!(Kind::of("services/eu/live.yaml"), Kind::Unknown);
         assert_eq!(Kind::of("README.md"), Kind::Ignored);
         for (path, meant) in [

@@ -1,7 +1,7 @@
 //! A policy folder from the disk: the text files that policy is made of, within bounds.
 //!
-//! Only `.yaml`, `.yml` and `.zone` files are read: keys, certificates and databases may lie beside
-//! them. Symbolic links to files are followed; a folder behind a link is entered only once, so that
+//! Only `.yaml`, `.yml` and `.zone` files are read, and below `zones/` the `.inc` files that zones
+//! include: keys, certificates and databases may lie beside them. Symbolic links to files are followed; a folder behind a link is entered only once, so that
 //! links cannot lead in circles. Hidden files and folders are passed over. What the texts mean is
 //! the business of [`crate::policy`]'s callers.
 
@@ -94,9 +94,7 @@ impl Walk {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(PolicyDirError::Io { path: path.to_owned(), source }),
         };
-        let is_policy =
-            path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "zone");
-        let is_policy = metadata.is_file() && is_policy;
+        let is_policy = metadata.is_file() && is_policy(path, parent);
         if !metadata.is_dir() && !is_policy {
             return Ok(());
         }
@@ -115,8 +113,17 @@ impl Walk {
     }
 }
 
+fn is_policy(path: &Path, folder: &str) -> bool {
+    let is_among_zones = folder == "zones" || folder.starts_with("zones/");
+    path.extension().is_some_and(|ending| match ending.to_str() {
+        Some("yaml" | "yml" | "zone") => true,
+        Some("inc") => is_among_zones,
+        _ => false,
+    })
+}
+
 /// One file, bounded however long it grows while it is read.
-fn read_text(path: &Path) -> Result<String, PolicyDirError> {
+pub fn read_text(path: &Path) -> Result<String, PolicyDirError> {
     let io = |source| PolicyDirError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;
@@ -143,10 +150,16 @@ mod tests {
     fn policy_files_are_read_in_order_and_nothing_else() {
         let dir = folder();
         fs::create_dir(dir.path().join("services")).expect("mkdir");
+        fs::create_dir_all(dir.path().join("zones/deep")).expect("mkdir");
         for (name, text) in [
             ("fleet.yaml", "b"),
             ("clients.yml", "a"),
             ("services/x.yaml", "c"),
+            ("services/x.inc", "-"),
+            ("zones/a.inc", "d"),
+            ("zones/deep/b.inc", "e"),
+            ("zones/a.key", "-"),
+            ("x.inc", "-"),
             ("README.md", "-"),
             (".hidden.yaml", "-"),
         ] {
@@ -157,7 +170,10 @@ mod tests {
         std::os::unix::fs::symlink("nowhere.yaml", dir.path().join("dangling.yaml")).expect("link");
         let files = read_folder(dir.path()).expect("readable");
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        assert_eq!(paths, ["clients.yml", "fleet.yaml", "services/x.yaml"]);
+        assert_eq!(
+            paths,
+            ["clients.yml", "fleet.yaml", "services/x.yaml", "zones/a.inc", "zones/deep/b.inc"]
+        );
     }
 
     #[test]

@@ -1,20 +1,28 @@
 //! Zone files: the static records rhumb serves beside steered names.
 //!
 //! ```text
-//!  text ─▶ token ─▶ reader (owner, TTL, class, type) ─▶ rdata ─▶ tree (one zone, checked) ─▶ ZoneSet
-//!                  every mistake of every file, with line, column and remedy
+//!  text ─▶ token ─▶ reader (owner, TTL, class, type) ─▶ rdata ─▶ tree ─▶ audit ─▶ ZoneSet ─▶ print
+//!           ▲          │ $INCLUDE, $GENERATE      forms, svcb, loc     what cannot stand together
+//!           └──────────┘        every mistake of every file, with line, column and remedy
 //! ```
 //!
-//! The `domain` crate's zone file scanner stops at the first mistake and takes no TTL units, so
-//! entries and the everyday types are read here and only the registry's other types go to it.
-//! Nothing here reads a disk, knows a service, or signs.
+//! The `domain` crate's zone file scanner stops at the first mistake, has no column and takes no TTL
+//! units, so reading is ours; its list of type mnemonics and its base64 are used, and tests compare
+//! with it. Nothing here reads a disk (included texts are handed in), knows a service, or signs.
 
+mod audit;
 pub mod codes;
+mod forms;
+mod generate;
+mod include;
+mod loc;
 pub mod name;
+mod print;
 mod rdata;
 mod reader;
 mod report;
 pub mod rtype;
+mod svcb;
 mod token;
 mod tree;
 
@@ -23,9 +31,14 @@ mod tests;
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use name::Name;
+use reader::Start;
 use report::Report;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
+
+pub use include::Includes;
+pub use print::data_text;
 
 /// The records of one owner and type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +107,10 @@ impl ZoneSet {
     }
 }
 
-/// Reads the `zones/*.zone` files among `files`.
+/// Where a policy folder keeps its zones; `$INCLUDE` does not lead out of it.
+const FOLDER: &str = "zones/";
+
+/// Reads the `zones/*.zone` files among `files`; whatever is below `zones/` can be included.
 ///
 /// A zone whose file has errors is left out; the diagnostics say why. Relative names are completed
 /// by `$ORIGIN`, before the first one by the file's name (`rhumb.test.zone`).
@@ -102,16 +118,23 @@ pub fn load(files: &[SourceFile]) -> (ZoneSet, Vec<Diagnostic>) {
     let mut zones: Vec<Zone> = Vec::new();
     let mut diagnostics = Vec::new();
     let mut seen: HashMap<Name, Diagnostic> = HashMap::new();
+    let included = |path: &str| {
+        let file = files.iter().find(|file| file.path == path);
+        file.map(|file| Arc::from(&*file.text)).ok_or_else(|| not_included(path))
+    };
     for file in files {
         let Some(stem) = zone_stem(&file.path) else { continue };
-        let mut report = Report::new(&file.path, &file.text);
-        let records = reader::read(&file.text, Name::parse_text(stem).ok(), &mut report);
-        let built = tree::build(records, &mut report);
-        let here = built.as_ref().map(|(_, soa)| report.span(*soa));
-        diagnostics.extend(report.finish());
-        let Some((zone, _)) = built else { continue };
+        let mut report = Report::default();
+        let origin = Name::parse_text(stem).ok();
+        let (path, text) = (&*file.path, Arc::from(&*file.text));
+        let start = Start { path, text, origin, folder: FOLDER, includes: &included };
+        let records = reader::read(start, &mut report);
+        let built = tree::build(records, None, &mut report);
+        let place = built.as_ref().map(|(_, soa)| (report.path(soa.source).to_owned(), report.span(*soa)));
+        diagnostics.extend(report.finish().1);
+        let Some(((zone, _), (path, here))) = built.zip(place) else { continue };
         let message = format!("the zone {} is already in another file", zone.origin);
-        let found = Diagnostic::error(codes::DUPLICATE, &file.path, here, message);
+        let found = Diagnostic::error(codes::DUPLICATE, path, here, message);
         if let Some(first) = seen.get(&zone.origin) {
             let found = found.help("remove one of the files, or set another $ORIGIN");
             diagnostics.push(found.related(first.file.clone(), first.span, "the first is here"));
@@ -124,8 +147,34 @@ pub fn load(files: &[SourceFile]) -> (ZoneSet, Vec<Diagnostic>) {
     (ZoneSet { zones }, diagnostics)
 }
 
+fn not_included(path: &str) -> String {
+    format!("there is no file `{path}` to include; files below zones/ that end in .inc or .zone are read")
+}
+
+/// One zone file, read and checked.
+#[derive(Clone, Debug)]
+pub struct CheckedZone {
+    /// `None` if there are errors.
+    pub zone: Option<Zone>,
+    /// The file and what it includes.
+    pub sources: Vec<SourceFile>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads one zone file, whose SOA must be that of `origin`. Includes are resolved beside and below it.
+pub fn check(origin: &Name, file: &SourceFile, includes: Includes<'_>) -> CheckedZone {
+    let folder = file.path.rfind('/').map_or("", |at| &file.path[..=at]);
+    let mut report = Report::default();
+    let text = Arc::from(&*file.text);
+    let start = Start { path: &file.path, text, origin: Some(origin.clone()), folder, includes };
+    let records = reader::read(start, &mut report);
+    let built = tree::build(records, Some(origin), &mut report);
+    let (sources, diagnostics) = report.finish();
+    CheckedZone { zone: built.map(|(zone, _)| zone), sources, diagnostics }
+}
+
 /// `rhumb.test` of `zones/rhumb.test.zone`.
 fn zone_stem(path: &str) -> Option<&str> {
-    let stem = path.strip_prefix("zones/")?.strip_suffix(".zone")?;
+    let stem = path.strip_prefix(FOLDER)?.strip_suffix(".zone")?;
     stem.rsplit('/').next()
 }

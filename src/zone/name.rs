@@ -114,6 +114,12 @@ impl Name {
         self.0.starts_with(&[1, b'*'])
     }
 
+    /// The `*` below the name; `None` if it would be too long.
+    pub fn wildcard(&self) -> Option<Name> {
+        let wire = [b"\x01*", self.as_wire()].concat();
+        (wire.len() <= MAX_NAME).then(|| Self(wire.into_boxed_slice()))
+    }
+
     /// Offsets of every length octet, that of the root included.
     fn label_starts(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(0), |&at| {
@@ -259,16 +265,19 @@ impl fmt::Display for Name {
                 f.write_str(".")?;
             }
             for &byte in label {
-                match byte {
-                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
-                        write!(f, "\\{}", char::from(byte))?;
-                    }
-                    0x21..=0x7e => write!(f, "{}", char::from(byte))?,
-                    _ => write!(f, "\\{byte:03}")?,
-                }
+                push_octet(byte, f)?;
             }
         }
         Ok(())
+    }
+}
+
+/// One octet of a label, escaped where a zone file or a reader needs it.
+pub(super) fn push_octet(octet: u8, out: &mut impl fmt::Write) -> fmt::Result {
+    match octet {
+        b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(out, "\\{}", char::from(octet)),
+        0x21..=0x7e => out.write_char(char::from(octet)),
+        _ => write!(out, "\\{octet:03}"),
     }
 }
 

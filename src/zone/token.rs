@@ -17,6 +17,8 @@ pub(super) struct Token<'a> {
     /// Byte offset of `text` in the file.
     pub offset: usize,
     pub quoted: bool,
+    /// Quoted, and right after a word: the value of `key="..."`.
+    pub is_joined: bool,
 }
 
 /// A directive or a record; never without tokens.
@@ -111,6 +113,8 @@ impl<'a> Entries<'a> {
     fn string(&mut self) -> Result<Token<'a>, TokenError> {
         let quote = self.at;
         let bytes = self.text.as_bytes();
+        let before = quote.checked_sub(1).and_then(|at| bytes.get(at));
+        let is_joined = before.is_some_and(|before| !b" \t\r\n()\"".contains(before));
         let mut at = quote + 1;
         loop {
             match bytes.get(at) {
@@ -128,7 +132,7 @@ impl<'a> Entries<'a> {
             }
         }
         self.at = at + 1;
-        Ok(Token { text: &self.text[quote + 1..at], offset: quote + 1, quoted: true })
+        Ok(Token { text: &self.text[quote + 1..at], offset: quote + 1, quoted: true, is_joined })
     }
 
     fn word(&mut self) -> Token<'a> {
@@ -142,7 +146,7 @@ impl<'a> Entries<'a> {
             }
         }
         // An escaped character may be of several bytes; its tail is consumed as plain bytes above.
-        Token { text: &self.text[start..self.at], offset: start, quoted: false }
+        Token { text: &self.text[start..self.at], offset: start, quoted: false, is_joined: false }
     }
 }
 
