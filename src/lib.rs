@@ -10,7 +10,7 @@
 //!   verdicts. [`schedule`]: who goes where. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
-//! - [`probe`], [`store`], [`serve`], [`observe`]: the network and the disk.
+//! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`]: the network and the disk.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod base;
@@ -29,5 +29,6 @@ pub mod probe;
 pub mod routing;
 pub mod schedule;
 pub mod serve;
+pub mod sign;
 pub mod store;
 pub mod zone;

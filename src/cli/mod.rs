@@ -10,6 +10,7 @@ pub mod check;
 mod explain;
 mod geo;
 mod geo_build;
+pub mod keys;
 mod lab;
 pub mod render;
 pub mod schema;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Look into geo databases, and build them
     Geo(geo::GeoArgs),
+    /// Make, show and replace the keys that sign zones
+    Keys(keys::KeysArgs),
     /// Print the JSON Schema of the policy files
     Schema(schema::SchemaArgs),
 }
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Geo(args) => args.run(),
+        Command::Keys(args) => args.run(),
         Command::Schema(args) => args.run(),
     }
 }

@@ -8,6 +8,7 @@
 //! | [`clients`] | lines, areas, overrides, and the client groups geo makes of them |
 //! | [`service`] | steered names: profile, pools, chains, answers |
 //! | [`policy`] | all of it, as compiled from one policy folder |
+//! | [`dnssec`] | which zones are signed, and how |
 //! | [`observation`] | what a probe or a load feed saw |
 //! | [`verdict`] | what health makes of it |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
@@ -15,6 +16,7 @@
 //! | [`status`] | what a running instance says of itself |
 
 pub mod clients;
+pub mod dnssec;
 pub mod fleet;
 pub mod ids;
 pub mod observation;

@@ -1,6 +1,7 @@
 //! One policy folder, compiled: what the operator wants, with every reference resolved.
 
 use super::clients::Clients;
+use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
 use super::service::Service;
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub workers: u16,
     /// Planner tick.
     pub tick: Duration,
+    /// `None`: zones are not signed.
+    pub dnssec: Option<DnssecConfig>,
 }
 
 /// DNS over TLS (RFC 7858).
@@ -69,6 +72,7 @@ impl Default for ServerConfig {
             geo_files: Vec::new(),
             workers: 0,
             tick: Duration::from_secs(1),
+            dnssec: None,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! with it. Nothing here reads a disk (included texts are handed in), knows a service, or signs.
 
 mod audit;
+pub mod canonical;
 pub mod codes;
 mod forms;
 mod generate;
@@ -18,6 +19,7 @@ mod include;
 mod loc;
 pub mod name;
 mod print;
+pub mod nsec;
 mod rdata;
 mod reader;
 mod report;

@@ -1,7 +1,8 @@
 //! `rhumb.yaml`: this instance's own settings.
 
-use crate::policy::read::{OneOrMany, record};
-use crate::policy::scalars::{Name, Span, Text, Version, Whole};
+use crate::policy::read::{Bad, OneOrMany, Scalar, choice, record};
+use crate::policy::scalars::{Hostname, Name, Span, Text, Version, Whole};
+use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 
 record! {
@@ -26,6 +27,8 @@ record! {
         optional workers: Whole<0, 1024> = 0,
         /// How often the planner looks for better places.
         optional tick: Span<100, 60_000> = "1s",
+        /// Zones to sign, with keys that `rhumb keys generate` makes. Left out: none.
+        optional dnssec: DnssecFile,
     }
 }
 
@@ -38,5 +41,42 @@ record! {
         required certificate: Text,
         /// PEM private key, relative to the policy folder.
         required key: Text,
+    }
+}
+
+record! {
+    /// Signed zones.
+    pub struct DnssecFile {
+        /// Origins of the zones to sign, or `all`.
+        required zones: OneOrMany<ZoneWord>,
+        /// Folder of the key files, relative to the working folder.
+        optional keys: Text = "keys",
+        /// Of keys made from now on.
+        optional algorithm: AlgorithmWord = "ecdsap256sha256",
+    }
+}
+
+choice! {
+    /// A signature algorithm.
+    pub enum AlgorithmWord { EcdsaP256Sha256 = "ecdsap256sha256", Ed25519 = "ed25519", }
+}
+
+/// The origin of a zone, or `all`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ZoneWord {
+    All,
+    Named(String),
+}
+
+impl Scalar for ZoneWord {
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "const": "all" }, <Hostname as Scalar>::schema()] })
+    }
+
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        Hostname::parse(text, plain).map(|name| Self::Named(name.0))
     }
 }

@@ -1,8 +1,9 @@
 //! `rhumb.yaml` to [`ServerConfig`]: the model's defaults where the file is silent.
 
+use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{DotConfig, ServerConfig};
 use crate::policy::codes;
-use crate::policy::files::server::{DotFile, ServerFile};
+use crate::policy::files::server::{AlgorithmWord, DnssecFile, DotFile, ServerFile, ZoneWord};
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
 use std::net::SocketAddr;
@@ -13,7 +14,8 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
     let Some(file) = file.value() else {
         return defaults;
     };
-    let ServerFile { place: _, version: _, instance, listen, dot, admin, state, geo, workers, tick } = file;
+    let ServerFile { place: _, version: _, instance, listen, dot, admin, state, geo, workers, tick, dnssec } =
+        file;
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
         listen: match listen.given() {
@@ -28,6 +30,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         }),
         workers: workers.value().map_or(defaults.workers, |n| u16::try_from(n.0).unwrap_or(u16::MAX)),
         tick: tick.value().map_or(defaults.tick, |span| span.0),
+        dnssec: dnssec.value().and_then(lower_dnssec),
     }
 }
 
@@ -38,6 +41,25 @@ fn lower_dot(dot: &DotFile, findings: &mut Findings) -> Option<DotConfig> {
         certificate: PathBuf::from(&certificate.value()?.0),
         key: PathBuf::from(&key.value()?.0),
     })
+}
+
+fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
+    let DnssecFile { place: _, zones, keys, algorithm } = dnssec;
+    let words = || zones.value().into_iter().flat_map(|list| &list.0.items).map(|item| &item.value);
+    let named = words().filter_map(|word| match word {
+        ZoneWord::All => None,
+        ZoneWord::Named(origin) => Some(origin.clone()),
+    });
+    let zones = match words().any(|word| *word == ZoneWord::All) {
+        true => SignedZones::All,
+        false => SignedZones::Listed(named.collect()),
+    };
+    let algorithm = algorithm.value().map_or(Algorithm::default(), |word| match word {
+        AlgorithmWord::EcdsaP256Sha256 => Algorithm::EcdsaP256Sha256,
+        AlgorithmWord::Ed25519 => Algorithm::Ed25519,
+    });
+    let keys = keys.value().map_or(DnssecConfig::DEFAULT_KEYS, |text| text.0.as_str());
+    Some(DnssecConfig { zones, keys: PathBuf::from(keys), algorithm })
 }
 
 /// Sockets to bind: at least one, none twice.
