@@ -56,8 +56,9 @@ impl Answer for Table {
 impl AnswerRecords for Table {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
         let parsed = dns::parse(query).ok()?;
-        let decision = dns::decide(&self.snapshot, &ctx_of(peer, local, Transport::Tls), &parsed);
-        Some(dns::records(&self.snapshot, &parsed, &decision))
+        let ctx = ctx_of(peer, local, Transport::Tls);
+        let decision = dns::decide(&self.snapshot, &ctx, &parsed);
+        Some(dns::records(&self.snapshot, &ctx, &parsed, &decision))
     }
 }
 
