@@ -23,6 +23,12 @@ fn publish(criterion: &mut Criterion) {
             world.groups()
         );
         let (first, snapshot) = world.first();
+        let placements = first.assignment.services.iter().map(|service| service.placements.len());
+        println!(
+            "{name}: distinct placements, all services {}, most of one {}",
+            placements.clone().sum::<usize>(),
+            placements.max().unwrap_or(0)
+        );
         let down = world.without(0);
         criterion.bench_function(&format!("{name}/cold plan"), |bench| {
             bench.iter(|| black_box(world.plan(&world.health, None, Pass::Full)));

@@ -35,7 +35,7 @@ pub fn save(
                     .iter()
                     .map(|placement| save_placement(policy, &service.pools, placement))
                     .collect(),
-                by_group: assigned.by_group.clone(),
+                by_group: assigned.by_group.to_vec(),
             })
             .collect(),
     }
@@ -76,7 +76,7 @@ pub fn restore(saved: &SavedTable, policy: &Policy, groups: &[ClientGroup]) -> A
             let at = known.zip(keys.get(group.key.as_str())).map(|(saved, &at)| saved.by_group[at] + 1);
             at.unwrap_or(0)
         });
-        ServiceAssignment { by_group: by_group.collect(), placements }
+        ServiceAssignment { by_group: by_group.collect(), placements: placements.into() }
     });
     Assignment { services: services.collect() }
 }

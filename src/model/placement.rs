@@ -8,6 +8,8 @@
 
 use super::ids::{GroupId, NodeId, PoolId, ServiceId};
 use crate::base::units::{Micros, Ppm};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Estimated round trip from a client group to a site, before anything is measured.
 ///
@@ -33,8 +35,76 @@ pub struct Assignment {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceAssignment {
-    pub placements: Vec<Placement>,
-    pub by_group: Vec<u32>,
+    pub placements: Shared<Placement>,
+    pub by_group: Shared<u32>,
+}
+
+/// A list that generations share until one of them changes it: a clone is a pointer, and so is a
+/// comparison of lists that were never changed. Writing to a shared list copies it first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shared<T>(Arc<Vec<T>>);
+
+impl<T> Shared<T> {
+    /// Whether both are the same list in memory, so equal without a look; false says nothing.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Arc::new(Vec::new()))
+    }
+}
+
+impl<T> From<Vec<T>> for Shared<T> {
+    fn from(list: Vec<T>) -> Self {
+        Self(Arc::new(list))
+    }
+}
+
+impl<T> FromIterator<T> for Shared<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self(Arc::new(items.into_iter().collect()))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Shared<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<'a, T: Clone> IntoIterator for &'a mut Shared<T> {
+    type Item = &'a mut T;
+    type IntoIter = std::slice::IterMut<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Arc::make_mut(&mut self.0).iter_mut()
+    }
 }
 
 /// One way to answer.
@@ -43,8 +113,8 @@ pub struct Placement {
     /// Nodes that carry the group, with the share of it each takes; sums to [`Ppm::WHOLE`] unless
     /// empty. Ordered by falling share, then by node. Empty: see `fallback`.
     pub shares: Vec<Share>,
-    /// Further usable nodes in rising cost, without those in `shares`: they fill answers beyond
-    /// the first and families that the picked node lacks. At most 8.
+    /// Further usable nodes in about rising cost, without those in `shares`: they fill answers beyond
+    /// the first and families that the picked node lacks. As many as that takes, at most 8.
     pub backups: Vec<NodeId>,
     /// Which pool of the chain the first share came from.
     pub pool: Option<PoolId>,

@@ -35,6 +35,7 @@ pub(super) struct Footing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Offer {
     signal: NodeSignal,
+    families: [bool; 2],
     ramp_ppm: u32,
     homecoming: bool,
     allowance: Option<u64>,
@@ -46,6 +47,7 @@ impl Footing {
     pub fn of(terrain: &Terrain<'_>, loads: &Loads, turn: u32) -> Self {
         let offer = |(at, &signal): (usize, &NodeSignal)| Offer {
             signal,
+            families: terrain.families[at],
             ramp_ppm: terrain.ramps[at],
             homecoming: terrain.homecoming[at],
             allowance: loads.allowance(NodeId::from_index(at)),

@@ -4,9 +4,12 @@ use super::book::{Book, NONE};
 use crate::base::units::Ppm;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Move, Share};
-use std::collections::BTreeMap;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
 
 type Flow = (Option<NodeId>, Option<NodeId>);
+/// Looked up and drained into a sorted list: their order means nothing.
+type Sums<K, V> = HashMap<K, V, FixedState>;
 
 /// All moves of all services, largest first. `weights` are the groups' relative demands.
 pub(super) fn moves(books: &[Book<'_>], weights: &[u64], total: u64) -> Vec<Move> {
@@ -24,22 +27,26 @@ pub(super) fn moves(books: &[Book<'_>], weights: &[u64], total: u64) -> Vec<Move
         });
         moves.extend(of_service.filter(|one| one.share > Ppm::ZERO));
     }
-    moves.sort_by_key(|one| (std::cmp::Reverse(one.share), one.service, one.from, one.to));
+    moves.sort_unstable_by_key(|one| (std::cmp::Reverse(one.share), one.service, one.from, one.to));
     moves
 }
 
-/// Group weight times ppm, by flow.
-fn flows(book: &Book<'_>, weights: &[u64]) -> BTreeMap<Flow, u128> {
-    let mut changes: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+/// Group weight times ppm, by flow: only of pairs whose placement changed.
+fn flows(book: &Book<'_>, weights: &[u64]) -> Sums<Flow, u128> {
+    let mut changes: Sums<(u32, u32), u64> = HashMap::default();
     for ((&before, &after), &weight) in book.before.iter().zip(&book.at).zip(weights) {
         if before != after {
             *changes.entry((before, after)).or_default() += weight;
         }
     }
-    let mut flows = BTreeMap::new();
+    let mut flows: Sums<Flow, u128> = HashMap::default();
     for ((before, after), weight) in changes {
-        let from = if before == NONE { &[] } else { book.shares(before) };
-        change(from, book.shares(after), &mut |flow, ppm| {
+        let (from, to) = (book.shares(before), book.shares(after));
+        // Most of what changes in a refresh is backups.
+        if from == to && before != NONE {
+            continue;
+        }
+        change(from, to, &mut |flow, ppm| {
             *flows.entry(flow).or_default() += u128::from(weight) * u128::from(ppm);
         });
     }

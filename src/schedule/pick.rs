@@ -26,7 +26,9 @@ use crate::model::placement::Share;
 
 /// Most nodes in the shares of a placement, and most backups.
 pub(super) const MOST: usize = 8;
-/// Smaller parts are not worth a slot.
+/// Fewest backups where the chain has them: one to answer with, one to lose.
+const LEAST_BACKUPS: usize = 2;
+/// Smaller parts are not worth a slot; where room bounds a part, it is a multiple of this.
 const LEAST_SHARE: u32 = 1_000_000 / 64;
 const WHOLE: u32 = Ppm::WHOLE.0;
 
@@ -37,6 +39,9 @@ pub(super) struct Question<'t> {
     pub ramps: &'t [u32],
     /// By node: became better lately.
     pub homecoming: &'t [bool],
+    /// By node: the families it serves, and those that anybody does.
+    pub families: &'t [[bool; 2]],
+    pub offered: [bool; 2],
     /// Fine units.
     pub demand: u64,
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
@@ -209,6 +214,10 @@ impl Question<'_> {
         let (fixed, added) = part.map_or((0, 0), |part| (part.fixed, part.added));
         let fits = if room >= self.demand { WHOLE } else { super::load::ppm_of(room, self.demand) as u32 };
         let mut limit = fits.saturating_sub(added);
+        if limit < left {
+            // Whole steps, so that splits do not differ by a hair.
+            limit -= limit % LEAST_SHARE;
+        }
         if stage == Stage::Careful {
             limit = limit.min(self.ramps[node.index()].saturating_sub(fixed + added));
             let theirs = !self.discretionary || self.held.iter().any(|share| share.node == node);
@@ -262,35 +271,101 @@ impl Question<'_> {
         self.outlook.cost(node).saturating_add(full)
     }
 
-    /// Usable nodes beside `shares`, and how many: by level, then cost.
-    pub fn rank_backups(&self, shares: &[Share]) -> ([NodeId; MOST], usize) {
+    /// Usable nodes beside `shares`, by level, then cost: as many as answers and families need, and one
+    /// that may be lost.
+    pub fn rank_backups(&self, shares: &[Share]) -> Backups {
+        let want = (self.outlook.answers + 1).saturating_sub(shares.len()).clamp(LEAST_BACKUPS, MOST);
+        let mut few = self.cheapest(shares, want);
+        let mut counts = self.coverage(shares, few.nodes());
+        if self.is_covered(counts) {
+            return few;
+        }
+        for &node in &self.cheapest(shares, MOST).nodes()[few.count..] {
+            let served = self.families[node.index()];
+            if (0..2).any(|at| served[at] && counts[at] < self.outlook.answers) {
+                few.push(node);
+                (0..2).for_each(|at| counts[at] += usize::from(served[at]));
+            }
+        }
+        few
+    }
+
+    /// Whether `held` backs these shares about as well as `ranked`, which is the best: each costs less
+    /// than the margin of a move above the one in its place, and no family has fewer.
+    pub fn backs_as_well(&self, held: &[NodeId], ranked: &Backups, shares: &[Share]) -> bool {
+        let stays = |(&old, &new): (&NodeId, &NodeId)| {
+            let (Some(was), Some(is)) = (self.outlook.ladder.rung(old), self.outlook.ladder.rung(new)) else {
+                return false;
+            };
+            let cost = self.backup_cost(new);
+            was.level == is.level && self.backup_cost(old) < cost.saturating_add(margin(cost))
+        };
+        let fresh = ranked.nodes();
+        if held.len() != fresh.len() || !held.iter().zip(fresh).all(stays) {
+            return false;
+        }
+        let (has, could) = (self.coverage(shares, held), self.coverage(shares, fresh));
+        (0..2).all(|at| has[at] >= could[at].min(self.outlook.answers))
+    }
+
+    /// By family: how many of the nodes serve it.
+    fn coverage(&self, shares: &[Share], backups: &[NodeId]) -> [usize; 2] {
+        let nodes = shares.iter().map(|share| share.node).chain(backups.iter().copied());
+        nodes.fold([0; 2], |counts, node| {
+            let served = self.families[node.index()];
+            [counts[0] + usize::from(served[0]), counts[1] + usize::from(served[1])]
+        })
+    }
+
+    fn is_covered(&self, counts: [usize; 2]) -> bool {
+        (0..2).all(|at| !self.offered[at] || counts[at] >= self.outlook.answers)
+    }
+
+    /// The `want` first nodes beside `shares`.
+    fn cheapest(&self, shares: &[Share], want: usize) -> Backups {
         const NOBODY: (u32, NodeId) = (u32::MAX, NodeId(u16::MAX));
-        let mut backups = [NOBODY.1; MOST];
-        let mut filled = 0;
+        let mut backups = Backups { nodes: [NOBODY.1; MOST], count: 0 };
         for level in 0..self.outlook.ladder.levels() {
             let mut ranked = [NOBODY; MOST];
-            let want = MOST - filled;
+            let free = want - backups.count;
+            if free == 0 {
+                break;
+            }
             for rung in self.outlook.ladder.level(level) {
                 let key = (self.backup_cost(rung.node), rung.node);
-                if key >= ranked[want - 1] || shares.iter().any(|share| share.node == rung.node) {
+                if key >= ranked[free - 1] || shares.iter().any(|share| share.node == rung.node) {
                     continue;
                 }
-                let mut at = want - 1;
+                let mut at = free - 1;
                 while at > 0 && ranked[at - 1] > key {
                     ranked[at] = ranked[at - 1];
                     at -= 1;
                 }
                 ranked[at] = key;
             }
-            for &(_, node) in ranked[..want].iter().filter(|&&key| key != NOBODY) {
-                backups[filled] = node;
-                filled += 1;
-            }
-            if filled == MOST {
-                break;
-            }
+            ranked[..free].iter().filter(|&&key| key != NOBODY).for_each(|&(_, node)| backups.push(node));
         }
-        (backups, filled)
+        backups
+    }
+}
+
+/// Backups in the making.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backups {
+    nodes: [NodeId; MOST],
+    count: usize,
+}
+
+impl Backups {
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes[..self.count]
+    }
+
+    fn push(&mut self, node: NodeId) {
+        if let Some(place) = self.nodes.get_mut(self.count) {
+            *place = node;
+            self.count += 1;
+        }
     }
 }
 

@@ -60,7 +60,7 @@ fn carry(
         let at = group.and_then(|group| placed.by_group.get(group)).copied().unwrap_or(NONE);
         at.min(nothing)
     };
-    ServiceAssignment { by_group: old_group.iter().map(number).collect(), placements }
+    ServiceAssignment { by_group: old_group.iter().map(number).collect(), placements: placements.into() }
 }
 
 fn translate(placement: &Placement, old: &Service, new: &Service, nodes: &[Option<NodeId>]) -> Placement {

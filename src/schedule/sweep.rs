@@ -421,8 +421,7 @@ impl<'t> Sweep<'t> {
         held: &'q [Share],
         discretionary: bool,
     ) -> Question<'q> {
-        let Terrain { ramps, homecoming, .. } = self.terrain;
-        Question { outlook, loads: &self.loads, ramps, homecoming, demand, held, discretionary }
+        Question { demand, held, discretionary, ..idle_question(self.terrain, &self.loads, outlook) }
     }
 
     fn ask(
@@ -444,10 +443,17 @@ impl<'t> Sweep<'t> {
         if shares.is_empty() {
             return self.books[service].intern(nothing());
         }
-        let (ranked, found) = self.question(outlook, 0, &[], false).rank_backups(&shares);
-        let backups = ranked[..found].to_vec();
         let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
-        self.books[service].intern(Placement { shares, backups, pool, mode })
+        self.back(service, outlook, Placement { shares, backups: Vec::new(), pool, mode })
+    }
+
+    /// Interns a placement with backups that are best, or about as good and in use already.
+    fn back(&mut self, service: usize, outlook: Outlook<'t>, placement: Placement) -> u32 {
+        let question = idle_question(self.terrain, &self.loads, outlook);
+        let ranked = question.rank_backups(&placement.shares);
+        let shares = placement.shares.clone();
+        let placement = Placement { backups: ranked.nodes().to_vec(), ..placement };
+        self.books[service].fold(placement, |held| question.backs_as_well(held, &ranked, &shares))
     }
 
     /// Gives the group the answer just given; what it had is off the account.
@@ -484,20 +490,29 @@ impl<'t> Sweep<'t> {
         let book = &self.books[service];
         let Some(held) = book.get(book.at[group]).filter(|held| !held.shares.is_empty()) else { return };
         let question = self.question(outlook, 0, &[], false);
-        let (ranked, found) = question.rank_backups(&held.shares);
-        let fresh = &ranked[..found];
-        let stays = |(&old, &new): (&NodeId, &NodeId)| {
-            let (Some(was), Some(is)) = (outlook.ladder.rung(old), outlook.ladder.rung(new)) else {
-                return false;
-            };
-            let cost = question.backup_cost(new);
-            was.level == is.level && question.backup_cost(old) < cost.saturating_add(margin(cost))
-        };
-        if held.backups.len() == fresh.len() && held.backups.iter().zip(fresh).all(stays) {
+        let ranked = question.rank_backups(&held.shares);
+        if question.backs_as_well(&held.backups, &ranked, &held.shares) {
             return;
         }
-        let placement = Placement { backups: fresh.to_vec(), ..held.clone() };
-        self.books[service].at[group] = self.books[service].intern(placement);
+        let placement = held.clone();
+        self.books[service].at[group] = self.back(service, outlook, placement);
+    }
+}
+
+/// What a group without demand and without a past asks.
+fn idle_question<'q>(terrain: &'q Terrain<'_>, loads: &'q Loads, outlook: Outlook<'q>) -> Question<'q> {
+    let Terrain { ramps, homecoming, families, .. } = terrain;
+    let offered = terrain.offered;
+    Question {
+        outlook,
+        loads,
+        ramps,
+        homecoming,
+        families,
+        offered,
+        demand: 0,
+        held: &[],
+        discretionary: false,
     }
 }
 

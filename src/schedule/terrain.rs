@@ -12,8 +12,10 @@
 use super::PlanInput;
 use super::cost::{self, CostTerms, NodeSignal};
 use super::ladder::{self, Ladder};
+use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::clients::ClientGroup;
+use crate::model::fleet::Node;
 use crate::model::ids::{LineId, NodeId};
 use crate::model::placement::LatencyPrior;
 use crate::model::service::Profile;
@@ -26,6 +28,10 @@ pub(super) struct Terrain<'a> {
     pub input: &'a PlanInput<'a>,
     pub signals: Vec<NodeSignal>,
     pub may_serve: Vec<bool>,
+    /// By node: the families it has and may serve.
+    pub families: Vec<[bool; 2]>,
+    /// Families that any node serves.
+    pub offered: [bool; 2],
     /// By node: ppm of its weight while it ramps up again.
     pub ramps: Vec<u32>,
     /// By node: became better lately, so nobody is loyal to a refuge from it.
@@ -55,6 +61,8 @@ pub(super) struct Terrain<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Outlook<'t> {
     pub ladder: &'t Ladder,
+    /// Nodes in one answer.
+    pub answers: usize,
     row: &'t [u32],
     penalty: &'t [u32],
 }
@@ -75,6 +83,7 @@ impl<'a> Terrain<'a> {
         homecoming: Vec<bool>,
     ) -> Self {
         let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
+        let families = families(input);
         let (places, samples) = places(input.groups, input.prior);
         let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
         let (classes, class_samples) =
@@ -104,6 +113,8 @@ impl<'a> Terrain<'a> {
             input,
             signals,
             may_serve,
+            offered: Family::BOTH.map(|family| families.iter().any(|serves| serves[family.index()])),
+            families,
             ramps,
             homecoming,
             classes,
@@ -124,6 +135,7 @@ impl<'a> Terrain<'a> {
         let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
         Some(Outlook {
             ladder,
+            answers: usize::from(self.input.policy.services[service].answers),
             row: self.rows[profile as usize * self.samples.len() + place]
                 .get_or_init(|| self.row(profile, place)),
             penalty: &self.penalties[at..at + nodes],
@@ -171,6 +183,17 @@ fn classify<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize
         })
     });
     (number.collect(), samples)
+}
+
+fn families(input: &PlanInput<'_>) -> Vec<[bool; 2]> {
+    let serves = |(at, node): (usize, &Node)| {
+        let health = input.health.get(at);
+        Family::BOTH.map(|family| {
+            let judged = health.and_then(|health| health.family(family));
+            node.has_family(family) && judged.is_none_or(|judged| judged.verdict.may_serve())
+        })
+    };
+    input.policy.fleet.nodes.iter().enumerate().map(serves).collect()
 }
 
 /// Groups with equal rows of the prior are at one place.

@@ -28,6 +28,46 @@ fn farther_nodes_are_backups_in_order_of_cost() {
 }
 
 #[test]
+fn groups_that_differ_little_share_a_placement() {
+    let mut rng = crate::base::hash::SeededRng::new(5);
+    let mut row = || -> Vec<u32> { [20, 80, 82, 84, 86, 160].map(|ms| ms + rng.below(5) as u32).to_vec() };
+    let rows: Vec<Vec<u32>> = (0..64).map(|_| row()).collect();
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let mut w = spread(&rows, vec![service("s", vec![pool(&[0, 1, 2, 3, 4, 5])])]);
+    let first = plan_first(&w).assignment;
+    assert_eq!(first.services[0].placements.len(), 1, "{:?}", first.services[0].placements);
+    assert_eq!(placement(&first, 0).backups.len(), 2, "one to answer with and one to lose");
+    w.policy.services[0].answers = 4;
+    assert_eq!(placement(&plan_first(&w).assignment, 0).backups.len(), 4);
+}
+
+#[test]
+fn a_family_that_the_nearest_lack_has_a_backup() {
+    let mut w = spread(&[&[20, 80, 90, 100]], vec![service("s", vec![pool(&[0, 1, 2, 3])])]);
+    w.policy.fleet.nodes[3].v6 = vec![std::net::Ipv6Addr::LOCALHOST];
+    w.health[3].families[1] = w.health[3].families[0].clone();
+    let first = plan_first(&w);
+    assert_eq!(placement(&first.assignment, 0).backups, [NodeId(1), NodeId(2), NodeId(3)]);
+    // And it is sought anew when the family dies.
+    w.policy.fleet.nodes[1].v6 = vec![std::net::Ipv6Addr::LOCALHOST];
+    w.health[1].families[1] = w.health[3].families[1].clone();
+    let first = plan_first(&w);
+    assert_eq!(placement(&first.assignment, 0).backups, [NodeId(1), NodeId(2)]);
+    w.health[1].families[1].as_mut().expect("it has one").verdict = Verdict::Down;
+    let later = w.plan(Some(&first), 1_000, Pass::Full);
+    assert_eq!(placement(&later.assignment, 0).backups, [NodeId(1), NodeId(2), NodeId(3)]);
+}
+
+#[test]
+fn what_nobody_moved_in_is_handed_on_as_it_was() {
+    let w = world(3, vec![service("s", vec![pool(&[0, 1, 2])])]);
+    let first = plan_first(&w);
+    let second = w.plan(Some(&first), 1_000, Pass::Full);
+    assert!(second.assignment.services[0].by_group.is_same(&first.assignment.services[0].by_group));
+    assert!(second.assignment.services[0].placements.is_same(&first.assignment.services[0].placements));
+}
+
+#[test]
 fn another_line_costs_the_penalty_unless_a_line_is_unknown() {
     use crate::model::clients::Line;
     use crate::model::ids::LineId;

@@ -281,7 +281,7 @@ pub fn placement(shares: &[(NodeId, u32)], backups: &[NodeId], mode: PlacementMo
 
 /// Everyone alike.
 pub fn everyone(placement: Placement, geo: &GeoTable) -> ServiceAssignment {
-    ServiceAssignment { placements: vec![placement], by_group: vec![0; geo.groups().len()] }
+    ServiceAssignment { placements: vec![placement].into(), by_group: vec![0; geo.groups().len()].into() }
 }
 
 fn plan(service: &Service, geo: &GeoTable) -> ServiceAssignment {
@@ -296,7 +296,8 @@ fn plan(service: &Service, geo: &GeoTable) -> ServiceAssignment {
                 placement(&[(HKG, 100)], &[TYO, FRA], Normal),
                 placement(&[(TYO, 100)], &[OSA, HKG], Normal),
                 placement(&[(FRA, 100)], &[HKG, TYO], Normal),
-            ],
+            ]
+            .into(),
             by_group: geo.groups().iter().map(area_of).collect(),
         },
         "split" | "pair" => everyone(placement(&[(TYO, 50), (HKG, 30), (FRA, 20)], &[OSA], Normal), geo),
