@@ -102,6 +102,14 @@ impl World {
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
     }
 
+    fn generation(&self) -> u64 {
+        self.status()["table"]["generation"].as_u64().expect("a number")
+    }
+
+    fn state(&self, name: &str) -> std::path::PathBuf {
+        self.folder.root.path().join("state").join(name)
+    }
+
     fn problem_codes(&self) -> Vec<String> {
         let status = self.status();
         let problems = status["problems"].as_array().expect("a list");
@@ -196,6 +204,44 @@ fn after_kill_9_the_first_answer_is_already_right() {
     let wanted: IpAddr = "127.2.1.1".parse().expect("an address");
     assert_eq!(world.ask(JAPAN).addresses, [wanted], "the very first answer");
     assert!(world.status()["table"]["generation"].as_u64().expect("a number") > generation);
+}
+
+#[test]
+fn generations_rise_although_the_last_tables_were_not_kept() {
+    let mut world = World::new();
+    let mut rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
+    let (table, older) = (world.state("table"), world.state("older"));
+    wait_for("the table to be kept", || std::fs::copy(&table, &older).ok());
+    world.tyo.stop();
+    world.wait_answer(JAPAN, "127.2.1.1");
+    let generation = world.generation();
+    rhumb.kill();
+    // As if the crash had come before the keeper wrote the evacuation.
+    std::fs::rename(&older, &table).expect("the older table is back");
+    let mut rhumb = world.serve();
+    assert!(world.generation() > generation);
+    let generation = world.generation();
+    rhumb.kill();
+    for name in ["table", "table.previous"] {
+        std::fs::write(world.state(name), "no table").expect("writes");
+    }
+    let _rhumb = world.serve();
+    assert!(world.generation() > generation, "nor although no table is left");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_told_and_does_without() {
+    let world = World::new();
+    let state = world.folder.root.path().join("state");
+    std::fs::write(&state, "not a folder").expect("writes");
+    let mut rhumb = world.serve();
+    rhumb.wait_line("cannot write the state folder");
+    world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_problem("state-unwritable");
+    std::fs::remove_file(&state).expect("removes");
+    wait_for("the folder to be taken into use", || world.state("table").exists().then_some(()));
+    wait_for("no problem", || world.problem_codes().is_empty().then_some(()));
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! What every other module may use: time, seeded randomness, hashing, prefixes, units, diagnostics.
+//! What every other module may use: time, seeded randomness, hashing, prefixes, units, diagnostics,
+//! and errors in words.
 //!
 //! Nothing here knows what a node or a query is, and nothing here does I/O. The one exception to
 //! "no wall clock" is [`clock::SystemClock`], which the daemon makes once and hands down.
 
 pub mod clock;
 pub mod diagnostic;
+pub mod error;
 pub mod hash;
 pub mod prefix;
 pub mod units;

@@ -17,6 +17,7 @@ pub mod schema;
 mod serve;
 mod status;
 
+use crate::base::error::chain;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -79,16 +80,4 @@ pub enum Format {
     #[default]
     Text,
     Json,
-}
-
-/// The chain of an error and its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

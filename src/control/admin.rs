@@ -2,7 +2,7 @@
 
 use crate::control::metrics;
 use crate::explain::{Explanation, Request};
-use crate::model::status::Status;
+use crate::model::status::{Problem, Status, Traffic};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,10 +11,17 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Asks the writer; `None` when it is too busy or gone.
 pub type Ask = Arc<dyn Fn(Request) -> Option<oneshot::Receiver<Result<Explanation, String>>> + Send + Sync>;
+
+/// Whether the writer is at work, or what is wrong with it now.
+pub type Health = Arc<dyn Fn() -> Result<(), Problem> + Send + Sync>;
+
+/// Questions that may wait for their turn. One is answered at a time, because a writer that
+/// explains does not evacuate meanwhile.
+const QUESTIONS_WAITING: usize = 4;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -23,6 +30,34 @@ pub struct Admin {
     pub explain: Ask,
     /// False while starting and while draining.
     pub ready: watch::Receiver<bool>,
+    pub health: Health,
+    pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    pub questions: Questions,
+}
+
+/// Who may ask the writer, and whose turn it is.
+#[derive(Clone)]
+pub struct Questions {
+    waiting: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self { waiting: Arc::new(Semaphore::new(QUESTIONS_WAITING)), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Admin {
+    /// The status, with what is wrong with the writer that makes it; `None` before the first table.
+    fn status_now(&self) -> Option<Arc<Status>> {
+        let status = self.status.borrow().clone()?;
+        let Err(problem) = (self.health)() else { return Some(status) };
+        let mut told = Status::clone(&status);
+        told.now = problem.since;
+        told.problems.insert(0, problem);
+        Some(Arc::new(told))
+    }
 }
 
 /// An error as JSON: one sentence.
@@ -46,7 +81,7 @@ fn type_a() -> String {
 /// The router to serve on the admin address.
 pub fn router(admin: Admin) -> Router {
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics_text))
@@ -58,26 +93,42 @@ pub fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-async fn readyz(State(admin): State<Admin>) -> Response {
-    if *admin.ready.borrow() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n").into_response()
+/// Alive: the process answers and its writer is at work.
+async fn healthz(State(admin): State<Admin>) -> Response {
+    match (admin.health)() {
+        Ok(()) => "ok\n".into_response(),
+        Err(problem) => unavailable(format!("unhealthy: {}\n", problem.message)),
     }
 }
 
+/// Worth sending queries to: up, healthy and not about to end.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    if !*admin.ready.borrow() {
+        return unavailable("not ready: starting or draining\n".to_owned());
+    }
+    match (admin.health)() {
+        Ok(()) => "ready\n".into_response(),
+        Err(problem) => unavailable(format!("not ready: {}\n", problem.message)),
+    }
+}
+
+fn unavailable(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
 async fn status(State(admin): State<Admin>) -> Response {
-    match admin.status.borrow().clone() {
+    match admin.status_now() {
         Some(status) => Json(&*status).into_response(),
         None => refuse(StatusCode::SERVICE_UNAVAILABLE, "no table yet".to_owned()),
     }
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> Response {
-    match admin.status.borrow().clone() {
+    match admin.status_now() {
         Some(status) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-            (kind, metrics::render(&status)).into_response()
+            let is_healthy = (admin.health)().is_ok();
+            (kind, metrics::render(&status, &(admin.traffic)(), is_healthy)).into_response()
         }
         None => refuse(StatusCode::SERVICE_UNAVAILABLE, "no table yet".to_owned()),
     }
@@ -88,8 +139,14 @@ async fn explain(State(admin): State<Admin>, Query(query): Query<ExplainQuery>) 
         Ok(request) => request,
         Err(what) => return refuse(StatusCode::BAD_REQUEST, what),
     };
+    let Ok(_waiting) = admin.questions.waiting.try_acquire() else {
+        return ask_again(format!("{QUESTIONS_WAITING} questions are waiting already; ask again"));
+    };
+    let Ok(_turn) = admin.questions.turn.acquire().await else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned());
+    };
     let Some(answer) = (admin.explain)(request) else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the writer's queue is full; ask again".to_owned());
+        return ask_again("the writer's queue is full; ask again".to_owned());
     };
     match answer.await {
         Ok(Ok(explanation)) => Json(explanation).into_response(),
@@ -98,6 +155,95 @@ async fn explain(State(admin): State<Admin>, Query(query): Query<ExplainQuery>) 
     }
 }
 
+/// Busy for a moment: whoever asked may come back after a second.
+fn ask_again(error: String) -> Response {
+    let retry = [(header::RETRY_AFTER, "1")];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, Json(ErrorBody { error })).into_response()
+}
+
 fn refuse(code: StatusCode, error: String) -> Response {
     (code, Json(ErrorBody { error })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    async fn serve(admin: Admin) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move { axum::serve(listener, router(admin)).await });
+        address
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asks");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("answers");
+        text
+    }
+
+    /// An instance that is ready, with a writer whose answers the test gives.
+    fn admin(health: Health, explain: Ask) -> Admin {
+        let ready = watch::channel(true).1;
+        let status = watch::channel(None).1;
+        let traffic = Arc::new(Traffic::default);
+        Admin { status, explain, ready, health, traffic, questions: Questions::default() }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_not_at_work_is_neither_healthy_nor_ready() {
+        let problem = Problem {
+            since: crate::base::clock::WallTime(0),
+            code: "writer-silent".to_owned(),
+            message: "the writer has ended".to_owned(),
+            help: String::new(),
+        };
+        let silent: Health = Arc::new(move || Err(problem.clone()));
+        for (health, code) in [(Arc::new(|| Ok(())) as Health, "200 OK"), (silent, "503 Service Unavailable")]
+        {
+            let address = serve(admin(health, Arc::new(|_| None))).await;
+            for path in ["/healthz", "/readyz"] {
+                let text = ask(address, path).await;
+                assert!(text.starts_with(&format!("HTTP/1.1 {code}")), "{path}: {text}");
+                assert_eq!(code == "200 OK", !text.contains("the writer has ended"), "{path}: {text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_reach_the_writer_one_at_a_time_and_the_fifth_is_told_to_come_back() {
+        let (asked, mut questions) = mpsc::unbounded_channel();
+        let explain: Ask = Arc::new(move |_| {
+            let (reply, answer) = oneshot::channel();
+            asked.send(reply).expect("the test listens");
+            Some(answer)
+        });
+        let admin = admin(Arc::new(|| Ok(())), explain);
+        let gate = admin.questions.clone();
+        let address = serve(admin).await;
+        let path = "/explain?name=live.example.test&client=192.0.2.1";
+        let waiting: Vec<_> = (0..QUESTIONS_WAITING).map(|_| tokio::spawn(ask(address, path))).collect();
+        let first = questions.recv().await.expect("asked");
+        while gate.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(questions.try_recv().is_err(), "the others wait for their turn");
+        let text = ask(address, path).await;
+        assert!(text.starts_with("HTTP/1.1 503") && text.contains("retry-after: 1\r\n"), "{text}");
+        let unknown = || Err("no such name".to_owned());
+        first.send(unknown()).expect("somebody waits");
+        for _ in 1..QUESTIONS_WAITING {
+            questions.recv().await.expect("the next").send(unknown()).expect("somebody waits");
+        }
+        for text in waiting {
+            assert!(text.await.expect("answered").starts_with("HTTP/1.1 404"));
+        }
+    }
 }

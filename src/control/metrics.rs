@@ -4,19 +4,21 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
-use crate::model::status::{NodeStatus, QueryCounts, Status};
+use crate::model::status::{NodeStatus, QueryCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-/// Prometheus text exposition of `status`.
-pub fn render(status: &Status) -> String {
+/// Prometheus text exposition of `status` and `traffic`; `is_healthy`: the writer is at work.
+pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
         describe();
         table(status);
-        queries(&status.queries);
+        gauge!("rhumb_writer_up").set(if is_healthy { 1.0 } else { 0.0 });
+        queries(&traffic.queries);
+        sockets(traffic);
         status.nodes.iter().for_each(node);
     });
     handle.run_upkeep();
@@ -31,6 +33,17 @@ fn describe() {
     gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
     counter!("rhumb_queries_total", "queries received, by transport");
     counter!("rhumb_responses_total", "responses sent, by outcome");
+    counter!("rhumb_responses_truncated_total", "responses with the TC bit");
+    counter!("rhumb_responses_unsent_total", "responses that the kernel would not take");
+    counter!("rhumb_queries_unanswered_total", "packets that got no response on purpose");
+    counter!("rhumb_connections_opened_total", "connections accepted, by transport");
+    counter!("rhumb_connections_refused_total", "connections turned away by a limit, by transport");
+    gauge!("rhumb_connections", "connections open now, by transport");
+    counter!(
+        "rhumb_observations_dropped_total",
+        "probe results that a writer with a full queue did not take"
+    );
+    gauge!("rhumb_writer_up", "1 while verdicts, plans and tables are being made");
     gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
     gauge!("rhumb_node_rtt_seconds", "smoothed round trip of probes");
     gauge!("rhumb_node_loss_ratio", "share of probes lost over the window");
@@ -69,6 +82,18 @@ fn queries(counts: &QueryCounts) {
     for (outcome, count) in outcomes {
         counter!("rhumb_responses_total", "outcome" => outcome).absolute(count);
     }
+}
+
+fn sockets(traffic: &Traffic) {
+    for (transport, connections) in [("tcp", traffic.tcp), ("dot", traffic.dot)] {
+        counter!("rhumb_connections_opened_total", "transport" => transport).absolute(connections.opened);
+        counter!("rhumb_connections_refused_total", "transport" => transport).absolute(connections.refused);
+        gauge!("rhumb_connections", "transport" => transport).set(connections.open as f64);
+    }
+    counter!("rhumb_responses_truncated_total").absolute(traffic.truncated);
+    counter!("rhumb_responses_unsent_total").absolute(traffic.unsent);
+    counter!("rhumb_queries_unanswered_total").absolute(traffic.unanswered);
+    counter!("rhumb_observations_dropped_total").absolute(traffic.observations_dropped);
 }
 
 fn node(node: &NodeStatus) {

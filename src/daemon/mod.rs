@@ -11,7 +11,9 @@
 //! | [`start`] | the order in which everything comes up and goes down |
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
 //! | [`writer`] | the event loop: health, plan, publish |
-//! | [`publish`] | compile, lint, swap, retire |
+//! | [`first`] | the table a process begins with |
+//! | [`publish`] | lint, swap, retire |
+//! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
 //! | [`report`] | the status an instance shows |
@@ -19,11 +21,16 @@
 //! | [`reload`] | edits and SIGHUP to events |
 
 pub mod answering;
+pub mod first;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;
+pub mod pulse;
 pub mod reload;
 pub mod report;
 pub mod saved;
 pub mod start;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;

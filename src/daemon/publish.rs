@@ -1,17 +1,24 @@
-//! Compile, lint, swap, retire: the one road to the live pointer.
+//! Lint, swap, retire: the one road to the live pointer.
 //!
 //! A retired snapshot is kept until nobody else holds it, so that freeing its megabytes is the
 //! writer's work and never a query worker's.
+//!
+//! A fault in the part of one service keeps that part as it is live and lets the others pass: it
+//! must not hold up an evacuation of services that have nothing to do with it.
 
 use crate::daemon::answering::Live;
-use crate::routing::{self, Snapshot};
+use crate::routing::{Findings, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+
+/// `routing::findings`, or what a test puts in its place.
+pub type Lint = fn(&Snapshot, Option<&Snapshot>) -> Findings;
 
 /// Holds the live pointer; there is one, and the writer owns it.
 pub struct Publisher {
     live: Live,
     retired: Vec<Arc<Snapshot>>,
+    lint: Lint,
 }
 
 /// What became of a candidate.
@@ -19,13 +26,19 @@ pub enum Outcome {
     Published,
     /// It would have answered every query as the live table does.
     Unchanged,
+    /// Lint found faults with some services, whose parts stay as they were; the rest is as planned.
+    /// `is_published`: the rest differs from the live table, and is live now.
+    Held {
+        findings: Vec<String>,
+        is_published: bool,
+    },
     /// Lint found faults; the live table stays.
     Refused(Vec<String>),
 }
 
 impl Publisher {
-    pub fn new(first: Snapshot) -> Self {
-        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new() }
+    pub fn new(first: Snapshot, lint: Lint) -> Self {
+        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint }
     }
 
     pub fn live(&self) -> &Live {
@@ -36,18 +49,33 @@ impl Publisher {
         self.live.load_full()
     }
 
-    /// Publishes `candidate` if it differs from the live table and lint has nothing against it.
-    pub fn offer(&mut self, candidate: Snapshot) -> Outcome {
+    /// Publishes `candidate`, as far as lint has nothing against it, if it differs from the live table.
+    pub fn offer(&mut self, mut candidate: Snapshot) -> Outcome {
         let live = self.live.load_full();
         if candidate.same_content(&live) {
             return Outcome::Unchanged;
         }
-        let findings = routing::lint(&candidate, Some(&live));
-        if !findings.is_empty() {
-            return Outcome::Refused(findings);
+        let findings = (self.lint)(&candidate, Some(&live));
+        if findings.is_empty() {
+            self.swap(candidate);
+            return Outcome::Published;
         }
-        self.retired.push(self.live.swap(Arc::new(candidate)));
-        Outcome::Published
+        // Parts of another policy's table mean something else.
+        let same_world =
+            Arc::ptr_eq(&candidate.policy, &live.policy) && Arc::ptr_eq(&candidate.geo, &live.geo);
+        if !same_world || !findings.general.is_empty() {
+            return Outcome::Refused(findings.sentences());
+        }
+        findings.services.iter().for_each(|(service, _)| candidate.hold(*service, &live));
+        let is_published = !candidate.same_content(&live);
+        if is_published {
+            self.swap(candidate);
+        }
+        Outcome::Held { findings: findings.sentences(), is_published }
+    }
+
+    fn swap(&mut self, snapshot: Snapshot) {
+        self.retired.push(self.live.swap(Arc::new(snapshot)));
     }
 
     /// Frees retired snapshots that no worker holds any more. Returns how many are still held.

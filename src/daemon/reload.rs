@@ -12,6 +12,7 @@ use crate::probe::{self, ProbeEvent, Prober};
 use crate::store::watch::FolderWatch;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,11 +23,13 @@ pub struct Probing {
     events: SyncSender<Event>,
     seed: u64,
     current: Option<Prober>,
+    /// Observations that a full queue did not take.
+    dropped: Arc<AtomicU64>,
 }
 
 impl Probing {
     pub fn new(clock: SharedClock, events: SyncSender<Event>, seed: u64) -> Self {
-        Self { clock, events, seed, current: None }
+        Self { clock, events, seed, current: None, dropped: Arc::default() }
     }
 
     /// Ends the former prober and starts one for `inputs`, tagging what it sees with `epoch`.
@@ -35,10 +38,19 @@ impl Probing {
         let events = self.events.clone();
         // A full queue means the writer is far behind: a lost observation is made again soon, a
         // blocked prober is not.
-        let sink = move |event: ProbeEvent| drop(events.try_send(Event::Probe { epoch, event }));
+        let dropped = Arc::clone(&self.dropped);
+        let sink = move |event: ProbeEvent| {
+            if events.try_send(Event::Probe { epoch, event }).is_err() {
+                dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        };
         let handle = tokio::runtime::Handle::current();
         let clock = Arc::clone(&self.clock);
         self.current = Some(probe::start(&handle, &inputs.policy.fleet, clock, self.seed, Arc::new(sink)));
+    }
+
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
     }
 
     pub async fn stop(&mut self) {

@@ -8,23 +8,26 @@
 use crate::base::clock::SharedClock;
 use crate::control::admin::{self, Admin};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
-use crate::daemon::inputs::{self, Inputs, Loaded, Loader, Refusal};
+use crate::daemon::first::{self, FirstTable, FirstTableError, Former};
+use crate::daemon::inputs::{self, Loaded, Loader, Refusal};
 use crate::daemon::keeper::Keeper;
+use crate::daemon::pulse::Pulse;
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
-use crate::daemon::writer::{About, Event, FirstTableError, Writer};
+use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
-use crate::model::status::{Problem, Status};
+use crate::model::status::{ConnectionCounts, Problem, Status, Traffic};
+use crate::routing;
 use crate::serve::certificate::{self, CertificateError};
 use crate::serve::dot::{BoundDot, RunningDot, bind_dot};
-use crate::serve::{self, BindError, BoundDns, Limits, Running};
-use crate::store::saved_table::SavedTable;
-use crate::store::state_dir::{KeptInputs, Recalled, StateDir, StateError};
+use crate::serve::{self, BindError, BoundDns, Counters, Limits, Running, Totals};
+use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -56,8 +59,8 @@ pub enum StartError {
     Admin { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
 }
 
 fn refusal_sentence(refusal: &Refusal) -> String {
@@ -90,7 +93,8 @@ pub struct Daemon {
 impl Daemon {
     /// Brings everything up; on an error nothing is left running.
     pub async fn start(options: Options, clock: SharedClock) -> Result<Self, StartError> {
-        let Recovered { state, loader, inputs, saved, problems } = recover(&options, &clock)?;
+        let Recovered { state, loader, first, problems } = recover(&options, &clock)?;
+        let inputs = first.inputs.clone();
         let server = effective(&options, &inputs.policy.server);
         let bound = serve::bind(&server.listen, workers(&server))?;
         let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
@@ -106,7 +110,9 @@ impl Daemon {
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
         let keeper = start_keeper(state, &clock, &events)?;
-        let writer = Writer::first(inputs.clone(), saved.as_ref(), Arc::clone(&clock), keeper, reporter)?;
+        let pulse = Pulse::new(Arc::clone(&clock));
+        let writer =
+            Writer::new(first, routing::findings, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let live = Arc::clone(writer.live());
         let policy = Arc::clone(&inputs.policy);
         let answerer = |_| Answerer::new(&live, Arc::clone(&clock), counts.worker());
@@ -116,19 +122,28 @@ impl Daemon {
             .map_err(StartError::Thread)?;
         let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
         let dot = dot.transpose().map_err(StartError::Thread)?;
+        let dead_pulse = pulse.clone();
         let writer = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || writer.run(&queue))
+            .spawn(move || run_writer(writer, &queue, &dead_pulse))
             .map_err(StartError::Thread)?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
         let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
+        let sockets = [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)];
+        let traffic = traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-        let routes =
-            admin::router(Admin { status: status.clone(), explain: ask_writer(&events), ready: is_ready });
+        let routes = admin::router(Admin {
+            status: status.clone(),
+            explain: ask_writer(&events),
+            ready: is_ready,
+            health: Arc::new(move || pulse.check()),
+            traffic,
+            questions: admin::Questions::default(),
+        });
         let admin_task = tokio::spawn(async move {
             if let Err(error) = axum::serve(admin_listener, routes).await {
                 tracing::error!("the admin address is gone: {error}");
@@ -172,6 +187,11 @@ impl Daemon {
         self.status.clone()
     }
 
+    #[cfg(test)]
+    pub(super) fn events(&self) -> &SyncSender<Event> {
+        &self.events
+    }
+
     /// Reads the policy folder again, as after an edit.
     pub fn reload(&self) {
         self.trigger.pull();
@@ -206,8 +226,7 @@ impl Daemon {
 struct Recovered {
     state: StateDir,
     loader: Loader,
-    inputs: Inputs,
-    saved: Option<SavedTable>,
+    first: FirstTable,
     problems: Vec<(About, Problem)>,
 }
 
@@ -218,7 +237,7 @@ fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartErr
     let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
     let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());
     let folder = options.state.clone().or_else(in_force).or_else(configured);
-    let state = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
+    let (state, unwritable) = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
     let mut problems = Problems { clock, found: Vec::new() };
 
     if !loaded.refusals.is_empty() {
@@ -232,8 +251,17 @@ fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartErr
         let none = || Refusal::Unreadable("there is no policy".to_owned());
         return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
     };
-    let saved = problems.unwrap(state.recall_table());
-    Ok(Recovered { state, loader, inputs, saved, problems: problems.found })
+    let recalled = state.recall_table();
+    // What was published while nothing could be kept is not known either.
+    let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
+    let former = Former { table: problems.unwrap(recalled), is_history_lost };
+    let kept = || {
+        let kept = state.recall_inputs().ok().flatten()?.value;
+        let inputs = loader.load_kept(kept).ok()?;
+        Some(inputs)
+    };
+    let first = first::first_table(inputs, &former, kept, clock, routing::findings)?;
+    Ok(Recovered { state, loader, first, problems: problems.found })
 }
 
 /// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the
@@ -265,9 +293,9 @@ struct Problems<'a> {
 }
 
 impl Problems<'_> {
-    fn unwrap<T>(&mut self, recalled: Result<Option<Recalled<T>>, String>) -> Option<T> {
+    fn unwrap<T>(&mut self, recalled: Result<Option<Found<T>>, String>) -> Option<T> {
         let (value, note) = match recalled {
-            Ok(Some(Recalled { value, note })) => (Some(value), note),
+            Ok(Some(Found { value, passed_over })) => (Some(value), passed_over),
             Ok(None) => (None, None),
             Err(message) => (None, Some(message)),
         };
@@ -333,17 +361,36 @@ fn start_keeper(
     events: &SyncSender<Event>,
 ) -> Result<Keeper, StartError> {
     let (clock, events) = (Arc::clone(clock), events.clone());
+    let mut told = None;
     let report = move |failure: Option<String>| {
+        if let Some(message) = failure.as_ref().filter(|_| told != failure) {
+            tracing::error!("{message}");
+        }
+        told.clone_from(&failure);
         let problem = |message: String| Problem {
             since: clock.wall(),
             code: "state-unwritable".to_owned(),
             message,
-            help: "make room or mend permissions; a restart would begin from older state".to_owned(),
+            help: "make room or mend permissions; a restart would begin from older state, or from none"
+                .to_owned(),
         };
         let problems = failure.map(problem).into_iter().collect();
         let _ = events.try_send(Event::Problems { about: About::State, problems });
     };
     Keeper::start(state, report).map_err(StartError::Thread)
+}
+
+/// A writer that dies takes nothing with it: DNS goes on from the last good table, and the pulse
+/// tells the admin address.
+fn run_writer(writer: Writer, queue: &Receiver<Event>, pulse: &Pulse) {
+    let run = std::panic::AssertUnwindSafe(|| writer.run(queue));
+    if std::panic::catch_unwind(run).is_err() {
+        tracing::error!(
+            "the writer died: DNS goes on from the last good table, but nothing is planned any more; \
+             restart rhumb, and please report what is above"
+        );
+    }
+    pulse.end();
 }
 
 fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
@@ -355,6 +402,32 @@ fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
         let problems: Vec<Problem> = of_it.map(|(_, problem)| problem.clone()).collect();
         let _ = events.try_send(Event::Problems { about, problems });
     }
+}
+
+/// Adds up what the sockets count, whenever it is asked for.
+fn traffic(
+    counts: Arc<SharedCounts>,
+    [plain, dot]: [Option<Arc<Counters>>; 2],
+    observations_dropped: Arc<AtomicU64>,
+) -> Arc<dyn Fn() -> Traffic + Send + Sync> {
+    Arc::new(move || {
+        let totals = |counters: &Option<Arc<Counters>>| counters.as_ref().map(|it| it.totals());
+        let [plain, dot] = [&plain, &dot].map(|counters| totals(counters).unwrap_or_default());
+        let connections = |totals: &Totals| ConnectionCounts {
+            opened: totals.connections_opened,
+            open: totals.connections_open(),
+            refused: totals.connections_refused,
+        };
+        Traffic {
+            queries: counts.sum(),
+            tcp: connections(&plain),
+            dot: connections(&dot),
+            truncated: plain.truncated + dot.truncated,
+            unsent: plain.unsent + dot.unsent,
+            unanswered: plain.dropped + dot.dropped,
+            observations_dropped: observations_dropped.load(Ordering::Relaxed),
+        }
+    })
 }
 
 fn ask_writer(events: &SyncSender<Event>) -> admin::Ask {

@@ -10,10 +10,13 @@
 //! but the one it was given.
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
+use crate::base::error::chain;
 use crate::daemon::answering::Live;
+use crate::daemon::first::FirstTable;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
-use crate::daemon::publish::{Outcome, Publisher};
+use crate::daemon::publish::{Lint, Outcome, Publisher};
+use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::saved;
 use crate::explain::{self, Explanation};
@@ -26,7 +29,6 @@ use crate::model::verdict::{NodeHealth, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
-use crate::store::saved_table::SavedTable;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -59,6 +61,9 @@ pub enum Event {
         reply: tokio::sync::oneshot::Sender<Result<Explanation, String>>,
     },
     Stop,
+    /// A defect, for the tests of what happens then.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Subjects whose problems are replaced together.
@@ -69,7 +74,10 @@ pub enum About {
     Recovery,
     /// Writing it.
     State,
+    /// How the process had to begin; told until a table is published as planned.
+    FirstTable,
     Table,
+    Certificate,
 }
 
 /// Nodes whose eligibility changed since the last table.
@@ -100,68 +108,46 @@ pub struct Writer {
     publisher: Publisher,
     keeper: Keeper,
     reporter: Reporter,
+    pulse: Pulse,
     pending: Pending,
     /// A verdict changed since the table was last kept.
     verdicts_moved: bool,
 }
 
-/// A writer's first table could not be made: the inputs do not fit together.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot compile the first table: {0}")]
-pub struct FirstTableError(#[from] CompileError);
-
 impl Writer {
-    /// Plans and compiles the first table, from the last good one if there is one.
-    pub fn first(
-        inputs: Inputs,
-        saved: Option<&SavedTable>,
+    /// Publishes the first table and has it kept.
+    pub fn new(
+        first: FirstTable,
+        lint: Lint,
         clock: SharedClock,
         keeper: Keeper,
         mut reporter: Reporter,
-    ) -> Result<Self, FirstTableError> {
-        let (now, wall) = (clock.mono(), clock.wall());
-        let restored = saved.map(|table| table.health.clone()).unwrap_or_default();
-        let fleet = Arc::new(inputs.policy.fleet.clone());
-        let health = HealthModel::new(fleet, &restored, now, wall);
-        let previous = saved.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
-        let memory = PlannerMemory::default();
-        let view = Arc::new(health.view());
-        let input = PlanInput {
-            policy: &inputs.policy,
-            groups: inputs.geo.groups(),
-            prior: &inputs.prior,
-            health: &view,
-            previous: previous.as_ref(),
-            memory: &memory,
-            now_ms: now.0 / 1_000,
-            // A warm start moves only those who must: everything else waits for fresh data.
-            pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
-        };
-        let plan = schedule::plan(&input);
-        let parent = saved.map_or(Generation(0), SavedTable::generation);
-        let cause = if saved.is_some() { Cause::WarmStart } else { Cause::ColdStart };
-        let provenance = provenance(&inputs, parent, cause, wall);
-        let assignment = Arc::new(plan.assignment);
-        let snapshot = compile(&inputs, &assignment, view, provenance, None)?;
+        pulse: Pulse,
+    ) -> Self {
+        let FirstTable { inputs, health, plan, snapshot, problem } = first;
         reporter.record(None, &snapshot);
-        let publisher = Publisher::new(snapshot);
+        if let Some(problem) = problem {
+            tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+            reporter.set_problems(About::FirstTable, vec![problem]);
+        }
         let writer = Self {
             clock,
             inputs,
             epoch: 0,
             health,
-            assignment,
+            assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
             planned_load: plan.planned_load,
-            publisher,
+            publisher: Publisher::new(snapshot, lint),
             keeper,
             reporter,
+            pulse,
             pending: Pending::default(),
             verdicts_moved: false,
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
         writer.keep_table();
-        Ok(writer)
+        writer
     }
 
     pub fn live(&self) -> &Live {
@@ -171,11 +157,14 @@ impl Writer {
     /// Runs until [`Event::Stop`] or until every sender is gone, then writes the last good table.
     pub fn run(mut self, events: &Receiver<Event>) {
         self.show();
-        let mut next_tick = self.clock.mono() + self.inputs.policy.server.tick;
+        let mut last_tick = self.clock.mono();
         loop {
-            let now = self.clock.mono();
-            let due = self.pending.evacuate_at.map_or(next_tick, |at| at.min(next_tick));
-            match events.recv_timeout(due.since(now)) {
+            self.pulse.beat();
+            let due = self
+                .pending
+                .evacuate_at
+                .map_or(self.next_tick(last_tick), |at| at.min(self.next_tick(last_tick)));
+            match events.recv_timeout(due.since(self.clock.mono()).min(BEAT)) {
                 Ok(event) => {
                     let mut burst = std::iter::once(event).chain(events.try_iter().take(MAX_BURST));
                     if burst.any(|event| self.take(event)) {
@@ -189,14 +178,19 @@ impl Writer {
             if self.pending.evacuate_at.is_some_and(|at| at <= now) {
                 self.evacuate();
             }
-            if next_tick <= now {
+            if self.next_tick(last_tick) <= now {
                 self.tick();
                 // From now and not from the grid: after a suspend there is one tick, not a burst.
-                next_tick = now + self.inputs.policy.server.tick;
+                last_tick = now;
             }
         }
         self.keep_table();
         self.keeper.stop();
+    }
+
+    /// By the tick of the policy in force, so that an edit of it takes effect at once.
+    fn next_tick(&self, last: MonoTime) -> MonoTime {
+        last + self.inputs.policy.server.tick
     }
 
     /// Returns whether to stop.
@@ -215,6 +209,8 @@ impl Writer {
                 let _ = reply.send(self.explain(&request));
             }
             Event::Stop => return true,
+            #[cfg(test)]
+            Event::Panic => panic!("as a test asked"),
         }
         false
     }
@@ -330,11 +326,15 @@ impl Writer {
         let assignment = Arc::new(assignment);
         let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
             Ok(candidate) => self.publisher.offer(candidate),
-            Err(error) => Outcome::Refused(vec![error.to_string()]),
+            Err(error) => Outcome::Refused(vec![chain(&error)]),
         };
         let accepted = !matches!(outcome, Outcome::Refused(_));
         if accepted {
-            self.assignment = assignment;
+            self.assignment = match outcome {
+                // Not as planned: some services stay where they are.
+                Outcome::Held { .. } => Arc::clone(&self.publisher.snapshot().assignment),
+                _ => assignment,
+            };
             self.planned_load = planned_load;
             self.memory = memory;
         }
@@ -345,25 +345,45 @@ impl Writer {
 
     /// Tells what became of a candidate and keeps what a restart needs.
     fn settle(&mut self, outcome: &Outcome, former: &Snapshot) {
-        match outcome {
-            Outcome::Published => self.reporter.record(Some(former), &self.publisher.snapshot()),
-            Outcome::Unchanged => {}
-            Outcome::Refused(findings) => return self.table_refused(&findings.join("; ")),
+        let is_published = match outcome {
+            Outcome::Published => true,
+            Outcome::Held { is_published, .. } => *is_published,
+            Outcome::Unchanged => false,
+            Outcome::Refused(findings) => {
+                return self.table_faulted(
+                    findings,
+                    "a rebuilt table was not published",
+                    "the last good table answers",
+                );
+            }
+        };
+        if is_published {
+            self.reporter.record(Some(former), &self.publisher.snapshot());
         }
-        self.reporter.set_problems(About::Table, Vec::new());
-        if matches!(outcome, Outcome::Unchanged) && !self.verdicts_moved {
+        match outcome {
+            Outcome::Held { findings, .. } => self.table_faulted(
+                findings,
+                "a rebuilt table was published without some services",
+                "for those the last good table answers",
+            ),
+            _ => self.reporter.set_problems(About::Table, Vec::new()),
+        }
+        if matches!(outcome, Outcome::Published) {
+            self.reporter.set_problems(About::FirstTable, Vec::new());
+        }
+        if !is_published && !self.verdicts_moved {
             return;
         }
         self.verdicts_moved = false;
         self.keep_table();
     }
 
-    fn table_refused(&mut self, why: &str) {
+    fn table_faulted(&mut self, findings: &[String], what: &str, state: &str) {
         let problem = Problem {
             since: self.clock.wall(),
             code: "table-refused".to_owned(),
-            message: format!("a rebuilt table was not published: {why}"),
-            help: "the last good table answers; this is a defect of rhumb, please report it".to_owned(),
+            message: format!("{what}: {}", findings.join("; ")),
+            help: format!("{state}; this is a defect of rhumb, please report it"),
         };
         if !self.reporter.knows(&problem) {
             tracing::error!("{}", problem.message);

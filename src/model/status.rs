@@ -70,10 +70,36 @@ pub struct Change {
 pub struct Problem {
     pub since: WallTime,
     /// Stable, kebab-case: `policy-refused`, `policy-unreadable`, `geo-refused`, `restart-needed`,
-    /// `state-unreadable`, `state-unwritable`, `table-refused`.
+    /// `state-unreadable`, `state-unwritable`, `table-refused`, `certificate-refused`,
+    /// `writer-silent`.
     pub code: String,
     pub message: String,
     pub help: String,
+}
+
+/// What came and went at the sockets since the start, as of the moment it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub queries: QueryCounts,
+    pub tcp: ConnectionCounts,
+    pub dot: ConnectionCounts,
+    /// Replies with the TC bit.
+    pub truncated: u64,
+    /// Replies the kernel would not take.
+    pub unsent: u64,
+    /// Queries that got no reply on purpose: too long, or no query at all.
+    pub unanswered: u64,
+    /// What probes saw and a writer with a full queue did not take.
+    pub observations_dropped: u64,
+}
+
+/// Connections of one transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    pub opened: u64,
+    pub open: u64,
+    /// Turned away by a limit.
+    pub refused: u64,
 }
 
 /// Totals since the start, summed over workers.

@@ -18,15 +18,43 @@ use std::collections::BTreeSet;
 /// Findings at most: a table with more is refused all the same.
 const MAX_FINDINGS: usize = 50;
 
+/// What is wrong with a table, by the part it is wrong with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// With the table as a whole, its names and its zones.
+    pub general: Vec<String>,
+    /// With single services, in the order of the policy; only those with a finding.
+    pub services: Vec<(ServiceId, Vec<String>)>,
+}
+
+impl Findings {
+    pub fn is_empty(&self) -> bool {
+        self.general.is_empty() && self.services.is_empty()
+    }
+
+    /// All of them, most general first.
+    pub fn sentences(&self) -> Vec<String> {
+        let of_services = self.services.iter().flat_map(|(_, findings)| findings);
+        self.general.iter().chain(of_services).take(MAX_FINDINGS).cloned().collect()
+    }
+}
+
 /// What is wrong with `candidate`, lower case, most general first; empty: publish.
 pub fn lint(candidate: &Snapshot, live: Option<&Snapshot>) -> Vec<String> {
-    let mut findings = Vec::new();
-    lint_generation(candidate, live, &mut findings);
-    lint_names(candidate, &mut findings);
+    findings(candidate, live).sentences()
+}
+
+/// [`lint`], by part.
+pub fn findings(candidate: &Snapshot, live: Option<&Snapshot>) -> Findings {
+    let mut findings = Findings::default();
+    lint_generation(candidate, live, &mut findings.general);
+    lint_names(candidate, &mut findings.general);
     for id in candidate.policy.service_ids() {
-        lint_service(candidate, id, &mut findings);
+        let said = lint_service(candidate, id);
+        if !said.is_empty() {
+            findings.services.push((id, said));
+        }
     }
-    findings.truncate(MAX_FINDINGS);
     findings
 }
 
@@ -73,7 +101,7 @@ fn lint_names(candidate: &Snapshot, findings: &mut Vec<String>) {
     }
 }
 
-fn lint_service(candidate: &Snapshot, id: ServiceId, findings: &mut Vec<String>) {
+fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
     let service = candidate.policy.service(id);
     let table = candidate.service_table(id);
     let mut said = BTreeSet::new();
@@ -104,7 +132,7 @@ fn lint_service(candidate: &Snapshot, id: ServiceId, findings: &mut Vec<String>)
             said.extend(lint_normal_set(candidate, set));
         }
     }
-    findings.extend(said.into_iter().map(|what| format!("service `{}` {what}", service.name)));
+    said.into_iter().map(|what| format!("service `{}` {what}", service.name)).take(MAX_FINDINGS).collect()
 }
 
 fn lint_distribution(

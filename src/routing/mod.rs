@@ -36,6 +36,6 @@ pub mod snapshot;
 pub mod steer;
 
 pub use check::check;
-pub use lint::lint;
+pub use lint::{Findings, findings, lint};
 pub use moves::moves;
 pub use snapshot::{CompileError, Snapshot, SnapshotInput, compile};

@@ -109,6 +109,15 @@ impl Snapshot {
         &self.nsid
     }
 
+    /// Takes the part of one service over from `live`, a table of the same policy and geo data, as
+    /// it stands there: what is wrong with the new part stays out, and the rest can be published.
+    pub fn hold(&mut self, service: ServiceId, live: &Snapshot) {
+        let at = service.index();
+        self.services[at] = Arc::clone(&live.services[at]);
+        let assignment = Arc::make_mut(&mut self.assignment);
+        assignment.services[at].clone_from(&live.assignment.services[at]);
+    }
+
     /// Whether both answer every query alike. Generation, provenance and health evidence do not
     /// count; addresses, TTLs, scopes and what `explain` shows of the pick do.
     pub fn same_content(&self, other: &Snapshot) -> bool {

@@ -8,6 +8,7 @@
 //! A write goes to a temporary file, is synced, and replaces the old file by rename; the old one is
 //! kept beside it as `NAME.previous`, so that one damaged file loses one step and not everything.
 
+use crate::base::error::chain;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,13 +21,13 @@ const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 /// Why a sealed file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    #[error("there is no {0}")]
+    #[error("there is no {}", .0.display())]
     Missing(PathBuf),
-    #[error("cannot read {path}")]
+    #[error("cannot read {}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path} is truncated: {found} of {expected} bytes are there")]
+    #[error("{} is truncated: {found} of {expected} bytes are there", path.display())]
     Truncated { path: PathBuf, expected: u64, found: u64 },
-    #[error("{path} is damaged: {what}")]
+    #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: &'static str },
 }
 
@@ -79,27 +80,34 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SealError> {
 
 /// What was found, and what was passed over to find it.
 #[derive(Debug)]
-pub struct Found {
-    pub payload: Vec<u8>,
+pub struct Found<T> {
+    pub value: T,
     /// Set when the newest file was unusable and the previous one stands in.
-    pub passed_over: Option<SealError>,
+    pub passed_over: Option<String>,
 }
 
-/// Reads `path`, or its previous version if it is missing or damaged.
+/// Reads the newest version of `path` that is sound and that `accept` takes: the file itself, else
+/// the one before it. `Ok(None)` when there is neither.
 ///
-/// A crash between the two renames of [`write()`] leaves the previous version alone; that is no damage.
-/// The error is that of the newest file that exists.
-pub fn read_or_previous(path: &Path) -> Result<Found, SealError> {
-    let newest = match read(path) {
-        Ok(payload) => return Ok(Found { payload, passed_over: None }),
-        Err(error) => error,
-    };
-    let newest_is_missing = matches!(newest, SealError::Missing(_));
-    match read(&sibling(path, "previous")) {
-        Ok(payload) => Ok(Found { payload, passed_over: Some(newest).filter(|_| !newest_is_missing) }),
-        Err(previous) if newest_is_missing => Err(previous),
-        Err(_) => Err(newest),
+/// A crash between the two renames of [`write()`] leaves the previous version alone; that is no
+/// damage. The error is that of the newest file that exists, as one sentence.
+pub fn read_newest<T>(
+    path: &Path,
+    accept: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Option<Found<T>>, String> {
+    let mut passed_over = None;
+    for version in [path.to_owned(), sibling(path, "previous")] {
+        let fault = match read(&version) {
+            Ok(payload) => match accept(&payload) {
+                Ok(value) => return Ok(Some(Found { value, passed_over })),
+                Err(what) => format!("{} is of no use: {what}", version.display()),
+            },
+            Err(SealError::Missing(_)) => continue,
+            Err(error) => chain(&error),
+        };
+        passed_over.get_or_insert(fault);
     }
+    passed_over.map_or(Ok(None), Err)
 }
 
 /// Lower-case hexadecimal SHA-256.
@@ -139,20 +147,28 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_version_stands_in_for_a_damaged_one() {
+    fn the_previous_version_stands_in_for_an_unusable_one() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("table");
-        assert!(matches!(read_or_previous(&path), Err(SealError::Missing(_))));
+        let any = |payload: &[u8]| Ok(payload.to_vec());
+        assert!(read_newest(&path, any).expect("no damage").is_none());
         write(&path, b"first").expect("writes");
         write(&path, b"second").expect("writes");
+        let not_second = |payload: &[u8]| match payload {
+            b"second" => Err("it is the second".to_owned()),
+            other => Ok(other.to_vec()),
+        };
+        let found = read_newest(&path, not_second).expect("readable").expect("previous");
+        assert_eq!(found.value, b"first");
+        assert!(found.passed_over.is_some_and(|why| why.ends_with("is of no use: it is the second")));
         fs::write(&path, "rhumb-sealed 1 6 00").expect("writes");
-        let found = read_or_previous(&path).expect("previous");
-        assert_eq!(found.payload, b"first");
+        let found = read_newest(&path, any).expect("readable").expect("previous");
+        assert_eq!(found.value, b"first");
         assert!(found.passed_over.is_some());
         fs::remove_file(&path).expect("removes");
-        let found = read_or_previous(&path).expect("previous");
+        let found = read_newest(&path, any).expect("readable").expect("previous");
         assert!(found.passed_over.is_none(), "as a crash between two renames leaves it");
         fs::write(sibling(&path, "previous"), "rhumb-sealed 1 6 00").expect("writes");
-        assert!(matches!(read_or_previous(&path), Err(SealError::Damaged { .. })));
+        assert!(read_newest(&path, any).expect_err("damaged").contains("damaged"));
     }
 }

@@ -9,7 +9,8 @@
 //! ```
 
 use super::saved_table::SavedTable;
-use super::sealed::{self, SealError};
+use super::sealed;
+pub use super::sealed::Found;
 use crate::base::diagnostic::SourceFile;
 use crate::model::ids::Revision;
 use serde::{Deserialize, Serialize};
@@ -20,19 +21,23 @@ use std::path::{Path, PathBuf};
 /// Bumped when the shape changes; other formats are refused.
 const FORMAT: u32 = 1;
 
-/// The opened and locked folder.
+/// The folder, locked if it can be written.
 #[derive(Debug)]
 pub struct StateDir {
     root: PathBuf,
-    /// Held for the life of the process; the kernel drops it on any exit.
-    _lock: File,
+    /// Held for the life of the process; the kernel drops it on any exit. `None`: the folder cannot
+    /// be written, and is tried again with each write.
+    lock: Option<File>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    #[error("cannot use the state folder {path}: {source}; choose another with --state DIR")]
+    #[error("cannot write the state folder {}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the state folder {0} is in use by another rhumb; stop it or choose another with --state DIR")]
+    #[error(
+        "the state folder {} is in use by another rhumb; stop it or choose another with --state DIR",
+        .0.display()
+    )]
     Locked(PathBuf),
 }
 
@@ -60,23 +65,22 @@ struct InputsOnDisk {
     geo: Vec<(String, String)>,
 }
 
-/// Something read back, with a note when a damaged file was passed over for an older one.
-#[derive(Debug)]
-pub struct Recalled<T> {
-    pub value: T,
-    pub note: Option<String>,
-}
-
 impl StateDir {
-    /// Creates the folder if needed, checks that it can be written, and locks it.
-    pub fn open(root: &Path) -> Result<Self, StateError> {
-        let failed = |source| StateError::Io { path: root.to_owned(), source };
-        fs::create_dir_all(root.join("geo")).map_err(failed)?;
-        let lock = File::create(root.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StateError::Locked(root.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+    /// Creates the folder if needed and locks it. A folder that cannot be written is opened all the
+    /// same, so that what it holds can be recalled; [`unwritable`](Self::unwritable) says why.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] only: two daemons must not share a folder, whatever its permissions.
+    pub fn open(root: &Path) -> Result<(Self, Option<StateError>), StateError> {
+        let mut state = Self { root: root.to_owned(), lock: None };
+        match state.lock_for_writing() {
+            Ok(()) => Ok((state, None)),
+            Err(locked @ StateError::Locked(_)) => Err(locked),
+            Err(unwritable) if state.is_locked_by_another() => {
+                drop(unwritable);
+                Err(StateError::Locked(root.to_owned()))
+            }
+            Err(unwritable) => Ok((state, Some(unwritable))),
         }
     }
 
@@ -84,19 +88,40 @@ impl StateDir {
         &self.root
     }
 
-    /// Keeps the inputs of a published table. Geo files already kept are not written again; those
-    /// that neither the new nor the previous inputs name are removed.
-    pub fn keep_inputs(&self, inputs: &KeptInputs) -> io::Result<()> {
+    /// Makes sure that the folder is there and ours.
+    fn lock_for_writing(&mut self) -> Result<(), StateError> {
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        fs::create_dir_all(self.root.join("geo")).map_err(failed)?;
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let lock = File::create(self.root.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => self.lock = Some(lock),
+            Err(TryLockError::WouldBlock) => return Err(StateError::Locked(self.root.clone())),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        Ok(())
+    }
+
+    /// A lock can be looked at where it cannot be taken for writing.
+    fn is_locked_by_another(&self) -> bool {
+        let lock = File::open(self.root.join("lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Keeps the inputs of a published table. Geo files already kept whole are not written again;
+    /// those that neither the new nor the previous inputs name are removed.
+    pub fn keep_inputs(&mut self, inputs: &KeptInputs) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        self.write_inputs(inputs).map_err(|source| StateError::Io { path: self.root.clone(), source })
+    }
+
+    fn write_inputs(&self, inputs: &KeptInputs) -> io::Result<()> {
         let mut geo = Vec::new();
         for file in &inputs.geo {
             let digest = sealed::hex_digest(&file.bytes);
-            let path = self.geo_path(&digest);
-            if !path.exists() {
-                let temporary = path.with_extension("new");
-                fs::write(&temporary, &file.bytes)?;
-                File::open(&temporary)?.sync_all()?;
-                fs::rename(&temporary, &path)?;
-            }
+            self.write_geo_file(&digest, &file.bytes)?;
             geo.push((file.name.clone(), digest));
         }
         let files = inputs.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
@@ -107,12 +132,29 @@ impl StateDir {
         Ok(())
     }
 
-    /// The inputs last kept. `Ok(None)` when there never were any.
-    pub fn recall_inputs(&self) -> Result<Option<Recalled<KeptInputs>>, String> {
-        let Some(found) = found_or_none(sealed::read_or_previous(&self.root.join("inputs")))? else {
-            return Ok(None);
-        };
-        let on_disk = parse_inputs(&found.payload)?;
+    /// Writes one geo file, unless it lies there undamaged.
+    fn write_geo_file(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.geo_path(digest);
+        let is_kept = fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64)
+            && fs::read(&path).is_ok_and(|kept| kept == bytes);
+        if is_kept {
+            return Ok(());
+        }
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, bytes)?;
+        File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        // Without this the rename itself may be lost in a power cut, while the inputs that name it stay.
+        File::open(self.root.join("geo"))?.sync_all()
+    }
+
+    /// The newest inputs kept whole, their geo files included. `Ok(None)` when there never were any.
+    pub fn recall_inputs(&self) -> Result<Option<Found<KeptInputs>>, String> {
+        sealed::read_newest(&self.root.join("inputs"), |payload| self.complete(parse_inputs(payload)?))
+    }
+
+    /// Reads the geo files that kept inputs name.
+    fn complete(&self, on_disk: InputsOnDisk) -> Result<KeptInputs, String> {
         let mut geo = Vec::new();
         for (name, digest) in on_disk.geo {
             let path = self.geo_path(&digest);
@@ -124,24 +166,19 @@ impl StateDir {
             geo.push(GeoFile { name, bytes });
         }
         let files = on_disk.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-        let value = KeptInputs { revision: on_disk.revision, files, geo };
-        Ok(Some(Recalled { value, note: found.passed_over.map(|error| error.to_string()) }))
+        Ok(KeptInputs { revision: on_disk.revision, files, geo })
     }
 
-    pub fn keep_table(&self, table: &SavedTable) -> io::Result<()> {
-        let payload = serde_json::to_vec(table).map_err(io::Error::other)?;
-        sealed::write(&self.root.join("table"), &payload)
+    pub fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        let payload = serde_json::to_vec(table).map_err(|error| failed(io::Error::other(error)))?;
+        sealed::write(&self.root.join("table"), &payload).map_err(failed)
     }
 
-    /// The table last kept. `Ok(None)` when there never was one.
-    pub fn recall_table(&self) -> Result<Option<Recalled<SavedTable>>, String> {
-        let path = self.root.join("table");
-        let Some(found) = found_or_none(sealed::read_or_previous(&path))? else {
-            return Ok(None);
-        };
-        let value = SavedTable::parse(&found.payload)
-            .map_err(|what| format!("{} is not a table of this version: {what}", path.display()))?;
-        Ok(Some(Recalled { value, note: found.passed_over.map(|error| error.to_string()) }))
+    /// The newest table kept whole. `Ok(None)` when there never was one.
+    pub fn recall_table(&self) -> Result<Option<Found<SavedTable>>, String> {
+        sealed::read_newest(&self.root.join("table"), SavedTable::parse)
     }
 
     fn geo_path(&self, digest: &str) -> PathBuf {
@@ -173,17 +210,10 @@ fn parse_inputs(payload: &[u8]) -> Result<InputsOnDisk, String> {
     Ok(inputs)
 }
 
-fn found_or_none(result: Result<sealed::Found, SealError>) -> Result<Option<sealed::Found>, String> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(SealError::Missing(_)) => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::error::chain;
 
     fn inputs(geo: &[u8]) -> KeptInputs {
         KeptInputs {
@@ -193,10 +223,16 @@ mod tests {
         }
     }
 
+    fn open(folder: &Path) -> StateDir {
+        let (state, unwritable) = StateDir::open(folder).expect("not locked");
+        assert!(unwritable.is_none(), "{unwritable:?}");
+        state
+    }
+
     #[test]
     fn inputs_come_back_and_a_second_daemon_is_refused() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let state = StateDir::open(folder.path()).expect("opens");
+        let mut state = open(folder.path());
         assert!(state.recall_inputs().expect("readable").is_none());
         state.keep_inputs(&inputs(b"one")).expect("keeps");
         let back = state.recall_inputs().expect("readable").expect("there");
@@ -205,17 +241,49 @@ mod tests {
     }
 
     #[test]
-    fn a_geo_file_that_changed_under_us_is_refused_and_old_ones_go() {
+    fn a_folder_that_cannot_be_written_refuses_nothing_and_is_used_once_it_can() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let state = StateDir::open(folder.path()).expect("opens");
+        let root = folder.path().join("state");
+        fs::write(&root, "a file where the folder should be").expect("writes");
+        let (mut state, unwritable) = StateDir::open(&root).expect("not locked");
+        let message = chain(&unwritable.expect("says why"));
+        assert!(message.starts_with("cannot write the state folder ") && !message.ends_with("state"));
+        assert!(state.keep_inputs(&inputs(b"one")).is_err());
+        fs::remove_file(&root).expect("removes");
+        state.keep_inputs(&inputs(b"one")).expect("keeps");
+        assert!(matches!(StateDir::open(&root), Err(StateError::Locked(_))), "and it is locked then");
+    }
+
+    #[test]
+    fn a_lock_is_seen_where_the_folder_cannot_be_written() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let held = open(folder.path());
+        fs::remove_dir(folder.path().join("geo")).expect("removes");
+        fs::write(folder.path().join("geo"), "in the way").expect("writes");
+        assert!(matches!(StateDir::open(folder.path()), Err(StateError::Locked(_))));
+        drop(held);
+        assert!(StateDir::open(folder.path()).expect("not locked").1.is_some());
+    }
+
+    #[test]
+    fn a_geo_file_that_changed_under_us_is_passed_over_and_written_anew() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut state = open(folder.path());
         for content in [b"one".as_slice(), b"two", b"three"] {
             state.keep_inputs(&inputs(content)).expect("keeps");
         }
         let count = fs::read_dir(folder.path().join("geo")).expect("lists").count();
         assert_eq!(count, 2, "the newest and the one of the previous inputs");
-        for entry in fs::read_dir(folder.path().join("geo")).expect("lists").flatten() {
-            fs::write(entry.path(), b"bent").expect("writes");
-        }
-        assert!(state.recall_inputs().expect_err("damaged").contains("damaged"));
+        let kept = |content: &[u8]| state.geo_path(&sealed::hex_digest(content));
+        let (two, three) = (kept(b"two"), kept(b"three"));
+        fs::write(&three, b"bent!").expect("writes");
+        let found = state.recall_inputs().expect("the previous").expect("there");
+        assert_eq!(found.value, inputs(b"two"));
+        assert!(found.passed_over.is_some_and(|why| why.contains("damaged")));
+        fs::remove_file(&two).expect("removes");
+        assert!(state.recall_inputs().expect_err("neither").contains("damaged"), "of the newest");
+        state.keep_inputs(&inputs(b"three")).expect("keeps");
+        let found = state.recall_inputs().expect("readable").expect("there");
+        assert_eq!((found.value, found.passed_over), (inputs(b"three"), None));
     }
 }
