@@ -314,13 +314,14 @@ impl Scalar for SocketAddr {
     }
 }
 
-/// A name that DNS can carry, lower-cased, without the final dot.
+/// A name that DNS can carry, lower-cased, without the final dot. The first label may be `*`, which
+/// stands for every name below the rest that has no records of its own (RFC 4592).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hostname(pub String);
 
 impl Scalar for Hostname {
     fn schema() -> Json {
-        json!({ "type": "string", "maxLength": 254, "pattern": "^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.?$" })
+        json!({ "type": "string", "maxLength": 254, "pattern": "^(\\*\\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.?$" })
     }
 
     fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
@@ -339,8 +340,15 @@ fn hostname_fault(name: &str) -> Option<(&'static str, &'static str)> {
     if name.len() > 253 {
         return Some(("longer than 253 characters", "shorten it"));
     }
+    let name = match name.strip_prefix("*.") {
+        Some(rest) if !rest.contains('.') => {
+            return Some(("a wildcard for a whole top-level domain", "a name such as *.live.example.com"));
+        }
+        Some(rest) => rest,
+        None => name,
+    };
     if name.contains('*') {
-        return Some(("wildcards cannot be steered", "list each name"));
+        return Some(("an asterisk stands alone, as the first label", "write *.example.com, or each name"));
     }
     if !name.is_ascii() {
         return Some(("not ASCII", "write international names in their xn-- form"));
@@ -502,7 +510,23 @@ mod tests {
         let read = |text| Hostname::parse(text, true).map(|name| name.0).map_err(|bad| bad.message);
         assert_eq!(read("Live.Rhumb.Test."), Ok("live.rhumb.test".to_owned()));
         assert_eq!(read("_dns.a.b"), Ok("_dns.a.b".to_owned()));
-        for text in ["", ".", "live", "a..b", "-a.b", "a-.b", "*.a.b", "a b.c", "é.b", &"a.".repeat(130)] {
+        assert_eq!(read("*.Live.rhumb.test"), Ok("*.live.rhumb.test".to_owned()));
+        for text in [
+            "",
+            ".",
+            "live",
+            "a..b",
+            "-a.b",
+            "a-.b",
+            "*.a",
+            "*",
+            "a.*.b",
+            "a*.b.c",
+            "*.*.b.c",
+            "a b.c",
+            "é.b",
+            &"a.".repeat(130),
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }
