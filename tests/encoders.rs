@@ -23,7 +23,7 @@ fn ctx(transport: Transport) -> Ctx<'static> {
     Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(transport) }
 }
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 41] = [
     "rhumb.test",
     "ns1.rhumb.test",
     "ns2.rhumb.test",
@@ -58,8 +58,16 @@ const NAMES: [&str; 34] = [
     "example.com",
     "",
     "caa.rhumb.test",
+    "moved.rhumb.test",
+    "x.moved.rhumb.test",
+    "X.y.AGAIN.rhumb.test",
+    "live.old.rhumb.test",
+    "loop.old.rhumb.test",
+    "gone.old.old.rhumb.test",
+    "example.old.rhumb.test",
 ];
-const TYPES: [u16; 19] = [1, 2, 5, 6, 13, 15, 16, 28, 33, 41, 43, 46, 65, 250, 251, 252, 255, 257, 65_400];
+const TYPES: [u16; 20] =
+    [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 65, 250, 251, 252, 255, 257, 65_400];
 
 /// What hickory makes of the record encoder's parts, as its server would send them.
 fn through_hickory(query: &Ask) -> Vec<u8> {

@@ -10,6 +10,7 @@ pub enum Rcode {
     NxDomain = 3,
     NotImp = 4,
     Refused = 5,
+    YxDomain = 6,
     BadVers = 16,
 }
 
@@ -32,6 +33,7 @@ impl Rcode {
             Rcode::NxDomain => "NXDOMAIN",
             Rcode::NotImp => "NOTIMP",
             Rcode::Refused => "REFUSED",
+            Rcode::YxDomain => "YXDOMAIN",
             Rcode::BadVers => "BADVERS",
         }
     }

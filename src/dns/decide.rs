@@ -5,11 +5,13 @@
 //!  fault? class? transfer? ──▶ that rcode
 //!  find(name) ─▶ not ours: REFUSED      cut: referral      absent: NXDOMAIN + SOA
 //!       └─▶ entry: steered A, AAAA ─▶ client ─▶ group ─▶ slot ─▶ answer set
-//!                  CNAME ─▶ the target, if ours, up to eight links
+//!                  CNAME, or a DNAME above ─▶ the target, if ours, up to eight links
 //!                  set of the type, else NODATA + SOA
 //! ```
 //!
-//! A decision borrows prebuilt blocks from the snapshot; nothing is copied here.
+//! A decision borrows prebuilt blocks from the snapshot; nothing is copied here. The CNAME that a DNAME
+//! implies is no block: its target is made of octets of the question and of the DNAME, and the step
+//! says how many of the former, so that an encoder can write it from what already stands in the message.
 
 use super::Ctx;
 use super::code::{ExtendedError, Rcode};
@@ -21,11 +23,12 @@ use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
-use crate::routing::names::{Cname, Entry, Found, Glue, label_count};
+use crate::routing::names::{Cname, Dname, Entry, Found, Glue, label_count};
 use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
+use crate::zone::name::MAX_NAME;
 use crate::zone::rtype;
 
-/// CNAME links followed within our data.
+/// Links (CNAMEs and DNAMEs) followed within our data.
 pub const MAX_LINKS: usize = 8;
 const CLASS_IN: u16 = 1;
 const QTYPE_IXFR: u16 = 251;
@@ -37,8 +40,10 @@ const QTYPE_ANY: u16 = 255;
 pub struct Decision<'a> {
     pub rcode: Rcode,
     pub is_authoritative: bool,
-    /// CNAME records on the way, the first of them the question's.
+    /// CNAME and DNAME records on the way, the first of them the question's.
     links: [Option<&'a Block>; MAX_LINKS],
+    /// Of a link that is a DNAME: octets of the name before its owner's. 0: a CNAME.
+    prefixes: [u8; MAX_LINKS],
     link_count: usize,
     /// The records asked for, of the last name on the way.
     pub answer: Option<&'a Block>,
@@ -80,6 +85,24 @@ pub enum Owner {
     Target { skip: u8 },
 }
 
+/// A link of the chain.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The CNAME, or the DNAME whose owner ends the name.
+    pub block: &'a Block,
+    /// Of a DNAME: octets of the name before its owner's. 0: a CNAME.
+    pub prefix: u8,
+}
+
+impl<'a> Step<'a> {
+    /// Of a DNAME: its TTL and the end of the CNAME's target, which the name's first octets precede.
+    /// `None` if that would be too long for a name (RFC 6672 2.2): no CNAME stands for it then.
+    pub fn synthesis(&self) -> Option<(u32, &'a [u8])> {
+        let dname = self.block.records().next()?;
+        (usize::from(self.prefix) + dname.rdata.len() <= MAX_NAME).then_some((dname.ttl, dname.rdata))
+    }
+}
+
 /// The way to a steered answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Steering<'a> {
@@ -107,6 +130,7 @@ impl<'a> Decision<'a> {
             rcode,
             is_authoritative: false,
             links: [None; MAX_LINKS],
+            prefixes: [0; MAX_LINKS],
             link_count: 0,
             answer: None,
             authority: None,
@@ -118,18 +142,20 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// In the order of the answer section.
+    /// In the order of the answer section, without the CNAMEs that stand for DNAMEs.
     pub fn answers(&self) -> impl Iterator<Item = Piece<'a>> {
-        self.links().chain(self.answer).enumerate().map(|(at, block)| {
-            let owner = if at == 0 { Owner::Question { skip: 0 } } else { Owner::Target { skip: 0 } };
+        let answer = self.answer.map(|block| Step { block, prefix: 0 });
+        self.steps().chain(answer).enumerate().map(|(at, Step { block, prefix: skip })| {
+            let owner = if at == 0 { Owner::Question { skip } } else { Owner::Target { skip } };
             Piece::of(owner, block)
         })
     }
 
-    /// The CNAME records that led to the last name.
+    /// The CNAME and DNAME records that led to the last name.
     #[inline]
-    pub fn links(&self) -> impl Iterator<Item = &'a Block> {
-        self.links[..self.link_count].iter().copied().flatten()
+    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> {
+        let links = self.links[..self.link_count].iter().zip(self.prefixes);
+        links.filter_map(|(block, prefix)| Some(Step { block: (*block)?, prefix }))
     }
 
     /// Whether it is more than "no".
@@ -189,6 +215,41 @@ struct Link<'n> {
     is_question: bool,
 }
 
+/// What comes after a name.
+enum Next<'a> {
+    Done,
+    /// The target of a CNAME.
+    Alias(&'a [u8]),
+    /// The name's first `prefix` octets, then the DNAME's target; fits a name.
+    Redirected {
+        prefix: usize,
+        dname: &'a Dname,
+    },
+}
+
+/// A name that a DNAME makes.
+struct MadeName {
+    wire: [u8; MAX_NAME],
+    len: usize,
+}
+
+impl MadeName {
+    /// Cut off if it is too long.
+    fn of(name: &[u8], prefix: usize, target: &[u8]) -> Self {
+        let mut made = Self { wire: [0; MAX_NAME], len: 0 };
+        let octets = name.iter().take(prefix).chain(target);
+        for (place, octet) in made.wire.iter_mut().zip(octets) {
+            *place = *octet;
+            made.len += 1;
+        }
+        made
+    }
+
+    fn as_wire(&self) -> &[u8] {
+        self.wire.get(..self.len).unwrap_or_default()
+    }
+}
+
 impl Link<'_> {
     fn owner(self, skip: usize) -> Owner {
         let skip = u8::try_from(skip).unwrap_or(u8::MAX);
@@ -199,15 +260,36 @@ impl Link<'_> {
 impl<'a> Resolution<'a, '_> {
     fn run(&mut self) {
         let query = self.query;
-        let link = Link { name: query.name(), is_question: true };
-        let mut next = self.follow(link, query.labels);
-        while let Some(target) = next {
-            next = self.follow(Link { name: target, is_question: false }, label_count(target));
+        let mut name = query.name();
+        let mut next = self.follow(Link { name, is_question: true }, query.labels);
+        loop {
+            match next {
+                Next::Done => return,
+                Next::Alias(target) => {
+                    name = target;
+                    next = self.follow(Link { name, is_question: false }, label_count(name));
+                }
+                Next::Redirected { prefix, dname } => return self.run_redirected(name, prefix, dname),
+            }
         }
     }
 
-    /// Answers one name; the target to go on with if it is an alias.
-    fn follow(&mut self, link: Link<'_>, labels: usize) -> Option<&'a [u8]> {
+    /// Goes on from below a DNAME, with names that stand nowhere but here.
+    #[cold]
+    fn run_redirected(&mut self, name: &[u8], prefix: usize, dname: &'a Dname) {
+        let mut name = MadeName::of(name, prefix, &dname.target);
+        loop {
+            let link = Link { name: name.as_wire(), is_question: false };
+            name = match self.follow(link, label_count(link.name)) {
+                Next::Done => return,
+                Next::Alias(target) => MadeName::of(&[], 0, target),
+                Next::Redirected { prefix, dname } => MadeName::of(name.as_wire(), prefix, &dname.target),
+            };
+        }
+    }
+
+    /// Answers one name; where to go on if it is an alias.
+    fn follow(&mut self, link: Link<'_>, labels: usize) -> Next<'a> {
         match self.snapshot.names().find(link.name, labels) {
             Found::Exact(entry) | Found::Wildcard(entry) => return self.answer_entry(link, entry),
             Found::Cut { entry, skip: 0, .. } if self.query.qtype == rtype::DS => {
@@ -218,6 +300,7 @@ impl<'a> Resolution<'a, '_> {
                 self.decision.authority = Some(Piece::of(link.owner(skip), &referral.ns));
                 self.decision.glue = &referral.glue;
             }
+            Found::Absent(Entry { dname: Some(dname), .. }) => return self.redirect(link, dname),
             Found::Absent(entry) => {
                 self.decision.is_authoritative = true;
                 self.decision.rcode = Rcode::NxDomain;
@@ -229,10 +312,10 @@ impl<'a> Resolution<'a, '_> {
             // The alias leads out of our data: the resolver goes on from there.
             Found::NotOurs | Found::Cut { .. } => {}
         }
-        None
+        Next::Done
     }
 
-    fn answer_entry(&mut self, link: Link<'_>, entry: &'a Entry) -> Option<&'a [u8]> {
+    fn answer_entry(&mut self, link: Link<'_>, entry: &'a Entry) -> Next<'a> {
         self.decision.is_authoritative = true;
         let family = match self.query.qtype {
             rtype::A => Some(Family::V4),
@@ -244,24 +327,48 @@ impl<'a> Resolution<'a, '_> {
             if link.is_question || self.query.ecs().is_none() {
                 self.steer(link, entry, position, family);
             }
-            return None;
+            return Next::Done;
         }
         if let Some(cname) = &entry.cname {
             return self.answer_alias(cname);
         }
         self.answer_plain(link, entry);
-        None
+        Next::Done
     }
 
     /// The target to go on with, if there is still room for a link.
-    fn answer_alias(&mut self, cname: &'a Cname) -> Option<&'a [u8]> {
+    fn answer_alias(&mut self, cname: &'a Cname) -> Next<'a> {
         if matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY) {
             self.decision.answer = Some(&cname.block);
-            return None;
+            return Next::Done;
         }
-        *self.decision.links.get_mut(self.decision.link_count)? = Some(&cname.block);
+        if self.add_link(&cname.block, 0) { Next::Alias(&cname.target) } else { Next::Done }
+    }
+
+    /// The DNAME and the CNAME it implies (RFC 6672 3.2); too long a name is YXDOMAIN, with the DNAME.
+    #[cold]
+    fn redirect(&mut self, link: Link<'_>, dname: &'a Dname) -> Next<'a> {
+        self.decision.is_authoritative = true;
+        let prefix = link.name.len().saturating_sub(dname.owner_len);
+        if !self.add_link(&dname.block, u8::try_from(prefix).unwrap_or(u8::MAX)) {
+            return Next::Done;
+        }
+        if prefix + dname.target.len() > MAX_NAME {
+            self.decision.rcode = Rcode::YxDomain;
+            return Next::Done;
+        }
+        let is_answered = matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY);
+        if is_answered { Next::Done } else { Next::Redirected { prefix, dname } }
+    }
+
+    /// Whether there was room for it.
+    fn add_link(&mut self, block: &'a Block, prefix: u8) -> bool {
+        let at = self.decision.link_count;
+        let places = self.decision.links.get_mut(at).zip(self.decision.prefixes.get_mut(at));
+        let Some((link, place)) = places else { return false };
+        (*link, *place) = (Some(block), prefix);
         self.decision.link_count += 1;
-        Some(&cname.target)
+        true
     }
 
     fn answer_plain(&mut self, link: Link<'_>, entry: &'a Entry) {

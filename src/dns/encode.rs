@@ -10,7 +10,7 @@
 
 use super::code::ExtendedError;
 use super::cookie::WHOLE_LEN;
-use super::decide::{Decision, Owner, Piece};
+use super::decide::{Decision, Owner, Piece, Step};
 use super::ecs::Ecs;
 use super::query::{
     Edns, HEADER, OPTION_COOKIE, OPTION_ECS, OPTION_EDE, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING,
@@ -19,6 +19,8 @@ use super::query::{
 use super::{Ctx, Transport};
 use crate::routing::Snapshot;
 use crate::routing::block::{QUESTION_POINTER, RECORD_HEAD, Records};
+use crate::zone::name::MAX_NAME;
+use crate::zone::rtype;
 
 /// Largest UDP answer, and the size our own OPT record names (DNS flag day 2020).
 pub const MAX_UDP: u16 = 1_232;
@@ -30,6 +32,7 @@ const OPTION_HEAD: usize = 4;
 const TC: u8 = 0x02;
 /// Padded answers have a multiple of this many octets (RFC 8467 4.1).
 pub(super) const PADDING_BLOCK: usize = 468;
+const CLASS_IN: u16 = 1;
 /// A pointer has 14 bits.
 const MAX_POINTER: usize = 0x3fff;
 
@@ -56,7 +59,7 @@ pub fn encode(
         return Encoded::default();
     }
     let mut writer = Writer { out, at: query.question_end, limit: limit - opt_len, target_at: 0 };
-    let counts = writer.sections(decision);
+    let counts = writer.sections(query, decision);
     if counts.is_none() {
         writer.at = query.question_end;
     }
@@ -133,15 +136,19 @@ impl Writer<'_> {
     }
 
     /// Record counts of the three sections; `None` if they do not fit.
-    fn sections(&mut self, decision: &Decision<'_>) -> Option<[u16; 3]> {
+    fn sections(&mut self, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Option<[u16; 3]> {
         let mut counts = [0; 3];
         let mut owner = Owner::Question { skip: 0 };
-        for link in decision.links() {
+        for step in decision.steps() {
             let start = self.at;
-            self.piece(&Piece::of(owner, link))?;
-            self.target_at = start + RECORD_HEAD;
+            if step.prefix == 0 {
+                self.piece(&Piece::of(owner, step.block))?;
+                self.target_at = start + RECORD_HEAD;
+            } else {
+                counts[0] += self.redirection(query, owner, step)?;
+            }
             owner = Owner::Target { skip: 0 };
-            counts[0] += link.count();
+            counts[0] += step.block.count();
         }
         if let Some(answer) = decision.answer {
             self.piece(&Piece::of(owner, answer))?;
@@ -158,6 +165,39 @@ impl Writer<'_> {
             counts[2] += glue.block.count();
         }
         Some(counts)
+    }
+
+    /// A DNAME and, after it, the CNAME it implies for the name that `owner` is; how many of the latter.
+    ///
+    /// The CNAME's target is written whole, so that what follows can point into it.
+    #[cold]
+    fn redirection(&mut self, query: &ParsedQuery<'_>, owner: Owner, step: Step<'_>) -> Option<u16> {
+        let (name_at, dname_owner) = match owner {
+            Owner::Question { .. } => (HEADER, Owner::Question { skip: step.prefix }),
+            Owner::Target { .. } => (self.target_at, Owner::Target { skip: step.prefix }),
+        };
+        self.piece(&Piece::of(dname_owner, step.block))?;
+        let Some((ttl, target)) = step.synthesis() else { return Some(0) };
+        let start = self.at;
+        let prefix = usize::from(step.prefix);
+        let pointer = u16::try_from(name_at).ok().filter(|at| usize::from(*at) <= MAX_POINTER)?;
+        self.put_array((0xc000 | pointer).to_be_bytes())?;
+        self.put_array((u32::from(rtype::CNAME) << 16 | u32::from(CLASS_IN)).to_be_bytes())?;
+        self.put_array(ttl.to_be_bytes())?;
+        self.put_array(u16::try_from(prefix + target.len()).ok()?.to_be_bytes())?;
+        match owner {
+            // The question is copied last, with the header.
+            Owner::Question { .. } => self.put(query.name_as_asked().get(..prefix)?)?,
+            Owner::Target { .. } => {
+                let mut copy = [0; MAX_NAME];
+                let copy = copy.get_mut(..prefix)?;
+                copy.copy_from_slice(self.out.get(name_at..name_at + prefix)?);
+                self.put(copy)?;
+            }
+        }
+        self.put(target)?;
+        self.target_at = start + RECORD_HEAD;
+        Some(1)
     }
 
     fn piece(&mut self, piece: &Piece<'_>) -> Option<()> {

@@ -7,11 +7,12 @@
 //! it, have the case it was asked in, as the byte encoder's pointers give it.
 
 use super::Ctx;
-use super::decide::{Decision, Owner, Piece};
+use super::decide::{Decision, Owner, Piece, Step};
 use super::encode::{MAX_UDP, OptReply};
 use super::query::{OPTION_COOKIE, OPTION_ECS, OPTION_EDE, OPTION_KEEPALIVE, OPTION_NSID, ParsedQuery};
 use crate::routing::Snapshot;
-use crate::routing::block::Records;
+use crate::routing::block::{Block, Records};
+use crate::zone::rtype;
 use hickory_proto::op::{self, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -35,15 +36,18 @@ pub fn records(
     query: &ParsedQuery<'_>,
     decision: &Decision<'_>,
 ) -> RecordReply {
-    let mut target: &[u8] = &[0];
     let mut answers = Vec::new();
-    for piece in decision.answers() {
-        push_records(&mut answers, owner_name(query, target, piece.owner), &piece);
-        target = Records::of(piece.bytes).next().map_or(target, |record| record.rdata);
+    let mut at = query.name_as_asked().to_vec();
+    for step in decision.steps() {
+        push_step(&mut answers, step, &mut at);
+    }
+    if let Some(answer) = decision.answer {
+        let piece = Piece::of(Owner::Target { skip: 0 }, answer);
+        push_records(&mut answers, owner_name(query, &at, piece.owner), &piece);
     }
     let mut authorities = Vec::new();
     if let Some(piece) = &decision.authority {
-        push_records(&mut authorities, owner_name(query, target, piece.owner), piece);
+        push_records(&mut authorities, owner_name(query, &at, piece.owner), piece);
     }
     let mut additionals = Vec::new();
     for glue in decision.glue {
@@ -62,6 +66,24 @@ fn metadata(query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Metadata {
     metadata.checking_disabled = query.checking_disabled;
     metadata.response_code = ResponseCode::from(decision.rcode.high(), decision.rcode.low());
     metadata
+}
+
+/// The records of one link; `at` is the name it starts from, then the one it leads to.
+fn push_step(records: &mut Vec<Record>, step: Step<'_>, at: &mut Vec<u8>) {
+    let prefix = usize::from(step.prefix);
+    let owner = |name: &[u8]| name.get(prefix..).and_then(|name| Name::from_bytes(name).ok());
+    push_records(records, owner(at), &Piece::of(Owner::Question { skip: 0 }, step.block));
+    if prefix == 0 {
+        let target = step.block.records().next().map(|record| record.rdata.to_vec());
+        *at = target.unwrap_or_default();
+        return;
+    }
+    let Some((ttl, end)) = step.synthesis() else { return };
+    let target = [at.get(..prefix).unwrap_or_default(), end].concat();
+    let cname = Block::of(rtype::CNAME, ttl, [&*target]);
+    let alias = Name::from_bytes(at).ok();
+    push_records(records, alias, &Piece::of(Owner::Question { skip: 0 }, &cname));
+    *at = target;
 }
 
 fn owner_name(query: &ParsedQuery<'_>, target: &[u8], owner: Owner) -> Option<Name> {

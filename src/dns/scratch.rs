@@ -11,6 +11,7 @@ use super::query::{HEADER, ParsedQuery};
 pub struct Scratch {
     /// With data, or with a referral.
     pub answered: u64,
+    /// YXDOMAIN included.
     pub nxdomain: u64,
     pub nodata: u64,
     pub refused: u64,
@@ -34,7 +35,7 @@ impl Scratch {
             _ if encoded.len == 0 => &mut self.dropped,
             Rcode::NoError if decision.has_data() => &mut self.answered,
             Rcode::NoError => &mut self.nodata,
-            Rcode::NxDomain => &mut self.nxdomain,
+            Rcode::NxDomain | Rcode::YxDomain => &mut self.nxdomain,
             Rcode::Refused => &mut self.refused,
             Rcode::FormErr => &mut self.formerr,
             Rcode::NotImp => &mut self.notimp,

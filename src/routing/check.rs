@@ -32,8 +32,11 @@ fn check_name(service: &Service, hostname: &str, zones: &ZoneSet) -> Option<Diag
     let Some((name, zone)) = name.as_ref().zip(zone) else {
         return Some(outside_zone(service, hostname, zones));
     };
-    if names::is_delegated(zone, name, true) {
+    if names::is_delegated(zone, name) {
         return Some(below_delegation(service, hostname, zone));
+    }
+    if let Some(owner) = names::redirection(zone, name) {
+        return Some(below_dname(service, hostname, zone, &owner));
     }
     let sets = zone.names.get(name)?;
     let clash = |wanted| sets.iter().any(|set| set.rtype == wanted);
@@ -56,6 +59,15 @@ fn outside_zone(service: &Service, hostname: &str, zones: &ZoneSet) -> Diagnosti
         format!("add a zone that holds it; the zones are {}", files.join(", "))
     };
     Diagnostic::error(codes::OUTSIDE_ZONE, &service.source, None, message).help(help)
+}
+
+fn below_dname(service: &Service, hostname: &str, zone: &Zone, owner: &Name) -> Diagnostic {
+    let message = format!(
+        "hostname `{hostname}` of service `{}` is below {owner}, whose DNAME redirects it elsewhere",
+        service.name
+    );
+    let help = format!("remove the DNAME record from {} or rename the hostname", zone.file);
+    Diagnostic::error(codes::BELOW_DNAME, &service.source, None, message).help(help)
 }
 
 fn below_delegation(service: &Service, hostname: &str, zone: &Zone) -> Diagnostic {

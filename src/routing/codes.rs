@@ -7,10 +7,12 @@ use crate::base::diagnostic::Severity;
 pub const OUTSIDE_ZONE: &str = "steered-outside-zone";
 pub const AND_STATIC: &str = "steered-and-static";
 pub const BELOW_DELEGATION: &str = "steered-below-delegation";
+pub const BELOW_DNAME: &str = "steered-below-dname";
 
 /// Code, severity, meaning.
 pub const ALL: &[(&str, Severity, &str)] = &[
     (OUTSIDE_ZONE, Severity::Error, "a service's hostname is in none of the zones"),
     (AND_STATIC, Severity::Error, "a zone holds a CNAME, A or AAAA record at a steered name"),
     (BELOW_DELEGATION, Severity::Error, "a service's hostname is at or below a delegation to other servers"),
+    (BELOW_DNAME, Severity::Error, "a service's hostname is below a DNAME, which redirects it elsewhere"),
 ];

@@ -7,8 +7,8 @@
 //!        example   hit ──▶      a cut: referral; a `*` child: wildcard; else NXDOMAIN. No hit: not ours
 //! ```
 //!
-//! Empty non-terminals are entries, names below a delegation are not. A name in two zones belongs
-//! to the deeper one. Depends on policy and zones only, so that tables of one policy share it.
+//! Empty non-terminals are entries, names below a delegation or a DNAME are not: the closest encloser
+//! of whatever is asked below a DNAME is its owner. A name in two zones belongs to the deeper one. Depends on policy and zones only, so that tables of one policy share it.
 
 use super::block::Block;
 use super::name_index::{NameIndex, ShortName};
@@ -61,6 +61,8 @@ pub struct Entry {
     /// Ascending by type; without CNAME. Empty at an empty non-terminal.
     pub sets: Box<[(u16, Block)]>,
     pub cname: Option<Box<Cname>>,
+    /// Redirects every name below; its records are among the sets too.
+    pub dname: Option<Box<Dname>>,
     /// Position in the table's steered names.
     pub steered: Option<u32>,
     /// The entry of the `*` child.
@@ -74,6 +76,16 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cname {
     pub block: Block,
+    /// Lower case.
+    pub target: Box<[u8]>,
+}
+
+/// RFC 6672.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dname {
+    pub block: Block,
+    /// Octets of the owner's name.
+    pub owner_len: usize,
     /// Lower case.
     pub target: Box<[u8]>,
 }
@@ -326,22 +338,24 @@ fn zone_of(origins: &BTreeMap<&Name, u32>, name: &Name) -> Option<u32> {
     None
 }
 
-/// Whether a name of a zone is delegated away: the cut itself when `own` counts, and what is below.
-pub(super) fn is_delegated(zone: &Zone, name: &Name, own: bool) -> bool {
-    let mut at = if own { Some(name.clone()) } else { name.parent() };
-    while let Some(name) = at
-        && name != zone.origin
-    {
-        if zone.names.get(&name).is_some_and(|sets| sets.iter().any(|set| set.rtype == rtype::NS)) {
-            return true;
-        }
-        at = name.parent();
-    }
-    false
+/// Whether a name of a zone is at or below a delegation.
+pub(super) fn is_delegated(zone: &Zone, name: &Name) -> bool {
+    let mut at_and_above = std::iter::successors(Some(name.clone()), Name::parent);
+    let mut inside = at_and_above.by_ref().take_while(|name| *name != zone.origin);
+    inside.any(|name| zone.rrset(&name, rtype::NS).is_some())
 }
 
+/// The owner of the DNAME that a name of a zone is below.
+pub(super) fn redirection(zone: &Zone, name: &Name) -> Option<Name> {
+    let mut above = std::iter::successors(name.parent(), Name::parent);
+    let mut inside = above.by_ref().take_while(|name| name.is_at_or_below(&zone.origin));
+    inside.find(|name| zone.rrset(name, rtype::DNAME).is_some())
+}
+
+/// Below a delegation or a DNAME: never answered (RFC 4592 2.2.1, RFC 6672 2.4).
 fn is_occluded(zone: &Zone, name: &Name) -> bool {
-    *name != zone.origin && is_delegated(zone, name, false)
+    let is_below = |above: Name| above.is_at_or_below(&zone.origin) && is_delegated(zone, &above);
+    name.parent().is_some_and(is_below) || redirection(zone, name).is_some()
 }
 
 fn entry_of(zone: &Zone, number: u32, name: &Name, sets: &[Rrset]) -> Entry {
@@ -356,6 +370,11 @@ fn entry_of(zone: &Zone, number: u32, name: &Name, sets: &[Rrset]) -> Entry {
     let mut blocks: Vec<_> = others.map(|set| (set.rtype, block_of(set))).collect();
     blocks.sort_by_key(|(rtype, _)| *rtype);
     entry.sets = blocks.into();
+    let dname = sets.iter().find(|set| set.rtype == rtype::DNAME);
+    entry.dname = dname.filter(|_| entry.cut.is_none()).and_then(|set| {
+        let target = set.rdata.first()?.to_ascii_lowercase().into();
+        Some(Box::new(Dname { block: block_of(set), owner_len: name.as_wire().len(), target }))
+    });
     let cname = sets.iter().find(|set| set.rtype == rtype::CNAME);
     entry.cname = cname.and_then(|set| {
         let target = set.rdata.first()?.to_ascii_lowercase();

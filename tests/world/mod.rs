@@ -65,6 +65,9 @@ deep.alias CNAME mail
 loop CNAME pool
 pool CNAME loop
 away CNAME www.example.com.
+moved DNAME wild
+again DNAME moved
+old DNAME rhumb.test.
 gone CNAME nothing.here
 a.b.c.ent TXT \"below empty names\"
 *.wild A 192.0.2.9
