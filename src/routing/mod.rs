@@ -15,6 +15,8 @@
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
 //! | [`fill`], [`sets`] | which make it |
 //! | [`rendezvous`] | which node a slot belongs to |
+//! | [`chain`](mod@chain) | the NSEC chain over names and zones |
+//! | [`signed`] | signatures and denials, found by what was decided |
 //! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
 //! | [`check`](mod@check) | policy and zones against each other, for the user |
 //! | [`lint`](mod@lint) | a finished table against the promises it must keep |
@@ -23,6 +25,7 @@
 //! Nothing here decides where clients go (that is `schedule`) or parses a query (that is `dns`).
 
 pub mod block;
+pub mod chain;
 pub mod check;
 pub mod codes;
 pub mod fill;
@@ -32,6 +35,7 @@ pub mod name_index;
 pub mod names;
 pub mod rendezvous;
 pub mod sets;
+pub mod signed;
 pub mod snapshot;
 pub mod steer;
 

@@ -56,6 +56,8 @@ pub struct SteeredName {
 /// One name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
+    /// Its position in the canonical order of all names, by which signatures are found.
+    pub number: u32,
     /// Position in the table's zones.
     pub zone: u32,
     /// Ascending by type; without CNAME. Empty at an empty non-terminal.
@@ -304,7 +306,12 @@ impl<'a> Builder<'a> {
         let max_labels = self.drafts.keys().map(|name| label_count(name.as_wire())).max().unwrap_or(0);
         Names {
             index: NameIndex::new(positions.keys().map(Name::as_wire)),
-            entries: self.drafts.into_values().collect(),
+            entries: self
+                .drafts
+                .into_values()
+                .zip(0..)
+                .map(|(entry, number)| Entry { number, ..entry })
+                .collect(),
             zones: self.zones.zones.iter().map(head).collect(),
             steered: self.steered,
             max_labels,

@@ -87,6 +87,11 @@ impl Snapshot {
         &self.names
     }
 
+    /// As [`names`](Self::names), to tell by pointer whether they are another table's too.
+    pub fn shared_names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
     pub fn services(&self) -> &[Arc<ServiceTable>] {
         &self.services
     }

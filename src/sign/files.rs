@@ -10,7 +10,7 @@
 //! who has it by now. Files are written whole (temporary file, sync, rename). Bounded: files of at
 //! most 64 KiB, 4,096 entries of a folder.
 
-use super::key::{Key, Role, dnskey, origin, tag};
+use super::key::{KEY_TTL, Key, Role, dnskey, origin, tag};
 use super::secret::{self, Secret, SecretError, SecretOctets};
 use super::times::{self, KeyTimes};
 use crate::model::dnssec::Algorithm;
@@ -27,8 +27,6 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 const MAX_ENTRIES: usize = 4_096;
 /// Keys of one tag and zone that are drawn before giving up on a free one.
 const MAX_DRAWS: usize = 16;
-/// TTL of DNSKEY in key files, in seconds. Answers take the SOA's.
-const KEY_TTL: u32 = 3_600;
 
 /// Why keys could not be read or written.
 #[derive(Debug, thiserror::Error)]

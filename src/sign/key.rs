@@ -18,6 +18,8 @@ use std::sync::Arc;
 const ZONE_KEY: u16 = 256;
 const SEP: u16 = 1;
 const PROTOCOL: u8 = 3;
+/// TTL of DNSKEY, CDS and CDNSKEY, in seconds: rollovers wait for it.
+pub const KEY_TTL: u32 = 3_600;
 /// SHA-256 (RFC 4509), the digest every validator knows.
 const DIGEST_SHA256: u8 = 2;
 

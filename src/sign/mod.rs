@@ -18,6 +18,7 @@
 //! | [`trusted_time`] | validity windows that a stepped clock does not break |
 //! | [`rrsig`] | one RRSIG record, RFC 4034 3.1.8.1 |
 //! | [`cache`] | signatures by content, re-signed before they expire |
+//! | [`assemble`](mod@assemble) | what of a table is signed, put where answers find it |
 //! | [`signer`] | all signatures of one table |
 //! | [`ahead`] | signing what may be needed next, off the writer's thread |
 //!
@@ -25,9 +26,18 @@
 //! them a finished, immutable `Signed`. Nothing here is reached from the query path, and nothing here
 //! prints, logs or formats a private key.
 
+pub mod ahead;
+mod assemble;
+pub mod cache;
 pub mod files;
 pub mod key;
 pub mod ring;
 pub mod rollover;
+pub mod rrsig;
 pub mod secret;
+pub mod signer;
 pub mod times;
+pub mod trusted_time;
+
+pub use ahead::{Ahead, SignedAhead};
+pub use signer::{SignError, Signer};

@@ -11,7 +11,7 @@
 //! Whether the parent has the new DS is not looked up here: the operator, or a script that asks the
 //! parent's servers, says so. The algorithm stays: changing it needs signatures by both first.
 
-use super::key::{Key, Role};
+use super::key::{KEY_TTL, Key, Role};
 use super::ring::ZoneKeys;
 use super::times::{KeyState, KeyTimes, Moment, readable};
 use crate::model::dnssec::Algorithm;
@@ -31,7 +31,7 @@ pub struct Delays {
 
 impl Default for Delays {
     fn default() -> Self {
-        Self { propagation: 3_600, key_ttl: 3_600, longest_ttl: 86_400, ds_ttl: 86_400 }
+        Self { propagation: 3_600, key_ttl: u64::from(KEY_TTL), longest_ttl: 86_400, ds_ttl: 86_400 }
     }
 }
 
