@@ -144,11 +144,7 @@ impl Daemon {
             traffic,
             questions: admin::Questions::default(),
         });
-        let admin_task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(admin_listener, routes).await {
-                tracing::error!("the admin address is gone: {error}");
-            }
-        });
+        let admin_task = tokio::spawn(serve_admin(admin_listener, routes));
         Ok(Self {
             live,
             policy,
@@ -353,6 +349,12 @@ async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, Soc
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+async fn serve_admin(listener: tokio::net::TcpListener, routes: axum::Router) {
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!("the admin address is gone: {error}");
+    }
 }
 
 fn start_keeper(

@@ -198,8 +198,9 @@ fn a_fault_in_one_service_does_not_hold_up_the_evacuation_of_another() {
     };
     let (faulty, sound) = (id("faulty"), id("live"));
     let uses_it = |snapshot: &Snapshot, service: ServiceId| {
-        let sets = &snapshot.service_table(service).sets;
-        sets.iter().any(|set| set.picks[Family::V4.index()].contains(&NodeId(0)))
+        let table = snapshot.service_table(service);
+        let used = table.sets.iter().zip(table.sets_in_use()).filter(|(_, is_used)| *is_used);
+        used.into_iter().any(|(set, _)| set.picks[Family::V4.index()].contains(&NodeId(0)))
     };
     assert!(uses_it(&live, faulty) && uses_it(&live, sound));
     let mut publisher = Publisher::new(live, lint);

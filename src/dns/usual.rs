@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Whatever is not usual (`None`, nothing written) goes the long way: faults, other classes, meta
-//! types, wildcards, aliases, referrals, names of others, warnings, NSID, padding, an answer that
+//! types, wildcards, aliases of both kinds, referrals, names of others, warnings, NSID, padding, an answer that
 //! does not fit. Both ways say the same; `tests/encoders.rs` holds them together. Nothing is decided
 //! here that [`decide`](super::decide) does not decide.
 
@@ -190,7 +190,7 @@ fn find<'a>(
 
 fn find_none<'a>(snapshot: &'a Snapshot, name: &ShortName) -> Option<Piece<'a>> {
     match snapshot.names().find_above_short(name) {
-        Found::Absent(entry) => deny(snapshot, name, entry, true),
+        Found::Absent(entry) if entry.dname.is_none() => deny(snapshot, name, entry, true),
         _ => None,
     }
 }

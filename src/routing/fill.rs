@@ -13,11 +13,13 @@ use super::sets::{Ground, MAX_PICKS, Sets};
 use super::steer::{AnswerSet, Distribution, Reply, ServiceTable, Slots, Warning};
 use crate::base::hash::stable_hash;
 use crate::base::prefix::Family;
+use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
 use crate::model::service::{OnAllDown, Service};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Bounds on the slots of a distribution with more than one answer.
 pub const MIN_SLOTS: usize = 64;
@@ -35,15 +37,18 @@ const MAX_IDLE_SETS: usize = 1_024;
 /// What services are compiled against.
 pub struct Material<'a> {
     ground: Ground<'a>,
+    serving: Arc<[[bool; 2]]>,
     draws: Vec<Option<Box<[u32]>>>,
     node_hashes: Vec<u64>,
 }
 
 impl<'a> Material<'a> {
-    pub fn new(ground: Ground<'a>) -> Self {
-        let nodes = &ground.fleet.nodes;
+    /// `serving`: per node and family, has addresses and may serve.
+    pub fn new(fleet: &'a Fleet, serving: &'a Arc<[[bool; 2]]>) -> Self {
+        let ground = Ground { fleet, serving };
+        let nodes = &fleet.nodes;
         let node_hashes = nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
-        Self { ground, draws: vec![None; nodes.len()], node_hashes }
+        Self { ground, serving: Arc::clone(serving), draws: vec![None; nodes.len()], node_hashes }
     }
 
     /// A node's draws for every slot, made when first wanted and shared by all services.
@@ -70,15 +75,25 @@ impl<'a> Material<'a> {
 }
 
 /// A service's table of the same policy and client groups, and what it was made from.
-#[derive(Clone, Copy)]
 pub struct Earlier<'a> {
     pub table: &'a ServiceTable,
     pub plan: &'a ServiceAssignment,
     /// By node: serves the same families as then.
-    pub is_steady: &'a [bool],
+    is_steady: Vec<bool>,
 }
 
 impl<'a> Earlier<'a> {
+    /// `serving`: as it is now, by node and family.
+    pub fn new(table: &'a ServiceTable, plan: &'a ServiceAssignment, serving: &[[bool; 2]]) -> Self {
+        let is_steady = serving.iter().zip(&*table.serving).map(|(now, then)| now == then).collect();
+        Self { table, plan, is_steady }
+    }
+
+    /// Whether the table would come out the same.
+    pub fn is_for(&self, plan: &ServiceAssignment) -> bool {
+        self.plan == plan && self.is_steady.iter().all(|it| *it)
+    }
+
     /// The distribution that a group had, if it may have it still.
     fn distribution(&self, group: usize, placement: &Placement) -> Option<&'a Distribution> {
         let then = self.plan.placements.get(*self.plan.by_group.get(group)? as usize)?;
@@ -91,10 +106,7 @@ impl<'a> Earlier<'a> {
     }
 
     fn is_worth_keeping(&self) -> bool {
-        let mut is_used = vec![false; self.table.sets.len()];
-        for at in self.table.distributions.iter().flat_map(|it| it.slots.used()) {
-            is_used.get_mut(*at as usize).into_iter().for_each(|it| *it = true);
-        }
+        let is_used = self.table.sets_in_use();
         let used = is_used.iter().filter(|it| **it).count();
         is_used.len() - used <= used + MAX_IDLE_SETS
     }
@@ -105,11 +117,11 @@ pub fn compile_service(
     material: &mut Material<'_>,
     service: &Service,
     plan: &ServiceAssignment,
-    earlier: Option<Earlier<'_>>,
+    earlier: Option<&Earlier<'_>>,
 ) -> ServiceTable {
     let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
     let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
-    let earlier = earlier.filter(Earlier::is_worth_keeping);
+    let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let mut filler = Filler {
         sets: Sets::new(material.ground, service, earlier_sets),
@@ -140,6 +152,7 @@ pub fn compile_service(
         sets: filler.sets.into_sets(),
         distributions,
         by_group,
+        serving: Arc::clone(&filler.material.serving),
     }
 }
 

@@ -12,7 +12,6 @@
 
 use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
-use super::sets::Ground;
 use super::steer::{self, ServiceTable};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::prefix::Family;
@@ -72,7 +71,7 @@ pub struct Snapshot {
     /// log2 of every group's size.
     group_bits: Arc<[[u8; 2]]>,
     /// Per node and family: has addresses and may serve.
-    serving: Vec<[bool; 2]>,
+    serving: Arc<[[bool; 2]]>,
     nsid: Box<[u8]>,
 }
 
@@ -161,20 +160,17 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
     let serving = serving(&policy, &health);
     // Client groups are numbered by policy and geo.
     let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
-    let is_steady = is_steady(kin, &serving);
-    let mut material = Material::new(Ground { fleet: &policy.fleet, serving: &serving });
+    let mut material = Material::new(&policy.fleet, &serving);
     let mut services = Vec::with_capacity(policy.services.len());
     for (id, plan) in policy.service_ids().zip(&assignment.services) {
         let earlier = kin.and_then(|old| {
-            let (table, plan) = (&old.services[id.index()], old.assignment.services.get(id.index())?);
-            Some((table, Earlier { table, plan, is_steady: &is_steady }))
+            let plan = old.assignment.services.get(id.index())?;
+            Some((&old.services[id.index()], Earlier::new(&old.services[id.index()], plan, &serving)))
         });
-        services.push(match earlier {
-            Some((table, earlier)) if earlier.plan == plan && is_steady.iter().all(|it| *it) => {
-                Arc::clone(table)
-            }
+        services.push(match &earlier {
+            Some((table, earlier)) if earlier.is_for(plan) => Arc::clone(table),
             _ => {
-                let earlier = earlier.map(|(_, earlier)| earlier);
+                let earlier = earlier.as_ref().map(|(_, earlier)| earlier);
                 Arc::new(compile_service(&mut material, policy.service(id), plan, earlier))
             }
         });
@@ -195,13 +191,6 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
     })
 }
 
-/// By node: serves the same families as in the table of `kin`.
-fn is_steady(kin: Option<&Snapshot>, serving: &[[bool; 2]]) -> Vec<bool> {
-    let then = kin.map_or(&[][..], |old| &old.serving);
-    let compare = |(at, now): (usize, &[bool; 2])| then.get(at) == Some(now);
-    serving.iter().enumerate().map(compare).collect()
-}
-
 fn nsid(policy: &Policy, provenance: &Provenance) -> Box<[u8]> {
     let tail = format!(" gen {}", provenance.generation);
     let instance = policy.server.instance.as_bytes();
@@ -214,7 +203,7 @@ fn disagree(problems: Vec<Diagnostic>) -> CompileError {
     CompileError::Disagree { first, count: problems.len() }
 }
 
-fn serving(policy: &Policy, health: &[NodeHealth]) -> Vec<[bool; 2]> {
+fn serving(policy: &Policy, health: &[NodeHealth]) -> Arc<[[bool; 2]]> {
     let nodes = policy.fleet.nodes.iter().zip(health);
     let families = |(node, health): (&crate::model::fleet::Node, &NodeHealth)| {
         Family::BOTH.map(|family| {

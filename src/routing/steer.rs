@@ -38,6 +38,8 @@ pub struct ServiceTable {
     pub distributions: Vec<Distribution>,
     /// Group to position in `distributions`.
     pub by_group: Vec<u32>,
+    /// Which families nodes served when it was made, by node.
+    pub serving: Arc<[[bool; 2]]>,
 }
 
 /// What some clients are answered with. Arrays are indexed by [`Family::index`].
@@ -198,6 +200,15 @@ impl ServiceTable {
             && (ours.slots.is_shared_with(&theirs.slots) || (0..ours.slots.len()).all(same_set))
     }
 
+    /// By set: some slot names it. The others are left from earlier tables.
+    pub fn sets_in_use(&self) -> Vec<bool> {
+        let mut is_used = vec![false; self.sets.len()];
+        for at in self.distributions.iter().flat_map(|it| it.slots.used()) {
+            is_used.get_mut(*at as usize).into_iter().for_each(|it| *it = true);
+        }
+        is_used
+    }
+
     /// What stands in a slot.
     #[inline]
     pub fn set_at(&self, distribution: &Distribution, slot: usize) -> Option<&AnswerSet> {
@@ -260,6 +271,7 @@ mod tests {
             sets: Vec::new(),
             distributions: Vec::new(),
             by_group: Vec::new(),
+            serving: Arc::default(),
         }
     }
 
