@@ -31,6 +31,12 @@ struct Scene {
     plan: Plan,
     now_ms: u64,
     fault: Fault,
+    /// How much of their demand the clients ask, percent.
+    climb: u64,
+    /// What clients of the victim ask more than the plan thinks they do, percent of that.
+    skew: u64,
+    /// By node: the load as reports smooth it (tau 15 s), in thousandths.
+    reported: Option<Vec<u64>>,
 }
 
 const VICTIM: usize = 0;
@@ -64,7 +70,16 @@ impl Scene {
         if seed.is_multiple_of(2) {
             w.policy.services.iter_mut().for_each(|service| service.demand = None);
         }
-        let mut scene = Self { world: w, rng, plan: draft, now_ms: 0, fault: Fault::None };
+        let mut scene = Self {
+            world: w,
+            rng,
+            plan: draft,
+            now_ms: 0,
+            fault: Fault::None,
+            climb: 100,
+            skew: 100,
+            reported: None,
+        };
         // Until the first table is made from reports of what it causes itself.
         for _ in 0..4 {
             scene.report();
@@ -75,10 +90,20 @@ impl Scene {
 
     /// Loads as the table causes them, give or take a tenth; round trips give or take 3 ms.
     fn report(&mut self) {
-        let true_load = self.true_load();
+        let mut true_load = self.true_load();
+        true_load.iter_mut().for_each(|load| *load = *load * self.climb / 100);
+        true_load[VICTIM] = true_load[VICTIM] * self.skew / 100;
+        if let Some(reported) = &mut self.reported {
+            for (seen, load) in reported.iter_mut().zip(&mut true_load) {
+                *seen = (*seen * 15 + *load * 1_000) / 16;
+                *load = *seen / 1_000 + CAPACITY * 3 / 100;
+            }
+        }
         for (at, health) in self.world.health.iter_mut().enumerate() {
             let fault = if at == VICTIM { self.fault } else { Fault::None };
-            let noise = 900 + self.rng.below(201);
+            // What is smoothed wavers less.
+            let waver = if self.reported.is_some() { 30 } else { 100 };
+            let noise = 1_000 - waver + self.rng.below(2 * waver + 1);
             let mut amount = true_load[at] * noise / 1_000;
             let (mut rtt, mut verdict) = (4_000 + self.rng.below(6_001) as u32, Verdict::Up);
             match fault {
@@ -159,7 +184,7 @@ fn a_real_change_moves_clients_and_then_it_is_calm() {
         scene.tick(5);
         let before = scene.on_victim();
         scene.fault = fault;
-        assert!(scene.tick(120) > 0);
+        assert!(scene.tick(180) > 0);
         let during = scene.on_victim();
         assert!(during < before * 3 / 4, "seed {seed}: {before} -> {during}");
         assert_eq!(scene.tick(100), 0, "seed {seed}");
@@ -169,4 +194,56 @@ fn a_real_change_moves_clients_and_then_it_is_calm() {
         assert!(after > before * 3 / 4, "seed {seed}: {before} -> {during} -> {after}");
         assert_eq!(scene.tick(100), 0, "seed {seed}");
     }
+}
+
+/// A lab after its start: services measure their demand, clients come over a minute until the busiest
+/// node is `percent` full, and reports follow them.
+fn started(seed: u64, percent: u64) -> (Scene, u64) {
+    let mut scene = Scene::new(seed * 2);
+    let busiest = scene.true_load().into_iter().max().unwrap_or(1).max(1);
+    scene.climb = 0;
+    scene.reported = Some(vec![0; scene.world.health.len()]);
+    scene.report();
+    scene.plan = plan_first(&scene.world);
+    (scene, CAPACITY * percent / busiest)
+}
+
+#[test]
+fn load_that_climbs_below_the_target_moves_nobody() {
+    for seed in 0..8 {
+        let (mut scene, full) = started(seed, 60);
+        let mut changes = scene.tick(5);
+        for second in 1..=60 {
+            scene.climb = full * second / 60;
+            changes += scene.tick(1);
+        }
+        changes += scene.tick(120);
+        assert_eq!(changes, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_fills_beyond_its_target_is_relieved_in_few_steps() {
+    let mut relieved = 0;
+    for seed in 0..8 {
+        let (mut scene, full) = started(seed, 60);
+        scene.climb = full;
+        scene.tick(200);
+        let load = scene.true_load()[VICTIM] * full / 100;
+        if load < CAPACITY / 5 {
+            continue;
+        }
+        scene.skew = 95 * CAPACITY / load;
+        let before = scene.on_victim();
+        let changes = scene.tick(180);
+        let load = scene.true_load()[VICTIM] * full / 100 * scene.skew / 100;
+        assert!((1..=6).contains(&changes), "seed {seed}: {changes} tables");
+        assert!(scene.on_victim() < before && load < CAPACITY * 80 / 100, "seed {seed}: {load}");
+        // Nobody is sent back to be sent away again.
+        let after = scene.on_victim();
+        let changes = scene.tick(180);
+        assert!(changes <= 2 && scene.on_victim() <= after, "seed {seed}: {changes} more tables");
+        relieved += 1;
+    }
+    assert!(relieved >= 4, "of the scenes, few load the victim");
 }

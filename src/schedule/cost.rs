@@ -8,7 +8,7 @@
 //! | excess | how much slower the node is than it usually is for its prober (never the prober's own round trip: it does not stand for the group) |
 //! | curve | what the profile makes of that delay; 0 for `cdn` and `im` |
 //! | loss | what the lost packets cost |
-//! | load | `im` only: dislike of busy nodes below their target as well |
+//! | load | `im` only: dislike of nodes that say they are busy, beyond the price of congestion |
 //! | verdict | degraded: half as much again and 20 ms; unknown: 30 ms |
 //! | line | the service's penalty for another carrier line, when both lines are known |
 //! | congestion | convex price above the node's target; see [`congestion_price`] |
@@ -32,8 +32,10 @@ const CEILING_US: u64 = 60_000_000;
 pub(super) const PRIOR_DEFAULT: Micros = Micros::from_millis(150);
 const UNKNOWN_US: u64 = 30_000;
 const DEGRADED_US: u64 = 20_000;
-/// `im`: price of a node that is exactly full, linear from idle.
+/// `im`: price of a node that says it is exactly full, linear from the utilisation at which nodes are
+/// at ease. Were it to begin at idle, clients would wander from node to node as the day goes.
 const IM_FULL_US: u64 = 40_000;
+const AT_EASE_PPM: u64 = 750_000;
 /// Congestion price at the cap.
 pub(super) const CAP_PRICE_US: u64 = 100_000;
 const CONGESTION_CEILING_US: u64 = 2_000_000;
@@ -116,7 +118,10 @@ pub fn terms(profile: Profile, prior: Micros, node: &NodeSignal) -> CostTerms {
         }
     };
     let load = match profile {
-        Profile::Im => IM_FULL_US * u64::from(node.utilisation_ppm) / 1_000_000,
+        Profile::Im => {
+            let above = u64::from(node.utilisation_ppm).saturating_sub(AT_EASE_PPM);
+            IM_FULL_US * above / (1_000_000 - AT_EASE_PPM)
+        }
         Profile::Cdn | Profile::Rtc => 0,
     };
     let verdict = match node.verdict {
@@ -229,6 +234,14 @@ mod tests {
         assert!(price(80) - price(75) < price(85) - price(80));
         assert!(price(85) - price(80) < price(90) - price(85));
         assert_eq!(congestion_price(u64::MAX / 2_000, 750_000, 900_000), 2_000_000);
+    }
+
+    #[test]
+    fn busy_nodes_cost_im_more_but_not_below_the_target() {
+        let busy = |percent: u32| NodeSignal { utilisation_ppm: percent * 10_000, ..up() };
+        assert_eq!([0, 40, 75].map(|percent| total(Profile::Im, 50, busy(percent))), [50_000; 3]);
+        assert_eq!(total(Profile::Im, 50, busy(100)), 90_000);
+        assert_eq!(total(Profile::Cdn, 50, busy(100)), 50_000);
     }
 
     #[test]

@@ -142,9 +142,9 @@ impl Loads {
         self.meters[node.index()].full
     }
 
-    /// What the plan may use of the node in all, in capacity units: its part of a split. In
-    /// sixteenths of the cap, rounded up, so that a wavering base load moves nobody. `None`: without
-    /// capacity.
+    /// What the node counts for in a split, in capacity units: the cap, and less once base load takes
+    /// more than half of it. In quarters of the cap, rounded up, so that load that climbs or wavers
+    /// moves nobody until it matters. `None`: without capacity.
     #[inline]
     pub fn allowance(&self, node: NodeId) -> Option<u64> {
         self.meters[node.index()].allowance
@@ -232,9 +232,9 @@ impl Meter {
     }
 
     fn allow(&mut self) {
-        let step = (self.cap / 16).max(1);
-        let left = self.cap.saturating_sub(self.base);
-        self.allowance = self.capacity.map(|_| units(left.div_ceil(step) * step).max(1));
+        let step = (self.cap / 4).max(1);
+        let left = self.cap.saturating_sub(self.base).saturating_mul(2).min(self.cap);
+        self.allowance = self.capacity.map(|_| units((left.div_ceil(step) * step).min(self.cap)).max(1));
     }
 }
 

@@ -19,6 +19,10 @@ pub struct PlannerMemory {
     pub(super) at_ms: u64,
     /// Since when a better placement has been wanted without a break.
     pub(super) pending: BTreeMap<(GroupId, ServiceId), u64>,
+    /// What all of it would move: parts per billion of all demand.
+    pub(super) wished_ppb: i64,
+    /// When anybody was last moved at discretion.
+    pub(super) moved_at_ms: Option<u64>,
     pub(super) nodes: Vec<NodeMemory>,
     /// By service: demand in fine units, the recent maximum held.
     pub(super) demand: Vec<u64>,
@@ -38,6 +42,9 @@ pub struct PlannerMemory {
 pub(super) struct NodeMemory {
     /// Reached its cap and has not come down to [`SPILL_END_PPM`] since.
     pub full: bool,
+    /// When it last said that it is above its target with load the plan does not explain, while that
+    /// is not over for good.
+    pub strained_at_ms: Option<u64>,
     pub serving: bool,
     /// When it came back, while its ramp lasts.
     pub back_since_ms: Option<u64>,
@@ -56,8 +63,18 @@ const DEMAND_HOLD_MS: u64 = 300_000;
 /// Discretionary moves: 20 % of demand in 60 s.
 const BUDGET_PPB: i64 = 200_000_000;
 const BUDGET_REFILL_MS: u64 = 60_000;
+/// A better placement must be wanted this long without a break, and batches of moves are this far
+/// apart.
+pub(super) const DWELL_MS: u64 = 3_000;
+/// Wishes are granted when together they move so much of all demand (1/4 %),
+const WORTHWHILE_PPB: i64 = 2_500_000;
+/// or when one is this old: a table for every handful of clients would be worse than the wait.
+const PATIENCE_MS: u64 = 30_000;
 /// A node that came back reaches its whole weight after this time.
 const RAMP_MS: u64 = 300_000;
+/// A node that was relieved takes no newcomers at discretion for so long, unless its load is gone: its
+/// clients ask for more than the plan thinks, and would be sent away again.
+const STRAIN_MS: u64 = 300_000;
 /// For so long after a node came back, or became better, nobody is loyal to a refuge from it.
 const HOMECOMING_MS: u64 = 60_000;
 /// The ramp moves in these steps, so that it makes few tables.
@@ -78,6 +95,8 @@ impl PlannerMemory {
             groups,
             at_ms: now_ms,
             pending: BTreeMap::new(),
+            wished_ppb: 0,
+            moved_at_ms: None,
             nodes: vec![NodeMemory { serving: true, ..NodeMemory::default() }; nodes],
             demand: vec![0; services],
             planned: vec![0; services],
@@ -90,6 +109,14 @@ impl PlannerMemory {
     /// Whether a plan has been made with this memory's world before.
     pub(super) fn is_new(&self) -> bool {
         self.carried.iter().all(|&ppm| ppm == 0)
+    }
+
+    /// Whether this plan may grant wishes: not too soon after the last, and not for too little.
+    pub(super) fn may_grant(&self) -> bool {
+        let age = |since: u64| self.at_ms.saturating_sub(since);
+        let is_old = self.pending.values().min().is_some_and(|&since| age(since) >= PATIENCE_MS);
+        let is_apart = self.moved_at_ms.is_none_or(|at| age(at) >= DWELL_MS);
+        is_apart && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
     }
 
     fn refill(&mut self, elapsed_ms: u64) {
@@ -143,8 +170,12 @@ impl PlannerMemory {
 
     /// The base loads to plan with.
     pub(super) fn settle_base(&mut self, burdens: impl Iterator<Item = Burden>) -> Vec<u64> {
+        let now = self.at_ms;
         let settle = |(node, burden): (&mut NodeMemory, Burden)| {
             let base = steady::settle_base(node.base, burden);
+            let since = if burden.is_strain() { Some(now) } else { node.strained_at_ms };
+            let holds = |&at: &u64| !burden.is_relief(now.saturating_sub(at) >= STRAIN_MS);
+            node.strained_at_ms = since.filter(holds);
             node.base = Some(base);
             base
         };
@@ -225,6 +256,21 @@ mod tests {
         assert_eq!(memory.hold(0, 100, 30_000), 300, "270, within the dead band");
         assert_eq!(memory.hold(0, 100, 30_000), 243);
         assert_eq!(memory.hold(0, 900, 1_000), 900);
+    }
+
+    #[test]
+    fn wishes_are_granted_in_batches_that_are_worth_it() {
+        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 100_000);
+        memory.pending.insert((GroupId(0), ServiceId(0)), 90_000);
+        memory.wished_ppb = WORTHWHILE_PPB - 1;
+        assert!(!memory.may_grant());
+        memory.at_ms = 120_000;
+        assert!(memory.may_grant(), "waited for long");
+        memory.wished_ppb += 1;
+        memory.at_ms = 100_000;
+        assert!(memory.may_grant(), "large");
+        memory.moved_at_ms = Some(98_000);
+        assert!(!memory.may_grant(), "too soon");
     }
 
     #[test]

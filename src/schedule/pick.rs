@@ -301,10 +301,14 @@ impl Question<'_> {
             was.level == is.level && self.backup_cost(old) < cost.saturating_add(margin(cost))
         };
         let fresh = ranked.nodes();
-        if held.len() != fresh.len() || !held.iter().zip(fresh).all(stays) {
-            return false;
-        }
-        let (has, could) = (self.coverage(shares, held), self.coverage(shares, fresh));
+        held.len() == fresh.len()
+            && held.iter().zip(fresh).all(stays)
+            && self.covers_as_well(held, ranked, shares)
+    }
+
+    /// Whether no family has fewer nodes with `held` than with `ranked`, or as many as answers take.
+    pub fn covers_as_well(&self, held: &[NodeId], ranked: &Backups, shares: &[Share]) -> bool {
+        let (has, could) = (self.coverage(shares, held), self.coverage(shares, ranked.nodes()));
         (0..2).all(|at| has[at] >= could[at].min(self.outlook.answers))
     }
 

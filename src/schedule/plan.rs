@@ -92,7 +92,7 @@ impl<'a> Opening<'a> {
             loads.set_base(node, base);
         }
         for (node, memory) in self.memory.nodes.iter().enumerate() {
-            loads.set_full(node, memory.full);
+            loads.set_full(node, memory.full || memory.strained_at_ms.is_some());
         }
         loads
     }
@@ -145,7 +145,10 @@ impl<'a> Opening<'a> {
                 memory.footing = footing;
                 sweep.reconsider_all(&self.memory, Patience::Patient);
             }
-            Pass::Evacuation => sweep.pending.clone_from(&self.memory.pending),
+            Pass::Evacuation => {
+                sweep.pending.clone_from(&self.memory.pending);
+                sweep.wished_ppb = self.memory.wished_ppb;
+            }
         }
         sweep
     }
@@ -218,6 +221,8 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
         memory.footing = Footing::of(sweep.terrain, &sweep.loads, 0);
     }
     memory.pending = sweep.pending;
+    memory.wished_ppb = sweep.wished_ppb;
+    memory.moved_at_ms = if sweep.granted { Some(memory.at_ms) } else { memory.moved_at_ms };
     memory.budget_ppb = sweep.budget_ppb;
     Plan {
         planned_load: (0..nodes).map(|node| units(sweep.loads.planned(node))).collect(),

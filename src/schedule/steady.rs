@@ -13,7 +13,7 @@
 //! | excess round trip | 10 ms, 25 % | counts as 0 |
 //! | jitter | 5 ms, 25 % | counts as 0 |
 //! | loss | 1 %, 25 % | counts as 0 |
-//! | utilisation | 25 points, 25 %; rising above the target 10 points | |
+//! | utilisation | 10 points | below the target counts as 0, until 10 points below it keeps |
 //! | base load | 1/8 of capacity, 1/4 of the load; rising above the target 1/16 | below 1/16 counts as 0 |
 //! | measured demand | 1/8 falling, 1/32 rising | |
 //!
@@ -25,9 +25,7 @@ use super::cost::NodeSignal;
 const EXCESS_US: u32 = 10_000;
 const JITTER_US: u32 = 5_000;
 const LOSS_PPM: u32 = 10_000;
-const UTILISATION_PPM: u32 = 250_000;
-/// The band of a load that rises where every point counts.
-const RISING_PPM: u32 = 100_000;
+const UTILISATION_PPM: u32 = 100_000;
 
 /// The signal to plan with. `held` is the one that was planned with last.
 pub(super) fn settle(held: Option<NodeSignal>, now: NodeSignal, target_ppm: u32) -> NodeSignal {
@@ -37,6 +35,7 @@ pub(super) fn settle(held: Option<NodeSignal>, now: NodeSignal, target_ppm: u32)
             excess_us: floor(now.excess_us, EXCESS_US),
             jitter_us: floor(now.jitter_us, JITTER_US),
             loss_ppm: floor(now.loss_ppm, LOSS_PPM),
+            utilisation_ppm: floor(now.utilisation_ppm, target_ppm),
             ..now
         };
     };
@@ -44,12 +43,18 @@ pub(super) fn settle(held: Option<NodeSignal>, now: NodeSignal, target_ppm: u32)
         if held.abs_diff(now) < band.max(held / 4) { held } else { floor(now, band) }
     };
     let (was, is) = (held.utilisation_ppm, now.utilisation_ppm);
-    let rises = is >= target_ppm && is >= was.saturating_add(RISING_PPM);
+    let utilisation_ppm = if was == 0 || is < target_ppm.saturating_sub(UTILISATION_PPM) {
+        floor(is, target_ppm)
+    } else if was.abs_diff(is) >= UTILISATION_PPM {
+        is
+    } else {
+        was
+    };
     NodeSignal {
         excess_us: keep(held.excess_us, now.excess_us, EXCESS_US),
         jitter_us: keep(held.jitter_us, now.jitter_us, JITTER_US),
         loss_ppm: keep(held.loss_ppm, now.loss_ppm, LOSS_PPM),
-        utilisation_ppm: if rises || was.abs_diff(is) >= UTILISATION_PPM.max(was / 4) { is } else { was },
+        utilisation_ppm,
         ..now
     }
 }
@@ -69,6 +74,19 @@ pub(super) struct Burden {
     pub all: u64,
     pub capacity: u64,
     pub target: u64,
+}
+
+impl Burden {
+    /// Above the target, and not for what the plan put there.
+    pub fn is_strain(&self) -> bool {
+        self.capacity > 0 && self.all >= self.target && self.base >= self.capacity / 16
+    }
+
+    /// Whether the strain is over: below half of the capacity, or after a while below where spill ends.
+    pub fn is_relief(&self, after_a_while: bool) -> bool {
+        let percent = if after_a_while { 65 } else { 50 };
+        self.capacity == 0 || self.all < self.capacity / 100 * percent
+    }
 }
 
 /// The base load to plan with.
@@ -100,16 +118,17 @@ mod tests {
     #[test]
     fn noise_is_kept_out_and_a_step_is_followed_both_ways() {
         let mut held = settle(None, up(4_000, 500_000), 750_000);
-        assert_eq!((held.excess_us, held.utilisation_ppm), (0, 500_000));
+        assert_eq!((held.excess_us, held.utilisation_ppm), (0, 0), "below its target a node is at ease");
         for (excess, load) in [(9_900, 450_000), (0, 550_000), (3_000, 740_000)] {
             held = settle(Some(held), up(excess, load), 750_000);
-            assert_eq!((held.excess_us, held.utilisation_ppm), (0, 500_000));
+            assert_eq!((held.excess_us, held.utilisation_ppm), (0, 0));
         }
         let slow = settle(Some(held), up(150_000, 950_000), 750_000);
         assert_eq!((slow.excess_us, slow.utilisation_ppm), (150_000, 950_000));
         assert_eq!(settle(Some(slow), up(130_000, 900_000), 750_000), slow);
-        let again = settle(Some(slow), up(2_000, 500_000), 750_000);
-        assert_eq!((again.excess_us, again.utilisation_ppm), (0, 500_000));
+        assert_eq!(settle(Some(slow), up(150_000, 700_000), 750_000).utilisation_ppm, 700_000);
+        let again = settle(Some(slow), up(2_000, 640_000), 750_000);
+        assert_eq!((again.excess_us, again.utilisation_ppm), (0, 0));
         assert!(has_eased(Some(slow), again) && !has_eased(Some(again), slow));
     }
 
@@ -133,5 +152,14 @@ mod tests {
         assert_eq!(settle_demand(800, 830), 830);
         assert_eq!(settle_demand(800, 701), 800);
         assert_eq!(settle_demand(800, 650), 650);
+    }
+
+    #[test]
+    fn a_strain_is_over_below_half_or_later_below_where_spill_ends() {
+        let burden = |base, all| Burden { base, all, capacity: 1_600, target: 1_200 };
+        assert!(burden(100, 1_200).is_strain());
+        assert!(!burden(99, 1_200).is_strain() && !burden(800, 1_199).is_strain());
+        assert!(burden(0, 799).is_relief(false) && !burden(0, 801).is_relief(false));
+        assert!(burden(0, 1_039).is_relief(true) && !burden(0, 1_041).is_relief(true));
     }
 }

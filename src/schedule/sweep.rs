@@ -20,7 +20,7 @@ use super::cost::margin;
 use super::demand::Demand;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
-use super::memory::PlannerMemory;
+use super::memory::{DWELL_MS, PlannerMemory};
 use super::pick::{Circle, MOST, Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
@@ -29,8 +29,6 @@ use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::service::OnAllDown;
 use std::collections::BTreeMap;
 
-/// A better placement must be wanted this long without a break.
-const DWELL_MS: u64 = 3_000;
 /// Shares of the same nodes are corrected when this part of the clients (ppm) is on the wrong one,
 const UNEVEN_PPM: u32 = 50_000;
 /// and other nodes are chosen when at least this part moves.
@@ -65,6 +63,12 @@ pub(super) struct Sweep<'t> {
     scratch: Scratch,
     pub pending: BTreeMap<(GroupId, ServiceId), u64>,
     pub budget_ppb: i64,
+    /// What the pending wishes would move, parts per billion of all demand.
+    pub wished_ppb: i64,
+    /// Whether this plan grants wishes,
+    may_grant: bool,
+    /// and whether it did.
+    pub granted: bool,
     /// Somebody was placed beside what is best for an idle world.
     pub contended: bool,
     /// Moves that waited for the budget.
@@ -95,6 +99,9 @@ impl<'t> Sweep<'t> {
             questions: 0,
             contended: false,
             budget_ppb,
+            wished_ppb: 0,
+            may_grant: false,
+            granted: false,
             terrain,
             demand,
             order,
@@ -116,6 +123,7 @@ impl<'t> Sweep<'t> {
     /// One round of improvement over everything that was not moved yet; how many moved.
     pub fn reconsider_all(&mut self, memory: &PlannerMemory, patience: Patience) -> usize {
         let order = self.order;
+        self.may_grant = memory.may_grant();
         let mut count = 0;
         for &group in order {
             if patience != Patience::Patient && self.questions > MOST_QUESTIONS {
@@ -316,7 +324,7 @@ impl<'t> Sweep<'t> {
             return false;
         }
         if at_ease && self.is_content(outlook, self.books[service].shares(held)) {
-            self.refresh_backups(service, group, outlook);
+            self.tidy(service, group, outlook, memory, patience);
             return false;
         }
         self.questions += 1;
@@ -337,7 +345,7 @@ impl<'t> Sweep<'t> {
         self.loads.add(self.books[service].shares(held), demand);
         // The account is what it was before this question.
         self.loads.epoch = epoch;
-        self.refresh_backups(service, group, outlook);
+        self.tidy(service, group, outlook, memory, patience);
         false
     }
 
@@ -375,18 +383,39 @@ impl<'t> Sweep<'t> {
         if patience != Patience::Patient {
             return true;
         }
+        let size_ppb = self.size_ppb(group, moving_ppm);
+        let granted = self.grant(service, group, size_ppb, memory, self.budget_ppb > 0);
+        self.budget_ppb -= if granted { size_ppb } else { 0 };
+        granted
+    }
+
+    /// Whether a wish has waited long enough and this plan grants any; else it is noted.
+    fn grant(
+        &mut self,
+        service: usize,
+        group: usize,
+        size_ppb: i64,
+        memory: &PlannerMemory,
+        affordable: bool,
+    ) -> bool {
         let key = (GroupId::from_index(group), ServiceId::from_index(service));
         let since = memory.pending.get(&key).copied().unwrap_or(memory.at_ms);
         let waited = memory.at_ms.saturating_sub(since) >= DWELL_MS;
-        if waited && self.budget_ppb > 0 {
-            let all = u128::from(self.demand.total_weight) * self.books.len() as u128;
-            let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weights[group]);
-            self.budget_ppb -= i64::try_from(moved / all.max(1)).unwrap_or(i64::MAX);
+        if waited && affordable && self.may_grant {
+            self.granted = true;
             return true;
         }
-        self.held_back += usize::from(waited);
+        self.wished_ppb = self.wished_ppb.saturating_add(size_ppb);
+        self.held_back += usize::from(waited && self.budget_ppb < size_ppb);
         self.pending.insert(key, since);
         false
+    }
+
+    /// A part of one group's clients of one service, in parts per billion of all demand.
+    fn size_ppb(&self, group: usize, moving_ppm: u32) -> i64 {
+        let all = u128::from(self.demand.total_weight) * self.books.len() as u128;
+        let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weights[group]);
+        i64::try_from(moved / all.max(1)).unwrap_or(i64::MAX)
     }
 
     fn all_down(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
@@ -487,15 +516,40 @@ impl<'t> Sweep<'t> {
 
     /// Keeps the shares; keeps the backups too while each costs about what the best in its place does.
     fn refresh_backups(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
+        if let Some(placement) = self.badly_backed(service, group, outlook).cloned() {
+            self.books[service].at[group] = self.back(service, outlook, placement);
+        }
+    }
+
+    /// As [`Self::refresh_backups`], when that was wished for long enough or a family is at stake.
+    fn tidy(
+        &mut self,
+        service: usize,
+        group: usize,
+        outlook: Outlook<'t>,
+        memory: &PlannerMemory,
+        patience: Patience,
+    ) {
+        let Some(placement) = self.badly_backed(service, group, outlook).cloned() else { return };
+        // As many clients see it as answers name a backup.
+        let answers = outlook.answers.max(1);
+        let seen_ppm = answers.saturating_sub(placement.shares.len()) * 1_000_000 / answers;
+        let size_ppb = self.size_ppb(group, seen_ppm as u32);
+        let question = self.question(outlook, 0, &[], false);
+        let ranked = question.rank_backups(&placement.shares);
+        let is_urgent = !question.covers_as_well(&placement.backups, &ranked, &placement.shares);
+        if is_urgent || patience != Patience::Patient || self.grant(service, group, size_ppb, memory, true) {
+            self.books[service].at[group] = self.back(service, outlook, placement);
+        }
+    }
+
+    /// What a pair has, if others would back it clearly better.
+    fn badly_backed(&self, service: usize, group: usize, outlook: Outlook<'t>) -> Option<&Placement> {
         let book = &self.books[service];
-        let Some(held) = book.get(book.at[group]).filter(|held| !held.shares.is_empty()) else { return };
+        let held = book.get(book.at[group]).filter(|held| !held.shares.is_empty())?;
         let question = self.question(outlook, 0, &[], false);
         let ranked = question.rank_backups(&held.shares);
-        if question.backs_as_well(&held.backups, &ranked, &held.shares) {
-            return;
-        }
-        let placement = held.clone();
-        self.books[service].at[group] = self.back(service, outlook, placement);
+        (!question.backs_as_well(&held.backups, &ranked, &held.shares)).then_some(held)
     }
 }
 
