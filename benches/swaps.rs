@@ -28,6 +28,7 @@ use rhumb::base::clock::{Clock, MonoTime, SharedClock, SystemClock};
 use rhumb::base::hash::SeededRng;
 use rhumb::daemon::answering::{Answerer, SharedCounts};
 use rhumb::daemon::publish::{Outcome, Publisher};
+use rhumb::dns::cookie::CookieSecrets;
 use rhumb::dns::{Ctx, Scratch, Transport};
 use rhumb::model::verdict::NodeHealth;
 use rhumb::routing::Snapshot;
@@ -140,7 +141,8 @@ fn start(publisher: &Publisher, clock: &SharedClock, runtime: &tokio::runtime::H
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let bound = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], workers).expect("a free port");
     let counts = SharedCounts::default();
-    let answerer = |_| Answerer::new(publisher.live(), Arc::clone(clock), counts.worker());
+    let secrets = Arc::new(arc_swap::ArcSwap::from_pointee(CookieSecrets::new(&[7; 16], None)));
+    let answerer = |_| Answerer::new(publisher.live(), &secrets, Arc::clone(clock), counts.worker());
     bound.start(answerer, Limits::default(), Arc::clone(clock), runtime).expect("workers start")
 }
 

@@ -55,10 +55,7 @@ impl Answer for Table {
 
 impl AnswerRecords for Table {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
-        let parsed = dns::parse(query).ok()?;
-        let ctx = ctx_of(peer, local, Transport::Tls);
-        let decision = dns::decide(&self.snapshot, &ctx, &parsed);
-        Some(dns::records(&self.snapshot, &ctx, &parsed, &decision))
+        dns::answer_records(&self.snapshot, &ctx_of(peer, local, Transport::Tls), &mut self.scratch, query)
     }
 }
 

@@ -4,8 +4,8 @@
 //! of queries, and copies its plain counters into shared cells once the batch is answered, so that
 //! counting costs the query path nothing but an addition.
 
-use crate::base::clock::SharedClock;
-use crate::dns::{self, Ctx, RecordReply, Scratch};
+use crate::base::clock::{MonoTime, SharedClock};
+use crate::dns::{self, CookieSecrets, Ctx, RecordReply, Scratch};
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
@@ -61,7 +61,12 @@ impl Counts {
 /// One worker's answers.
 pub struct Answerer {
     snapshot: Cache<Live, Arc<Snapshot>>,
+    secrets: Cache<Arc<ArcSwap<CookieSecrets>>, Arc<CookieSecrets>>,
     clock: SharedClock,
+    /// When the batch began: a clock costs more than an answer.
+    now: MonoTime,
+    /// Seconds since 1970.
+    seconds: u32,
     counts: Counts,
     shared: Arc<WorkerCounts>,
 }
@@ -80,8 +85,29 @@ pub struct SharedCounts {
 }
 
 impl Answerer {
-    pub fn new(live: &Live, clock: SharedClock, shared: Arc<WorkerCounts>) -> Self {
-        Self { snapshot: Cache::new(Arc::clone(live)), clock, counts: Counts::default(), shared }
+    pub fn new(
+        live: &Live,
+        secrets: &Arc<ArcSwap<CookieSecrets>>,
+        clock: SharedClock,
+        shared: Arc<WorkerCounts>,
+    ) -> Self {
+        let mut answerer = Self {
+            snapshot: Cache::new(Arc::clone(live)),
+            secrets: Cache::new(Arc::clone(secrets)),
+            clock,
+            now: MonoTime(0),
+            seconds: 0,
+            counts: Counts::default(),
+            shared,
+        };
+        answerer.read_clock();
+        answerer
+    }
+
+    fn read_clock(&mut self) {
+        self.now = self.clock.mono();
+        // Cookies count modulo 2^32 (RFC 9018 4.3).
+        self.seconds = (self.clock.wall().0 / 1_000) as u32;
     }
 
     fn show_counts(&mut self) {
@@ -94,6 +120,8 @@ impl Answerer {
 impl Answer for Answerer {
     fn refresh(&mut self) {
         self.snapshot.load();
+        self.secrets.load();
+        self.read_clock();
     }
 
     fn answer(
@@ -104,10 +132,14 @@ impl Answer for Answerer {
         query: &[u8],
         out: &mut [u8],
     ) -> usize {
-        let ctx = Ctx::new(peer.ip(), local, transport, self.clock.mono());
         *self.counts.transport(transport) += 1;
         // Refreshed once per batch, so that the answers of one batch come from one table.
-        let snapshot = self.snapshot.load();
+        let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
+        let ctx = Ctx {
+            cookies: Some(secrets),
+            seconds: self.seconds,
+            ..Ctx::new(peer.ip(), local, transport, self.now)
+        };
         dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out)
     }
 
@@ -157,8 +189,12 @@ impl SharedCounts {
 
 impl AnswerRecords for Answerer {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
-        let ctx = Ctx::new(peer.ip(), local, Transport::Tls, self.clock.mono());
-        let snapshot = self.snapshot.load();
+        let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
+        let ctx = Ctx {
+            cookies: Some(secrets),
+            seconds: self.seconds,
+            ..Ctx::new(peer.ip(), local, Transport::Tls, self.now)
+        };
         let reply = dns::answer_records(snapshot, &ctx, &mut self.counts.outcomes, query)?;
         self.counts.dot += 1;
         Some(reply)

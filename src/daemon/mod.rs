@@ -18,10 +18,12 @@
 //! | [`keeper`] | writes the last good state without holding the writer up |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
+//! | [`cookies`] | the secrets of DNS cookies |
 //! | [`reload`] | edits and SIGHUP to events |
 
 pub mod answering;
 pub mod first;
+pub mod cookies;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;

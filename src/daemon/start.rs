@@ -8,6 +8,7 @@
 use crate::base::clock::SharedClock;
 use crate::control::admin::{self, Admin};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
+use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::first::{self, FirstTable, FirstTableError, Former};
 use crate::daemon::inputs::{self, Loaded, Loader, Refusal};
 use crate::daemon::keeper::Keeper;
@@ -59,6 +60,8 @@ pub enum StartError {
     Admin { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Cookies(#[from] SecretsError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
@@ -85,6 +88,8 @@ pub struct Daemon {
     trigger: Trigger,
     serving: Running,
     dot: Option<RunningDot>,
+    /// Rolled as long as it is held.
+    _secrets: Secrets,
     reload: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
     writer: std::thread::JoinHandle<()>,
@@ -98,6 +103,8 @@ impl Daemon {
         let server = effective(&options, &inputs.policy.server);
         let bound = serve::bind(&server.listen, workers(&server))?;
         let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
+        let secrets = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
+        let secrets = Secrets::start(secrets.as_deref())?;
         let (admin_listener, admin) = bind_admin(server.admin).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
@@ -115,7 +122,7 @@ impl Daemon {
             Writer::new(first, routing::findings, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let live = Arc::clone(writer.live());
         let policy = Arc::clone(&inputs.policy);
-        let answerer = |_| Answerer::new(&live, Arc::clone(&clock), counts.worker());
+        let answerer = |_| Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
         let runtime = tokio::runtime::Handle::current();
         let serving = bound
             .start(answerer, Limits::default(), Arc::clone(&clock), &runtime)
@@ -155,6 +162,7 @@ impl Daemon {
             trigger,
             serving,
             dot,
+            _secrets: secrets,
             reload,
             admin_task,
             writer,

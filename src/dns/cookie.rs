@@ -19,7 +19,7 @@
 //! is not decided here.
 
 use siphasher::sip::SipHasher24;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Octets of a client cookie, and of a whole one as we make it.
 pub const CLIENT_LEN: usize = 8;
@@ -31,7 +31,7 @@ const MAX_SERVER_LEN: usize = 32;
 const MAX_AGE: u32 = 3_600;
 const MAX_AHEAD: u32 = 300;
 const RENEW_AGE: u32 = 1_800;
-const VERSION: u8 = 1;
+const VERSION: u64 = 1;
 
 /// The option is malformed: FORMERR (RFC 7873 5.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,10 @@ impl<'q> Cookie<'q> {
     }
 }
 
-/// What a cookie is answered with: words of a cookie as they stand in the message.
+/// What a cookie is answered with: the words of a cookie, as they stand in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieReply {
-    client: [u8; CLIENT_LEN],
-    /// Version, reserved, timestamp.
-    head: [u8; 8],
-    hash: [u8; 8],
+    words: [u64; 3],
     /// The client has shown that it receives what is sent to its address.
     pub is_verified: bool,
 }
@@ -69,7 +66,7 @@ impl CookieReply {
     #[inline]
     pub fn payload(&self) -> [u8; WHOLE_LEN] {
         let mut payload = [0; WHOLE_LEN];
-        payload.copy_from_slice([self.client, self.head, self.hash].as_flattened());
+        payload.copy_from_slice(self.words.map(u64::to_ne_bytes).as_flattened());
         payload
     }
 }
@@ -102,77 +99,68 @@ impl CookieSecrets {
     /// Judges a cookie and gives the one to answer with. `now` in seconds since 1970, modulo 2^32.
     #[inline]
     pub fn reply(&self, cookie: &Cookie<'_>, peer: IpAddr, now: u32) -> CookieReply {
-        let (words, _) = cookie.payload.as_chunks::<8>();
-        if let &[client, head, hash] = words
-            && cookie.payload.len() == WHOLE_LEN
-            && let Some(reply) = self.accept(client, head, hash, peer, now)
+        let word = |at: usize| cookie.payload.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes);
+        let client = word(0).unwrap_or(0);
+        if cookie.payload.len() == WHOLE_LEN
+            && let (Some(head), Some(hash)) = (word(8), word(16))
+            && let Some(reply) = self.accept([client, head, hash], peer, now)
         {
             return reply;
         }
-        self.issue(words.first().copied().unwrap_or_default(), peer, now, false)
+        self.issue(client, peer, now, false)
     }
 
     /// `None`: not ours, or out of date.
     #[inline]
-    fn accept(
-        &self,
-        client: [u8; 8],
-        head: [u8; 8],
-        hash: [u8; 8],
-        peer: IpAddr,
-        now: u32,
-    ) -> Option<CookieReply> {
-        let [version, _, _, _, t0, t1, t2, t3] = head;
-        let made_at = u32::from_be_bytes([t0, t1, t2, t3]);
+    fn accept(&self, words: [u64; 3], peer: IpAddr, now: u32) -> Option<CookieReply> {
+        let [client, head, hash] = words;
+        let fields = u64::from_be(head);
         // Serial number arithmetic (RFC 1982), so that 2106 is a year like any other.
-        let age = now.wrapping_sub(made_at).wrapping_add(MAX_AHEAD);
-        if version != VERSION || age > MAX_AHEAD + MAX_AGE {
+        let age = now.wrapping_sub(fields as u32).wrapping_add(MAX_AHEAD);
+        if fields >> 56 != VERSION || age > MAX_AHEAD + MAX_AGE {
             return None;
         }
         if seal(&self.current, client, head, peer) == hash {
             if age > MAX_AHEAD + RENEW_AGE {
                 return Some(self.issue(client, peer, now, true));
             }
-            return Some(CookieReply { client, head, hash, is_verified: true });
+            return Some(CookieReply { words, is_verified: true });
         }
         let other = self.other.as_ref()?;
         (seal(other, client, head, peer) == hash).then(|| self.issue(client, peer, now, true))
     }
 
     /// A server cookie made now.
-    #[inline(never)]
-    fn issue(&self, client: [u8; 8], peer: IpAddr, now: u32, is_verified: bool) -> CookieReply {
-        let head = (u64::from(VERSION) << 56 | u64::from(now)).to_be_bytes();
-        CookieReply { client, head, hash: seal(&self.current, client, head, peer), is_verified }
+    fn issue(&self, client: u64, peer: IpAddr, now: u32, is_verified: bool) -> CookieReply {
+        let head = (VERSION << 56 | u64::from(now)).to_be();
+        CookieReply { words: [client, head, seal(&self.current, client, head, peer)], is_verified }
     }
 }
 
-/// An IPv4 client is the same over a socket of either family.
+/// The hash's word. An IPv4 client is the same over a socket of either family.
 #[inline]
-fn seal(secret: &SipHasher24, client: [u8; 8], head: [u8; 8], peer: IpAddr) -> [u8; 8] {
+fn seal(secret: &SipHasher24, client: u64, head: u64, peer: IpAddr) -> u64 {
     let v6 = match peer {
-        IpAddr::V4(v4) => return seal_v4(secret, client, head, v4.octets()),
+        IpAddr::V4(v4) => return seal_v4(secret, client, head, v4),
         IpAddr::V6(v6) => v6,
     };
     match v6.to_ipv4_mapped() {
-        Some(v4) => seal_v4(secret, client, head, v4.octets()),
+        Some(v4) => seal_v4(secret, client, head, v4),
         None => {
-            let mut input = [[0; 16]; 2];
-            let (words, _) = input[0].as_chunks_mut();
-            words.copy_from_slice(&[client, head]);
-            input[1] = v6.octets();
-            secret.hash(input.as_flattened()).to_le_bytes()
+            let [high, low] = [(v6.to_bits() >> 64) as u64, v6.to_bits() as u64].map(u64::to_be);
+            secret.hash([client, head, high, low].map(u64::to_ne_bytes).as_flattened()).to_le()
         }
     }
 }
 
+/// A function of its own so that the hash is unrolled for this length.
 #[inline(never)]
-fn seal_v4(secret: &SipHasher24, client: [u8; 8], head: [u8; 8], address: [u8; 4]) -> [u8; 8] {
+fn seal_v4(secret: &SipHasher24, client: u64, head: u64, address: Ipv4Addr) -> u64 {
     let mut input = [0; 20];
-    input[..8].copy_from_slice(&client);
-    input[8..16].copy_from_slice(&head);
-    input[16..].copy_from_slice(&address);
-    secret.hash(&input).to_le_bytes()
+    input[..8].copy_from_slice(&client.to_ne_bytes());
+    input[8..16].copy_from_slice(&head.to_ne_bytes());
+    input[16..].copy_from_slice(&address.octets());
+    secret.hash(&input).to_le()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::model::ids::{GroupId, ServiceId};
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::names::{Cname, Dname, Entry, Found, Glue, label_count};
+use crate::routing::snapshot::CLASS_CHAOS;
 use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
 use crate::zone::name::MAX_NAME;
 use crate::zone::rtype;
@@ -189,8 +190,10 @@ fn decide_sound<'a>(
     query: &ParsedQuery<'_>,
     decision: &mut Decision<'a>,
 ) {
-    if query.qclass != CLASS_IN {
-        return decision.refuse(None);
+    match query.qclass {
+        CLASS_IN => {}
+        CLASS_CHAOS => return identify(snapshot, query, decision),
+        _ => return decision.refuse(None),
     }
     match query.qtype {
         QTYPE_AXFR | QTYPE_IXFR => decision.refuse(Some(ExtendedError::NOT_SUPPORTED)),
@@ -198,6 +201,20 @@ fn decide_sound<'a>(
         // TKEY, TSIG, MAILA and other meta types mean a service that is not here.
         128..QTYPE_ANY => decision.rcode = Rcode::NotImp,
         _ => Resolution { snapshot, ctx, query, decision }.run(),
+    }
+}
+
+/// Who this server is (RFC 4892 and custom), if the policy wants it told.
+fn identify<'a>(snapshot: &'a Snapshot, query: &ParsedQuery<'_>, decision: &mut Decision<'a>) {
+    let block =
+        snapshot.identity().filter(|_| query.qtype == rtype::TXT).and_then(|identity| match query.name() {
+            b"\x07version\x04bind\x00" | b"\x07version\x06server\x00" => Some(&identity.version),
+            b"\x08hostname\x04bind\x00" | b"\x02id\x06server\x00" => Some(&identity.instance),
+            _ => None,
+        });
+    match block {
+        Some(_) => (decision.is_authoritative, decision.answer) = (true, block),
+        None => decision.refuse(None),
     }
 }
 

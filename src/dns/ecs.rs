@@ -13,7 +13,7 @@
 //! ```
 
 use super::reserved::{Treatment, treat_v4, treat_v6};
-use crate::base::prefix::{Family, left_aligned};
+use crate::base::prefix::Family;
 use std::net::IpAddr;
 
 /// The option is malformed: FORMERR (RFC 7871 7.1.2, 7.2.1).
@@ -52,7 +52,7 @@ pub enum ScopeRule {
 
 impl<'q> Ecs<'q> {
     /// Reads the option's payload.
-    #[inline]
+    #[inline(always)]
     pub fn read(payload: &'q [u8]) -> Result<Self, EcsError> {
         let (&[f0, f1, source, scope], address) = payload.split_first_chunk().ok_or(EcsError)?;
         let (family, longest) = match u16::from_be_bytes([f0, f1]) {
@@ -104,7 +104,7 @@ fn is_masked(octets: &[u8], source: u8) -> bool {
 
 impl Client {
     /// The client of a query: its subnet if it has a usable one, else its resolver.
-    #[inline]
+    #[inline(always)]
     pub fn of(ecs: Option<&Ecs<'_>>, peer: IpAddr) -> Self {
         let Some(Ecs { family: Some(family), source: 1.., bits, .. }) = ecs else {
             return Self::resolver(peer, 0);
@@ -125,6 +125,7 @@ impl Client {
         }
     }
 
+    #[inline]
     fn treat(family: Family, bits: u128) -> Treatment {
         match family {
             Family::V4 => treat_v4((bits >> 96) as u32),
@@ -133,12 +134,16 @@ impl Client {
     }
 
     /// The resolver's address is taken as it is: a private one may well be in an operator's override.
+    #[inline]
     fn resolver(peer: IpAddr, scope: u8) -> Self {
         let scope = ScopeRule::Resolver { scope };
-        let (family, bits) = (Family::of(peer), left_aligned(peer));
-        match Self::treat(family, bits) {
-            Treatment::Inside { v4, .. } => Self { family: Family::V4, bits: u128::from(v4) << 96, scope },
-            _ => Self { family, bits, scope },
+        let of_v4 = |v4: u32| Self { family: Family::V4, bits: u128::from(v4) << 96, scope };
+        match peer {
+            IpAddr::V4(v4) => of_v4(v4.to_bits()),
+            IpAddr::V6(v6) => match treat_v6(v6.to_bits()) {
+                Treatment::Inside { v4, .. } => of_v4(v4),
+                _ => Self { family: Family::V6, bits: v6.to_bits(), scope },
+            },
         }
     }
 

@@ -25,6 +25,8 @@ pub const OPTION_KEEPALIVE: u16 = 11;
 pub const OPTION_PADDING: u16 = 12;
 pub const OPTION_EDE: u16 = 15;
 
+const OPCODE_UPDATE: u8 = 5;
+
 /// Nothing was asked that could be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
@@ -156,17 +158,23 @@ impl<'q> ParsedQuery<'q> {
         self.checking_disabled = more_flags & 0x10 != 0;
         let is_read = [q0, q1] == [0, 1] && read_question(self).is_some();
         if !is_read {
-            return Err(bare(message, if self.opcode == 0 { Rcode::FormErr } else { Rcode::NotImp }));
+            return Err(bare(message, if self.opcode == 0 { Rcode::FormErr } else { foreign(self.opcode) }));
         }
         self.fault = read_records(self).err();
         if self.edns.as_ref().is_some_and(|edns| edns.version > 0) {
             self.fault = Some(Rcode::BadVers);
         }
         if self.opcode != 0 {
-            self.fault = Some(Rcode::NotImp);
+            self.fault = Some(foreign(self.opcode));
         }
         Ok(())
     }
+}
+
+/// What other opcodes than QUERY are answered: nobody may change data here (UPDATE, RFC 2136), and
+/// the rest is not known.
+fn foreign(opcode: u8) -> Rcode {
+    if opcode == OPCODE_UPDATE { Rcode::Refused } else { Rcode::NotImp }
 }
 
 /// The header of an answer to a message whose question cannot be read.

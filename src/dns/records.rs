@@ -55,6 +55,9 @@ pub fn records(
         let piece = Piece { owner: Owner::Question { skip: 0 }, bytes, count };
         push_records(&mut additionals, Name::from_bytes(glue.target.as_wire()).ok(), &piece);
     }
+    for record in &mut answers {
+        record.dns_class = query.qclass.into();
+    }
     let metadata = metadata(query, decision);
     RecordReply { metadata, answers, authorities, additionals, edns: edns(snapshot, ctx, query, decision) }
 }

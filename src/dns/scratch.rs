@@ -46,8 +46,11 @@ impl Scratch {
     }
 
     pub(super) fn count_bare(&mut self, header: &[u8; HEADER]) {
-        let is_notimp = header[3] & 0x0f == Rcode::NotImp.low();
-        let outcome = if is_notimp { &mut self.notimp } else { &mut self.formerr };
+        let outcome = match header[3] & 0x0f {
+            low if low == Rcode::NotImp.low() => &mut self.notimp,
+            low if low == Rcode::Refused.low() => &mut self.refused,
+            _ => &mut self.formerr,
+        };
         *outcome += 1;
     }
 

@@ -13,6 +13,7 @@
 //! here that [`decide`](super::decide) does not decide.
 
 use super::Ctx;
+use super::code::Rcode;
 use super::cookie::{Cookie, CookieReply, WHOLE_LEN};
 use super::ecs::{Client, Ecs};
 use super::encode::{MAX_UDP, size_limit};
@@ -37,8 +38,13 @@ const OPTION_HEAD: usize = 4;
 const ECS_HEAD: usize = 8;
 const COOKIE_LEN: usize = OPTION_HEAD + WHOLE_LEN;
 
+struct Question<'n> {
+    name: &'n ShortName,
+    labels: usize,
+    qtype: u16,
+}
+
 /// What the OPT record says.
-#[derive(Default)]
 struct Asked<'q> {
     size: u16,
     dnssec_ok: bool,
@@ -49,22 +55,16 @@ struct Asked<'q> {
 /// What is answered: a block, in one section or the other.
 struct Piece<'a> {
     block: &'a Block,
+    /// Of the block's records, where they stand in the header's counts.
+    counts: u64,
+    /// Of a SOA: the pointer to its owner, instead of that to the question.
+    owner: Option<[u8; 2]>,
+    rcode: Rcode,
     scope: u8,
-    place: Place,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Answer,
-    /// A SOA; the answer's rcode, and where in the message its owner stands.
-    Authority {
-        is_absent: bool,
-        owner: u16,
-    },
 }
 
 /// Answers a usual query, and counts it. `None`: take the long way ([`answer_any`](super::answer_any)).
-#[inline]
+#[inline(always)]
 pub fn answer(
     snapshot: &Snapshot,
     ctx: &Ctx<'_>,
@@ -77,37 +77,79 @@ pub fn answer(
     if flags & NOT_A_QUERY != 0 || counts & !1 != ONE_QUESTION {
         return None;
     }
-    let name_end = walk_name(query)?;
+    let (name_end, labels) = walk_name(query)?;
     let &[t0, t1, 0, 1] = query.get(name_end..)?.first_chunk()? else { return None };
+    let qtype = u16::from_be_bytes([t0, t1]);
     let question_end = name_end + 4;
-    let mut asked = Asked::default();
-    let has_opt = counts != ONE_QUESTION;
-    if has_opt {
-        asked.read(query.get(question_end..)?)?;
-    } else if query.len() != question_end {
-        return None;
+    let mut name = ShortName::EMPTY;
+    name.read(query, HEADER, name_end)?;
+    let question = Question { name: &name, labels, qtype };
+    if counts == ONE_QUESTION {
+        if query.len() != question_end {
+            return None;
+        }
+        let piece = find(snapshot, ctx, &question, None)?;
+        let len = question_end + piece.block.bytes().len();
+        if len > size_limit(ctx.transport, None) {
+            return None;
+        }
+        let out = out.get_mut(..len)?;
+        return write(&piece, query, question_end, out, 0, scratch);
     }
-    let name = ShortName::read(query, HEADER, name_end)?;
-    let piece = find(snapshot, ctx, &name, u16::from_be_bytes([t0, t1]), asked.ecs.as_ref())?;
-    let opt = Opt::new(ctx, has_opt, &asked);
-    let block = piece.block.bytes();
-    let len = question_end + block.len() + opt.len;
-    if len > size_limit(ctx.transport, has_opt.then_some(asked.size)) {
+    let asked = Asked::read(query.get(question_end..)?)?;
+    let piece = find(snapshot, ctx, &question, asked.ecs.as_ref())?;
+    let cookie = ctx.cookie_reply(asked.cookie.as_ref());
+    let opt_len = asked.answer_len(cookie.is_some());
+    let len = question_end + piece.block.bytes().len() + opt_len;
+    if len > size_limit(ctx.transport, Some(asked.size)) {
         return None;
     }
     let out = out.get_mut(..len)?;
     // From behind, since each part may spill over what comes before it.
-    opt.write(out, piece.scope)?;
-    let (head, rest) = out.split_at_mut_checked(question_end)?;
-    copy(rest.get_mut(..block.len())?, block);
-    copy(head, query.get(..question_end)?);
-    write_head(head, &piece, u64::from(has_opt))?;
-    if let Place::Authority { owner, .. } = piece.place {
-        *rest.first_chunk_mut()? = owner.to_be_bytes();
-    }
+    asked.write(opt_len, cookie.as_ref(), piece.scope, out)?;
     scratch.ecs += u64::from(asked.ecs.is_some());
-    *piece.place.counter(scratch) += 1;
+    write(&piece, query, question_end, out, 1, scratch)
+}
+
+/// Writes all but the OPT record: `out` has the length of the answer.
+#[inline(always)]
+fn write(
+    piece: &Piece<'_>,
+    query: &[u8],
+    question_end: usize,
+    out: &mut [u8],
+    additional: u64,
+    scratch: &mut Scratch,
+) -> Option<usize> {
+    let len = out.len();
+    let block = piece.block.bytes();
+    let (head, rest) = out.split_at_mut_checked(question_end)?;
+    let body = rest.get_mut(..block.len())?;
+    copy(body, block);
+    if let Some(owner) = piece.owner {
+        *body.first_chunk_mut()? = owner;
+    }
+    copy(head, query.get(..question_end)?);
+    // Flags and counts over those of the query. Every answer here is authoritative.
+    let [_, _, flags, more_flags, counts @ ..] = head.first_chunk_mut::<HEADER>()?;
+    *flags = 0x84 | *flags & 1;
+    *more_flags = *more_flags & 0x10 | piece.rcode.low();
+    *counts = (ONE_QUESTION | piece.counts | additional).to_be_bytes();
+    let outcome = match (piece.rcode, piece.owner) {
+        (Rcode::NxDomain, _) => &mut scratch.nxdomain,
+        (_, Some(_)) => &mut scratch.nodata,
+        _ => &mut scratch.answered,
+    };
+    *outcome += 1;
     Some(len)
+}
+
+impl<'a> Piece<'a> {
+    #[inline(always)]
+    fn answer(block: &'a Block, scope: u8) -> Self {
+        let counts = u64::from(block.count()) << 32;
+        Self { block, counts, owner: None, rcode: Rcode::NoError, scope }
+    }
 }
 
 /// Copies in words of sixteen octets, the last of which may overlap the one before.
@@ -122,44 +164,82 @@ fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// The offset after the name of the question. `None`: compressed, or cut.
+/// The offset after the name of the question, and its labels. `None`: compressed, or cut.
 #[inline(always)]
-fn walk_name(query: &[u8]) -> Option<usize> {
-    let mut at = HEADER;
+fn walk_name(query: &[u8]) -> Option<(usize, usize)> {
+    let (mut at, mut labels) = (HEADER, 0);
     loop {
         let len = *query.get(at)?;
         at += usize::from(len) + 1;
         if len == 0 {
-            return Some(at);
+            return Some((at, labels));
         }
         if len > 63 {
             return None;
         }
+        labels += 1;
     }
 }
 
 impl<'q> Asked<'q> {
     /// The OPT record that ends the message. `None`: anything else, or with options that are not usual.
     #[inline(always)]
-    fn read(&mut self, record: &'q [u8]) -> Option<()> {
+    fn read(record: &'q [u8]) -> Option<Self> {
         let (head, mut options) = record.split_first_chunk::<OPT_HEAD>()?;
         let &[0, 0, 41, s0, s1, _, 0, flags, _, l0, l1] = head else { return None };
         if usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
             return None;
         }
-        self.size = u16::from_be_bytes([s0, s1]);
-        self.dnssec_ok = flags & 0x80 != 0;
+        let (size, dnssec_ok) = (u16::from_be_bytes([s0, s1]), flags & 0x80 != 0);
+        let (mut ecs, mut cookie) = (None, None);
         while !options.is_empty() {
             let (&[c0, c1, l0, l1], rest) = options.split_first_chunk()?;
             let (data, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
             options = rest;
             match u16::from_be_bytes([c0, c1]) {
-                OPTION_ECS if self.ecs.is_none() => self.ecs = Some(Ecs::read(data).ok()?),
-                OPTION_COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(data).ok()?),
+                OPTION_ECS if ecs.is_none() => ecs = Some(Ecs::read(data).ok()?),
+                OPTION_COOKIE if cookie.is_none() => cookie = Some(Cookie::read(data).ok()?),
                 OPTION_ECS | OPTION_COOKIE | OPTION_NSID | OPTION_KEEPALIVE | OPTION_PADDING => return None,
                 _ => {}
             }
         }
+        Some(Self { size, dnssec_ok, ecs, cookie })
+    }
+
+    /// Octets of the OPT record that answers it.
+    #[inline(always)]
+    fn answer_len(&self, has_cookie: bool) -> usize {
+        let ecs = self.ecs.as_ref().map_or(0, |ecs| OPTION_HEAD + ecs.payload.len());
+        OPT_HEAD + ecs + if has_cookie { COOKIE_LEN } else { 0 }
+    }
+
+    /// Writes that record, of `len` octets, to the end of `out`, from behind.
+    #[inline(always)]
+    fn write(&self, len: usize, cookie: Option<&CookieReply>, scope: u8, mut out: &mut [u8]) -> Option<()> {
+        if let Some(cookie) = cookie {
+            let (rest, tail) = out.split_last_chunk_mut::<COOKIE_LEN>()?;
+            let (head, payload) = tail.split_first_chunk_mut::<OPTION_HEAD>()?;
+            *head = (u32::from(OPTION_COOKIE) << 16 | WHOLE_LEN as u32).to_be_bytes();
+            *payload.first_chunk_mut()? = cookie.payload();
+            out = rest;
+        }
+        if let Some(ecs) = &self.ecs {
+            let octets = ecs.payload.len().checked_sub(OPTION_HEAD)?;
+            // Sixteen octets that end with the address; those before it are overwritten next.
+            let address = ecs.bits.checked_shr(128 - 8 * octets as u32).unwrap_or(0);
+            *out.last_chunk_mut()? = address.to_be_bytes();
+            let (rest, _) = out.split_at_mut_checked(out.len().checked_sub(octets)?)?;
+            let (rest, head) = rest.split_last_chunk_mut::<ECS_HEAD>()?;
+            let fields = u64::from(OPTION_ECS) << 48 | (ecs.payload.len() as u64) << 32;
+            *head = (fields | ecs.family_number() << 16 | u64::from(ecs.source) << 8 | u64::from(scope))
+                .to_be_bytes();
+            out = rest;
+        }
+        let (rest, length) = out.split_last_chunk_mut::<3>()?;
+        let [l0, l1] = ((len - OPT_HEAD) as u16).to_be_bytes();
+        *length = [0, l0, l1];
+        let fields = 41 << 40 | u64::from(MAX_UDP) << 24 | u64::from(self.dnssec_ok) << 7;
+        *rest.last_chunk_mut()? = fields.to_be_bytes();
         Some(())
     }
 }
@@ -168,29 +248,28 @@ impl<'q> Asked<'q> {
 fn find<'a>(
     snapshot: &'a Snapshot,
     ctx: &Ctx<'_>,
-    name: &ShortName,
-    qtype: u16,
+    question: &Question<'_>,
     ecs: Option<&Ecs<'_>>,
 ) -> Option<Piece<'a>> {
-    let names = snapshot.names();
+    let (names, name, qtype) = (snapshot.names(), question.name, question.qtype);
     if matches!(qtype, 0 | rtype::OPT | rtype::DS | 128..=255) {
         return None;
     }
-    let Some(entry) = names.get_short(name) else { return find_none(snapshot, name) };
+    let Some(entry) = names.get_short(name) else { return find_none(snapshot, question) };
     match entry.steered {
         Some(position) if qtype == rtype::A => steer(snapshot, ctx, ecs, position, Family::V4),
         Some(position) if qtype == rtype::AAAA => steer(snapshot, ctx, ecs, position, Family::V6),
         _ if entry.cname.is_some() || entry.cut.is_some() => None,
         _ => match entry.set(qtype) {
-            Some(block) => Some(Piece { block, scope: 0, place: Place::Answer }),
+            Some(block) => Some(Piece::answer(block, 0)),
             None => deny(snapshot, name, entry, false),
         },
     }
 }
 
-fn find_none<'a>(snapshot: &'a Snapshot, name: &ShortName) -> Option<Piece<'a>> {
-    match snapshot.names().find_above_short(name) {
-        Found::Absent(entry) if entry.dname.is_none() => deny(snapshot, name, entry, true),
+fn find_none<'a>(snapshot: &'a Snapshot, question: &Question<'_>) -> Option<Piece<'a>> {
+    match snapshot.names().find_above_short(question.name, question.labels) {
+        Found::Absent(entry) if entry.dname.is_none() => deny(snapshot, question.name, entry, true),
         _ => None,
     }
 }
@@ -207,8 +286,10 @@ fn deny<'a>(snapshot: &'a Snapshot, name: &ShortName, entry: &Entry, is_absent: 
         return None;
     }
     let skip = name.len().saturating_sub(head.origin.as_wire().len());
-    let owner = 0xc000 | (HEADER + skip) as u16;
-    Some(Piece { block, scope: 0, place: Place::Authority { is_absent, owner } })
+    // A name of at most 64 octets: an offset of one octet.
+    let owner = Some([0xc0, (HEADER + skip) as u8]);
+    let rcode = if is_absent { Rcode::NxDomain } else { Rcode::NoError };
+    Some(Piece { block, counts: u64::from(block.count()) << 16, owner, rcode, scope: 0 })
 }
 
 #[inline(always)]
@@ -230,85 +311,5 @@ fn steer<'a>(
         return None;
     }
     let scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
-    Some(Piece { block, scope, place: Place::Answer })
-}
-
-impl Place {
-    #[inline]
-    fn counter(self, scratch: &mut Scratch) -> &mut u64 {
-        match self {
-            Place::Answer => &mut scratch.answered,
-            Place::Authority { is_absent: true, .. } => &mut scratch.nxdomain,
-            Place::Authority { is_absent: false, .. } => &mut scratch.nodata,
-        }
-    }
-}
-
-/// Flags and counts over those of the query. Every answer here is authoritative.
-#[inline(always)]
-fn write_head(head: &mut [u8], piece: &Piece<'_>, additional: u64) -> Option<()> {
-    let count = u64::from(piece.block.count());
-    let (counts, rcode) = match piece.place {
-        Place::Answer => (count << 32, 0),
-        Place::Authority { is_absent, .. } => (count << 16, if is_absent { 3 } else { 0 }),
-    };
-    let [_, _, flags, more_flags, to_counts @ ..] = head.first_chunk_mut::<HEADER>()?;
-    *flags = 0x84 | *flags & 1;
-    *more_flags = *more_flags & 0x10 | rcode;
-    *to_counts = (ONE_QUESTION | counts | additional).to_be_bytes();
-    Some(())
-}
-
-/// The OPT record of the answer.
-struct Opt<'r> {
-    /// Octets of it; 0: none.
-    len: usize,
-    dnssec_ok: bool,
-    ecs: Option<&'r Ecs<'r>>,
-    cookie: Option<CookieReply>,
-}
-
-impl<'r> Opt<'r> {
-    #[inline(always)]
-    fn new(ctx: &Ctx<'_>, has_opt: bool, asked: &'r Asked<'r>) -> Self {
-        let ecs = asked.ecs.as_ref();
-        let cookie = ctx.cookie_reply(asked.cookie.as_ref());
-        let options = ecs.map_or(0, |ecs| OPTION_HEAD + ecs.payload.len())
-            + if cookie.is_some() { COOKIE_LEN } else { 0 };
-        let len = if has_opt { OPT_HEAD + options } else { 0 };
-        Self { len, dnssec_ok: asked.dnssec_ok, ecs, cookie }
-    }
-
-    /// Writes it to the end of `out`, from behind.
-    #[inline(always)]
-    fn write(&self, mut out: &mut [u8], scope: u8) -> Option<()> {
-        if self.len == 0 {
-            return Some(());
-        }
-        if let Some(cookie) = &self.cookie {
-            let (rest, tail) = out.split_last_chunk_mut::<COOKIE_LEN>()?;
-            let (head, payload) = tail.split_first_chunk_mut::<OPTION_HEAD>()?;
-            *head = (u32::from(OPTION_COOKIE) << 16 | WHOLE_LEN as u32).to_be_bytes();
-            *payload.first_chunk_mut()? = cookie.payload();
-            out = rest;
-        }
-        if let Some(ecs) = self.ecs {
-            let octets = ecs.payload.len().checked_sub(OPTION_HEAD)?;
-            // Sixteen octets that end with the address; those before it are overwritten next.
-            let address = ecs.bits.checked_shr(128 - 8 * octets as u32).unwrap_or(0);
-            *out.last_chunk_mut()? = address.to_be_bytes();
-            let (rest, _) = out.split_at_mut_checked(out.len().checked_sub(octets)?)?;
-            let (rest, head) = rest.split_last_chunk_mut::<ECS_HEAD>()?;
-            let fields = u64::from(OPTION_ECS) << 48 | (ecs.payload.len() as u64) << 32;
-            *head = (fields | ecs.family_number() << 16 | u64::from(ecs.source) << 8 | u64::from(scope))
-                .to_be_bytes();
-            out = rest;
-        }
-        let (rest, length) = out.split_last_chunk_mut::<3>()?;
-        let [l0, l1] = ((self.len - OPT_HEAD) as u16).to_be_bytes();
-        *length = [0, l0, l1];
-        let fields = 41 << 40 | u64::from(MAX_UDP) << 24 | u64::from(self.dnssec_ok) << 7;
-        *rest.last_chunk_mut()? = fields.to_be_bytes();
-        Some(())
-    }
+    Some(Piece::answer(block, scope))
 }

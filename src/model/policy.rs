@@ -34,6 +34,10 @@ impl Policy {
 pub struct ServerConfig {
     /// Instance name, answered by NSID with the generation.
     pub instance: String,
+    /// CHAOS TXT `version.bind`, `id.server` and their like are answered.
+    pub identify: bool,
+    /// File of the secrets that DNS cookies are made with, relative to the policy folder; `None`: random.
+    pub cookie_secrets: Option<PathBuf>,
     /// UDP and TCP. Default 127.0.0.1:5300.
     pub listen: Vec<SocketAddr>,
     pub dot: Option<DotConfig>,
@@ -65,6 +69,8 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             instance: "rhumb".to_owned(),
+            identify: false,
+            cookie_secrets: None,
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
             dot: None,
             admin: SocketAddr::from(([127, 0, 0, 1], 8053)),

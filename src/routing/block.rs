@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub const RECORD_HEAD: usize = 12;
 /// A compression pointer to the name of the question.
 pub const QUESTION_POINTER: [u8; 2] = [0xc0, 0x0c];
-const CLASS_IN: [u8; 2] = [0, 1];
+const CLASS_IN: u16 = 1;
 
 /// Zero or more records of one owner. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,6 +38,16 @@ impl Block {
     /// Encodes one RRset. RDATA longer than 65,535 octets is left out: no record can hold it, and
     /// the zone reader and the address types cannot make it.
     pub fn of<'r>(rtype: u16, ttl: u32, rdata: impl IntoIterator<Item = &'r [u8], IntoIter: Clone>) -> Self {
+        Self::in_class(CLASS_IN, rtype, ttl, rdata)
+    }
+
+    /// As [`of`](Self::of), in another class than IN.
+    pub fn in_class<'r>(
+        class: u16,
+        rtype: u16,
+        ttl: u32,
+        rdata: impl IntoIterator<Item = &'r [u8], IntoIter: Clone>,
+    ) -> Self {
         let rdata = rdata.into_iter();
         let mut bytes = Vec::with_capacity(rdata.clone().map(|data| RECORD_HEAD + data.len()).sum());
         let mut count = 0;
@@ -45,7 +55,7 @@ impl Block {
             let Ok(len) = u16::try_from(data.len()) else { continue };
             bytes.extend_from_slice(&QUESTION_POINTER);
             bytes.extend_from_slice(&rtype.to_be_bytes());
-            bytes.extend_from_slice(&CLASS_IN);
+            bytes.extend_from_slice(&class.to_be_bytes());
             bytes.extend_from_slice(&ttl.to_be_bytes());
             bytes.extend_from_slice(&len.to_be_bytes());
             bytes.extend_from_slice(data);

@@ -40,27 +40,33 @@ pub struct ShortName {
 }
 
 impl ShortName {
+    /// To be [`read`](Self::read): in two steps, so that it is not moved.
+    pub const EMPTY: Self = Self { words: [0; SHORT / 8], len: 0, hash: 0 };
+
     /// Reads the octets of `message` from `start` to `end`. `None`: longer than [`SHORT`], or not there.
     /// At least seven octets must stand before `start`; a DNS header does.
     #[inline(always)]
-    pub fn read(message: &[u8], start: usize, end: usize) -> Option<Self> {
+    pub fn read(&mut self, message: &[u8], start: usize, end: usize) -> Option<()> {
         let until = message.get(..end)?;
         let name = until.get(start..)?;
         let (whole, rest) = name.as_chunks();
-        let mut short = Self { words: [0; SHORT / 8], len: name.len(), hash: seed(name.len()) };
-        let (to_whole, to_rest) = short.words.split_at_mut_checked(whole.len())?;
-        for (to, word) in to_whole.iter_mut().zip(whole) {
-            *to = lower_case(u64::from_le_bytes(*word));
-            short.hash = fold(short.hash ^ *to);
+        let mut hash = seed(name.len());
+        let mut to = self.words.iter_mut();
+        for word in whole {
+            let low = lower_case(u64::from_le_bytes(*word));
+            *to.next()? = low;
+            hash = fold(hash ^ low);
         }
         if !rest.is_empty() {
             // The last eight octets, so that nothing behind the name is read; those before it go.
             let last = u64::from_le_bytes(*until.last_chunk()?) >> (64 - 8 * rest.len());
-            let to = to_rest.first_mut()?;
-            *to = lower_case(last);
-            short.hash = fold(short.hash ^ *to);
+            let low = lower_case(last);
+            *to.next()? = low;
+            hash = fold(hash ^ low);
         }
-        Some(short)
+        self.len = name.len();
+        self.hash = hash;
+        Some(())
     }
 
     /// Octets of the wire form.
@@ -101,7 +107,7 @@ impl NameIndex {
     }
 
     /// As [`get`](Self::get), without another look at the octets.
-    #[inline]
+    #[inline(always)]
     pub fn get_short(&self, name: &ShortName) -> Option<usize> {
         self.probe(name.hash, |key| {
             key.name.len() == name.len
@@ -109,7 +115,7 @@ impl NameIndex {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn probe(&self, hash: u64, is_same: impl Fn(&Key) -> bool) -> Option<usize> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize;
@@ -212,15 +218,16 @@ mod tests {
         for (len, name) in names.iter().enumerate() {
             assert_eq!(index.get(name), Some(len));
             let message = [&[0xff; 12], &*name.to_ascii_uppercase(), &[0xff; 4]].concat();
-            match ShortName::read(&message, 12, 12 + len) {
-                Some(short) => {
+            let mut short = ShortName::EMPTY;
+            match short.read(&message, 12, 12 + len) {
+                Some(()) => {
                     assert_eq!((index.get_short(&short), short.len()), (Some(len), len));
                     assert_eq!(&short.octets().as_flattened()[..len], name);
                 }
                 None => assert!(len > SHORT, "{len}"),
             }
-            assert!(len > SHORT || ShortName::read(&message[..12 + len], 12, 12 + len).is_some());
-            assert!(ShortName::read(&message[..12 + len], 12, 13 + len).is_none());
+            assert!(len > SHORT || short.read(&message[..12 + len], 12, 12 + len).is_some());
+            assert!(short.read(&message[..12 + len], 12, 13 + len).is_none());
         }
     }
 

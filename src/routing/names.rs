@@ -132,6 +132,7 @@ pub enum Found<'a> {
 }
 
 impl Entry {
+    #[inline]
     pub fn set(&self, wanted: u16) -> Option<&Block> {
         self.sets.iter().find(|(rtype, _)| *rtype == wanted).map(|(_, block)| block)
     }
@@ -190,18 +191,19 @@ impl Names {
     }
 
     /// The entry of the very name.
-    #[inline]
+    #[inline(always)]
     pub fn get_short(&self, name: &ShortName) -> Option<&Entry> {
         self.entries.get(self.index.get_short(name)?)
     }
 
     /// What [`find`](Self::find) finds of a name that [`get_short`](Self::get_short) does not.
-    pub fn find_above_short(&self, name: &ShortName) -> Found<'_> {
+    pub fn find_above_short(&self, name: &ShortName, labels: usize) -> Found<'_> {
         let octets = name.octets();
         let wire = octets.as_flattened().get(..name.len()).unwrap_or(&[]);
-        self.find_encloser(wire, label_count(wire))
+        self.find_encloser(wire, labels)
     }
 
+    #[inline]
     fn find_encloser(&self, wire: &[u8], labels: usize) -> Found<'_> {
         let mut skip = 0;
         let mut left = labels;

@@ -10,6 +10,7 @@
 //! A part whose ground has not changed is taken over from the previous snapshot by pointer, so that
 //! a table in which one node fell costs only the services that used it.
 
+use super::block::Block;
 use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
 use super::steer::{self, ServiceTable};
@@ -21,11 +22,13 @@ use crate::model::placement::{Assignment, ServiceAssignment};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
 use crate::model::verdict::NodeHealth;
-use crate::zone::ZoneSet;
+use crate::zone::{ZoneSet, rtype};
 use std::sync::Arc;
 
 /// Octets of NSID: with the longest question and every other option they still fit 512.
 const MAX_NSID: usize = 128;
+/// Class CH (RFC 1035 3.2.4).
+pub const CLASS_CHAOS: u16 = 3;
 
 /// What a table is made of.
 pub struct SnapshotInput<'a> {
@@ -73,6 +76,16 @@ pub struct Snapshot {
     /// Per node and family: has addresses and may serve.
     serving: Arc<[[bool; 2]]>,
     nsid: Box<[u8]>,
+    identity: Option<Identity>,
+}
+
+/// What an instance says of itself in class CHAOS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// TXT `version.bind` and `version.server`.
+    pub version: Block,
+    /// TXT `hostname.bind` and `id.server` (RFC 4892).
+    pub instance: Block,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -120,6 +133,11 @@ impl Snapshot {
         self.services[at] = Arc::clone(&live.services[at]);
         let assignment = Arc::make_mut(&mut self.assignment);
         assignment.services[at].clone_from(&live.assignment.services[at]);
+    }
+
+    /// `None`: the policy does not want it told.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Whether both answer every query alike. Generation, provenance and health evidence do not
@@ -176,6 +194,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         });
     }
     let nsid = nsid(&policy, &provenance);
+    let identity = policy.server.identify.then(|| identity(&policy));
     Ok(Snapshot {
         provenance,
         policy,
@@ -188,6 +207,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         group_bits,
         serving,
         nsid,
+        identity,
     })
 }
 
@@ -196,6 +216,19 @@ fn nsid(policy: &Policy, provenance: &Provenance) -> Box<[u8]> {
     let instance = policy.server.instance.as_bytes();
     let room = MAX_NSID.saturating_sub(tail.len()).min(instance.len());
     [&instance[..room], tail.as_bytes()].concat().into()
+}
+
+fn identity(policy: &Policy) -> Identity {
+    let text = |text: &str| {
+        // One character string, of 255 octets at most.
+        let octets = &text.as_bytes()[..text.len().min(255)];
+        let rdata = [&[octets.len() as u8][..], octets].concat();
+        Block::in_class(CLASS_CHAOS, rtype::TXT, 0, [&rdata[..]])
+    };
+    Identity {
+        version: text(concat!("rhumb ", env!("CARGO_PKG_VERSION"))),
+        instance: text(&policy.server.instance),
+    }
 }
 
 fn disagree(problems: Vec<Diagnostic>) -> CompileError {

@@ -228,11 +228,14 @@ impl ServiceTable {
     ) -> Option<Pick<'_>> {
         let distribution_at = *self.by_group.get(group.index())?;
         let distribution = self.distributions.get(distribution_at as usize)?;
-        let hash_len = if distribution.is_mixed() { self.hash_len(family, depth, group_bits) } else { 0 };
-        let hash = self.client_hash(family, bits, hash_len);
-        let slot = (u128::from(hash) * distribution.slots.len() as u128) >> 64;
+        let (mut slot, mut hash_len) = (0, 0);
+        if distribution.is_mixed() {
+            hash_len = self.hash_len(family, depth, group_bits);
+            let hash = self.client_hash(family, bits, hash_len);
+            slot = ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32;
+        }
         let set = self.set_at(distribution, slot as usize);
-        Some(Pick { distribution, distribution_at, slot: slot as u32, set, hash_len })
+        Some(Pick { distribution, distribution_at, slot, set, hash_len })
     }
 
     /// The shortest prefix that still cuts the group into enough buckets, not shorter than the leaf.

@@ -8,7 +8,7 @@
 //! hickory's own TLS listener has no connection caps and drops work under way when it stops, so
 //! connections are those of plain TCP with a handshake before them. [`RecordHandler`] is all hickory
 //! needs, and its other listeners can take it as it is. The runtime is this module's own: whatever
-//! exhausts it leaves UDP and TCP alone. Padding (RFC 8467) is not done yet.
+//! exhausts it leaves UDP and TCP alone. Answers to be padded (RFC 8467) come from the byte encoder.
 
 use super::connection::{self, Ends, Respond};
 use super::counters::{Set, Tally};

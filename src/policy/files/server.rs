@@ -12,6 +12,13 @@ record! {
         gated version: Version,
         /// Name of this instance, answered by NSID together with the table's generation.
         optional instance: Name = "rhumb",
+        /// Whether CHAOS TXT queries for `version.bind`, `version.server`, `hostname.bind` and
+        /// `id.server` are answered.
+        optional identify: bool = false,
+        /// File with the secret of DNS cookies (RFC 9018), shared by instances that answer on one
+        /// address, relative to the policy folder: 32 hexadecimal digits in a line, the one in use
+        /// first, and in a second line another that is accepted too. Left out: random.
+        optional cookie_secrets: Text,
         /// Where DNS is answered over UDP and TCP.
         optional listen: OneOrMany<SocketAddr> = "127.0.0.1:5300",
         /// DNS over TLS (RFC 7858). Left out: not offered.

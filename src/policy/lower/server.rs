@@ -14,10 +14,25 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
     let Some(file) = file.value() else {
         return defaults;
     };
-    let ServerFile { place: _, version: _, instance, listen, dot, admin, state, geo, workers, tick, dnssec } =
-        file;
+    let ServerFile {
+        place: _,
+        version: _,
+        instance,
+        identify,
+        cookie_secrets,
+        listen,
+        dot,
+        admin,
+        state,
+        geo,
+        workers,
+        tick,
+        dnssec,
+    } = file;
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
+        identify: identify.value().copied().unwrap_or(defaults.identify),
+        cookie_secrets: cookie_secrets.value().map(|text| PathBuf::from(&text.0)),
         listen: match listen.given() {
             Some(at) => sockets(at, findings),
             None => defaults.listen,
