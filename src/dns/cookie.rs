@@ -97,7 +97,7 @@ impl CookieSecrets {
     }
 
     /// Judges a cookie and gives the one to answer with. `now` in seconds since 1970, modulo 2^32.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&self, cookie: &Cookie<'_>, peer: IpAddr, now: u32) -> CookieReply {
         let word = |at: usize| cookie.payload.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes);
         let client = word(0).unwrap_or(0);
@@ -111,7 +111,7 @@ impl CookieSecrets {
     }
 
     /// `None`: not ours, or out of date.
-    #[inline]
+    #[inline(always)]
     fn accept(&self, words: [u64; 3], peer: IpAddr, now: u32) -> Option<CookieReply> {
         let [client, head, hash] = words;
         let fields = u64::from_be(head);
@@ -131,6 +131,7 @@ impl CookieSecrets {
     }
 
     /// A server cookie made now.
+    #[inline(never)]
     fn issue(&self, client: u64, peer: IpAddr, now: u32, is_verified: bool) -> CookieReply {
         let head = (VERSION << 56 | u64::from(now)).to_be();
         CookieReply { words: [client, head, seal(&self.current, client, head, peer)], is_verified }
@@ -138,7 +139,7 @@ impl CookieSecrets {
 }
 
 /// The hash's word. An IPv4 client is the same over a socket of either family.
-#[inline]
+#[inline(always)]
 fn seal(secret: &SipHasher24, client: u64, head: u64, peer: IpAddr) -> u64 {
     let v6 = match peer {
         IpAddr::V4(v4) => return seal_v4(secret, client, head, v4),

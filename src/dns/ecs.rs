@@ -81,7 +81,7 @@ impl<'q> Ecs<'q> {
 
 /// Up to sixteen octets, the end of `payload`, as the first of 128 bits. Words that end with the
 /// address are read whole and what stands before it is shifted out.
-#[inline]
+#[inline(always)]
 fn address_bits(payload: &[u8], address: &[u8]) -> u128 {
     match (address.len(), payload.last_chunk::<4>(), payload.last_chunk::<8>()) {
         (0, ..) => 0,
@@ -125,7 +125,7 @@ impl Client {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn treat(family: Family, bits: u128) -> Treatment {
         match family {
             Family::V4 => treat_v4((bits >> 96) as u32),
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// The resolver's address is taken as it is: a private one may well be in an operator's override.
-    #[inline]
+    #[inline(always)]
     fn resolver(peer: IpAddr, scope: u8) -> Self {
         let scope = ScopeRule::Resolver { scope };
         let of_v4 = |v4: u32| Self { family: Family::V4, bits: u128::from(v4) << 96, scope };

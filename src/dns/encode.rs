@@ -25,7 +25,7 @@ use crate::zone::rtype;
 /// Largest UDP answer, and the size our own OPT record names (DNS flag day 2020).
 pub const MAX_UDP: u16 = 1_232;
 /// Largest UDP answer without EDNS, and the least a client may name (RFC 6891 6.2.3).
-const MIN_UDP: u16 = 512;
+pub(super) const MIN_UDP: u16 = 512;
 /// Octets of an OPT record without options, and of an option's head.
 const OPT_HEAD: usize = 11;
 const OPTION_HEAD: usize = 4;

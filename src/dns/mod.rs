@@ -67,7 +67,7 @@ impl<'c> Ctx<'c> {
         Self { peer, local, transport, now, seconds: 0, cookies: None, idle_tenths: 100 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn cookie_reply(&self, shown: Option<&cookie::Cookie<'_>>) -> Option<cookie::CookieReply> {
         Some(self.cookies?.reply(shown?, self.peer, self.seconds))
     }

@@ -91,7 +91,7 @@ const fn octet_treatment(bits: u32) -> u8 {
 }
 
 /// Treats an IPv4 address.
-#[inline]
+#[inline(always)]
 pub fn treat_v4(bits: u32) -> Treatment {
     match BY_OCTET[(bits >> 24) as usize] {
         MIXED => treat_mixed_v4(bits),

@@ -16,7 +16,7 @@ use super::Ctx;
 use super::code::Rcode;
 use super::cookie::{Cookie, CookieReply, WHOLE_LEN};
 use super::ecs::{Client, Ecs};
-use super::encode::{MAX_UDP, size_limit};
+use super::encode::{MAX_UDP, MIN_UDP, size_limit};
 use super::query::{HEADER, OPTION_COOKIE, OPTION_ECS, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING};
 use super::scratch::Scratch;
 use crate::base::prefix::Family;
@@ -39,6 +39,7 @@ const ECS_HEAD: usize = 8;
 const COOKIE_LEN: usize = OPTION_HEAD + WHOLE_LEN;
 
 struct Question<'n> {
+    query: &'n [u8],
     name: &'n ShortName,
     labels: usize,
     qtype: u16,
@@ -83,14 +84,14 @@ pub fn answer(
     let question_end = name_end + 4;
     let mut name = ShortName::EMPTY;
     name.read(query, HEADER, name_end)?;
-    let question = Question { name: &name, labels, qtype };
+    let question = Question { query, name: &name, labels, qtype };
     if counts == ONE_QUESTION {
         if query.len() != question_end {
             return None;
         }
         let piece = find(snapshot, ctx, &question, None)?;
         let len = question_end + piece.block.bytes().len();
-        if len > size_limit(ctx.transport, None) {
+        if len > usize::from(MIN_UDP) && len > size_limit(ctx.transport, None) {
             return None;
         }
         let out = out.get_mut(..len)?;
@@ -98,10 +99,14 @@ pub fn answer(
     }
     let asked = Asked::read(query.get(question_end..)?)?;
     let piece = find(snapshot, ctx, &question, asked.ecs.as_ref())?;
-    let cookie = ctx.cookie_reply(asked.cookie.as_ref());
+    let cookie = match &asked.cookie {
+        Some(shown) => ctx.cookie_reply(Some(shown)),
+        None => None,
+    };
     let opt_len = asked.answer_len(cookie.is_some());
     let len = question_end + piece.block.bytes().len() + opt_len;
-    if len > size_limit(ctx.transport, Some(asked.size)) {
+    // Most answers fit whatever was said.
+    if len > usize::from(MIN_UDP) && len > size_limit(ctx.transport, Some(asked.size)) {
         return None;
     }
     let out = out.get_mut(..len)?;
@@ -152,15 +157,24 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Copies in words of sixteen octets, the last of which may overlap the one before.
+/// Copies up to 128 octets as two pieces that may overlap, which needs no loop and no call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
-    let (Some(to_last), Some(last)) = (to.last_chunk_mut::<16>(), from.last_chunk::<16>()) else {
-        return to.copy_from_slice(from);
-    };
-    *to_last = *last;
-    for (to, from) in to.as_chunks_mut::<16>().0.iter_mut().zip(from.as_chunks::<16>().0) {
-        *to = *from;
+    match from.len() {
+        16..=32 => copy_ends::<16>(to, from),
+        33..=64 => copy_ends::<32>(to, from),
+        65..=128 => copy_ends::<64>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(first)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *first;
+    }
+    if let (Some(to), Some(last)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *last;
     }
 }
 
@@ -268,7 +282,8 @@ fn find<'a>(
 }
 
 fn find_none<'a>(snapshot: &'a Snapshot, question: &Question<'_>) -> Option<Piece<'a>> {
-    match snapshot.names().find_above_short(question.name, question.labels) {
+    let end = HEADER + question.name.octet_count();
+    match snapshot.names().find_above_short(question.query, HEADER, end, question.labels) {
         Found::Absent(entry) if entry.dname.is_none() => deny(snapshot, question.name, entry, true),
         _ => None,
     }
@@ -285,7 +300,7 @@ fn deny<'a>(snapshot: &'a Snapshot, name: &ShortName, entry: &Entry, is_absent: 
     if block.count() != 1 {
         return None;
     }
-    let skip = name.len().saturating_sub(head.origin.as_wire().len());
+    let skip = name.octet_count().saturating_sub(head.origin.as_wire().len());
     // A name of at most 64 octets: an offset of one octet.
     let owner = Some([0xc0, (HEADER + skip) as u8]);
     let rcode = if is_absent { Rcode::NxDomain } else { Rcode::NoError };

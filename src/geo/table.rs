@@ -57,7 +57,7 @@ impl GeoTable {
     }
 
     /// The group of an address given left-aligned. Bits past the family's are ignored.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, family: Family, bits: u128) -> Located {
         let entry = match family {
             Family::V4 => self.entry_v4((bits >> 96) as u32),
@@ -67,7 +67,7 @@ impl GeoTable {
     }
 
     /// At most three words, at places known beforehand: no loop, and one shift by a variable.
-    #[inline]
+    #[inline(always)]
     fn entry_v4(&self, bits: u32) -> u32 {
         let entry = self.v4_root[(bits >> (32 - ROOT_BITS[0])) as usize];
         if entry & CHUNK == 0 {

@@ -71,14 +71,8 @@ impl ShortName {
 
     /// Octets of the wire form.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn octet_count(&self) -> usize {
         self.len
-    }
-
-    /// Lower-case wire form, filled up with zeros.
-    #[inline]
-    pub fn octets(&self) -> [[u8; 8]; SHORT / 8] {
-        self.words.map(u64::to_le_bytes)
     }
 }
 
@@ -180,6 +174,10 @@ const fn fold(state: u64) -> u64 {
 #[inline]
 pub const fn lower_case(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
+    // Without an octet that has bit 0x40 and lacks 0x20 there is nothing to do, as mostly.
+    if word & !(word << 1) & (EACH * 0x40) == 0 {
+        return word;
+    }
     let low = word & (EACH * 0x7f);
     let from_a = low + EACH * (0x80 - b'A' as u64);
     let past_z = low + EACH * (0x7f - b'Z' as u64);
@@ -221,8 +219,8 @@ mod tests {
             let mut short = ShortName::EMPTY;
             match short.read(&message, 12, 12 + len) {
                 Some(()) => {
-                    assert_eq!((index.get_short(&short), short.len()), (Some(len), len));
-                    assert_eq!(&short.octets().as_flattened()[..len], name);
+                    assert_eq!((index.get_short(&short), short.octet_count()), (Some(len), len));
+                    assert_eq!(&short.words.map(u64::to_le_bytes).as_flattened()[..len], name);
                 }
                 None => assert!(len > SHORT, "{len}"),
             }

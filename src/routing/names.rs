@@ -196,11 +196,38 @@ impl Names {
         self.entries.get(self.index.get_short(name)?)
     }
 
-    /// What [`find`](Self::find) finds of a name that [`get_short`](Self::get_short) does not.
-    pub fn find_above_short(&self, name: &ShortName, labels: usize) -> Found<'_> {
-        let octets = name.octets();
-        let wire = octets.as_flattened().get(..name.len()).unwrap_or(&[]);
-        self.find_encloser(wire, labels)
+    /// What [`find`](Self::find) finds of the name of `labels` labels that stands from `start` to `end` in
+    /// `message`, if [`get_short`](Self::get_short) finds nothing.
+    #[inline]
+    pub fn find_above_short(&self, message: &[u8], start: usize, end: usize, labels: usize) -> Found<'_> {
+        let (mut at, mut left) = (start, labels);
+        while let Some(&len) = message.get(at)
+            && len != 0
+        {
+            at += usize::from(len) + 1;
+            left = left.saturating_sub(1);
+            if left > self.max_labels {
+                continue;
+            }
+            let mut suffix = ShortName::EMPTY;
+            let found = suffix.read(message, at, end).and_then(|()| self.get_short(&suffix));
+            if let Some(entry) = found {
+                return self.enclosed(entry, at - start);
+            }
+        }
+        Found::NotOurs
+    }
+
+    /// What the closest encloser says of a name whose first `skip` octets stand before it.
+    #[inline]
+    fn enclosed<'a>(&'a self, entry: &'a Entry, skip: usize) -> Found<'a> {
+        if let Some(referral) = &entry.cut {
+            return Found::Cut { entry, referral, skip };
+        }
+        match entry.wildcard {
+            Some(at) => Found::Wildcard(&self.entries[at as usize]),
+            None => Found::Absent(entry),
+        }
     }
 
     #[inline]
@@ -216,13 +243,7 @@ impl Names {
                 continue;
             }
             let Some(entry) = wire.get(skip..).and_then(|suffix| self.get(suffix)) else { continue };
-            if let Some(referral) = &entry.cut {
-                return Found::Cut { entry, referral, skip };
-            }
-            return match entry.wildcard {
-                Some(at) => Found::Wildcard(&self.entries[at as usize]),
-                None => Found::Absent(entry),
-            };
+            return self.enclosed(entry, skip);
         }
         Found::NotOurs
     }

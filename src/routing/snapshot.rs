@@ -112,6 +112,7 @@ impl Snapshot {
         &self.services[service.index()]
     }
 
+    #[inline(always)]
     pub fn group_bits(&self, group: GroupId) -> [u8; 2] {
         self.group_bits.get(group.index()).copied().unwrap_or_default()
     }

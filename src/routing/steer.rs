@@ -217,7 +217,7 @@ impl ServiceTable {
 
     /// The answer for a client: `bits` left-aligned, `depth` of its leaf in the geo table, and
     /// `group_bits` as made by [`group_bits`].
-    #[inline]
+    #[inline(always)]
     pub fn pick(
         &self,
         group: GroupId,
