@@ -59,7 +59,7 @@ pub fn diagnose(sources: &[SourceFile]) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn as_json(diagnostics: &[Diagnostic], files: usize) -> serde_json::Value {
+pub(super) fn as_json(diagnostics: &[Diagnostic], files: usize) -> serde_json::Value {
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     json!({
         "files": files,

@@ -16,6 +16,7 @@ pub mod render;
 pub mod schema;
 mod serve;
 mod status;
+mod zone;
 
 use crate::base::error::chain;
 use clap::{Parser, Subcommand};
@@ -54,6 +55,8 @@ enum Command {
     Geo(geo::GeoArgs),
     /// Make, show and replace the keys that sign zones
     Keys(keys::KeysArgs),
+    /// Check one zone file, or print it as canonical text
+    Zone(zone::ZoneArgs),
     /// Print the JSON Schema of the policy files
     Schema(schema::SchemaArgs),
 }
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
+        Command::Zone(args) => args.run(),
         Command::Schema(args) => args.run(),
     }
 }
