@@ -266,8 +266,14 @@ impl<'a> Builder<'a> {
 
     fn build(mut self, policy: &Policy) -> Names {
         for (number, zone) in (0..).zip(&self.zones.zones) {
+            // Canonical order puts everything below a name right after it.
+            let mut cut: Option<&Name> = None;
             for (name, sets) in &zone.names {
-                if zone_of(&self.origins, name) == Some(number) && !is_occluded(zone, name) {
+                if cut.is_some_and(|cut| name.is_at_or_below(cut)) {
+                    continue;
+                }
+                cut = hides_names_below(zone, name, sets).then_some(name);
+                if zone_of(&self.origins, name) == Some(number) {
                     self.insert(number, name.clone(), entry_of(zone, number, name, sets));
                 }
             }
@@ -382,10 +388,10 @@ pub(super) fn redirection(zone: &Zone, name: &Name) -> Option<Name> {
     inside.find(|name| zone.rrset(name, rtype::DNAME).is_some())
 }
 
-/// Below a delegation or a DNAME: never answered (RFC 4592 2.2.1, RFC 6672 2.4).
-fn is_occluded(zone: &Zone, name: &Name) -> bool {
-    let is_below = |above: Name| above.is_at_or_below(&zone.origin) && is_delegated(zone, &above);
-    name.parent().is_some_and(is_below) || redirection(zone, name).is_some()
+/// What is below a delegation or a DNAME is never answered (RFC 4592 2.2.1, RFC 6672 2.4).
+fn hides_names_below(zone: &Zone, name: &Name, sets: &[Rrset]) -> bool {
+    let has = |rtype: u16| sets.iter().any(|set| set.rtype == rtype);
+    has(rtype::DNAME) || (has(rtype::NS) && *name != zone.origin)
 }
 
 fn entry_of(zone: &Zone, number: u32, name: &Name, sets: &[Rrset]) -> Entry {

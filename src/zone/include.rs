@@ -10,8 +10,10 @@ use std::sync::Arc;
 pub(super) const MAX_DEPTH: usize = 8;
 /// Octets of text that includes and `$GENERATE` may add to a zone.
 pub(super) const MAX_ADDED: usize = 32 << 20;
-/// Includes and generated records of a zone.
-pub(super) const MAX_ENTRIES: usize = 1 << 18;
+/// Records that `$GENERATE` may add to a zone: every host of two /16 networks.
+pub(super) const MAX_GENERATED: usize = 1 << 17;
+/// Includes of a zone, the same text each time counted again.
+pub(super) const MAX_INCLUDES: usize = 1_024;
 
 /// Gives the text of a path, or says in a sentence why it cannot.
 pub type Includes<'a> = &'a dyn Fn(&str) -> Result<Arc<str>, String>;
@@ -41,17 +43,25 @@ pub(super) fn resolve(folder: &str, from: &str, to: &str) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Budget {
     octets: usize,
-    entries: usize,
+    generated: usize,
+    includes: usize,
 }
 
 impl Budget {
     pub fn new() -> Self {
-        Self { octets: MAX_ADDED, entries: MAX_ENTRIES }
+        Self { octets: MAX_ADDED, generated: MAX_GENERATED, includes: MAX_INCLUDES }
     }
 
-    /// Takes one entry of `octets` octets; `None` if there is no room for it.
-    pub fn take(&mut self, octets: usize) -> Option<()> {
-        self.entries = self.entries.checked_sub(1)?;
+    /// Takes one include of `octets` octets; `None` if there is no room for it.
+    pub fn take_include(&mut self, octets: usize) -> Option<()> {
+        self.includes = self.includes.checked_sub(1)?;
+        self.octets = self.octets.checked_sub(octets)?;
+        Some(())
+    }
+
+    /// Takes one generated record of `octets` octets of text.
+    pub fn take_generated(&mut self, octets: usize) -> Option<()> {
+        self.generated = self.generated.checked_sub(1)?;
         self.octets = self.octets.checked_sub(octets)?;
         Some(())
     }
@@ -79,8 +89,9 @@ mod tests {
 
     #[test]
     fn a_budget_ends() {
-        let mut budget = Budget { octets: 5, entries: 2 };
-        assert_eq!((budget.take(5), budget.take(1)), (Some(()), None));
-        assert_eq!(Budget { octets: 5, entries: 0 }.take(0), None);
+        let mut budget = Budget { octets: 5, generated: 2, includes: 1 };
+        assert_eq!((budget.take_generated(4), budget.take_include(2)), (Some(()), None));
+        assert_eq!((budget.take_include(0), budget.take_generated(1)), (None, Some(())));
+        assert_eq!(budget.take_generated(0), None);
     }
 }

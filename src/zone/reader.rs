@@ -199,7 +199,7 @@ impl Reader<'_> {
             return Err(refuse(message, "include the file from one further out"));
         }
         let text = (self.includes)(&path).map_err(|why| refuse(why, "correct the name, or add the file"))?;
-        self.budget.take(text.len()).ok_or_else(|| too_large(token))?;
+        self.budget.take_include(text.len()).ok_or_else(|| too_large(token))?;
         let place = self.place_of(token);
         let source = self.report.add_source(&path, &text, Some(place));
         let outer_source = std::mem::replace(&mut self.source, source);
@@ -252,7 +252,7 @@ impl Reader<'_> {
         let name = render(owner)?;
         let words = data.iter().map(render).collect::<Result<Vec<_>, _>>()?;
         let octets = name.len() + words.iter().map(String::len).sum::<usize>();
-        self.budget.take(octets).ok_or_else(|| too_large(owner.token))?;
+        self.budget.take_generated(octets).ok_or_else(|| too_large(owner.token))?;
         let name = Name::parse_relative(&name, self.origin.as_ref())
             .map_err(|error| FieldError::at(owner.token, error.to_string(), "write a domain name"))?;
         let templates = data.iter().map(|template| template.token);
@@ -370,8 +370,9 @@ fn class_of(text: &str) -> Option<u16> {
 
 fn too_large(token: Token<'_>) -> FieldError {
     let message = format!(
-        "the zone takes more than {} included and generated entries or {} MiB",
-        include::MAX_ENTRIES,
+        "the zone has more than {} generated records, {} includes or {} MiB of either",
+        include::MAX_GENERATED,
+        include::MAX_INCLUDES,
         include::MAX_ADDED >> 20
     );
     FieldError::coded(codes::TOO_LARGE, token, message, "make the range smaller, or split the zone")

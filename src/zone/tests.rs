@@ -466,6 +466,9 @@ proptest! {
             for rrset in zone.names.values().flatten() {
                 prop_assert!(rrset.rdata.is_sorted() && !rrset.rdata.is_empty());
             }
+            let text = file("zones/z.test.zone", &zone.to_text());
+            let again = check_one(&zone.origin, &text, &|path| Err(format!("{path} is included")));
+            prop_assert_eq!(again.zone.as_ref(), Some(zone), "{:?}", again.diagnostics);
         }
     }
 }
