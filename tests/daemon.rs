@@ -344,22 +344,21 @@ fn tcp_answers_as_udp_does() {
     assert_eq!(reply, exchange(world.dns, &packet).expect("an answer over UDP"));
 }
 
-#[test]
-fn dns_over_tls_answers_as_udp_does() {
-    let world = World::new();
+type Issued = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+/// A new certificate, in the files of `world`.
+fn issue(world: &World) -> Issued {
     let made =
         rcgen::generate_simple_self_signed(vec!["dns.example.test".to_owned()]).expect("a certificate");
     world.folder.write("tls/cert.pem", &made.cert.pem());
     world.folder.write("tls/key.pem", &made.signing_key.serialize_pem());
-    let dot = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let settings =
-        format!("version: 1\ndot: {{ listen: [\"{dot}\"], certificate: tls/cert.pem, key: tls/key.pem }}\n");
-    world.folder.write("rhumb.yaml", &settings);
-    let _rhumb = world.serve();
-    world.wait_answer(JAPAN, "127.1.1.1");
+    made
+}
 
+/// One exchange over TLS with a server that has to show `trusted`.
+fn exchange_tls(server: SocketAddr, trusted: &Issued, packet: &[u8]) -> Option<Vec<u8>> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
+    roots.add(trusted.cert.der().clone()).expect("a root");
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -368,12 +367,50 @@ fn dns_over_tls_answers_as_udp_does() {
         .with_no_client_auth();
     let name = "dns.example.test".try_into().expect("a name");
     let mut session = rustls::ClientConnection::new(config.into(), name).expect("a session");
-    let mut socket = TcpStream::connect(dot).expect("connects");
-    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    let mut socket = TcpStream::connect(server).expect("connects");
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).ok()?;
+    }
+    Some(exchange_framed(&mut rustls::Stream::new(&mut session, &mut socket), packet))
+}
+
+/// With DNS over TLS as well, at the address returned.
+fn world_with_tls() -> (World, SocketAddr, Issued) {
+    let world = World::new();
+    let made = issue(&world);
+    let dot = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let settings =
+        format!("version: 1\ndot: {{ listen: [\"{dot}\"], certificate: tls/cert.pem, key: tls/key.pem }}\n");
+    world.folder.write("rhumb.yaml", &settings);
+    (world, dot, made)
+}
+
+#[test]
+fn dns_over_tls_answers_as_udp_does() {
+    let (world, dot, made) = world_with_tls();
+    let _rhumb = world.serve();
+    world.wait_answer(JAPAN, "127.1.1.1");
     let packet = query(3, "live.example.test", A, Some(("133.11.0.0".parse().expect("an address"), 24)));
-    let reply = exchange_framed(&mut stream, &packet);
+    let reply = exchange_tls(dot, &made, &packet).expect("trusted");
     let plain = exchange(world.dns, &packet).expect("an answer over UDP");
     assert_eq!(parse(&reply), parse(&plain));
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_and_a_broken_one_is_not() {
+    let (world, dot, first) = world_with_tls();
+    let _rhumb = world.serve();
+    let packet = query(3, "www.example.test", A, None);
+    assert!(exchange_tls(dot, &first, &packet).is_some());
+    let renewed = issue(&world);
+    wait_for("the renewed certificate", || exchange_tls(dot, &renewed, &packet));
+    assert!(exchange_tls(dot, &first, &packet).is_none(), "the old one is gone");
+    world.folder.write("tls/cert.pem", "no certificate at all\n");
+    world.wait_problem("certificate-refused");
+    assert!(exchange_tls(dot, &renewed, &packet).is_some(), "the good one stays");
+    let mended = issue(&world);
+    wait_for("the mended certificate", || exchange_tls(dot, &mended, &packet));
+    wait_for("no problem", || world.problem_codes().is_empty().then_some(()));
 }
 
 #[test]

@@ -43,7 +43,10 @@ fn snapshot() -> Snapshot {
             mix_pair(7, u64::from(group)) as u32 % nodes as u32
         }
     };
-    let plan = ServiceAssignment { placements, by_group: (0..groups as u32).map(place).collect() };
+    let plan = ServiceAssignment {
+        placements: placements.into(),
+        by_group: (0..groups as u32).map(place).collect(),
+    };
     let health = fleet.nodes.iter().map(|node| health_of(node, Verdict::Up)).collect();
     let services = inputs.policy.services.len();
     compile(SnapshotInput {

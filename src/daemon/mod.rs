@@ -9,6 +9,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`start`] | the order in which everything comes up and goes down |
+//! | `recover` | what it begins with |
+//! | `admin` | what the admin address may see |
+//! | `certificates` | renewed certificates for DNS over TLS |
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
 //! | [`writer`] | the event loop: health, plan, publish |
 //! | [`first`] | the table a process begins with |
@@ -21,13 +24,16 @@
 //! | [`cookies`] | the secrets of DNS cookies |
 //! | [`reload`] | edits and SIGHUP to events |
 
+mod admin;
 pub mod answering;
+mod certificates;
 pub mod first;
 pub mod cookies;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;
 pub mod pulse;
+mod recover;
 pub mod reload;
 pub mod report;
 pub mod saved;

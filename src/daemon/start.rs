@@ -6,31 +6,33 @@
 //! table is written.
 
 use crate::base::clock::SharedClock;
-use crate::control::admin::{self, Admin};
+use crate::control::admin::{Admin, Questions};
+use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
+use crate::daemon::certificates::{self, Pair};
 use crate::daemon::cookies::{Secrets, SecretsError};
-use crate::daemon::first::{self, FirstTable, FirstTableError, Former};
-use crate::daemon::inputs::{self, Loaded, Loader, Refusal};
+use crate::daemon::first::FirstTableError;
+use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::pulse::Pulse;
+use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
-use crate::model::status::{ConnectionCounts, Problem, Status, Traffic};
+use crate::model::status::{Problem, Status};
 use crate::routing;
-use crate::serve::certificate::{self, CertificateError};
+use crate::serve::certificate::CertificateError;
 use crate::serve::dot::{BoundDot, RunningDot, bind_dot};
-use crate::serve::{self, BindError, BoundDns, Counters, Limits, Running, Totals};
-use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
+use crate::serve::{self, BindError, BoundDns, Limits, Running};
+use crate::store::state_dir::{StateDir, StateError};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// Longest a stop waits for queries under way.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -90,6 +92,7 @@ pub struct Daemon {
     dot: Option<RunningDot>,
     /// Rolled as long as it is held.
     _secrets: Secrets,
+    certificates: Option<tokio::task::JoinHandle<()>>,
     reload: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
     writer: std::thread::JoinHandle<()>,
@@ -105,7 +108,7 @@ impl Daemon {
         let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
         let secrets = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
         let secrets = Secrets::start(secrets.as_deref())?;
-        let (admin_listener, admin) = bind_admin(server.admin).await?;
+        let (admin_listener, admin) = admin::bind(server.admin).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
@@ -129,29 +132,29 @@ impl Daemon {
             .map_err(StartError::Thread)?;
         let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
         let dot = dot.transpose().map_err(StartError::Thread)?;
-        let dead_pulse = pulse.clone();
-        let writer = std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || run_writer(writer, &queue, &dead_pulse))
-            .map_err(StartError::Thread)?;
+        let certificates = dot.as_ref().zip(server.dot.as_ref()).map(|(dot, files)| {
+            let pair = Pair::of(files, &options.policies);
+            tokio::spawn(certificates::run(pair, dot.slot(), Arc::clone(&clock), events.clone()))
+        });
+        let writer = writer.start(queue).map_err(StartError::Thread)?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
         let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
         let sockets = [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)];
-        let traffic = traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped());
+        let traffic = admin::traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-        let routes = admin::router(Admin {
+        let routes = Admin {
             status: status.clone(),
-            explain: ask_writer(&events),
+            explain: admin::ask_writer(&events),
             ready: is_ready,
             health: Arc::new(move || pulse.check()),
             traffic,
-            questions: admin::Questions::default(),
-        });
-        let admin_task = tokio::spawn(serve_admin(admin_listener, routes));
+            questions: Questions::default(),
+        };
+        let admin_task = admin::serve(admin_listener, routes);
         Ok(Self {
             live,
             policy,
@@ -163,6 +166,7 @@ impl Daemon {
             serving,
             dot,
             _secrets: secrets,
+            certificates,
             reload,
             admin_task,
             writer,
@@ -205,6 +209,7 @@ impl Daemon {
     pub async fn stop(self) {
         self.ready.send_replace(false);
         self.reload.abort();
+        self.certificates.iter().for_each(tokio::task::JoinHandle::abort);
         let dot = async {
             if let Some(dot) = self.dot {
                 dot.stop(DRAIN).await;
@@ -223,102 +228,6 @@ impl Daemon {
             tracing::error!("the writer had died; please report it");
         }
         self.admin_task.abort();
-    }
-}
-
-/// What a start begins with.
-struct Recovered {
-    state: StateDir,
-    loader: Loader,
-    first: FirstTable,
-    problems: Vec<(About, Problem)>,
-}
-
-/// Inputs from the folder, or else the last good ones; and the last good table.
-fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
-    let mut loader = Loader::new(&options.policies);
-    let mut loaded = loader.load();
-    let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
-    let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());
-    let folder = options.state.clone().or_else(in_force).or_else(configured);
-    let (state, unwritable) = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
-    let mut problems = Problems { clock, found: Vec::new() };
-
-    if !loaded.refusals.is_empty() {
-        let kept = problems.unwrap(state.recall_inputs());
-        loaded = fall_back(&mut loader, loaded, kept)?;
-    }
-    problems
-        .found
-        .extend(loaded.refusals.iter().map(|refusal| (About::Inputs, refusal.problem(clock.wall()))));
-    let Some(inputs) = loaded.inputs else {
-        let none = || Refusal::Unreadable("there is no policy".to_owned());
-        return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
-    };
-    let recalled = state.recall_table();
-    // What was published while nothing could be kept is not known either.
-    let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
-    let former = Former { table: problems.unwrap(recalled), is_history_lost };
-    let kept = || {
-        let kept = state.recall_inputs().ok().flatten()?.value;
-        let inputs = loader.load_kept(kept).ok()?;
-        Some(inputs)
-    };
-    let first = first::first_table(inputs, &former, kept, clock, routing::findings)?;
-    Ok(Recovered { state, loader, first, problems: problems.found })
-}
-
-/// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the
-/// folder's own policy may be fine.
-fn fall_back(loader: &mut Loader, loaded: Loaded, kept: Option<KeptInputs>) -> Result<Loaded, StartError> {
-    let Some(kept) = kept else { return Ok(loaded) };
-    let mut loaded = loaded;
-    if loaded.inputs.is_none() && loaded.refusals.iter().all(|refusal| matches!(refusal, Refusal::Geo(_))) {
-        loader.recall_geo(kept.geo.clone()).map_err(StartError::Inputs)?;
-        let refusals = loaded.refusals;
-        loaded = loader.load();
-        loaded.refusals = refusals;
-    }
-    if loaded.inputs.is_none() {
-        match loader.load_kept(kept) {
-            Ok(inputs) => loaded.inputs = Some(inputs),
-            Err(refusal) => {
-                tracing::error!("the last good inputs are of no use either: {}", refusal.sentence());
-            }
-        }
-    }
-    Ok(loaded)
-}
-
-/// Collects what was wrong with the state folder on the way.
-struct Problems<'a> {
-    clock: &'a SharedClock,
-    found: Vec<(About, Problem)>,
-}
-
-impl Problems<'_> {
-    fn unwrap<T>(&mut self, recalled: Result<Option<Found<T>>, String>) -> Option<T> {
-        let (value, note) = match recalled {
-            Ok(Some(Found { value, passed_over })) => (Some(value), passed_over),
-            Ok(None) => (None, None),
-            Err(message) => (None, Some(message)),
-        };
-        if let Some(message) = note {
-            let help = match value {
-                Some(_) => "the version before it is in use; nothing to do",
-                None => {
-                    "it is written anew with the next table; until the first probes are back, unknown nodes may be answered"
-                }
-            };
-            let problem = Problem {
-                since: self.clock.wall(),
-                code: "state-unreadable".to_owned(),
-                message,
-                help: help.to_owned(),
-            };
-            self.found.push((About::Recovery, problem));
-        }
-        value
     }
 }
 
@@ -348,21 +257,8 @@ fn listening(plain: &BoundDns, dot: Option<&(BoundDot, Arc<ServerConfig>)>) -> V
 
 /// DNS over TLS: its addresses and the certificate it shows.
 fn bind_encrypted(dot: &DotConfig, policies: &Path) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
-    let certificate = certificate::load(&policies.join(&dot.certificate), &policies.join(&dot.key))?;
+    let certificate = Pair::of(dot, policies).load()?;
     Ok((bind_dot(&dot.listen)?, certificate))
-}
-
-async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Admin { address, source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-async fn serve_admin(listener: tokio::net::TcpListener, routes: axum::Router) {
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::error!("the admin address is gone: {error}");
-    }
 }
 
 fn start_keeper(
@@ -390,19 +286,6 @@ fn start_keeper(
     Keeper::start(state, report).map_err(StartError::Thread)
 }
 
-/// A writer that dies takes nothing with it: DNS goes on from the last good table, and the pulse
-/// tells the admin address.
-fn run_writer(writer: Writer, queue: &Receiver<Event>, pulse: &Pulse) {
-    let run = std::panic::AssertUnwindSafe(|| writer.run(queue));
-    if std::panic::catch_unwind(run).is_err() {
-        tracing::error!(
-            "the writer died: DNS goes on from the last good table, but nothing is planned any more; \
-             restart rhumb, and please report what is above"
-        );
-    }
-    pulse.end();
-}
-
 fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
     for (_, problem) in &problems {
         tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
@@ -412,38 +295,4 @@ fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
         let problems: Vec<Problem> = of_it.map(|(_, problem)| problem.clone()).collect();
         let _ = events.try_send(Event::Problems { about, problems });
     }
-}
-
-/// Adds up what the sockets count, whenever it is asked for.
-fn traffic(
-    counts: Arc<SharedCounts>,
-    [plain, dot]: [Option<Arc<Counters>>; 2],
-    observations_dropped: Arc<AtomicU64>,
-) -> Arc<dyn Fn() -> Traffic + Send + Sync> {
-    Arc::new(move || {
-        let totals = |counters: &Option<Arc<Counters>>| counters.as_ref().map(|it| it.totals());
-        let [plain, dot] = [&plain, &dot].map(|counters| totals(counters).unwrap_or_default());
-        let connections = |totals: &Totals| ConnectionCounts {
-            opened: totals.connections_opened,
-            open: totals.connections_open(),
-            refused: totals.connections_refused,
-        };
-        Traffic {
-            queries: counts.sum(),
-            tcp: connections(&plain),
-            dot: connections(&dot),
-            truncated: plain.truncated + dot.truncated,
-            unsent: plain.unsent + dot.unsent,
-            unanswered: plain.dropped + dot.dropped,
-            observations_dropped: observations_dropped.load(Ordering::Relaxed),
-        }
-    })
-}
-
-fn ask_writer(events: &SyncSender<Event>) -> admin::Ask {
-    let events = events.clone();
-    Arc::new(move |request| {
-        let (reply, answer) = oneshot::channel();
-        events.try_send(Event::Explain { request, reply }).ok().map(|()| answer)
-    })
 }

@@ -31,6 +31,7 @@ use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Pause between a node's failure and the table that evacuates it.
@@ -154,8 +155,24 @@ impl Writer {
         self.publisher.live()
     }
 
+    /// Runs on a thread of its own. A writer that dies takes nothing with it: DNS goes on from the last
+    /// good table, and the pulse tells the admin address.
+    pub fn start(self, events: Receiver<Event>) -> std::io::Result<JoinHandle<()>> {
+        let pulse = self.pulse.clone();
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            let run = std::panic::AssertUnwindSafe(|| self.run(&events));
+            if std::panic::catch_unwind(run).is_err() {
+                tracing::error!(
+                    "the writer died: DNS goes on from the last good table, but nothing is planned any \
+                     more; restart rhumb, and please report what is above"
+                );
+            }
+            pulse.end();
+        })
+    }
+
     /// Runs until [`Event::Stop`] or until every sender is gone, then writes the last good table.
-    pub fn run(mut self, events: &Receiver<Event>) {
+    fn run(mut self, events: &Receiver<Event>) {
         self.show();
         let mut last_tick = self.clock.mono();
         loop {

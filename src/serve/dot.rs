@@ -107,6 +107,17 @@ impl BoundDot {
     }
 }
 
+/// The certificate that handshakes show.
+#[derive(Clone, Debug)]
+pub struct CertificateSlot(Arc<ArcSwap<ServerConfig>>);
+
+impl CertificateSlot {
+    /// Uses `config` for the handshakes from now on.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(config);
+    }
+}
+
 /// Serving DNS over TLS until told to stop.
 #[derive(Debug)]
 pub struct RunningDot {
@@ -130,6 +141,11 @@ impl RunningDot {
     /// Uses a renewed certificate for the handshakes from now on.
     pub fn replace_certificate(&self, config: Arc<ServerConfig>) {
         self.config.store(config);
+    }
+
+    /// Where a renewed certificate goes, for a task of its own.
+    pub fn slot(&self) -> CertificateSlot {
+        CertificateSlot(Arc::clone(&self.config))
     }
 
     /// Answers what has come in, for at most `drain`, then ends.

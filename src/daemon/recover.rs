@@ -1,0 +1,107 @@
+//! What a start begins with: the inputs in force or those before them, and what a former run kept.
+
+use crate::base::clock::SharedClock;
+use crate::daemon::first::{self, FirstTable, Former};
+use crate::daemon::inputs::{self, Loaded, Loader, Refusal};
+use crate::daemon::start::{Options, StartError};
+use crate::daemon::writer::About;
+use crate::model::policy::ServerConfig as Settings;
+use crate::model::status::Problem;
+use crate::routing;
+use crate::store::state_dir::{Found, KeptInputs, StateDir};
+
+/// What a start begins with.
+pub struct Recovered {
+    pub state: StateDir,
+    pub loader: Loader,
+    pub first: FirstTable,
+    pub problems: Vec<(About, Problem)>,
+}
+
+/// Inputs from the folder, or else the last good ones; and the last good table.
+pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
+    let mut loader = Loader::new(&options.policies);
+    let mut loaded = loader.load();
+    let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
+    let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());
+    let folder = options.state.clone().or_else(in_force).or_else(configured);
+    let (state, unwritable) = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
+    let mut problems = Problems { clock, found: Vec::new() };
+
+    if !loaded.refusals.is_empty() {
+        let kept = problems.unwrap(state.recall_inputs());
+        loaded = fall_back(&mut loader, loaded, kept)?;
+    }
+    problems
+        .found
+        .extend(loaded.refusals.iter().map(|refusal| (About::Inputs, refusal.problem(clock.wall()))));
+    let Some(inputs) = loaded.inputs else {
+        let none = || Refusal::Unreadable("there is no policy".to_owned());
+        return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
+    };
+    let recalled = state.recall_table();
+    // What was published while nothing could be kept is not known either.
+    let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
+    let former = Former { table: problems.unwrap(recalled), is_history_lost };
+    let kept = || {
+        let kept = state.recall_inputs().ok().flatten()?.value;
+        let inputs = loader.load_kept(kept).ok()?;
+        Some(inputs)
+    };
+    let first = first::first_table(inputs, &former, kept, clock, routing::findings)?;
+    Ok(Recovered { state, loader, first, problems: problems.found })
+}
+
+/// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the
+/// folder's own policy may be fine.
+fn fall_back(loader: &mut Loader, loaded: Loaded, kept: Option<KeptInputs>) -> Result<Loaded, StartError> {
+    let Some(kept) = kept else { return Ok(loaded) };
+    let mut loaded = loaded;
+    if loaded.inputs.is_none() && loaded.refusals.iter().all(|refusal| matches!(refusal, Refusal::Geo(_))) {
+        loader.recall_geo(kept.geo.clone()).map_err(StartError::Inputs)?;
+        let refusals = loaded.refusals;
+        loaded = loader.load();
+        loaded.refusals = refusals;
+    }
+    if loaded.inputs.is_none() {
+        match loader.load_kept(kept) {
+            Ok(inputs) => loaded.inputs = Some(inputs),
+            Err(refusal) => {
+                tracing::error!("the last good inputs are of no use either: {}", refusal.sentence());
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// Collects what was wrong with the state folder on the way.
+struct Problems<'a> {
+    clock: &'a SharedClock,
+    found: Vec<(About, Problem)>,
+}
+
+impl Problems<'_> {
+    fn unwrap<T>(&mut self, recalled: Result<Option<Found<T>>, String>) -> Option<T> {
+        let (value, note) = match recalled {
+            Ok(Some(Found { value, passed_over })) => (Some(value), passed_over),
+            Ok(None) => (None, None),
+            Err(message) => (None, Some(message)),
+        };
+        if let Some(message) = note {
+            let help = match value {
+                Some(_) => "the version before it is in use; nothing to do",
+                None => {
+                    "it is written anew with the next table; until the first probes are back, unknown nodes may be answered"
+                }
+            };
+            let problem = Problem {
+                since: self.clock.wall(),
+                code: "state-unreadable".to_owned(),
+                message,
+                help: help.to_owned(),
+            };
+            self.found.push((About::Recovery, problem));
+        }
+        value
+    }
+}
