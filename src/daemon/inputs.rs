@@ -6,6 +6,7 @@
 
 use crate::base::clock::WallTime;
 use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::base::error::chain;
 use crate::geo::{self, Countries, Database, GeoTable};
 use crate::model::clients::Clients;
 use crate::model::placement::LatencyPrior;
@@ -144,7 +145,7 @@ impl Loader {
     pub fn load(&mut self) -> Loaded {
         let sources = match policy_dir::read_folder(&self.folder) {
             Ok(sources) => sources,
-            Err(error) => return Loaded::refused(Refusal::Unreadable(error.to_string())),
+            Err(error) => return Loaded::refused(Refusal::Unreadable(chain(&error))),
         };
         let checked = match check_sources(sources) {
             Ok(checked) => checked,
@@ -181,10 +182,10 @@ impl Loader {
             return Ok(open.clone());
         }
         let databases = if files.is_empty() {
-            geo::shipped::databases().map_err(|error| error.to_string())?
+            geo::shipped::databases().map_err(|error| chain(&error))?
         } else {
             let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
-            files.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string())?
+            files.iter().map(open).collect::<Result<_, _>>().map_err(|error| chain(&error))?
         };
         Ok(OpenDatabases { files: Arc::new(files), databases: Arc::new(databases) })
     }
@@ -214,7 +215,7 @@ impl Loader {
         }
         let databases: Vec<&Database> = open.databases.iter().collect();
         let compiled =
-            geo::compile(&databases, clients, Countries::shipped()).map_err(|error| error.to_string())?;
+            geo::compile(&databases, clients, Countries::shipped()).map_err(|error| chain(&error))?;
         compiled.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let table = Arc::new(compiled.table);
         let (files, clients) = (Arc::clone(&open.files), clients.clone());

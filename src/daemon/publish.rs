@@ -7,7 +7,7 @@
 //! must not hold up an evacuation of services that have nothing to do with it.
 
 use crate::daemon::answering::Live;
-use crate::routing::{Findings, Snapshot};
+use crate::routing::{self, Findings, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -37,7 +37,11 @@ pub enum Outcome {
 }
 
 impl Publisher {
-    pub fn new(first: Snapshot, lint: Lint) -> Self {
+    pub fn new(first: Snapshot) -> Self {
+        Self::with_lint(first, routing::findings)
+    }
+
+    pub fn with_lint(first: Snapshot, lint: Lint) -> Self {
         Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint }
     }
 

@@ -4,6 +4,7 @@
 //! reading cause exactly one more. Probers belong to a policy, so they are replaced here too.
 
 use crate::base::clock::{SharedClock, WallTime};
+use crate::base::error::chain;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::writer::{About, Event};
 use crate::model::policy::ServerConfig;
@@ -219,7 +220,7 @@ fn watches(loader: &Loader, inputs: &Inputs, trigger: &Trigger) -> Vec<FolderWat
         let trigger = trigger.clone();
         match FolderWatch::start(&folder, move || trigger.pull()) {
             Ok(watch) => watches.push(watch),
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => tracing::warn!("{}", chain(&error)),
         }
     }
     watches

@@ -21,7 +21,6 @@ use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
-use crate::routing;
 use crate::serve::certificate::CertificateError;
 use crate::serve::dot::{BoundDot, RunningDot, bind_dot};
 use crate::serve::{self, BindError, BoundDns, Limits, Running};
@@ -121,8 +120,7 @@ impl Daemon {
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
         let keeper = start_keeper(state, &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
-        let writer =
-            Writer::new(first, routing::findings, Arc::clone(&clock), keeper, reporter, pulse.clone());
+        let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let live = Arc::clone(writer.live());
         let policy = Arc::clone(&inputs.policy);
         let answerer = |_| Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());

@@ -86,6 +86,13 @@ fn kept(table: &FirstTable) -> SavedTable {
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_says_why() {
+    let loaded = Loader::new(Path::new(&"x".repeat(300))).load();
+    let sentence = loaded.refusals.first().expect("refused").sentence();
+    assert!(sentence.contains(": File name too long"), "{sentence}");
+}
+
+#[test]
 fn generations_rise_over_a_crash_whatever_was_not_kept() {
     let inputs = load(&["live"]);
     let number = |former: &Former, wall_ms| {
@@ -203,7 +210,7 @@ fn a_fault_in_one_service_does_not_hold_up_the_evacuation_of_another() {
         used.into_iter().any(|(set, _)| set.picks[Family::V4.index()].contains(&NodeId(0)))
     };
     assert!(uses_it(&live, faulty) && uses_it(&live, sound));
-    let mut publisher = Publisher::new(live, lint);
+    let mut publisher = Publisher::with_lint(live, lint);
     match publisher.offer(candidate) {
         Outcome::Held { findings, is_published: true } => assert_eq!(findings, ["is faulty"]),
         _ => panic!("the sound part is published"),

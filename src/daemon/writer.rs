@@ -15,7 +15,7 @@ use crate::daemon::answering::Live;
 use crate::daemon::first::FirstTable;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
-use crate::daemon::publish::{Lint, Outcome, Publisher};
+use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::saved;
@@ -119,7 +119,6 @@ impl Writer {
     /// Publishes the first table and has it kept.
     pub fn new(
         first: FirstTable,
-        lint: Lint,
         clock: SharedClock,
         keeper: Keeper,
         mut reporter: Reporter,
@@ -139,7 +138,7 @@ impl Writer {
             assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
             planned_load: plan.planned_load,
-            publisher: Publisher::new(snapshot, lint),
+            publisher: Publisher::new(snapshot),
             keeper,
             reporter,
             pulse,

@@ -60,13 +60,17 @@ impl Lab {
 
     /// Name of the node that has this address.
     pub fn node(&self, address: IpAddr) -> String {
+        self.node_status(address)["name"].as_str().expect("a name").to_owned()
+    }
+
+    /// What the status says of the node that has this address.
+    pub fn node_status(&self, address: IpAddr) -> serde_json::Value {
         let (text, status) = (address.to_string(), self.status());
         let nodes = status["nodes"].as_array().expect("nodes");
         let has = |node: &&serde_json::Value| {
             node["addresses"].as_array().is_some_and(|all| all.iter().any(|one| one == text.as_str()))
         };
-        let node = nodes.iter().find(has).unwrap_or_else(|| panic!("{text} is a node's address"));
-        node["name"].as_str().expect("a name").to_owned()
+        nodes.iter().find(has).unwrap_or_else(|| panic!("{text} is a node's address")).clone()
     }
 
     pub fn wait_all_up(&self) {
