@@ -43,7 +43,7 @@ fn publish(criterion: &mut Criterion) {
             bench.iter(|| black_box(world.plan(&down, Some(&first), Pass::Evacuation)));
         });
         // Alternates between a node down and up, so that every round publishes a changed table.
-        let mut publisher = Publisher::new(snapshot, rhumb::routing::findings);
+        let mut publisher = Publisher::new(snapshot);
         let mut is_down = false;
         criterion.bench_function(&format!("{name}/plan + compile + lint + swap"), |bench| {
             bench.iter(|| {

@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     drop(other);
 
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let publisher = Publisher::new(first, rhumb::routing::findings);
+    let publisher = Publisher::new(first);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let server = start(&publisher, &clock, runtime.handle());

@@ -17,13 +17,14 @@ use super::Ctx;
 use super::code::{ExtendedError, Rcode};
 use super::cookie::CookieReply;
 use super::ecs::Client;
+use super::proofs::Proofs;
 use super::query::ParsedQuery;
 use crate::base::prefix::Family;
 use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
-use crate::routing::names::{Cname, Dname, Entry, Found, Glue, label_count};
+use crate::routing::names::{Cname, Dname, Entry, Found, Glue, HINFO, label_count};
 use crate::routing::snapshot::CLASS_CHAOS;
 use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
 use crate::zone::name::MAX_NAME;
@@ -59,6 +60,8 @@ pub struct Decision<'a> {
     pub cookie: Option<CookieReply>,
     /// How a steered answer was found.
     pub steering: Option<Steering<'a>>,
+    /// Signatures and denials, for queries with the DO bit in signed zones.
+    pub proofs: Proofs<'a>,
 }
 
 /// Prebuilt records and whose they are.
@@ -126,7 +129,7 @@ pub struct Steering<'a> {
 }
 
 impl<'a> Decision<'a> {
-    const fn new(rcode: Rcode) -> Self {
+    fn new(rcode: Rcode) -> Self {
         Self {
             rcode,
             is_authoritative: false,
@@ -140,6 +143,7 @@ impl<'a> Decision<'a> {
             scope: 0,
             cookie: None,
             steering: None,
+            proofs: Proofs::default(),
         }
     }
 
@@ -218,11 +222,11 @@ fn identify<'a>(snapshot: &'a Snapshot, query: &ParsedQuery<'_>, decision: &mut 
     }
 }
 
-struct Resolution<'a, 's> {
-    snapshot: &'a Snapshot,
+pub(super) struct Resolution<'a, 's> {
+    pub(super) snapshot: &'a Snapshot,
     ctx: &'s Ctx<'s>,
-    query: &'s ParsedQuery<'s>,
-    decision: &'s mut Decision<'a>,
+    pub(super) query: &'s ParsedQuery<'s>,
+    pub(super) decision: &'s mut Decision<'a>,
 }
 
 /// A name in the chain: the question's or a CNAME's target.
@@ -308,20 +312,29 @@ impl<'a> Resolution<'a, '_> {
     /// Answers one name; where to go on if it is an alias.
     fn follow(&mut self, link: Link<'_>, labels: usize) -> Next<'a> {
         match self.snapshot.names().find(link.name, labels) {
-            Found::Exact(entry) | Found::Wildcard(entry) => return self.answer_entry(link, entry),
+            Found::Exact(entry) => return self.answer_entry(link, entry),
+            Found::Wildcard(entry) => {
+                self.prove_expansion(link.name, entry);
+                return self.answer_entry(link, entry);
+            }
             Found::Cut { entry, skip: 0, .. } if self.query.qtype == rtype::DS => {
                 self.decision.is_authoritative = true;
                 self.answer_set(link, entry.set(rtype::DS), entry.zone);
+                self.prove_cut(entry, false);
             }
-            Found::Cut { referral, skip, .. } if link.is_question => {
+            Found::Cut { entry, referral, skip } if link.is_question => {
                 self.decision.authority = Some(Piece::of(link.owner(skip), &referral.ns));
                 self.decision.glue = &referral.glue;
+                self.prove_cut(entry, true);
             }
-            Found::Absent(Entry { dname: Some(dname), .. }) => return self.redirect(link, dname),
+            Found::Absent(entry @ Entry { dname: Some(dname), .. }) => {
+                return self.redirect(link, entry, dname);
+            }
             Found::Absent(entry) => {
                 self.decision.is_authoritative = true;
                 self.decision.rcode = Rcode::NxDomain;
                 self.deny(link, entry.zone, None);
+                self.prove_absence(link.name, entry);
             }
             Found::NotOurs if link.is_question => {
                 self.decision.refuse(Some(ExtendedError::NOT_AUTHORITATIVE));
@@ -346,27 +359,35 @@ impl<'a> Resolution<'a, '_> {
             }
             return Next::Done;
         }
+        if let Some((block, rrsig)) = self.made_by_signing(entry) {
+            self.decision.answer = Some(block);
+            self.prove_made(rrsig);
+            return Next::Done;
+        }
         if let Some(cname) = &entry.cname {
-            return self.answer_alias(cname);
+            return self.answer_alias(entry, cname);
         }
         self.answer_plain(link, entry);
         Next::Done
     }
 
     /// The target to go on with, if there is still room for a link.
-    fn answer_alias(&mut self, cname: &'a Cname) -> Next<'a> {
+    fn answer_alias(&mut self, entry: &'a Entry, cname: &'a Cname) -> Next<'a> {
         if matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY) {
             self.decision.answer = Some(&cname.block);
+            self.prove_answer(entry, rtype::CNAME);
             return Next::Done;
         }
+        self.prove_link(self.decision.link_count, entry, rtype::CNAME);
         if self.add_link(&cname.block, 0) { Next::Alias(&cname.target) } else { Next::Done }
     }
 
     /// The DNAME and the CNAME it implies (RFC 6672 3.2); too long a name is YXDOMAIN, with the DNAME.
     #[cold]
-    fn redirect(&mut self, link: Link<'_>, dname: &'a Dname) -> Next<'a> {
+    fn redirect(&mut self, link: Link<'_>, entry: &'a Entry, dname: &'a Dname) -> Next<'a> {
         self.decision.is_authoritative = true;
         let prefix = link.name.len().saturating_sub(dname.owner_len);
+        self.prove_link(self.decision.link_count, entry, rtype::DNAME);
         if !self.add_link(&dname.block, u8::try_from(prefix).unwrap_or(u8::MAX)) {
             return Next::Done;
         }
@@ -390,21 +411,36 @@ impl<'a> Resolution<'a, '_> {
 
     fn answer_plain(&mut self, link: Link<'_>, entry: &'a Entry) {
         if self.query.qtype == QTYPE_ANY {
-            let has_any = entry.steered.is_some() || !entry.sets.is_empty();
-            return self.answer_entry_set(link, entry, has_any.then(|| self.snapshot.names().any()));
+            return self.answer_any(link, entry);
         }
         if self.query.qtype == rtype::DS
             && let Some(parent) = &entry.parent
         {
-            return self.answer_set(link, parent.ds.as_ref(), parent.zone);
+            self.answer_set(link, parent.ds.as_ref(), parent.zone);
+            return self.prove_parent(parent.zone, entry, parent.ds.is_some());
         }
-        self.answer_entry_set(link, entry, entry.set(self.query.qtype));
+        self.answer_entry_set(link, entry, (self.query.qtype, entry.set(self.query.qtype)));
     }
 
-    fn answer_entry_set(&mut self, link: Link<'_>, entry: &'a Entry, set: Option<&'a Block>) {
+    /// One set stands for all (RFC 8482); in a signed zone one whose signature is there.
+    fn answer_any(&mut self, link: Link<'_>, entry: &'a Entry) {
+        let has_any = entry.steered.is_some() || !entry.sets.is_empty();
+        let any = has_any.then(|| self.snapshot.names().any());
+        let chosen = self.one_of_any(entry).map_or((HINFO, any), |(rtype, block)| (rtype, Some(block)));
+        self.answer_entry_set(link, entry, chosen);
+    }
+
+    /// A set of an entry and its type, or that it has none.
+    fn answer_entry_set(&mut self, link: Link<'_>, entry: &'a Entry, (rtype, set): (u16, Option<&'a Block>)) {
         match set {
-            Some(_) => self.decision.answer = set,
-            None => self.deny(link, entry.zone, entry.steered),
+            Some(_) => {
+                self.decision.answer = set;
+                self.prove_answer(entry, rtype);
+            }
+            None => {
+                self.deny(link, entry.zone, entry.steered);
+                self.prove_nodata(entry);
+            }
         }
     }
 
@@ -424,12 +460,14 @@ impl<'a> Resolution<'a, '_> {
         if !block.is_empty() {
             self.decision.authority = Some(Piece::of(link.owner(skip), block));
         }
+        self.prove_soa(zone, steered);
     }
 
     fn fail(&mut self) {
         self.decision.rcode = Rcode::ServFail;
         self.decision.is_authoritative = false;
         self.decision.link_count = 0;
+        self.decision.proofs = Proofs::default();
     }
 
     fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, family: Family) {
@@ -465,8 +503,15 @@ impl<'a> Resolution<'a, '_> {
         }
         let block = pick.set.map(|set| &set.blocks[family.index()]).filter(|block| !block.is_empty());
         match block {
-            Some(_) => self.decision.answer = block,
-            None => self.deny(link, entry.zone, Some(position)),
+            Some(_) => {
+                self.decision.answer = block;
+                let set = pick.distribution.slots.at(pick.slot as usize);
+                self.prove_steered(position, set.unwrap_or(u32::MAX), family);
+            }
+            None => {
+                self.deny(link, entry.zone, Some(position));
+                self.prove_no_address(position, family);
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ use super::query::{
 };
 use super::{Ctx, Transport};
 use crate::routing::Snapshot;
-use crate::routing::block::{QUESTION_POINTER, RECORD_HEAD, Records};
+use crate::routing::block::{Block, QUESTION_POINTER, RECORD_HEAD, Records};
+use crate::routing::signed::NsecEntry;
 use crate::zone::name::MAX_NAME;
 use crate::zone::rtype;
 
@@ -139,25 +140,34 @@ impl Writer<'_> {
     fn sections(&mut self, query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Option<[u16; 3]> {
         let mut counts = [0; 3];
         let mut owner = Owner::Question { skip: 0 };
-        for step in decision.steps() {
+        for (position, step) in decision.steps().enumerate() {
             let start = self.at;
+            let rrsig = decision.proofs.link(position);
             if step.prefix == 0 {
                 self.piece(&Piece::of(owner, step.block))?;
+                counts[0] += self.beside(owner, rrsig)?;
                 self.target_at = start + RECORD_HEAD;
             } else {
-                counts[0] += self.redirection(query, owner, step)?;
+                counts[0] += self.redirection(query, owner, step, rrsig)?;
             }
             owner = Owner::Target { skip: 0 };
             counts[0] += step.block.count();
         }
         if let Some(answer) = decision.answer {
             self.piece(&Piece::of(owner, answer))?;
-            counts[0] += answer.count();
+            counts[0] += answer.count() + self.beside(owner, decision.proofs.answer())?;
         }
-        let Some(authority) = &decision.authority else { return Some(counts) };
         let start = self.at;
-        self.piece(authority)?;
-        counts[1] = authority.count;
+        if let Some(authority) = &decision.authority {
+            self.piece(authority)?;
+            counts[1] = authority.count;
+            for block in decision.proofs.beside_authority() {
+                counts[1] += self.beside(authority.owner, Some(block))?;
+            }
+        }
+        for denial in decision.proofs.denials() {
+            counts[1] += self.denial(query, denial)?;
+        }
         for glue in decision.glue {
             let at = self.at;
             self.put(glue.block.bytes())?;
@@ -167,17 +177,25 @@ impl Writer<'_> {
         Some(counts)
     }
 
-    /// A DNAME and, after it, the CNAME it implies for the name that `owner` is; how many of the latter.
+    /// A DNAME with its signatures and, after it, the CNAME it implies for the name that `owner` is; how many
+    /// of the last two.
     ///
     /// The CNAME's target is written whole, so that what follows can point into it.
     #[cold]
-    fn redirection(&mut self, query: &ParsedQuery<'_>, owner: Owner, step: Step<'_>) -> Option<u16> {
+    fn redirection(
+        &mut self,
+        query: &ParsedQuery<'_>,
+        owner: Owner,
+        step: Step<'_>,
+        rrsig: Option<&Block>,
+    ) -> Option<u16> {
         let (name_at, dname_owner) = match owner {
             Owner::Question { .. } => (HEADER, Owner::Question { skip: step.prefix }),
             Owner::Target { .. } => (self.target_at, Owner::Target { skip: step.prefix }),
         };
         self.piece(&Piece::of(dname_owner, step.block))?;
-        let Some((ttl, target)) = step.synthesis() else { return Some(0) };
+        let signatures = self.beside(dname_owner, rrsig)?;
+        let Some((ttl, target)) = step.synthesis() else { return Some(signatures) };
         let start = self.at;
         let prefix = usize::from(step.prefix);
         let pointer = u16::try_from(name_at).ok().filter(|at| usize::from(*at) <= MAX_POINTER)?;
@@ -197,7 +215,37 @@ impl Writer<'_> {
         }
         self.put(target)?;
         self.target_at = start + RECORD_HEAD;
-        Some(1)
+        Some(1 + signatures)
+    }
+
+    /// Records that go with others of the same owner, if there are any; how many.
+    fn beside(&mut self, owner: Owner, block: Option<&Block>) -> Option<u16> {
+        let Some(block) = block else { return Some(0) };
+        self.piece(&Piece::of(owner, block))?;
+        Some(block.count())
+    }
+
+    /// An NSEC and its RRSIG. The owner ends like the question where both are of one zone; it is
+    /// written once.
+    #[cold]
+    fn denial(&mut self, query: &ParsedQuery<'_>, denial: &NsecEntry) -> Option<u16> {
+        let (labels, origin) = denial.owner.split_at_checked(usize::from(denial.labels_len))?;
+        let owner_at = self.at;
+        self.put(labels)?;
+        let asked = query.name();
+        if asked.ends_with(origin) && origin.len() > 1 {
+            let at = u16::try_from(HEADER + asked.len() - origin.len()).ok()?;
+            self.put_array((0xc000 | at).to_be_bytes())?;
+        } else {
+            self.put(origin)?;
+        }
+        // The owner stands already: the first record follows it, the others point to it.
+        let nsec = denial.nsec.bytes().get(QUESTION_POINTER.len()..)?;
+        self.put(nsec)?;
+        let start = self.at;
+        self.put(denial.rrsig.bytes())?;
+        self.patch_owners(start, denial.rrsig.bytes(), owner_at)?;
+        Some(1 + denial.rrsig.count())
     }
 
     fn piece(&mut self, piece: &Piece<'_>) -> Option<()> {

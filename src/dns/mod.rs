@@ -15,6 +15,7 @@
 //! | [`cookie`] | DNS cookies: whose address is not forged |
 //! | [`reserved`] | address space that is nobody's location |
 //! | [`decide`](mod@decide) | names, types, chains, referrals, steering |
+//! | [`proofs`] | signatures and denials that go with a decision |
 //! | [`encode`](mod@encode) | a decision as bytes; truncation, padding |
 //! | [`records`](mod@records) | a decision as hickory records |
 //! | [`scratch`] | a worker's own counters |
@@ -27,6 +28,7 @@ pub mod cookie;
 pub mod decide;
 pub mod ecs;
 pub mod encode;
+pub mod proofs;
 pub mod query;
 pub mod records;
 pub mod reserved;

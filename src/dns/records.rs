@@ -12,6 +12,7 @@ use super::encode::{MAX_UDP, OptReply};
 use super::query::{OPTION_COOKIE, OPTION_ECS, OPTION_EDE, OPTION_KEEPALIVE, OPTION_NSID, ParsedQuery};
 use crate::routing::Snapshot;
 use crate::routing::block::{Block, Records};
+use crate::routing::signed::NsecEntry;
 use crate::zone::rtype;
 use hickory_proto::op::{self, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::NULL;
@@ -38,16 +39,25 @@ pub fn records(
 ) -> RecordReply {
     let mut answers = Vec::new();
     let mut at = query.name_as_asked().to_vec();
-    for step in decision.steps() {
-        push_step(&mut answers, step, &mut at);
+    for (position, step) in decision.steps().enumerate() {
+        push_step(&mut answers, step, decision.proofs.link(position), &mut at);
     }
     if let Some(answer) = decision.answer {
         let piece = Piece::of(Owner::Target { skip: 0 }, answer);
         push_records(&mut answers, owner_name(query, &at, piece.owner), &piece);
+        push_beside(&mut answers, owner_name(query, &at, piece.owner), decision.proofs.answer());
     }
     let mut authorities = Vec::new();
     if let Some(piece) = &decision.authority {
         push_records(&mut authorities, owner_name(query, &at, piece.owner), piece);
+        for block in decision.proofs.beside_authority() {
+            push_beside(&mut authorities, owner_name(query, &at, piece.owner), Some(block));
+        }
+    }
+    for denial in decision.proofs.denials() {
+        for block in [&denial.nsec, &denial.rrsig] {
+            push_beside(&mut authorities, denial_owner(query, denial), Some(block));
+        }
     }
     let mut additionals = Vec::new();
     for glue in decision.glue {
@@ -72,10 +82,11 @@ fn metadata(query: &ParsedQuery<'_>, decision: &Decision<'_>) -> Metadata {
 }
 
 /// The records of one link; `at` is the name it starts from, then the one it leads to.
-fn push_step(records: &mut Vec<Record>, step: Step<'_>, at: &mut Vec<u8>) {
+fn push_step(records: &mut Vec<Record>, step: Step<'_>, rrsig: Option<&Block>, at: &mut Vec<u8>) {
     let prefix = usize::from(step.prefix);
     let owner = |name: &[u8]| name.get(prefix..).and_then(|name| Name::from_bytes(name).ok());
     push_records(records, owner(at), &Piece::of(Owner::Question { skip: 0 }, step.block));
+    push_beside(records, owner(at), rrsig);
     if prefix == 0 {
         let target = step.block.records().next().map(|record| record.rdata.to_vec());
         *at = target.unwrap_or_default();
@@ -95,6 +106,22 @@ fn owner_name(query: &ParsedQuery<'_>, target: &[u8], owner: Owner) -> Option<Na
         Owner::Target { skip } => (target, skip),
     };
     Name::from_bytes(name.get(usize::from(skip)..)?).ok()
+}
+
+/// Records that go with others of the same owner, if there are any.
+fn push_beside(records: &mut Vec<Record>, owner: Option<Name>, block: Option<&Block>) {
+    if let Some(block) = block {
+        push_records(records, owner, &Piece::of(Owner::Question { skip: 0 }, block));
+    }
+}
+
+/// The owner of an NSEC; its end has the case of the question where that ends alike.
+fn denial_owner(query: &ParsedQuery<'_>, denial: &NsecEntry) -> Option<Name> {
+    let (labels, origin) = denial.owner.split_at_checked(usize::from(denial.labels_len))?;
+    let asked = query.name_as_asked();
+    let ends_alike = query.name().ends_with(origin) && origin.len() > 1;
+    let end = if ends_alike { asked.get(asked.len() - origin.len()..)? } else { origin };
+    Name::from_bytes(&[labels, end].concat()).ok()
 }
 
 fn push_records(records: &mut Vec<Record>, owner: Option<Name>, piece: &Piece<'_>) {

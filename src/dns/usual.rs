@@ -82,6 +82,10 @@ pub fn answer(
     let &[t0, t1, 0, 1] = query.get(name_end..)?.first_chunk()? else { return None };
     let qtype = u16::from_be_bytes([t0, t1]);
     let question_end = name_end + 4;
+    let is_signed = snapshot.signed().is_some();
+    if is_signed && is_made_by_signing(qtype) {
+        return None;
+    }
     let mut name = ShortName::EMPTY;
     name.read(query, HEADER, name_end)?;
     let question = Question { query, name: &name, labels, qtype };
@@ -98,6 +102,9 @@ pub fn answer(
         return write(&piece, query, question_end, out, 0, scratch);
     }
     let asked = Asked::read(query.get(question_end..)?)?;
+    if is_signed && asked.dnssec_ok {
+        return None;
+    }
     let piece = find(snapshot, ctx, &question, asked.ecs.as_ref())?;
     let cookie = match &asked.cookie {
         Some(shown) => ctx.cookie_reply(Some(shown)),
@@ -147,6 +154,11 @@ fn write(
     };
     *outcome += 1;
     Some(len)
+}
+
+/// Types that no entry holds but a signed zone answers.
+const fn is_made_by_signing(qtype: u16) -> bool {
+    matches!(qtype, rtype::RRSIG | rtype::NSEC | rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY)
 }
 
 impl<'a> Piece<'a> {

@@ -13,6 +13,7 @@
 use super::block::Block;
 use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
+use super::signed::Signed;
 use super::steer::{self, ServiceTable};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::prefix::Family;
@@ -77,6 +78,7 @@ pub struct Snapshot {
     serving: Arc<[[bool; 2]]>,
     nsid: Box<[u8]>,
     identity: Option<Identity>,
+    signed: Option<Arc<Signed>>,
 }
 
 /// What an instance says of itself in class CHAOS.
@@ -97,6 +99,19 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Signatures; `None`: no zone is signed.
+    #[inline]
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_deref()
+    }
+
+    /// Puts signatures of this very table beside it. They are no part of its content: a table signed
+    /// again is the same table.
+    #[must_use]
+    pub fn with_signed(self, signed: Option<Arc<Signed>>) -> Self {
+        Self { signed, ..self }
     }
 
     /// As [`names`](Self::names), to tell by pointer whether they are another table's too.
@@ -209,6 +224,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         serving,
         nsid,
         identity,
+        signed: None,
     })
 }
 

@@ -284,8 +284,19 @@ impl<'a> Scene<'a> {
     ) -> SteeredSignatures {
         let Some(signer) = self.zone_signer(zone) else { return SteeredSignatures::default() };
         let mut sign = |block: &Block| walk.rrsig_of_block(&[signer], name, block, block.ttl().unwrap_or(0));
-        let by_set = table.sets.iter().map(|set| [sign(&set.blocks[0]), sign(&set.blocks[1])]).collect();
-        SteeredSignatures { by_set }
+        // A table may hold sets that stand in no slot any more.
+        let mut stands = vec![false; table.sets.len()];
+        for set in table.distributions.iter().flat_map(|distribution| distribution.slots.used()) {
+            if let Some(place) = stands.get_mut(*set as usize) {
+                *place = true;
+            }
+        }
+        let sets = table.sets.iter().zip(stands);
+        let by_set = sets.map(|(set, stands)| match stands {
+            true => [sign(&set.blocks[0]), sign(&set.blocks[1])],
+            false => <[Block; 2]>::default(),
+        });
+        SteeredSignatures { by_set: by_set.collect() }
     }
 }
 
