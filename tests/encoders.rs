@@ -1,6 +1,8 @@
 //! All ways to an answer say the same, and none misbehaves on any bytes: the short way of the usual
 //! query, the byte encoder, and the record encoder for hickory.
 
+#[path = "dnssec/signed_world.rs"]
+mod signed_world;
 mod world;
 
 use hickory_proto::op::{Message, MessageType, Query};
@@ -8,7 +10,10 @@ use hickory_proto::serialize::binary::BinEncodable;
 use proptest::prelude::*;
 use rhumb::base::hash::SeededRng;
 use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport};
+use rhumb::model::dnssec::{Algorithm, SignedZones};
 use rhumb::routing::Snapshot;
+use rhumb::sign::key::Role;
+use signed_world::SignedWorld;
 use std::sync::LazyLock;
 use world::{Ask, Reply, World, answer_bytes, ask};
 
@@ -16,6 +21,11 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let mut world = World::new();
     world.policy.server.identify = true;
     world.snapshot()
+});
+/// The same with its zones signed.
+static SIGNED: LazyLock<Snapshot> = LazyLock::new(|| {
+    let world = SignedWorld::new(SignedZones::All, Algorithm::Ed25519, &[Role::Ksk, Role::Zsk]);
+    world.snapshot.with_signed(Some(world.signed))
 });
 
 static SECRETS: LazyLock<CookieSecrets> = LazyLock::new(|| CookieSecrets::new(&[7; 16], None));
@@ -72,15 +82,15 @@ const NAMES: [&str; 43] = [
     "gone.old.old.rhumb.test",
     "example.old.rhumb.test",
 ];
-const TYPES: [u16; 20] =
-    [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 65, 250, 251, 252, 255, 257, 65_400];
+const TYPES: [u16; 23] =
+    [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 47, 48, 59, 65, 250, 251, 252, 255, 257, 65_400];
 
 /// What hickory makes of the record encoder's parts, as its server would send them.
-fn through_hickory(query: &Ask) -> Vec<u8> {
+fn through_hickory(snapshot: &Snapshot, query: &Ask) -> Vec<u8> {
     let bytes = query.bytes();
     let parsed = rhumb::dns::parse(&bytes).expect("a question");
-    let decision = rhumb::dns::decide(&SNAPSHOT, &ctx(Transport::Tls), &parsed);
-    let reply = rhumb::dns::records(&SNAPSHOT, &ctx(Transport::Tls), &parsed, &decision);
+    let decision = rhumb::dns::decide(snapshot, &ctx(Transport::Tls), &parsed);
+    let reply = rhumb::dns::records(snapshot, &ctx(Transport::Tls), &parsed, &decision);
     let mut message = Message::new(reply.metadata.id, MessageType::Response, reply.metadata.op_code);
     message.metadata = reply.metadata;
     let name = hickory_proto::rr::Name::from_labels(query_labels(query)).expect("a name");
@@ -188,12 +198,26 @@ fn random_ask(rng: &mut SeededRng) -> Ask {
 
 #[test]
 fn hickory_says_what_the_bytes_say() {
-    let mut rng = SeededRng::new(11);
+    let (mixed, opaque) = compare(&SNAPSHOT, 11);
+    assert!(mixed > 100, "{mixed} messages had an owner in mixed case");
+    assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
+}
+
+#[test]
+fn hickory_says_what_the_bytes_say_when_signed() {
+    let (mixed, opaque) = compare(&SIGNED, 13);
+    assert!(mixed > 100, "{mixed} messages had an owner in mixed case");
+    assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
+}
+
+/// Messages with an owner in mixed case, and messages that hickory cannot read.
+fn compare(snapshot: &Snapshot, seed: u64) -> (usize, usize) {
+    let mut rng = SeededRng::new(seed);
     let (mut opaque, mut mixed) = (0, 0);
     for _ in 0..3_000 {
         let query = random_ask(&mut rng);
-        let ours = answer_bytes(&SNAPSHOT, &ctx(Transport::Tls), &query.bytes());
-        let theirs = through_hickory(&query);
+        let ours = answer_bytes(snapshot, &ctx(Transport::Tls), &query.bytes());
+        let theirs = through_hickory(snapshot, &query);
         let (mine, other) = (Reply::read(&ours), Reply::read(&theirs));
         assert_eq!((ours[..3].to_vec(), mine.rcode), (theirs[..3].to_vec(), other.rcode), "{query:?}");
         assert_eq!(ours[3] & 0xf0, theirs[3] & 0xf0, "{query:?}");
@@ -210,8 +234,7 @@ fn hickory_says_what_the_bytes_say() {
             _ => opaque += 1,
         }
     }
-    assert!(mixed > 100, "{mixed} messages had an owner in mixed case");
-    assert!(opaque < 300, "{opaque} messages were beyond hickory's reader");
+    (mixed, opaque)
 }
 
 /// Answers by the short way, where it answers at all, and by the long one: the bytes and the counts.

@@ -1,5 +1,7 @@
 //! The small world with keys, its zones as text, and other people's tools.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use crate::world::World;
 use rhumb::base::clock::{Clock, MonoTime, SystemClock, WallTime};
 use rhumb::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
