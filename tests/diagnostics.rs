@@ -6,7 +6,7 @@
 
 use rhumb::base::diagnostic::{Diagnostic, Severity, SourceFile};
 use rhumb::policy::codes::{Code, POLICY};
-use rhumb::{cli, policy, routing, store, zone};
+use rhumb::{cli, policy, routing, sign, store, zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ struct Listed {
     load: fn(&Folder) -> Vec<Diagnostic>,
 }
 
-fn listed() -> [Listed; 3] {
+fn listed() -> [Listed; 4] {
     let policy = POLICY.iter().map(|Code { name, severity, meaning }| (*name, *severity, *meaning)).collect();
     let zones = |folder: &Folder| zone::load(&sources(folder)).1;
     let steering = |folder: &Folder| cli::check::diagnose(&sources(folder));
@@ -93,11 +93,12 @@ fn listed() -> [Listed; 3] {
         Listed { part: "Policy files", codes: policy, load },
         Listed { part: "Zone files", codes: zone::codes::ALL.to_vec(), load: zones },
         Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
+        Listed { part: "Signing", codes: sign::codes::ALL.to_vec(), load: steering },
     ]
 }
 
 /// Codes whose example would fill the page; their own module's tests hold them.
-const WITHOUT_EXAMPLE: [&str; 1] = ["zone-rrset-size"];
+const WITHOUT_EXAMPLE: [&str; 2] = ["zone-rrset-size", "keys-unreadable"];
 
 #[test]
 fn every_code_is_documented_once_with_its_severity_and_meaning() {

@@ -44,6 +44,8 @@ pub struct FirstTable {
     pub health: HealthModel,
     pub plan: Plan,
     pub snapshot: Snapshot,
+    /// When the former run last published; 0 if that is unknown.
+    pub published_before: WallTime,
     /// Why it is not the table that was asked for.
     pub problem: Option<Problem>,
 }
@@ -149,7 +151,8 @@ fn make(
         health: view,
         previous: None,
     })?;
-    Ok(FirstTable { inputs, health, plan, snapshot, problem: None })
+    let published_before = saved.map_or(WallTime(0), |table| table.provenance.published_at);
+    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None })
 }
 
 /// A number above any that clients can have seen.

@@ -12,10 +12,11 @@ use crate::model::clients::Clients;
 use crate::model::placement::LatencyPrior;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
+use crate::sign::files::KeyFolder;
 use crate::store::policy_dir;
 use crate::store::state_dir::{GeoFile, KeptInputs};
 use crate::zone::ZoneSet;
-use crate::{policy, routing, zone};
+use crate::{policy, routing, sign, zone};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -246,6 +247,9 @@ pub fn diagnose(sources: &[SourceFile]) -> (Option<Policy>, ZoneSet, Vec<Diagnos
     diagnostics.extend(of_zones);
     if let Some(policy) = policy.as_ref().filter(|_| zones_are_sound) {
         diagnostics.extend(routing::check(policy, &zones));
+        if let Some(config) = &policy.server.dnssec {
+            diagnostics.extend(sign::check(policy, &zones, &KeyFolder::new(&config.keys).read()));
+        }
     }
     (policy, zones, diagnostics)
 }

@@ -15,7 +15,8 @@
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
 //! | [`writer`] | the event loop: health, plan, publish |
 //! | [`first`] | the table a process begins with |
-//! | [`publish`] | lint, swap, retire |
+//! | [`publish`] | lint, sign, swap, retire |
+//! | [`signing`] | signatures beside tables, renewed in time |
 //! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
@@ -37,6 +38,7 @@ mod recover;
 pub mod reload;
 pub mod report;
 pub mod saved;
+pub mod signing;
 pub mod start;
 pub mod writer;
 

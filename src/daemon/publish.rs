@@ -1,4 +1,4 @@
-//! Lint, swap, retire: the one road to the live pointer.
+//! Lint, sign, swap, retire: the one road to the live pointer.
 //!
 //! A retired snapshot is kept until nobody else holds it, so that freeing its megabytes is the
 //! writer's work and never a query worker's.
@@ -7,6 +7,8 @@
 //! must not hold up an evacuation of services that have nothing to do with it.
 
 use crate::daemon::answering::Live;
+use crate::daemon::signing::Signing;
+use crate::model::status::Problem;
 use crate::routing::{self, Findings, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ pub struct Publisher {
     live: Live,
     retired: Vec<Arc<Snapshot>>,
     lint: Lint,
+    signing: Signing,
 }
 
 /// What became of a candidate.
@@ -37,12 +40,23 @@ pub enum Outcome {
 }
 
 impl Publisher {
-    pub fn new(first: Snapshot) -> Self {
-        Self::with_lint(first, routing::findings)
+    pub fn new(first: Snapshot, signing: Signing) -> Self {
+        Self::with_lint(first, routing::findings, signing)
     }
 
-    pub fn with_lint(first: Snapshot, lint: Lint) -> Self {
-        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint }
+    pub fn with_lint(first: Snapshot, lint: Lint, mut signing: Signing) -> Self {
+        let first = signing.sign(first);
+        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint, signing }
+    }
+
+    /// Signs the live table again if it is time to: the same generation with other signatures. Gives
+    /// what is wrong with signing.
+    pub fn renew(&mut self) -> Option<Problem> {
+        let live = self.live.load_full();
+        if self.signing.is_due(&live) {
+            self.swap(Snapshot::clone(&live));
+        }
+        self.signing.problem()
     }
 
     pub fn live(&self) -> &Live {
@@ -79,7 +93,8 @@ impl Publisher {
     }
 
     fn swap(&mut self, snapshot: Snapshot) {
-        self.retired.push(self.live.swap(Arc::new(snapshot)));
+        let signed = self.signing.sign(snapshot);
+        self.retired.push(self.live.swap(Arc::new(signed)));
     }
 
     /// Frees retired snapshots that no worker holds any more. Returns how many are still held.

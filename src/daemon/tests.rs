@@ -5,6 +5,7 @@ use super::first::{FirstTable, Former, first_table};
 use super::inputs::{Inputs, Loader};
 use super::publish::{Lint, Outcome, Publisher};
 use super::saved;
+use super::signing::Signing;
 use super::start::{Daemon, Options};
 use super::writer::Event;
 use crate::base::clock::{ManualClock, SharedClock, SystemClock, WallTime};
@@ -210,7 +211,8 @@ fn a_fault_in_one_service_does_not_hold_up_the_evacuation_of_another() {
         used.into_iter().any(|(set, _)| set.picks[Family::V4.index()].contains(&NodeId(0)))
     };
     assert!(uses_it(&live, faulty) && uses_it(&live, sound));
-    let mut publisher = Publisher::with_lint(live, lint);
+    let mut publisher =
+        Publisher::with_lint(live, lint, Signing::new(Arc::new(ManualClock::default()), WallTime(0)));
     match publisher.offer(candidate) {
         Outcome::Held { findings, is_published: true } => assert_eq!(findings, ["is faulty"]),
         _ => panic!("the sound part is published"),

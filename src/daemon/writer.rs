@@ -19,6 +19,7 @@ use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::saved;
+use crate::daemon::signing::Signing;
 use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
 use crate::model::ids::{Generation, NodeId};
@@ -78,6 +79,7 @@ pub enum About {
     /// How the process had to begin; told until a table is published as planned.
     FirstTable,
     Table,
+    Signing,
     Certificate,
 }
 
@@ -124,7 +126,8 @@ impl Writer {
         mut reporter: Reporter,
         pulse: Pulse,
     ) -> Self {
-        let FirstTable { inputs, health, plan, snapshot, problem } = first;
+        let FirstTable { inputs, health, plan, snapshot, published_before, problem } = first;
+        let signing = Signing::new(Arc::clone(&clock), published_before);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
@@ -138,7 +141,7 @@ impl Writer {
             assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
             planned_load: plan.planned_load,
-            publisher: Publisher::new(snapshot),
+            publisher: Publisher::new(snapshot, signing),
             keeper,
             reporter,
             pulse,
@@ -286,6 +289,8 @@ impl Writer {
         };
         self.pending.up.clear();
         self.replan(Pass::Full, cause);
+        let problems = self.publisher.renew().into_iter().collect();
+        self.reporter.set_problems(About::Signing, problems);
         self.publisher.free_retired();
     }
 

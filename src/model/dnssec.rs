@@ -1,5 +1,6 @@
 //! Signing as policy asks for it: which zones, with which algorithm, with keys from where.
 
+use crate::base::diagnostic::Span;
 use std::path::PathBuf;
 
 /// Signature algorithms that rhumb makes keys for (RFC 8624: one that all validators know, one that
@@ -71,6 +72,8 @@ impl SignedZones {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnssecConfig {
     pub zones: SignedZones,
+    /// Where rhumb.yaml names them, for messages of later stages.
+    pub zones_span: Span,
     /// Folder of the key files; relative paths are relative to the working folder, so that keys do
     /// not lie among files that are shared.
     pub keys: PathBuf,

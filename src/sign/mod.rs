@@ -21,6 +21,7 @@
 //! | [`assemble`](mod@assemble) | what of a table is signed, put where answers find it |
 //! | [`signer`] | all signatures of one table |
 //! | [`ahead`] | signing what may be needed next, off the writer's thread |
+//! | [`check`](mod@check) | policy, zones and keys against each other, for the user |
 //!
 //! Signing draws system randomness and reads files, so it is no part of the pure modules: it gives
 //! them a finished, immutable `Signed`. Nothing here is reached from the query path, and nothing here
@@ -29,6 +30,8 @@
 pub mod ahead;
 mod assemble;
 pub mod cache;
+pub mod check;
+pub mod codes;
 pub mod files;
 pub mod key;
 pub mod ring;
@@ -40,4 +43,5 @@ pub mod times;
 pub mod trusted_time;
 
 pub use ahead::{Ahead, SignedAhead};
+pub use check::check;
 pub use signer::{SignError, Signer};

@@ -50,7 +50,8 @@ impl Keys {
             }
         }
         let keys = folder.path().to_owned();
-        world.policy.server.dnssec = Some(DnssecConfig { zones, keys, algorithm });
+        world.policy.server.dnssec =
+            Some(DnssecConfig { zones, zones_span: Default::default(), keys, algorithm });
         Self { folder, _outer: outer }
     }
 

@@ -1,5 +1,6 @@
 //! `rhumb.yaml` to [`ServerConfig`]: the model's defaults where the file is silent.
 
+use crate::base::diagnostic::Span;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{DotConfig, ServerConfig};
 use crate::policy::codes;
@@ -60,6 +61,7 @@ fn lower_dot(dot: &DotFile, findings: &mut Findings) -> Option<DotConfig> {
 
 fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
     let DnssecFile { place: _, zones, keys, algorithm } = dnssec;
+    let zones_at = zones.given();
     let words = || zones.value().into_iter().flat_map(|list| &list.0.items).map(|item| &item.value);
     let named = words().filter_map(|word| match word {
         ZoneWord::All => None,
@@ -74,7 +76,8 @@ fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
         AlgorithmWord::Ed25519 => Algorithm::Ed25519,
     });
     let keys = keys.value().map_or(DnssecConfig::DEFAULT_KEYS, |text| text.0.as_str());
-    Some(DnssecConfig { zones, keys: PathBuf::from(keys), algorithm })
+    let zones_span = zones_at.map_or_else(Span::default, |at| at.place.span);
+    Some(DnssecConfig { zones, zones_span, keys: PathBuf::from(keys), algorithm })
 }
 
 /// Sockets to bind: at least one, none twice.
