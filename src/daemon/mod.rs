@@ -16,6 +16,7 @@
 //! | [`writer`] | the event loop: health, plan, publish |
 //! | [`first`] | the table a process begins with |
 //! | [`publish`] | lint, sign, swap, retire |
+//! | [`foresight`] | signing ahead for the loss of any one node |
 //! | [`signing`] | signatures beside tables, renewed in time |
 //! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
@@ -30,6 +31,7 @@ pub mod answering;
 mod certificates;
 pub mod first;
 pub mod cookies;
+pub mod foresight;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;

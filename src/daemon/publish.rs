@@ -92,6 +92,10 @@ impl Publisher {
         Outcome::Held { findings: findings.sentences(), is_published }
     }
 
+    pub fn signing(&mut self) -> &mut Signing {
+        &mut self.signing
+    }
+
     fn swap(&mut self, snapshot: Snapshot) {
         let signed = self.signing.sign(snapshot);
         self.retired.push(self.live.swap(Arc::new(signed)));

@@ -14,14 +14,17 @@ use crate::base::error::chain;
 use crate::model::dnssec::DnssecConfig;
 use crate::model::status::Problem;
 use crate::routing::Snapshot;
-use crate::sign::Signer;
 use crate::sign::files::KeyFolder;
 use crate::sign::ring::KeyRing;
+use crate::sign::{Ahead, SignedAhead, Signer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Between two attempts to read keys that could not be read: mending a file's mode shows nowhere else.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Signatures that are due that soon count as missing when signing ahead.
+const LEAD_SECONDS: u64 = 3_600;
 
 /// The writer's signer, if policy has one.
 pub struct Signing {
@@ -69,6 +72,19 @@ impl Signing {
         let is_touched = self.read.as_ref().is_none_or(|(_, stamp)| *stamp != stamp_of(&config.keys));
         let now = self.clock.wall().0 / 1_000;
         is_touched || self.signer.as_ref().is_some_and(|signer| signer.renew_at() <= now)
+    }
+
+    /// Work for a thread: signatures that tables to come will need.
+    pub fn ahead(&mut self) -> Option<Ahead> {
+        let (mono, wall) = (self.clock.mono(), self.clock.wall());
+        self.signer.as_mut().map(|signer| signer.ahead(mono, wall, LEAD_SECONDS))
+    }
+
+    /// Takes what such a thread signed.
+    pub fn absorb(&mut self, done: SignedAhead) {
+        if let Some(signer) = &mut self.signer {
+            signer.absorb(done);
+        }
     }
 
     /// What is wrong with signing, if anything.

@@ -2,6 +2,7 @@
 //! `tests/daemon.rs`.
 
 use super::first::{FirstTable, Former, first_table};
+use super::foresight::Outlook;
 use super::inputs::{Inputs, Loader};
 use super::publish::{Lint, Outcome, Publisher};
 use super::saved;
@@ -9,10 +10,16 @@ use super::signing::Signing;
 use super::start::{Daemon, Options};
 use super::writer::Event;
 use crate::base::clock::{ManualClock, SharedClock, SystemClock, WallTime};
+use crate::base::diagnostic::Span;
 use crate::base::prefix::Family;
+use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::ids::{Generation, NodeId, ServiceId};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use crate::routing::{self, Findings, Snapshot};
+use crate::schedule::PlannerMemory;
+use crate::sign::files::KeyFolder;
+use crate::sign::key::Role;
+use crate::sign::rollover;
 use crate::store::saved_table::SavedTable;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -360,4 +367,40 @@ async fn metrics_tell_what_the_sockets_count() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name} is not described");
     }
     daemon.stop().await;
+}
+
+#[test]
+fn what_the_loss_of_any_node_needs_is_signed_before() {
+    let mut inputs = load(&["live"]);
+    let keys = tempfile::tempdir().expect("a temporary folder");
+    let keys = KeyFolder::new(&keys.path().join("keys"));
+    let zone = inputs.zones.zones[0].origin.clone();
+    keys.generate(&zone, Algorithm::Ed25519, Role::Csk, rollover::first(1, true)).expect("a key");
+    let (zones, zones_span, algorithm) = (SignedZones::All, Span::default(), Algorithm::Ed25519);
+    let config = DnssecConfig { zones, zones_span, keys: keys.path().to_owned(), algorithm };
+    let policy = Arc::make_mut(&mut inputs.policy);
+    policy.server.dnssec = Some(config);
+    // With both nodes in every answer, the loss of one makes answers that nobody has yet.
+    policy.services[0].answers = 2;
+    let first = begin(&inputs, &NOTHING_KEPT, 1_000, routing::findings);
+    let mut signing = Signing::new(clock(1_795_000_000_000), WallTime(0));
+    let live = Arc::new(signing.sign(first.snapshot));
+    assert!(live.signed().is_some(), "{:?}", signing.problem());
+    let unsigned = |signing: &mut Signing| -> usize {
+        let mut ahead = signing.ahead().expect("a signer");
+        let tables = [0, 1].map(|node| without_node(&inputs, &live, NodeId(node)));
+        tables.iter().map(|table| ahead.cover(table).expect("signs")).sum()
+    };
+    assert!(unsigned(&mut signing) > 0);
+    let outlook = Outlook {
+        inputs: inputs.clone(),
+        live: Arc::clone(&live),
+        health: first.health.view(),
+        memory: PlannerMemory::default(),
+        now_ms: 0,
+        ahead: signing.ahead().expect("a signer"),
+    };
+    let done = outlook.look();
+    signing.absorb(done);
+    assert_eq!(unsigned(&mut signing), 0);
 }

@@ -13,6 +13,7 @@ use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::answering::Live;
 use crate::daemon::first::FirstTable;
+use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::publish::{Outcome, Publisher};
@@ -109,6 +110,7 @@ pub struct Writer {
     memory: PlannerMemory,
     planned_load: Vec<u64>,
     publisher: Publisher,
+    foresight: Foresight,
     keeper: Keeper,
     reporter: Reporter,
     pulse: Pulse,
@@ -142,6 +144,7 @@ impl Writer {
             memory: plan.memory,
             planned_load: plan.planned_load,
             publisher: Publisher::new(snapshot, signing),
+            foresight: Foresight::default(),
             keeper,
             reporter,
             pulse,
@@ -291,7 +294,29 @@ impl Writer {
         self.replan(Pass::Full, cause);
         let problems = self.publisher.renew().into_iter().collect();
         self.reporter.set_problems(About::Signing, problems);
+        self.foresee();
         self.publisher.free_retired();
+    }
+
+    /// Has what the loss of a node would need signed before a node is lost.
+    fn foresee(&mut self) {
+        if let Some(done) = self.foresight.take() {
+            tracing::debug!(signatures = done.len(), "signed ahead");
+            self.publisher.signing().absorb(done);
+        }
+        let live = self.publisher.snapshot();
+        if !self.foresight.is_wanted(&live, self.clock.mono()) {
+            return;
+        }
+        let Some(ahead) = self.publisher.signing().ahead() else { return };
+        self.foresight.begin(Outlook {
+            inputs: self.inputs.clone(),
+            live,
+            health: self.health.view(),
+            memory: self.memory.clone(),
+            now_ms: self.clock.mono().0 / 1_000,
+            ahead,
+        });
     }
 
     fn names(&self, nodes: &[NodeId]) -> Vec<String> {

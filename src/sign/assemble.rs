@@ -284,14 +284,7 @@ impl<'a> Scene<'a> {
     ) -> SteeredSignatures {
         let Some(signer) = self.zone_signer(zone) else { return SteeredSignatures::default() };
         let mut sign = |block: &Block| walk.rrsig_of_block(&[signer], name, block, block.ttl().unwrap_or(0));
-        // A table may hold sets that stand in no slot any more.
-        let mut stands = vec![false; table.sets.len()];
-        for set in table.distributions.iter().flat_map(|distribution| distribution.slots.used()) {
-            if let Some(place) = stands.get_mut(*set as usize) {
-                *place = true;
-            }
-        }
-        let sets = table.sets.iter().zip(stands);
+        let sets = table.sets.iter().zip(table.sets_in_use());
         let by_set = sets.map(|(set, stands)| match stands {
             true => [sign(&set.blocks[0]), sign(&set.blocks[1])],
             false => <[Block; 2]>::default(),
