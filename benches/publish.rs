@@ -14,6 +14,12 @@ use rhumb::schedule::Pass;
 use std::hint::black_box;
 use worlds::World;
 
+/// Nothing is signed here: the policy has no keys.
+fn signing() -> rhumb::daemon::signing::Signing {
+    let clock = rhumb::base::clock::SystemClock::new();
+    rhumb::daemon::signing::Signing::new(std::sync::Arc::new(clock), rhumb::base::clock::WallTime(0))
+}
+
 fn publish(criterion: &mut Criterion) {
     for (name, world) in [("lab", World::lab()), ("large", World::large())] {
         println!(
@@ -43,7 +49,7 @@ fn publish(criterion: &mut Criterion) {
             bench.iter(|| black_box(world.plan(&down, Some(&first), Pass::Evacuation)));
         });
         // Alternates between a node down and up, so that every round publishes a changed table.
-        let mut publisher = Publisher::new(snapshot);
+        let mut publisher = Publisher::new(snapshot, signing());
         let mut is_down = false;
         criterion.bench_function(&format!("{name}/plan + compile + lint + swap"), |bench| {
             bench.iter(|| {

@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     drop(other);
 
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let publisher = Publisher::new(first);
+    let publisher = Publisher::new(first, unsigned());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let server = start(&publisher, &clock, runtime.handle());
@@ -429,4 +429,10 @@ fn report(load: &Load, mut done: Done, (at_server, at_client): (u64, u64)) -> Ex
     }
     println!("FAILED: {}", failures.join("; "));
     ExitCode::FAILURE
+}
+
+/// The policy has no keys.
+fn unsigned() -> rhumb::daemon::signing::Signing {
+    let clock = rhumb::base::clock::SystemClock::new();
+    rhumb::daemon::signing::Signing::new(std::sync::Arc::new(clock), rhumb::base::clock::WallTime(0))
 }
