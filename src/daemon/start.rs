@@ -105,8 +105,7 @@ impl Daemon {
         let server = effective(&options, &inputs.policy.server);
         let bound = serve::bind(&server.listen, workers(&server))?;
         let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
-        let secrets = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
-        let secrets = Secrets::start(secrets.as_deref())?;
+        let secrets = start_secrets(&server, &options)?;
         let (admin_listener, admin) = admin::bind(server.admin).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
@@ -257,6 +256,11 @@ fn listening(plain: &BoundDns, dot: Option<&(BoundDot, Arc<ServerConfig>)>) -> V
 fn bind_encrypted(dot: &DotConfig, policies: &Path) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
     let certificate = Pair::of(dot, policies).load()?;
     Ok((bind_dot(&dot.listen)?, certificate))
+}
+
+fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, SecretsError> {
+    let file = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
+    Secrets::start(file.as_deref())
 }
 
 fn start_keeper(
