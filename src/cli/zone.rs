@@ -5,7 +5,7 @@
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::error::chain;
-use crate::cli::{Format, check, render};
+use crate::cli::{Format, check, keys, render};
 use crate::store::policy_dir;
 use crate::zone::name::Name;
 use crate::zone::{self, CheckedZone};
@@ -25,6 +25,7 @@ pub struct ZoneArgs {
 enum ZoneCommand {
     Check(CheckArgs),
     Dump(DumpArgs),
+    Ds(ZoneDsArgs),
 }
 
 /// Find every mistake in a zone file
@@ -60,6 +61,17 @@ struct DumpArgs {
     file: ZoneFile,
 }
 
+/// Print a signed zone's DS records, for the zone above
+///
+/// The same as `rhumb keys ds`. Exits 1 when the zone has no key, 2 when the keys could not be read.
+#[derive(clap::Args)]
+struct ZoneDsArgs {
+    #[command(flatten)]
+    zone: keys::DsArgs,
+    #[command(flatten)]
+    place: keys::Place,
+}
+
 #[derive(clap::Args)]
 struct ZoneFile {
     /// The zone's name; completes relative names until $ORIGIN, and its SOA must be in the file
@@ -73,6 +85,7 @@ impl ZoneArgs {
         let done = match &self.command {
             ZoneCommand::Check(args) => args.file.read().and_then(|checked| args.print(&checked)),
             ZoneCommand::Dump(args) => args.file.read().and_then(|checked| dump(&checked)),
+            ZoneCommand::Ds(args) => Ok(args.zone.run(&args.place)),
         };
         done.unwrap_or_else(|message| {
             eprintln!("rhumb: {message}");
