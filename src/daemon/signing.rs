@@ -34,9 +34,16 @@ pub struct Signing {
     signer: Option<Signer>,
     /// Where keys were read from, and how the folder was then.
     read: Option<(PathBuf, Option<SystemTime>)>,
-    /// Keys could not be read; they are tried again from then on.
-    unread: Option<(String, MonoTime)>,
+    unread: Option<Unread>,
     problem: Option<String>,
+}
+
+/// Keys could not be read.
+struct Unread {
+    what: String,
+    /// They are tried again from then on, or when the folder is no longer as it was.
+    retry_at: MonoTime,
+    stamp: Option<SystemTime>,
 }
 
 impl Signing {
@@ -66,8 +73,8 @@ impl Signing {
     /// Whether the live table is to be signed again.
     pub fn is_due(&self, live: &Snapshot) -> bool {
         let Some(config) = &live.policy.server.dnssec else { return false };
-        if let Some((_, retry_at)) = &self.unread {
-            return *retry_at <= self.clock.mono();
+        if let Some(unread) = &self.unread {
+            return unread.retry_at <= self.clock.mono() || unread.stamp != stamp_of(&config.keys);
         }
         let is_touched = self.read.as_ref().is_none_or(|(_, stamp)| *stamp != stamp_of(&config.keys));
         let now = self.clock.wall().0 / 1_000;
@@ -89,7 +96,7 @@ impl Signing {
 
     /// What is wrong with signing, if anything.
     pub fn problem(&self) -> Option<Problem> {
-        let unread = self.unread.as_ref().map(|(what, _)| what);
+        let unread = self.unread.as_ref().map(|unread| &unread.what);
         let message = unread.or(self.problem.as_ref())?.clone();
         Some(Problem {
             since: self.clock.wall(),
@@ -110,7 +117,8 @@ impl Signing {
             Err(error) => {
                 let what = format!("cannot read the keys of signed zones: {}", chain(&error));
                 tracing::error!("{what}");
-                (self.read, self.unread) = (None, Some((what, self.clock.mono() + RETRY)));
+                let retry_at = self.clock.mono() + RETRY;
+                (self.read, self.unread) = (None, Some(Unread { what, retry_at, stamp }));
                 return;
             }
         };
