@@ -10,7 +10,7 @@
 //! Whatever is not usual (`None`, nothing written) goes the long way: faults, other classes, meta
 //! types, wildcards, aliases of both kinds, referrals, signatures, others' names, warnings, NSID,
 //! padding, an answer that does not fit. Both ways say the same; `tests/encoders.rs` holds them together. Nothing is decided
-//! here that [`decide`](super::decide) does not decide.
+//! here that [`decide`](super::decide()) does not decide.
 
 use super::Ctx;
 use super::code::Rcode;

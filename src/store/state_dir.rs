@@ -67,7 +67,7 @@ struct InputsOnDisk {
 
 impl StateDir {
     /// Creates the folder if needed and locks it. A folder that cannot be written is opened all the
-    /// same, so that what it holds can be recalled; [`unwritable`](Self::unwritable) says why.
+    /// same, so that what it holds can be recalled; the error beside it says why.
     ///
     /// # Errors
     /// [`StateError::Locked`] only: two daemons must not share a folder, whatever its permissions.
