@@ -7,7 +7,8 @@ mod world;
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use rhumb::dns::cookie::Cookie;
-use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport};
+use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport};
+use rhumb::model::policy::RateLimit;
 use rhumb::routing::Snapshot;
 use std::hint::black_box;
 use std::sync::LazyLock;
@@ -31,7 +32,7 @@ fn case(query: Ask) -> Box<Case> {
     let mut case = Box::new(Case {
         snapshot: World::new().snapshot(),
         ctx: Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(Transport::Udp) },
-        scratch: Scratch::default(),
+        scratch: Scratch::limited(Limiter::new(&RateLimit::default(), 1)),
         query: query.bytes(),
         out: Box::new([0; 1_232]),
     });

@@ -8,9 +8,11 @@ mod world;
 use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::serialize::binary::BinEncodable;
 use proptest::prelude::*;
+use rhumb::base::clock::MonoTime;
 use rhumb::base::hash::SeededRng;
-use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport};
+use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport};
 use rhumb::model::dnssec::{Algorithm, SignedZones};
+use rhumb::model::policy::RateLimit;
 use rhumb::routing::Snapshot;
 use rhumb::sign::key::Role;
 use signed_world::SignedWorld;
@@ -237,14 +239,31 @@ fn compare(snapshot: &Snapshot, seed: u64) -> (usize, usize) {
     (mixed, opaque)
 }
 
-/// Answers by the short way, where it answers at all, and by the long one: the bytes and the counts.
-fn both_ways(query: &[u8], transport: Transport, room: usize) -> Option<[(Vec<u8>, Scratch); 2]> {
-    let (mut out, mut scratch) = (vec![0; room], Scratch::default());
-    let len = rhumb::dns::usual::answer(&SNAPSHOT, &ctx(transport), &mut scratch, query, &mut out)?;
-    let short = (out[..len].to_vec(), scratch);
-    let (mut out, mut scratch) = (vec![0; room], Scratch::default());
-    let len = rhumb::dns::answer_any(&SNAPSHOT, &ctx(transport), &mut scratch, query, &mut out);
-    Some([short, (out[..len].to_vec(), scratch)])
+/// One worker that may take the short way, and one that may not; with limits that some answers exceed.
+struct BothWays {
+    snapshot: &'static Snapshot,
+    workers: [Scratch; 2],
+}
+
+impl BothWays {
+    fn new(snapshot: &'static Snapshot) -> Self {
+        let limits = RateLimit { rates: [2; 5], log_only: Vec::new(), allow: Vec::new(), slip: 2 };
+        let worker = || Scratch::limited(Limiter::new(&limits, 1));
+        Self { snapshot, workers: [worker(), worker()] }
+    }
+
+    /// Compares the answer of the short way, and what was counted, with those of the long one. `None`:
+    /// the short way does not answer.
+    fn compare(&mut self, query: &[u8], ctx: &Ctx<'_>, room: usize) -> Option<()> {
+        let [short, long] = &mut self.workers;
+        let mut by_short = vec![0; room];
+        let len = rhumb::dns::usual::answer(self.snapshot, ctx, short, query, &mut by_short)?;
+        let mut by_long = vec![0; room];
+        let long_len = rhumb::dns::answer_any(self.snapshot, ctx, long, query, &mut by_long);
+        assert_eq!(by_short[..len], by_long[..long_len], "{query:x?}");
+        assert!(short == long, "counted otherwise: {query:x?}");
+        Some(())
+    }
 }
 
 #[test]
@@ -264,15 +283,15 @@ fn the_short_way_is_the_usual_one() {
         ask("pair.rhumb.test", 1),
     ];
     for query in usual {
-        let [short, long] = both_ways(&query.bytes(), Transport::Udp, 1_232).expect("the short way");
-        assert_eq!(short, long, "{query:?}");
+        let mut ways = BothWays::new(&SNAPSHOT);
+        ways.compare(&query.bytes(), &ctx(Transport::Udp), 1_232).expect("the short way");
     }
 }
 
 #[test]
 fn the_short_way_says_what_the_long_one_says() {
     let mut rng = SeededRng::new(12);
-    let mut taken = 0;
+    let (mut ways, mut taken) = (BothWays::new(&SNAPSHOT), 0);
     for round in 0..60_000_u32 {
         let mut query = random_ask(&mut rng).bytes();
         if round % 3 == 0 {
@@ -281,11 +300,12 @@ fn the_short_way_says_what_the_long_one_says() {
         }
         let transport = [Transport::Udp, Transport::Tcp, Transport::Tls][round as usize % 3];
         let room = [1_232, 512, 100, 60][round as usize % 4];
-        let Some([short, long]) = both_ways(&query, transport, room) else { continue };
-        taken += 1;
-        assert_eq!(short, long, "{query:x?}");
+        let ctx = Ctx { now: MonoTime::from_millis(u64::from(round)), ..ctx(transport) };
+        taken += u32::from(ways.compare(&query, &ctx, room).is_some());
     }
     assert!(taken > 3_500, "{taken} took the short way");
+    let [counts, _] = &ways.workers;
+    assert!(counts.limit_slipped > 100 && counts.limit_dropped > 100 && counts.badcookie > 10, "{counts:?}");
 }
 
 fn any_transport() -> impl Strategy<Value = Transport> {

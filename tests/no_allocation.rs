@@ -4,7 +4,8 @@
 
 mod world;
 
-use rhumb::dns::{CookieSecrets, Ctx, Scratch, Transport, answer};
+use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport, answer};
+use rhumb::model::policy::RateLimit;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::{A, AAAA, ANY, Ask, MX, World, ask};
@@ -77,7 +78,9 @@ fn answering_allocates_nothing() {
     let snapshot = World::new().snapshot();
     let secrets = CookieSecrets::new(&[7; 16], Some(&[8; 16]));
     let queries = queries();
-    let (mut scratch, mut out) = (Scratch::default(), vec![0; 65_535]);
+    // Held answers too.
+    let limits = RateLimit { rates: [50, 50, 50, 1, 1], allow: Vec::new(), ..RateLimit::default() };
+    let (mut scratch, mut out) = (Scratch::limited(Limiter::new(&limits, 1)), vec![0; 65_535]);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     let mut answered = 0;
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
@@ -91,6 +94,7 @@ fn answering_allocates_nothing() {
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert_eq!(after - before, 0, "{} kinds of queries", queries.len());
     assert!(answered > 150 && scratch.truncated > 0, "{answered} answers");
+    assert!(scratch.limit_slipped > 0 && scratch.limit_dropped > 0);
     drop(vec![1_u8; 100]);
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > after, "the allocator counts");
 }

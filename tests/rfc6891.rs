@@ -197,9 +197,10 @@ fn counters_tell_outcomes_apart() {
         dropped: 1,
         truncated: 1,
         ecs: 1,
+        ..Scratch::default()
     };
     assert_eq!(scratch, expected);
-    let mut total = scratch;
+    let mut total = scratch.clone();
     total.merge(&scratch);
     assert_eq!(total.answered, 6);
 }

@@ -61,7 +61,7 @@ fn text(status: &Status, colours: bool) -> String {
     }
     let counts = &status.queries;
     text.push_str(&format!(
-        "queries: {} udp, {} tcp, {} dot; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped\n\n",
+        "queries: {} udp, {} tcp, {} dot; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited\n\n",
         counts.udp,
         counts.tcp,
         counts.dot,
@@ -72,6 +72,7 @@ fn text(status: &Status, colours: bool) -> String {
         counts.servfail,
         counts.formerr + counts.notimp + counts.badvers,
         counts.dropped,
+        counts.limit_slipped + counts.limit_dropped,
     ));
     if !status.nodes.is_empty() {
         text.push_str(&format!("{}\n\n", node_table(&status.nodes, colours)));

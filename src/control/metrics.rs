@@ -33,6 +33,10 @@ fn describe() {
     gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
     counter!("rhumb_queries_total", "queries received, by transport");
     counter!("rhumb_responses_total", "responses sent, by outcome");
+    counter!(
+        "rhumb_responses_limited_total",
+        "responses above a rate limit, by what became of them: slipped (sent without records), dropped, logged (sent)"
+    );
     counter!("rhumb_responses_truncated_total", "responses with the TC bit");
     counter!("rhumb_responses_unsent_total", "responses that the kernel would not take");
     counter!("rhumb_queries_unanswered_total", "packets that got no response on purpose");
@@ -77,10 +81,19 @@ fn queries(counts: &QueryCounts) {
         ("notimp", counts.notimp),
         ("servfail", counts.servfail),
         ("badvers", counts.badvers),
+        ("badcookie", counts.badcookie),
         ("dropped", counts.dropped),
     ];
     for (outcome, count) in outcomes {
         counter!("rhumb_responses_total", "outcome" => outcome).absolute(count);
+    }
+    let limited = [
+        ("slipped", counts.limit_slipped),
+        ("dropped", counts.limit_dropped),
+        ("logged", counts.limit_logged),
+    ];
+    for (action, count) in limited {
+        counter!("rhumb_responses_limited_total", "action" => action).absolute(count);
     }
 }
 

@@ -5,7 +5,8 @@
 //! counting costs the query path nothing but an addition.
 
 use crate::base::clock::{MonoTime, SharedClock};
-use crate::dns::{self, CookieSecrets, Ctx, RecordReply, Scratch};
+use crate::dns::{self, CookieSecrets, Ctx, Limiter, RecordReply, Scratch};
+use crate::model::policy::RateLimit;
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
@@ -18,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The pointer everything answers from.
 pub type Live = Arc<ArcSwap<Snapshot>>;
 
-/// One worker's totals: by transport, and by outcome.
-#[derive(Clone, Copy, Default)]
+/// One worker's totals: by transport, and by outcome, with the budgets of its clients.
+#[derive(Default)]
 struct Counts {
     udp: u64,
     tcp: u64,
@@ -28,7 +29,7 @@ struct Counts {
 }
 
 impl Counts {
-    const CELLS: usize = 12;
+    const CELLS: usize = 16;
 
     /// In the order that [`SharedCounts::sum`] reads.
     const fn cells(&self) -> [u64; Self::CELLS] {
@@ -45,7 +46,11 @@ impl Counts {
             of.notimp,
             of.servfail,
             of.badvers,
+            of.badcookie,
             of.dropped,
+            of.limit_slipped,
+            of.limit_dropped,
+            of.limit_logged,
         ]
     }
 
@@ -102,6 +107,13 @@ impl Answerer {
         };
         answerer.read_clock();
         answerer
+    }
+
+    /// Holds to these limits; `seed` is random.
+    #[must_use]
+    pub fn limited(mut self, limits: Option<&RateLimit>, seed: u64) -> Self {
+        self.counts.outcomes.limiter = limits.map(|limits| Limiter::new(limits, seed));
+        self
     }
 
     fn read_clock(&mut self) {
@@ -168,8 +180,9 @@ impl SharedCounts {
                 *total += cell.load(Ordering::Relaxed);
             }
         }
-        let [udp, tcp, dot, answered, nodata, nxdomain, refused, formerr, notimp, servfail, badvers, dropped] =
-            totals;
+        let [udp, tcp, dot, totals @ ..] = totals;
+        let [answered, nodata, nxdomain, refused, formerr, notimp, servfail, totals @ ..] = totals;
+        let [badvers, badcookie, dropped, limit_slipped, limit_dropped, limit_logged] = totals;
         QueryCounts {
             udp,
             tcp,
@@ -182,7 +195,11 @@ impl SharedCounts {
             notimp,
             servfail,
             badvers,
+            badcookie,
             dropped,
+            limit_slipped,
+            limit_dropped,
+            limit_logged,
         }
     }
 }

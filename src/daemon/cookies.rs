@@ -30,24 +30,31 @@ pub enum SecretsError {
 /// The secrets in force, and what renews them.
 pub struct Secrets {
     live: Arc<ArcSwap<CookieSecrets>>,
+    seed: u64,
     rolling: Option<JoinHandle<()>>,
 }
 
 impl Secrets {
     /// Those of `file`, or random ones. Must be called inside a runtime.
     pub fn start(file: Option<&Path>) -> Result<Self, SecretsError> {
+        let seed = u64::from_ne_bytes(random()?);
         let Some(file) = file else {
             let live = Arc::new(ArcSwap::from_pointee(CookieSecrets::new(&random()?, None)));
             let rolling = tokio::spawn(roll(Arc::clone(&live)));
-            return Ok(Self { live, rolling: Some(rolling) });
+            return Ok(Self { live, seed, rolling: Some(rolling) });
         };
         let secrets = read(file)?;
-        Ok(Self { live: Arc::new(ArcSwap::from_pointee(secrets)), rolling: None })
+        Ok(Self { live: Arc::new(ArcSwap::from_pointee(secrets)), seed, rolling: None })
     }
 
     /// What workers look at.
     pub fn live(&self) -> &Arc<ArcSwap<CookieSecrets>> {
         &self.live
+    }
+
+    /// What the tables that strangers fill are keyed with.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 }
 
@@ -69,8 +76,9 @@ async fn roll(live: Arc<ArcSwap<CookieSecrets>>) {
     }
 }
 
-fn random() -> Result<[u8; 16], SecretsError> {
-    let mut secret = [0; 16];
+/// From the system.
+fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
+    let mut secret = [0; N];
     let source = rustls::crypto::ring::default_provider().secure_random;
     source.fill(&mut secret).map_err(|_| SecretsError::NoRandomness)?;
     Ok(secret)
@@ -133,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn random_secrets_differ_and_files_that_are_not_there_are_told() {
-        assert_ne!(random().expect("random"), random().expect("random"));
+        assert_ne!(random::<16>().expect("random"), random().expect("random"));
         assert!(Secrets::start(None).is_ok());
         let error = Secrets::start(Some(Path::new("no/such/file"))).err().expect("no file");
         assert!(error.to_string().starts_with("cannot read the cookie secrets no/such/file"), "{error}");

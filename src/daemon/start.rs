@@ -120,12 +120,12 @@ impl Daemon {
         let keeper = start_keeper(state, &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
-        let live = Arc::clone(writer.live());
-        let policy = Arc::clone(&inputs.policy);
+        let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
         let answerer = |_| Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
+        let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
         let runtime = tokio::runtime::Handle::current();
         let serving = bound
-            .start(answerer, Limits::default(), Arc::clone(&clock), &runtime)
+            .start(limited, Limits::default(), Arc::clone(&clock), &runtime)
             .map_err(StartError::Thread)?;
         let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
         let dot = dot.transpose().map_err(StartError::Thread)?;

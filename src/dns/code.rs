@@ -1,4 +1,4 @@
-//! Response codes (RFC 1035 4.1.1, RFC 6891 9) and extended errors (RFC 8914 4) that rhumb sends.
+//! Response codes (RFC 1035 4.1.1, RFC 6891 9, RFC 7873 8) and extended errors (RFC 8914 4) that rhumb sends.
 
 /// RCODE, the four bits of the header and the eight of the OPT record in one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,7 @@ pub enum Rcode {
     Refused = 5,
     YxDomain = 6,
     BadVers = 16,
+    BadCookie = 23,
 }
 
 impl Rcode {
@@ -35,6 +36,7 @@ impl Rcode {
             Rcode::Refused => "REFUSED",
             Rcode::YxDomain => "YXDOMAIN",
             Rcode::BadVers => "BADVERS",
+            Rcode::BadCookie => "BADCOOKIE",
         }
     }
 }

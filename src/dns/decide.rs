@@ -22,6 +22,7 @@ use super::query::ParsedQuery;
 use crate::base::prefix::Family;
 use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
+use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::names::{Cname, Dname, Entry, Found, Glue, HINFO, label_count};
@@ -167,6 +168,25 @@ impl<'a> Decision<'a> {
     pub fn has_data(&self) -> bool {
         let is_referral = !self.is_authoritative && self.authority.is_some();
         self.link_count > 0 || self.answer.is_some() || is_referral
+    }
+
+    /// Which budget of its client it counts against.
+    #[inline]
+    pub fn class(&self) -> AnswerClass {
+        match self.rcode {
+            Rcode::NxDomain | Rcode::YxDomain => AnswerClass::Negative,
+            Rcode::NoError if !self.has_data() => AnswerClass::Negative,
+            Rcode::NoError if self.answer.is_some() && self.steering.is_some() => AnswerClass::Steered,
+            Rcode::NoError if self.is_authoritative => AnswerClass::Static,
+            Rcode::NoError => AnswerClass::Referral,
+            _ => AnswerClass::Error,
+        }
+    }
+
+    /// Nothing but that the client is to ask again with the cookie it is given (RFC 7873 5.2.3).
+    #[cold]
+    pub(super) fn bad_cookie(cookie: CookieReply) -> Self {
+        Self { cookie: Some(cookie), ..Self::new(Rcode::BadCookie) }
     }
 
     fn refuse(&mut self, error: Option<ExtendedError>) {

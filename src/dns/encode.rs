@@ -30,7 +30,7 @@ pub(super) const MIN_UDP: u16 = 512;
 /// Octets of an OPT record without options, and of an option's head.
 const OPT_HEAD: usize = 11;
 const OPTION_HEAD: usize = 4;
-const TC: u8 = 0x02;
+pub(super) const TC: u8 = 0x02;
 /// Padded answers have a multiple of this many octets (RFC 8467 4.1).
 pub(super) const PADDING_BLOCK: usize = 468;
 const CLASS_IN: u16 = 1;
@@ -46,11 +46,35 @@ pub struct Encoded {
 }
 
 /// Writes the answer.
+#[inline]
 pub fn encode(
     snapshot: &Snapshot,
     ctx: &Ctx<'_>,
     query: &ParsedQuery<'_>,
     decision: &Decision<'_>,
+    out: &mut [u8],
+) -> Encoded {
+    encode_whole_or_cut(snapshot, ctx, query, decision, false, out)
+}
+
+/// As [`encode`], without records: what a client that may come back over TCP is sent.
+#[cold]
+pub fn encode_cut(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+    out: &mut [u8],
+) -> Encoded {
+    encode_whole_or_cut(snapshot, ctx, query, decision, true, out)
+}
+
+fn encode_whole_or_cut(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &Decision<'_>,
+    is_cut: bool,
     out: &mut [u8],
 ) -> Encoded {
     let opt = query.edns.as_ref().map(|edns| OptReply::new(snapshot, ctx, edns, decision));
@@ -60,7 +84,7 @@ pub fn encode(
         return Encoded::default();
     }
     let mut writer = Writer { out, at: query.question_end, limit: limit - opt_len, target_at: 0 };
-    let counts = writer.sections(query, decision);
+    let counts = if is_cut { None } else { writer.sections(query, decision) };
     if counts.is_none() {
         writer.at = query.question_end;
     }

@@ -18,7 +18,8 @@
 //! | [`proofs`] | signatures and denials that go with a decision |
 //! | [`encode`](mod@encode) | a decision as bytes; truncation, padding |
 //! | [`records`](mod@records) | a decision as hickory records |
-//! | [`scratch`] | a worker's own counters |
+//! | [`rrl`] | how many responses a client prefix gets over UDP |
+//! | [`scratch`] | a worker's own counters, and its limits |
 //! | [`code`] | response codes and extended errors |
 //!
 //! No allocation, lock, log line or panic on the byte path, and no recursion, transfers or updates.
@@ -32,6 +33,7 @@ pub mod proofs;
 pub mod query;
 pub mod records;
 pub mod reserved;
+pub mod rrl;
 pub mod scratch;
 pub mod usual;
 
@@ -40,10 +42,13 @@ pub use decide::{Decision, decide};
 pub use encode::encode;
 pub use query::{ParsedQuery, Rejected, parse};
 pub use records::{RecordReply, records};
+pub use rrl::Limiter;
 pub use scratch::Scratch;
 
 use crate::base::clock::MonoTime;
+use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
+use rrl::Held;
 use std::net::IpAddr;
 
 /// How a query came, to whom, and when.
@@ -125,6 +130,10 @@ pub fn answer_any(
     match parsed.read() {
         Ok(()) => {
             let decision = decide(snapshot, ctx, &parsed);
+            let is_verified = decision.cookie.is_some_and(|cookie| cookie.is_verified);
+            if let Some(held) = scratch.hold(ctx, decision.class(), is_verified) {
+                return answer_held(snapshot, ctx, scratch, query, out, held);
+            }
             let encoded = encode(snapshot, ctx, &parsed, &decision, out);
             scratch.count(&decision, &parsed, encoded);
             encoded.len
@@ -133,13 +142,49 @@ pub fn answer_any(
             scratch.dropped += 1;
             0
         }
-        Err(Rejected::Bare(header)) => {
+        Err(Rejected::Bare(mut header)) => {
+            match scratch.hold(ctx, AnswerClass::Error, false) {
+                Some(Held::Dropped) => {
+                    scratch.dropped += 1;
+                    return 0;
+                }
+                Some(Held::Slipped) => header[2] |= encode::TC,
+                None => {}
+            }
             scratch.count_bare(&header);
             let Some(place) = out.first_chunk_mut() else { return 0 };
             *place = header;
             header.len()
         }
     }
+}
+
+/// What is left of an answer that its client's budget does not cover: nothing, or as little as shows
+/// a client that did ask how to be answered in full, over TCP or with a cookie.
+#[cold]
+#[inline(never)]
+fn answer_held(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    query: &[u8],
+    out: &mut [u8],
+    held: Held,
+) -> usize {
+    let (Held::Slipped, Ok(parsed)) = (held, parse(query)) else {
+        scratch.dropped += 1;
+        return 0;
+    };
+    let mut decision = decide(snapshot, ctx, &parsed);
+    let encoded = match decision.cookie {
+        Some(cookie) => {
+            decision = Decision::bad_cookie(cookie);
+            encode(snapshot, ctx, &parsed, &decision, out)
+        }
+        None => encode::encode_cut(snapshot, ctx, &parsed, &decision, out),
+    };
+    scratch.count(&decision, &parsed, encoded);
+    encoded.len
 }
 
 /// The same as records, for listeners whose replies can only be those. `None`: a message that only

@@ -1,13 +1,17 @@
-//! What one worker may write while it answers: plain counters, its own, merged by whoever asks.
+//! What one worker may write while it answers: plain counters, its own, merged by whoever asks, and
+//! the budgets of its clients.
 
+use super::Ctx;
 use super::code::Rcode;
 use super::decide::Decision;
 use super::encode::Encoded;
 use super::query::{HEADER, ParsedQuery};
+use super::rrl::{Held, Limiter, Verdict};
+use crate::model::policy::AnswerClass;
 
 /// Totals by outcome since the worker's start. Every message counts in one of the outcomes;
-/// `truncated` and `ecs` count beside them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// those from `truncated` on count beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
     /// With data, or with a referral.
     pub answered: u64,
@@ -19,15 +23,53 @@ pub struct Scratch {
     pub notimp: u64,
     pub servfail: u64,
     pub badvers: u64,
+    /// Asked to come again with a cookie, being above a limit.
+    pub badcookie: u64,
     /// Not answered at all.
     pub dropped: u64,
     /// Sent with TC.
     pub truncated: u64,
     /// With a client subnet in the query.
     pub ecs: u64,
+    /// Above a limit: sent without records, not sent, sent in full since the class is only counted.
+    pub limit_slipped: u64,
+    pub limit_dropped: u64,
+    pub limit_logged: u64,
+    /// `None`: nobody is limited.
+    pub limiter: Option<Limiter>,
 }
 
 impl Scratch {
+    /// With limits.
+    pub fn limited(limiter: Limiter) -> Self {
+        Self { limiter: Some(limiter), ..Self::default() }
+    }
+
+    /// Charges an answer to its client's budget. `None`: it goes out.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, ctx: &Ctx<'_>, class: AnswerClass, is_verified: bool) -> Option<Held> {
+        let limiter = self.limiter.as_mut()?;
+        if is_verified || ctx.transport.is_stream() {
+            return None;
+        }
+        match limiter.judge(ctx.peer, class, ctx.now) {
+            Verdict::Within => None,
+            over => self.count_over(over),
+        }
+    }
+
+    #[cold]
+    fn count_over(&mut self, verdict: Verdict) -> Option<Held> {
+        let (count, held) = match verdict {
+            Verdict::Within => return None,
+            Verdict::Logged => (&mut self.limit_logged, None),
+            Verdict::Held(Held::Slipped) => (&mut self.limit_slipped, Some(Held::Slipped)),
+            Verdict::Held(Held::Dropped) => (&mut self.limit_dropped, Some(Held::Dropped)),
+        };
+        *count += 1;
+        held
+    }
+
     pub(super) fn count(&mut self, decision: &Decision<'_>, query: &ParsedQuery<'_>, encoded: Encoded) {
         self.truncated += u64::from(encoded.is_truncated);
         self.ecs += u64::from(query.ecs().is_some());
@@ -41,6 +83,7 @@ impl Scratch {
             Rcode::NotImp => &mut self.notimp,
             Rcode::ServFail => &mut self.servfail,
             Rcode::BadVers => &mut self.badvers,
+            Rcode::BadCookie => &mut self.badcookie,
         };
         *outcome += 1;
     }
@@ -65,9 +108,14 @@ impl Scratch {
             notimp,
             servfail,
             badvers,
+            badcookie,
             dropped,
             truncated,
             ecs,
+            limit_slipped,
+            limit_dropped,
+            limit_logged,
+            limiter: _,
         } = other;
         self.answered += answered;
         self.nxdomain += nxdomain;
@@ -77,8 +125,12 @@ impl Scratch {
         self.notimp += notimp;
         self.servfail += servfail;
         self.badvers += badvers;
+        self.badcookie += badcookie;
         self.dropped += dropped;
         self.truncated += truncated;
         self.ecs += ecs;
+        self.limit_slipped += limit_slipped;
+        self.limit_dropped += limit_dropped;
+        self.limit_logged += limit_logged;
     }
 }

@@ -12,15 +12,16 @@
 //! padding, an answer that does not fit. Both ways say the same; `tests/encoders.rs` holds them together. Nothing is decided
 //! here that [`decide`](super::decide()) does not decide.
 
-use super::Ctx;
 use super::code::Rcode;
 use super::cookie::{Cookie, CookieReply, WHOLE_LEN};
 use super::ecs::{Client, Ecs};
 use super::encode::{MAX_UDP, MIN_UDP, size_limit};
 use super::query::{HEADER, OPTION_COOKIE, OPTION_ECS, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING};
 use super::scratch::Scratch;
+use super::{Ctx, answer_held};
 use crate::base::prefix::Family;
 use crate::geo::Located;
+use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::name_index::ShortName;
@@ -62,6 +63,7 @@ struct Piece<'a> {
     owner: Option<[u8; 2]>,
     rcode: Rcode,
     scope: u8,
+    class: AnswerClass,
 }
 
 /// Answers a usual query, and counts it. `None`: take the long way ([`answer_any`](super::answer_any)).
@@ -99,6 +101,9 @@ pub fn answer(
             return None;
         }
         let out = out.get_mut(..len)?;
+        if let Some(held) = scratch.hold(ctx, piece.class, false) {
+            return Some(answer_held(snapshot, ctx, scratch, query, out, held));
+        }
         return write(&piece, query, question_end, out, 0, scratch);
     }
     let asked = Asked::read(query.get(question_end..)?)?;
@@ -117,6 +122,10 @@ pub fn answer(
         return None;
     }
     let out = out.get_mut(..len)?;
+    let is_verified = cookie.as_ref().is_some_and(|cookie| cookie.is_verified);
+    if let Some(held) = scratch.hold(ctx, piece.class, is_verified) {
+        return Some(answer_held(snapshot, ctx, scratch, query, out, held));
+    }
     // From behind, since each part may spill over what comes before it.
     asked.write(opt_len, cookie.as_ref(), piece.scope, out)?;
     scratch.ecs += u64::from(asked.ecs.is_some());
@@ -163,9 +172,9 @@ const fn is_made_by_signing(qtype: u16) -> bool {
 
 impl<'a> Piece<'a> {
     #[inline(always)]
-    fn answer(block: &'a Block, scope: u8) -> Self {
+    fn answer(block: &'a Block, scope: u8, class: AnswerClass) -> Self {
         let counts = u64::from(block.count()) << 32;
-        Self { block, counts, owner: None, rcode: Rcode::NoError, scope }
+        Self { block, counts, owner: None, rcode: Rcode::NoError, scope, class }
     }
 }
 
@@ -287,7 +296,7 @@ fn find<'a>(
         Some(position) if qtype == rtype::AAAA => steer(snapshot, ctx, ecs, position, Family::V6),
         _ if entry.cname.is_some() || entry.cut.is_some() => None,
         _ => match entry.set(qtype) {
-            Some(block) => Some(Piece::answer(block, 0)),
+            Some(block) => Some(Piece::answer(block, 0, AnswerClass::Static)),
             None => deny(snapshot, name, entry, false),
         },
     }
@@ -316,7 +325,8 @@ fn deny<'a>(snapshot: &'a Snapshot, name: &ShortName, entry: &Entry, is_absent: 
     // A name of at most 64 octets: an offset of one octet.
     let owner = Some([0xc0, (HEADER + skip) as u8]);
     let rcode = if is_absent { Rcode::NxDomain } else { Rcode::NoError };
-    Some(Piece { block, counts: u64::from(block.count()) << 16, owner, rcode, scope: 0 })
+    let (counts, class) = (u64::from(block.count()) << 16, AnswerClass::Negative);
+    Some(Piece { block, counts, owner, rcode, scope: 0, class })
 }
 
 #[inline(always)]
@@ -338,5 +348,5 @@ fn steer<'a>(
         return None;
     }
     let scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
-    Some(Piece::answer(block, scope))
+    Some(Piece::answer(block, scope, AnswerClass::Steered))
 }

@@ -5,6 +5,7 @@ use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
 use super::service::Service;
+use crate::base::prefix::{Family, Prefix};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +55,58 @@ pub struct ServerConfig {
     pub tick: Duration,
     /// `None`: zones are not signed.
     pub dnssec: Option<DnssecConfig>,
+    /// `None`: every query over UDP is answered.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// What kind of answer a response is, as far as limiting goes: one budget each per client prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnswerClass {
+    /// Data of a zone file.
+    Static = 0,
+    /// Addresses of a steered name.
+    Steered = 1,
+    /// NXDOMAIN and NODATA.
+    Negative = 2,
+    Referral = 3,
+    /// Any other rcode.
+    Error = 4,
+}
+
+impl AnswerClass {
+    pub const ALL: [Self; 5] = [Self::Static, Self::Steered, Self::Negative, Self::Referral, Self::Error];
+}
+
+/// Limits of responses over UDP, so that forged queries cannot be made to hit whom they name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Responses a second to one client prefix, by [`AnswerClass`]; at least 1.
+    pub rates: [u32; AnswerClass::ALL.len()],
+    /// Of responses above the limit every so many is sent truncated, the others are not sent; 0: none.
+    pub slip: u8,
+    /// Classes that are counted and sent all the same.
+    pub log_only: Vec<AnswerClass>,
+    /// Never limited.
+    pub allow: Vec<Prefix>,
+}
+
+impl RateLimit {
+    pub const DEFAULT_RATE: u32 = 50;
+    pub const DEFAULT_SLIP: u8 = 2;
+}
+
+impl Default for RateLimit {
+    /// Steered answers are not held back, since large resolvers ask one name for many subnets;
+    /// loopback is not limited, since no network delivers packets forged with it.
+    fn default() -> Self {
+        let loopback = [(Family::V4, 127 << 120, 8), (Family::V6, 1, 128)];
+        Self {
+            rates: [Self::DEFAULT_RATE; AnswerClass::ALL.len()],
+            slip: Self::DEFAULT_SLIP,
+            log_only: vec![AnswerClass::Steered],
+            allow: loopback.map(|(family, bits, len)| Prefix::new(family, bits, len)).to_vec(),
+        }
+    }
 }
 
 /// DNS over TLS (RFC 7858).
@@ -79,6 +132,7 @@ impl Default for ServerConfig {
             workers: 0,
             tick: Duration::from_secs(1),
             dnssec: None,
+            rate_limit: Some(RateLimit::default()),
         }
     }
 }

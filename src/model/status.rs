@@ -116,5 +116,15 @@ pub struct QueryCounts {
     pub notimp: u64,
     pub servfail: u64,
     pub badvers: u64,
+    /// Asked to come again with a cookie.
+    #[serde(default)]
+    pub badcookie: u64,
     pub dropped: u64,
+    /// Above a rate limit: sent without records, not sent, sent since the class is only counted.
+    #[serde(default)]
+    pub limit_slipped: u64,
+    #[serde(default)]
+    pub limit_dropped: u64,
+    #[serde(default)]
+    pub limit_logged: u64,
 }

@@ -53,6 +53,33 @@ fn only_zones_is_a_plain_server_and_nothing_is_allowed() {
 }
 
 #[test]
+fn rate_limits_are_given_in_part_or_switched_off() {
+    use crate::model::policy::{AnswerClass, RateLimit};
+    let limits = |text: &str| {
+        let text = format!("version: 1\n{text}\n");
+        let (policy, problems) = load(&[file("rhumb.yaml", &text)]);
+        assert_eq!(problems, [], "{text}");
+        policy.expect("a policy").server.rate_limit
+    };
+    let defaults = RateLimit::default();
+    assert_eq!(limits(""), Some(defaults.clone()));
+    assert_eq!(limits("rate_limit: none"), None);
+    let cases = [
+        ("{ errors: 5, slip: 3 }", RateLimit { rates: [50, 50, 50, 50, 5], slip: 3, ..defaults.clone() }),
+        ("{ log_only: [] }", RateLimit { log_only: Vec::new(), ..defaults.clone() }),
+        ("{ log_only: errors }", RateLimit { log_only: vec![AnswerClass::Error], ..defaults.clone() }),
+        ("{ allow: [] }", RateLimit { allow: Vec::new(), ..defaults }),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(limits(&format!("rate_limit: {text}")), Some(expected), "{text}");
+    }
+    let many = vec!["192.0.2.0/24"; 257].join(", ");
+    let text = format!("version: 1\nrate_limit: {{ allow: [{many}] }}\n");
+    let (_, problems) = load(&[file("rhumb.yaml", &text)]);
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["too-many"]);
+}
+
+#[test]
 fn an_error_in_one_file_hides_none_in_another_and_makes_none() {
     let mut files = example();
     files[2].text.push_str("\n  broken: [\n");

@@ -1,6 +1,7 @@
 //! `rhumb.yaml`: this instance's own settings.
 
-use crate::policy::read::{Bad, OneOrMany, Scalar, choice, record};
+use crate::policy::places::Cidr;
+use crate::policy::read::{Bad, List, OneOrMany, OrNone, Scalar, choice, record};
 use crate::policy::scalars::{Hostname, Name, Span, Text, Version, Whole};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
@@ -36,6 +37,43 @@ record! {
         optional tick: Span<100, 60_000> = "1s",
         /// Zones to sign, with keys that `rhumb keys generate` makes. Left out: none.
         optional dnssec: DnssecFile,
+        /// Limits of responses over UDP, or `none`. Left out: the defaults.
+        optional rate_limit: OrNone<RateLimitFile>,
+    }
+}
+
+record! {
+    /// Responses a second that one worker sends over UDP to one client prefix (/24, /56), by kind of
+    /// answer. Clients with a valid DNS cookie are not limited, nor are TCP and TLS.
+    pub struct RateLimitFile {
+        /// Data of a zone file.
+        optional answers: Whole<1, 100_000> = 50,
+        /// Addresses of steered names.
+        optional steered: Whole<1, 100_000> = 50,
+        /// NXDOMAIN, and names without the type asked for.
+        optional negative: Whole<1, 100_000> = 50,
+        /// Delegations.
+        optional referrals: Whole<1, 100_000> = 50,
+        /// Refusals, failures and malformed queries.
+        optional errors: Whole<1, 100_000> = 50,
+        /// Of the responses above the limit every so many is sent truncated, so that a client comes
+        /// back over TCP; the others are not sent. 0 sends none, 1 all.
+        optional slip: Whole<0, 10> = 2,
+        /// Kinds of answers that are counted above their limit, and sent.
+        optional log_only: OneOrMany<ClassWord> = "steered",
+        /// Networks that are never limited. Left out: loopback.
+        optional allow: List<Cidr>,
+    }
+}
+
+choice! {
+    /// A kind of answer.
+    pub enum ClassWord {
+        Answers = "answers",
+        Steered = "steered",
+        Negative = "negative",
+        Referrals = "referrals",
+        Errors = "errors",
     }
 }
 

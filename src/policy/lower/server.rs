@@ -2,11 +2,14 @@
 
 use crate::base::diagnostic::Span;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
-use crate::model::policy::{DotConfig, ServerConfig};
+use crate::model::policy::{AnswerClass, DotConfig, RateLimit, ServerConfig};
 use crate::policy::codes;
-use crate::policy::files::server::{AlgorithmWord, DnssecFile, DotFile, ServerFile, ZoneWord};
+use crate::policy::files::server::{
+    AlgorithmWord, ClassWord, DnssecFile, DotFile, RateLimitFile, ServerFile, ZoneWord,
+};
 use crate::policy::findings::{At, Findings, Place};
-use crate::policy::read::{OneOrMany, Slot};
+use crate::policy::read::{OneOrMany, OrNone, Slot};
+use crate::policy::scalars::Whole;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -29,6 +32,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         workers,
         tick,
         dnssec,
+        rate_limit,
     } = file;
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
@@ -47,6 +51,50 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         workers: workers.value().map_or(defaults.workers, |n| u16::try_from(n.0).unwrap_or(u16::MAX)),
         tick: tick.value().map_or(defaults.tick, |span| span.0),
         dnssec: dnssec.value().and_then(lower_dnssec),
+        rate_limit: match rate_limit.value() {
+            Some(OrNone(limits)) => limits.as_ref().map(|limits| lower_rate_limit(limits, findings)),
+            None => defaults.rate_limit,
+        },
+    }
+}
+
+/// Networks of an allow list: every limited response looks at each.
+const MOST_ALLOWED: usize = 256;
+
+fn lower_rate_limit(file: &RateLimitFile, findings: &mut Findings) -> RateLimit {
+    let RateLimitFile { place: _, answers, steered, negative, referrals, errors, slip, log_only, allow } =
+        file;
+    let defaults = RateLimit::default();
+    let rate = |slot: &Slot<Whole<1, 100_000>>| {
+        slot.value().and_then(|rate| u32::try_from(rate.0).ok()).unwrap_or(RateLimit::DEFAULT_RATE)
+    };
+    if let Some(At { value, place }) = allow.given()
+        && value.items.len() > MOST_ALLOWED
+    {
+        let message = format!("{} networks to be allowed", value.items.len());
+        findings
+            .report(&codes::TOO_MANY, *place, message)
+            .help(format!("join them to {MOST_ALLOWED} at most, or raise the limits"));
+    }
+    RateLimit {
+        rates: [answers, steered, negative, referrals, errors].map(rate),
+        slip: slip.value().and_then(|slip| u8::try_from(slip.0).ok()).unwrap_or(defaults.slip),
+        log_only: log_only
+            .value()
+            .map_or(defaults.log_only, |words| words.0.items.iter().map(|word| class(word.value)).collect()),
+        allow: allow
+            .value()
+            .map_or(defaults.allow, |list| list.items.iter().map(|cidr| cidr.value.0).collect()),
+    }
+}
+
+const fn class(word: ClassWord) -> AnswerClass {
+    match word {
+        ClassWord::Answers => AnswerClass::Static,
+        ClassWord::Steered => AnswerClass::Steered,
+        ClassWord::Negative => AnswerClass::Negative,
+        ClassWord::Referrals => AnswerClass::Referral,
+        ClassWord::Errors => AnswerClass::Error,
     }
 }
 
