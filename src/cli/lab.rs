@@ -297,6 +297,7 @@ async fn start_daemon(args: &LabRunArgs) -> Result<Daemon, String> {
         state: args.state.clone(),
         listen: args.listen.clone(),
         admin: args.admin,
+        takeover: false,
     };
     Daemon::start(options, Arc::new(SystemClock::new())).await.map_err(|error| chain(&error))
 }

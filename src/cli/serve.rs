@@ -20,7 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(after_help = "\
 Examples:
   rhumb serve --policies policies --state /var/lib/rhumb
-  rhumb serve --listen 192.0.2.1:53 --listen '[2001:db8::1]:53' --admin 127.0.0.1:8053")]
+  rhumb serve --listen 192.0.2.1:53 --listen '[2001:db8::1]:53' --admin 127.0.0.1:8053
+  rhumb serve --policies policies --state /var/lib/rhumb --takeover   # a new version, no query lost")]
 pub struct ServeArgs {
     /// Folder with the policy files
     #[arg(long, default_value = "policies", value_name = "DIR")]
@@ -34,6 +35,10 @@ pub struct ServeArgs {
     /// Admin address [default: `admin` of rhumb.yaml, or 127.0.0.1:8053]
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<SocketAddr>,
+    /// Take the place of the rhumb that uses the state folder, without losing a query; start as usual
+    /// if there is none
+    #[arg(long)]
+    takeover: bool,
     /// How to log [default: human on a terminal, else json]; RUST_LOG filters
     #[arg(long, value_enum)]
     log: Option<LogFormat>,
@@ -54,6 +59,7 @@ impl ServeArgs {
             state: self.state.clone(),
             listen: self.listen.clone(),
             admin: self.admin,
+            takeover: self.takeover,
         };
         let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
         {
@@ -72,7 +78,7 @@ async fn serve(options: Options) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return refuse("cannot install signal handlers");
     };
-    let daemon = match Daemon::start(options, clock).await {
+    let mut daemon = match Daemon::start(options, clock).await {
         Ok(daemon) => daemon,
         Err(error) => return refuse_start(&error),
     };
@@ -83,6 +89,12 @@ async fn serve(options: Options) -> ExitCode {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => daemon.reload(),
+            successor = daemon.successor() => {
+                tracing::info!("a successor answers: draining connections");
+                daemon.part(successor).await;
+                tracing::info!("stopped");
+                return ExitCode::SUCCESS;
+            }
         }
     }
     tracing::info!("stopping: draining queries under way");

@@ -1,22 +1,27 @@
 //! The admin address, and what its routes may see of the daemon.
 
-use crate::control::admin::{self, Admin};
+use crate::control::admin::{self, Admin, Questions};
 use crate::daemon::answering::SharedCounts;
+use crate::daemon::pulse::Pulse;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
-use crate::model::status::{ConnectionCounts, Traffic};
+use crate::model::status::{ConnectionCounts, Status, Traffic};
+use crate::serve::handover::Given;
 use crate::serve::{Counters, Totals};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-/// Binds it, so that a port in use refuses the start.
-pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+/// Binds it, so that a port in use refuses the start; or takes it from `given`.
+pub async fn bind(address: SocketAddr, given: &mut Given) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Admin { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = match given.take_tcp(address) {
+        Some(listener) => TcpListener::from_std(listener).map_err(failed)?,
+        None => TcpListener::bind(address).await.map_err(failed)?,
+    };
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -29,6 +34,22 @@ pub fn serve(listener: TcpListener, admin: Admin) -> tokio::task::JoinHandle<()>
             tracing::error!("the admin address is gone: {error}");
         }
     })
+}
+
+/// What the admin address looks at.
+pub struct Sights {
+    pub status: watch::Receiver<Option<Arc<Status>>>,
+    pub ready: watch::Receiver<bool>,
+    pub pulse: Pulse,
+    pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+}
+
+impl Sights {
+    pub fn routes(self, events: &SyncSender<Event>) -> Admin {
+        let Self { status, ready, pulse, traffic } = self;
+        let health = Arc::new(move || pulse.check());
+        Admin { status, explain: ask_writer(events), ready, health, traffic, questions: Questions::default() }
+    }
 }
 
 /// Adds up what the sockets count, whenever it is asked for.
@@ -58,7 +79,7 @@ pub fn traffic(
 }
 
 /// Puts a question to the writer, if its queue has room.
-pub fn ask_writer(events: &SyncSender<Event>) -> admin::Ask {
+fn ask_writer(events: &SyncSender<Event>) -> admin::Ask {
     let events = events.clone();
     Arc::new(move |request| {
         let (reply, answer) = oneshot::channel();

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`start`] | the order in which everything comes up and goes down |
 //! | `recover` | what it begins with |
+//! | `takeover` | what goes from one process to the next |
 //! | `admin` | what the admin address may see |
 //! | `certificates` | renewed certificates for DNS over TLS |
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
@@ -42,6 +43,7 @@ pub mod report;
 pub mod saved;
 pub mod signing;
 pub mod start;
+mod takeover;
 pub mod writer;
 
 #[cfg(test)]

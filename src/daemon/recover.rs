@@ -8,7 +8,9 @@ use crate::daemon::writer::About;
 use crate::model::policy::ServerConfig as Settings;
 use crate::model::status::Problem;
 use crate::routing;
-use crate::store::state_dir::{Found, KeptInputs, StateDir};
+use crate::serve::handover::Line;
+use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
+use std::path::Path;
 
 /// What a start begins with.
 pub struct Recovered {
@@ -16,6 +18,8 @@ pub struct Recovered {
     pub loader: Loader,
     pub first: FirstTable,
     pub problems: Vec<(About, Problem)>,
+    /// To the process whose place this one is to take.
+    pub predecessor: Option<Line>,
 }
 
 /// Inputs from the folder, or else the last good ones; and the last good table.
@@ -25,7 +29,8 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
     let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());
     let folder = options.state.clone().or_else(in_force).or_else(configured);
-    let (state, unwritable) = StateDir::open(&folder.unwrap_or_else(|| Settings::default().state_dir))?;
+    let folder = folder.unwrap_or_else(|| Settings::default().state_dir);
+    let Opened { state, unwritable, predecessor } = open(&folder, options.takeover)?;
     let mut problems = Problems { clock, found: Vec::new() };
 
     if !loaded.refusals.is_empty() {
@@ -49,7 +54,27 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
         Some(inputs)
     };
     let first = first::first_table(inputs, &former, kept, clock, routing::findings)?;
-    Ok(Recovered { state, loader, first, problems: problems.found })
+    Ok(Recovered { state, loader, first, problems: problems.found, predecessor })
+}
+
+/// The state folder, and who has it.
+struct Opened {
+    state: StateDir,
+    unwritable: Option<StateError>,
+    predecessor: Option<Line>,
+}
+
+fn open(folder: &Path, takeover: bool) -> Result<Opened, StartError> {
+    if takeover {
+        if let Some(predecessor) = Line::connect(folder)? {
+            tracing::info!("asking the rhumb that uses {} to hand over", folder.display());
+            let state = StateDir::open_held(folder);
+            return Ok(Opened { state, unwritable: None, predecessor: Some(predecessor) });
+        }
+        tracing::info!("nobody to take over from in {}: starting as usual", folder.display());
+    }
+    let (state, unwritable) = StateDir::open(folder)?;
+    Ok(Opened { state, unwritable, predecessor: None })
 }
 
 /// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the

@@ -6,7 +6,6 @@
 //! table is written.
 
 use crate::base::clock::SharedClock;
-use crate::control::admin::{Admin, Questions};
 use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
 use crate::daemon::certificates::{self, Pair};
@@ -18,19 +17,23 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
+use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
-use crate::serve::dot::{BoundDot, RunningDot, bind_dot};
+use crate::serve::dot::{BoundDot, RunningDot, bind_dot_given};
+use crate::serve::handover::{Given, HandoverError};
 use crate::serve::{self, BindError, BoundDns, Limits, Running};
 use crate::store::state_dir::{StateDir, StateError};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Longest a stop waits for queries under way.
@@ -45,6 +48,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     pub listen: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    /// Take the place of the process that uses the state folder, if there is one.
+    pub takeover: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,10 @@ pub enum StartError {
     Certificate(#[from] CertificateError),
     #[error(transparent)]
     Cookies(#[from] SecretsError),
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("cannot share the sockets with a later process")]
+    Share(#[source] std::io::Error),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
@@ -89,24 +98,35 @@ pub struct Daemon {
     trigger: Trigger,
     serving: Running,
     dot: Option<RunningDot>,
+    offer: Offer,
     /// Rolled as long as it is held.
     _secrets: Secrets,
     certificates: Option<tokio::task::JoinHandle<()>>,
     reload: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
+    pulse: Pulse,
     writer: std::thread::JoinHandle<()>,
 }
 
 impl Daemon {
     /// Brings everything up; on an error nothing is left running.
     pub async fn start(options: Options, clock: SharedClock) -> Result<Self, StartError> {
-        let Recovered { state, loader, first, problems } = recover(&options, &clock)?;
+        Self::start_given(options, Given::default(), clock).await
+    }
+
+    /// As [`start`](Self::start), with sockets that a supervisor opened.
+    pub async fn start_given(
+        options: Options,
+        activated: Given,
+        clock: SharedClock,
+    ) -> Result<Self, StartError> {
+        let Recovered { mut state, loader, first, problems, predecessor } = recover(&options, &clock)?;
         let inputs = first.inputs.clone();
-        let server = effective(&options, &inputs.policy.server);
-        let bound = serve::bind(&server.listen, workers(&server))?;
-        let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies)).transpose()?;
+        let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
+        let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options)?;
-        let (admin_listener, admin) = admin::bind(server.admin).await?;
+        let Sockets { bound, dot, admin: (admin_listener, admin), offered } =
+            open_sockets(&server, &options, &mut inheritance.given, &state).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
@@ -117,7 +137,7 @@ impl Daemon {
         };
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
-        let keeper = start_keeper(state, &clock, &events)?;
+        let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
@@ -143,15 +163,9 @@ impl Daemon {
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-        let routes = Admin {
-            status: status.clone(),
-            explain: admin::ask_writer(&events),
-            ready: is_ready,
-            health: Arc::new(move || pulse.check()),
-            traffic,
-            questions: Questions::default(),
-        };
-        let admin_task = admin::serve(admin_listener, routes);
+        let sights = admin::Sights { status: status.clone(), ready: is_ready, pulse: pulse.clone(), traffic };
+        let admin_task = admin::serve(admin_listener, sights.routes(&events));
+        let offer = inheritance.settle(offered).await?;
         Ok(Self {
             live,
             policy,
@@ -162,10 +176,12 @@ impl Daemon {
             trigger,
             serving,
             dot,
+            offer,
             _secrets: secrets,
             certificates,
             reload,
             admin_task,
+            pulse,
             writer,
         })
     }
@@ -192,6 +208,11 @@ impl Daemon {
         self.status.clone()
     }
 
+    /// Whether the writer is at work, as a supervisor wants to know.
+    pub fn is_healthy(&self) -> bool {
+        self.pulse.check().is_ok()
+    }
+
     #[cfg(test)]
     pub(super) fn events(&self) -> &SyncSender<Event> {
         &self.events
@@ -202,9 +223,27 @@ impl Daemon {
         self.trigger.pull();
     }
 
+    /// Waits until a successor answers in this process's place; [`part`](Self::part) is to follow.
+    pub async fn successor(&mut self) -> Parting {
+        self.offer.successor().await
+    }
+
     /// Drains and ends everything, and writes the last good table.
     pub async fn stop(self) {
+        self.end(None).await;
+    }
+
+    /// Leaves the sockets to a successor: only connections are drained.
+    pub async fn part(self, parting: Parting) {
+        self.end(Some(parting)).await;
+    }
+
+    async fn end(self, parting: Option<Parting>) {
         self.ready.send_replace(false);
+        if parting.is_some() {
+            self.admin_task.abort();
+        }
+        self.offer.end().await;
         self.reload.abort();
         self.certificates.iter().for_each(tokio::task::JoinHandle::abort);
         let dot = async {
@@ -212,29 +251,85 @@ impl Daemon {
                 dot.stop(DRAIN).await;
             }
         };
-        let (died, ()) = tokio::join!(self.serving.stop(DRAIN), dot);
+        let (events, writer) = (self.events, self.writer);
+        let died = match parting {
+            None => {
+                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), dot);
+                end_writer(events, writer).await;
+                died
+            }
+            // The successor waits for the state folder, and the connections do not need the writer.
+            Some(parting) => {
+                let told = async {
+                    end_writer(events, writer).await;
+                    parting.tell();
+                };
+                tokio::join!(self.serving.part(DRAIN), dot, told).0
+            }
+        };
         for worker in died {
             tracing::error!("worker {worker} had died; please report it");
-        }
-        let (events, writer) = (self.events, self.writer);
-        let ended = tokio::task::spawn_blocking(move || {
-            let _ = events.send(Event::Stop);
-            writer.join().is_err()
-        });
-        if ended.await.unwrap_or(true) {
-            tracing::error!("the writer had died; please report it");
         }
         self.admin_task.abort();
     }
 }
 
-/// Flags outrank `rhumb.yaml`.
-fn effective(options: &Options, configured: &Settings) -> Settings {
+async fn end_writer(events: SyncSender<Event>, writer: std::thread::JoinHandle<()>) {
+    let ended = tokio::task::spawn_blocking(move || {
+        let _ = events.send(Event::Stop);
+        writer.join().is_err()
+    });
+    if ended.await.unwrap_or(true) {
+        tracing::error!("the writer had died; please report it");
+    }
+}
+
+/// Everything that listens, before anything is read.
+struct Sockets {
+    bound: BoundDns,
+    dot: Option<(BoundDot, Arc<ServerConfig>)>,
+    admin: (TcpListener, SocketAddr),
+    /// The same once more, for a successor.
+    offered: Given,
+}
+
+async fn open_sockets(
+    server: &Settings,
+    options: &Options,
+    given: &mut Given,
+    state: &StateDir,
+) -> Result<Sockets, StartError> {
+    // Those that are known by their address first: what is left over is plain DNS.
+    let admin = admin::bind(server.admin, given).await?;
+    let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies, given)).transpose()?;
+    let bound = serve::bind_given(&server.listen, workers(server), given)?;
+    let mut offered = Given { replaces_listen: given.replaces_listen, ..Given::default() };
+    let share = |offered: &mut Given| {
+        bound.share(offered)?;
+        dot.iter().try_for_each(|(dot, _)| dot.share(offered))?;
+        offered.add(admin.0.as_fd().try_clone_to_owned()?)?;
+        offered.lock = state.share_lock()?;
+        Ok(())
+    };
+    share(&mut offered).map_err(StartError::Share)?;
+    // What nobody listens on any more is closed by the caller with the rest of `given`.
+    Ok(Sockets { bound, dot, admin, offered })
+}
+
+/// Flags outrank `rhumb.yaml`, and sockets that a supervisor opened outrank both.
+fn effective(options: &Options, configured: &Settings, given: &Given) -> Settings {
     let mut server = configured.clone();
     if !options.listen.is_empty() {
         server.listen.clone_from(&options.listen);
     }
     server.admin = options.admin.unwrap_or(server.admin);
+    if given.replaces_listen {
+        let of_another = |address: &SocketAddr| {
+            *address == server.admin || server.dot.as_ref().is_some_and(|dot| dot.listen.contains(address))
+        };
+        let opened = given.addresses();
+        server.listen = opened.into_iter().filter(|address| !of_another(address)).collect();
+    }
     server
 }
 
@@ -253,9 +348,13 @@ fn listening(plain: &BoundDns, dot: Option<&(BoundDot, Arc<ServerConfig>)>) -> V
 }
 
 /// DNS over TLS: its addresses and the certificate it shows.
-fn bind_encrypted(dot: &DotConfig, policies: &Path) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
+fn bind_encrypted(
+    dot: &DotConfig,
+    policies: &Path,
+    given: &mut Given,
+) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
     let certificate = Pair::of(dot, policies).load()?;
-    Ok((bind_dot(&dot.listen)?, certificate))
+    Ok((bind_dot_given(&dot.listen, given)?, certificate))
 }
 
 fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, SecretsError> {
@@ -264,7 +363,7 @@ fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, Secret
 }
 
 fn start_keeper(
-    state: StateDir,
+    state: HeldStore,
     clock: &SharedClock,
     events: &SyncSender<Event>,
 ) -> Result<Keeper, StartError> {

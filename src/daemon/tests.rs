@@ -265,6 +265,7 @@ async fn start(folder: &Path) -> Daemon {
         state: Some(folder.join("state")),
         listen: vec![local],
         admin: Some(local),
+        takeover: false,
     };
     Daemon::start(options, Arc::new(SystemClock::new())).await.unwrap_or_else(|error| panic!("{error}"))
 }

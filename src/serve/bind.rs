@@ -4,7 +4,8 @@
 //! which would then silently take half of the queries. So each port is first bound without it: that
 //! fails if anybody else has it.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use super::handover::Given;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -69,6 +70,21 @@ impl BoundDns {
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+
+    /// Adds the sockets themselves, to be handed over one day, to `given`. As long as `given` lives,
+    /// they stay open.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn share(&self, given: &mut Given) -> io::Result<()> {
+        for socket in &self.udp {
+            given.add(socket.try_clone()?.into())?;
+        }
+        for listener in &self.tcp {
+            given.add(listener.try_clone()?.into())?;
+        }
+        Ok(())
+    }
 }
 
 /// Binds UDP (`workers` sockets each) and TCP on every address. Port 0 takes any port free for both.
@@ -76,6 +92,15 @@ impl BoundDns {
 /// # Errors
 /// The first address that cannot be served; nothing stays bound.
 pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<BoundDns, BindError> {
+    bind_given(listen, workers, &mut Given::default())
+}
+
+/// As [`bind`], but takes the sockets of an address from `given` where it has them. All of them are
+/// read, by more workers than asked for if there are more; where there are fewer, workers share them.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_given(listen: &[SocketAddr], workers: usize, given: &mut Given) -> Result<BoundDns, BindError> {
     if listen.is_empty() {
         return Err(BindError::NoAddress);
     }
@@ -86,20 +111,54 @@ pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<BoundDns, BindError
         if listen[..index].contains(&address) && address.port() != 0 {
             continue;
         }
-        bind_one(&mut bound, address, workers)?;
+        bind_one(&mut bound, address, workers, given)?;
     }
     Ok(bound)
 }
 
-fn bind_one(bound: &mut BoundDns, address: SocketAddr, workers: usize) -> Result<(), BindError> {
-    let (address, listener) = bind_tcp(address)?;
+fn bind_one(
+    bound: &mut BoundDns,
+    address: SocketAddr,
+    workers: usize,
+    given: &mut Given,
+) -> Result<(), BindError> {
+    let udp = given.take_udp(address);
+    let (address, listener) = match given.take_tcp(address) {
+        Some(listener) => (address, listener),
+        // The port is known to be ours.
+        None if !udp.is_empty() => {
+            (address, tcp_listener(address).map_err(|error| BindError::new(address, "TCP", error))?)
+        }
+        None => bind_tcp(address)?,
+    };
     let failed = |error| BindError::new(address, "UDP", error);
-    for _ in 0..workers {
-        bound.udp.push(udp_socket(address, true).map_err(failed)?.into());
+    if udp.is_empty() {
+        for _ in 0..workers {
+            bound.udp.push(udp_socket(address, true).map_err(failed)?.into());
+        }
+    } else {
+        bound.udp.extend(adopt(udp, address, workers).map_err(failed)?);
     }
     bound.tcp.push(listener);
     bound.addresses.push(address);
     Ok(())
+}
+
+/// Makes sockets that another process opened like our own, and as many as there are workers at least.
+fn adopt(sockets: Vec<UdpSocket>, address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    for socket in &sockets {
+        let socket = SockRef::from(socket);
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(RECEIVE_WAIT))?;
+        socket.set_write_timeout(Some(SEND_WAIT))?;
+        if address.ip().is_unspecified() {
+            super::udp_batch::ask_for_local_address(&*socket, address.is_ipv6())?;
+        }
+    }
+    let shared = sockets.len();
+    let more: Vec<UdpSocket> =
+        (shared..workers).map(|index| sockets[index % shared].try_clone()).collect::<io::Result<_>>()?;
+    Ok(sockets.into_iter().chain(more).collect())
 }
 
 /// The TCP listener, on a port that was just found free for UDP too.
@@ -149,14 +208,18 @@ pub(super) fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Binds listeners of another protocol over TCP.
-pub(super) fn bind_streams(
+/// Binds listeners of another protocol over TCP, or takes them from `given`.
+pub(super) fn bind_streams_given(
     listen: &[SocketAddr],
     protocol: &'static str,
+    given: &mut Given,
 ) -> Result<(Vec<SocketAddr>, Vec<TcpListener>), BindError> {
     let mut bound = (Vec::new(), Vec::new());
     for &address in listen {
-        let listener = tcp_listener(address).map_err(|error| BindError::new(address, protocol, error))?;
+        let listener = match given.take_tcp(address) {
+            Some(listener) => listener,
+            None => tcp_listener(address).map_err(|error| BindError::new(address, protocol, error))?,
+        };
         bound.0.push(listener.local_addr().unwrap_or(address));
         bound.1.push(listener);
     }

@@ -26,6 +26,8 @@ const INBOX_ROOM: usize = 2 * (QUERY_ROOM + 2);
 const WRITE_AT: usize = 16 * 1_024;
 /// After a stop, how long a connection may stay silent.
 const DRAIN_IDLE: Duration = Duration::from_millis(50);
+/// The same for one that has not asked yet: its first query is on its way.
+const DRAIN_FRESH: Duration = Duration::from_secs(1);
 /// How long, and how much of, what still comes in is thrown away so that closing does not reset.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_OCTETS: usize = 256 * 1_024;
@@ -92,6 +94,7 @@ async fn fill<S: AsyncRead + Unpin>(
     stop: &CancellationToken,
 ) -> bool {
     let wait = match (inbox.is_empty(), inbox.is_draining) {
+        (true, true) if inbox.is_fresh => DRAIN_FRESH,
         (true, true) => DRAIN_IDLE,
         (true, false) => limits.idle,
         (false, _) => limits.partial,
@@ -124,6 +127,8 @@ struct Inbox {
     /// Since when the connection is silent, or the first frame in hand is incomplete.
     since: Instant,
     is_draining: bool,
+    /// No query was taken yet.
+    is_fresh: bool,
 }
 
 impl Inbox {
@@ -134,6 +139,7 @@ impl Inbox {
             end: 0,
             since: Instant::now(),
             is_draining: false,
+            is_fresh: true,
         }
     }
 
@@ -158,6 +164,7 @@ impl Inbox {
             return None;
         }
         self.start = to;
+        self.is_fresh = false;
         self.since = Instant::now();
         Some(&self.buffer[from..to])
     }

@@ -13,6 +13,7 @@
 use super::connection::{self, Ends, Respond};
 use super::counters::{Set, Tally};
 use super::gate::{self, Admit, Limits};
+use super::handover::Given;
 use super::tcp::push_frame;
 use super::{Answer, BindError, Counters, Transport, bind};
 use crate::dns::RecordReply;
@@ -61,13 +62,29 @@ pub struct BoundDot {
 /// # Errors
 /// The first address that cannot be served; nothing stays bound.
 pub fn bind_dot(listen: &[SocketAddr]) -> Result<BoundDot, BindError> {
-    let (addresses, listeners) = bind::bind_streams(listen, "DNS over TLS")?;
+    bind_dot_given(listen, &mut Given::default())
+}
+
+/// As [`bind_dot`], but takes the listeners that `given` has.
+///
+/// # Errors
+/// As [`bind_dot`].
+pub fn bind_dot_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDot, BindError> {
+    let (addresses, listeners) = bind::bind_streams_given(listen, "DNS over TLS", given)?;
     Ok(BoundDot { addresses, listeners })
 }
 
 impl BoundDot {
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Adds the listeners themselves to `given`.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn share(&self, given: &mut Given) -> io::Result<()> {
+        self.listeners.iter().try_for_each(|listener| given.add(listener.try_clone()?.into()))
     }
 
     /// Starts a runtime and accepts in it.

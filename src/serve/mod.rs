@@ -16,6 +16,7 @@ mod connection;
 pub mod counters;
 pub mod dot;
 mod gate;
+pub mod handover;
 mod tcp;
 mod udp;
 mod udp_batch;
@@ -23,7 +24,7 @@ mod udp_batch;
 #[cfg(test)]
 mod tests;
 
-pub use bind::{BindError, BoundDns, bind};
+pub use bind::{BindError, BoundDns, bind, bind_given};
 pub use counters::{Counters, Totals};
 pub use dot::{AnswerRecords, BoundDot, RunningDot, bind_dot};
 pub use gate::Limits;
@@ -170,8 +171,18 @@ impl Running {
 
     /// Answers what has already come in, for at most `drain` (and a worker's 250 ms wait), then ends.
     /// Workers that died are reported by name.
-    pub async fn stop(mut self, drain: Duration) -> Vec<String> {
-        self.signal(drain);
+    pub async fn stop(self, drain: Duration) -> Vec<String> {
+        self.end(drain, drain).await
+    }
+
+    /// Ends while another process answers from the same sockets: what is queued is left to it, and
+    /// only the connections are drained.
+    pub async fn part(self, drain: Duration) -> Vec<String> {
+        self.end(Duration::ZERO, drain).await
+    }
+
+    async fn end(mut self, udp_drain: Duration, drain: Duration) -> Vec<String> {
+        self.signal(udp_drain);
         let mut dead = Vec::new();
         if !matches!(tokio::time::timeout(drain, &mut self.gate).await, Ok(Ok(()))) {
             self.gate.abort();

@@ -84,6 +84,26 @@ impl StateDir {
         }
     }
 
+    /// Opens a folder that another process holds, to recall what it keeps; nothing can be written
+    /// before its lock is [adopted](Self::adopt).
+    pub fn open_held(root: &Path) -> Self {
+        Self { root: root.to_owned(), lock: None }
+    }
+
+    /// Takes over the lock of the process before this one. The lock belongs to the open file, so it is
+    /// held by both until one has ended. `None`: that one could not write the folder either.
+    pub fn adopt(&mut self, lock: Option<File>) {
+        self.lock = lock;
+    }
+
+    /// The lock itself, for a process after this one; `None` where the folder cannot be written.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn share_lock(&self) -> io::Result<Option<File>> {
+        self.lock.as_ref().map(File::try_clone).transpose()
+    }
+
     pub fn path(&self) -> &Path {
         &self.root
     }
