@@ -4,12 +4,19 @@ use crate::base::clock::{SharedClock, SystemClock};
 use crate::cli::{chain, render};
 use crate::daemon::inputs::Refusal;
 use crate::daemon::start::{Daemon, Options, StartError};
+use crate::daemon::supervisor::{self, Supervisor};
+use crate::serve::handover::Given;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A watchdog of less would be a busy loop.
+const SHORTEST_WATCHDOG: Duration = Duration::from_millis(10);
 
 /// Answer DNS by the policy folder
 ///
@@ -42,6 +49,12 @@ pub struct ServeArgs {
     /// How to log [default: human on a terminal, else json]; RUST_LOG filters
     #[arg(long, value_enum)]
     log: Option<LogFormat>,
+    /// Where a supervisor is told that this process is ready
+    #[arg(long, env = "NOTIFY_SOCKET", hide = true)]
+    notify_socket: Option<OsString>,
+    /// How soon a supervisor gives up on a silent process, in microseconds
+    #[arg(long, env = "WATCHDOG_USEC", hide = true)]
+    watchdog_usec: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,16 +74,33 @@ impl ServeArgs {
             admin: self.admin,
             takeover: self.takeover,
         };
+        let activated = match supervisor::activated() {
+            Ok(activated) => activated,
+            Err(error) => return refuse(&format!("cannot use a socket of LISTEN_FDS: {error}")),
+        };
+        let supervisor = Supervisor::connect(self.notify_socket.as_deref()).unwrap_or_else(|error| {
+            tracing::warn!("the supervisor at NOTIFY_SOCKET does not listen: {error}");
+            Supervisor::default()
+        });
         let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
         {
             Ok(runtime) => runtime,
             Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
         };
-        runtime.block_on(serve(options))
+        // Twice in the time that the supervisor allows.
+        let watchdog = self.watchdog_usec.map(|usec| Duration::from_micros(usec / 2).max(SHORTEST_WATCHDOG));
+        let watched = Watched { supervisor: Arc::new(supervisor), watchdog };
+        runtime.block_on(serve(options, activated, watched))
     }
 }
 
-async fn serve(options: Options) -> ExitCode {
+/// Who watches, and how often it is told that all is well.
+struct Watched {
+    supervisor: Arc<Supervisor>,
+    watchdog: Option<Duration>,
+}
+
+async fn serve(options: Options, activated: Given, watched: Watched) -> ExitCode {
     let clock: SharedClock = Arc::new(SystemClock::new());
     // Before anything listens, so that no signal is lost between "ready" and the handlers.
     let signals =
@@ -78,27 +108,46 @@ async fn serve(options: Options) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return refuse("cannot install signal handlers");
     };
-    let mut daemon = match Daemon::start(options, clock).await {
+    let mut daemon = match Daemon::start_given(options, activated, clock).await {
         Ok(daemon) => daemon,
         Err(error) => return refuse_start(&error),
     };
     let addresses: Vec<String> = daemon.dns().iter().map(ToString::to_string).collect();
-    tracing::info!("ready: DNS on {}, admin on {}", addresses.join(" "), daemon.admin());
-    loop {
+    let status = format!("DNS on {}, admin on {}", addresses.join(" "), daemon.admin());
+    tracing::info!("ready: {status}");
+    let Watched { supervisor, watchdog } = watched;
+    supervisor.ready(&status);
+    let mut pings = tokio::time::interval(watchdog.unwrap_or(Duration::MAX));
+    let successor = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => daemon.reload(),
-            successor = daemon.successor() => {
-                tracing::info!("a successor answers: draining connections");
-                daemon.part(successor).await;
-                tracing::info!("stopped");
-                return ExitCode::SUCCESS;
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            _ = hangup.recv() => {
+                supervisor.reloading();
+                let (read, supervisor, status) = (daemon.reload(), supervisor.clone(), status.clone());
+                tokio::spawn(async move {
+                    read.await;
+                    supervisor.ready(&status);
+                });
             }
+            _ = pings.tick(), if watchdog.is_some() => if daemon.is_healthy() {
+                supervisor.alive();
+            },
+            successor = daemon.successor() => break Some(successor),
+        }
+    };
+    match successor {
+        Some(successor) => {
+            // The supervisor knows the successor by its own word: this end is none of the service's.
+            tracing::info!("a successor answers: draining connections");
+            daemon.part(successor).await;
+        }
+        None => {
+            supervisor.stopping();
+            tracing::info!("stopping: draining queries under way");
+            daemon.stop().await;
         }
     }
-    tracing::info!("stopping: draining queries under way");
-    daemon.stop().await;
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`start`] | the order in which everything comes up and goes down |
 //! | `recover` | what it begins with |
+//! | [`supervisor`] | systemd: what it is told, what it opened |
 //! | `takeover` | what goes from one process to the next |
 //! | `admin` | what the admin address may see |
 //! | `certificates` | renewed certificates for DNS over TLS |
@@ -43,6 +44,7 @@ pub mod report;
 pub mod saved;
 pub mod signing;
 pub mod start;
+pub mod supervisor;
 mod takeover;
 pub mod writer;
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
@@ -68,11 +68,36 @@ const REREAD: Duration = Duration::from_secs(60);
 
 /// Wakes the reload task.
 #[derive(Clone, Default)]
-pub struct Trigger(Arc<Notify>);
+pub struct Trigger {
+    bell: Arc<Notify>,
+    readings: Arc<watch::Sender<Readings>>,
+}
+
+/// How many were begun, and how many of them are done.
+#[derive(Default)]
+struct Readings {
+    begun: u64,
+    done: u64,
+}
 
 impl Trigger {
-    pub fn pull(&self) {
-        self.0.notify_one();
+    /// What is returned ends when a reading that began after this call is done.
+    pub fn pull(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut readings = self.readings.subscribe();
+        let wanted = readings.borrow().begun + 1;
+        self.bell.notify_one();
+        async move {
+            let _ = readings.wait_for(|readings| readings.done >= wanted).await;
+        }
+    }
+
+    async fn pulled(&self) {
+        self.readings.send_modify(|readings| readings.done = readings.begun);
+        self.bell.notified().await;
+    }
+
+    fn begin(&self) {
+        self.readings.send_modify(|readings| readings.begun += 1);
     }
 }
 
@@ -90,10 +115,11 @@ pub async fn run(
     probing.restart(&inputs, epoch).await;
     let mut _watched = watches(&loader, &inputs, &trigger);
     // What happened between the last reading and its watch is found by reading once more.
-    trigger.pull();
+    drop(trigger.pull());
     loop {
         let patience = if amiss { RETRY } else { REREAD };
-        let _ = tokio::time::timeout(patience, trigger.0.notified()).await;
+        let _ = tokio::time::timeout(patience, trigger.pulled()).await;
+        trigger.begin();
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = loader.load();
             (loader, loaded)
@@ -130,7 +156,7 @@ pub async fn run(
         // The folder may have been replaced by another of its name, or name other geo files.
         _watched = watches(&loader, &inputs, &trigger);
         if !amiss {
-            trigger.pull();
+            drop(trigger.pull());
         }
     }
 }
@@ -218,7 +244,7 @@ fn watches(loader: &Loader, inputs: &Inputs, trigger: &Trigger) -> Vec<FolderWat
     let mut watches = Vec::new();
     for folder in folders {
         let trigger = trigger.clone();
-        match FolderWatch::start(&folder, move || trigger.pull()) {
+        match FolderWatch::start(&folder, move || drop(trigger.pull())) {
             Ok(watch) => watches.push(watch),
             Err(error) => tracing::warn!("{}", chain(&error)),
         }

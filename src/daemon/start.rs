@@ -218,9 +218,10 @@ impl Daemon {
         &self.events
     }
 
-    /// Reads the policy folder again, as after an edit.
-    pub fn reload(&self) {
-        self.trigger.pull();
+    /// Reads the policy folder again, as after an edit; what is returned ends when that is done, and
+    /// need not be waited for.
+    pub fn reload(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.trigger.pull()
     }
 
     /// Waits until a successor answers in this process's place; [`part`](Self::part) is to follow.

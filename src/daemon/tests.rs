@@ -325,7 +325,7 @@ async fn a_shorter_tick_takes_effect_at_once() {
     let daemon = start(folder.path()).await;
     let mut status = daemon.status();
     std::fs::write(&settings, "version: 1\ntick: 100ms\n").expect("writes");
-    daemon.reload();
+    drop(daemon.reload());
     let wanted = async {
         let published = |status: &Option<Arc<crate::model::status::Status>>| {
             status.as_ref().is_some_and(|status| status.recent.len() == 2)
