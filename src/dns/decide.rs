@@ -183,10 +183,20 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// Nothing but that the client is to ask again with the cookie it is given (RFC 7873 5.2.3).
+    /// Whether the client has shown that it receives what is sent to its address.
+    #[inline]
+    pub fn is_verified(&self) -> bool {
+        self.cookie.is_some_and(|cookie| cookie.is_verified)
+    }
+
+    /// Becomes nothing but that the client is to ask again with the cookie it is given (RFC 7873
+    /// 5.2.3). `false`, with nothing changed, if it shows none.
     #[cold]
-    pub(super) fn bad_cookie(cookie: CookieReply) -> Self {
-        Self { cookie: Some(cookie), ..Self::new(Rcode::BadCookie) }
+    pub(super) fn ask_for_cookie(&mut self) -> bool {
+        if self.cookie.is_some() {
+            *self = Self { cookie: self.cookie, ..Self::new(Rcode::BadCookie) };
+        }
+        self.cookie.is_some()
     }
 
     fn refuse(&mut self, error: Option<ExtendedError>) {

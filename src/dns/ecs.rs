@@ -68,6 +68,22 @@ impl<'q> Ecs<'q> {
         Ok(Self { payload, family, source, bits: address_bits(payload, address) })
     }
 
+    /// The option, with its head, of an IPv4 /24 at the start of `options`, and what follows it. `None`:
+    /// it may be another one.
+    #[inline(always)]
+    pub(super) fn read_slash24(options: &'q [u8]) -> Option<(Self, &'q [u8])> {
+        // Code, length, family, source, scope.
+        const HEAD: u64 = 0x0008_0007_0001_1800;
+        let (option, rest) = options.split_first_chunk::<11>()?;
+        if u64::from_be_bytes(*option.first_chunk()?) != HEAD {
+            return None;
+        }
+        // The scope, which is zero, and the three octets.
+        let address = u32::from_be_bytes(*option.last_chunk()?);
+        let bits = u128::from(address << 8) << 96;
+        Some((Self { payload: option.get(4..)?, family: Some(Family::V4), source: 24, bits }, rest))
+    }
+
     /// As in the option.
     #[inline]
     pub(super) fn family_number(&self) -> u64 {

@@ -45,31 +45,8 @@ pub struct Encoded {
     pub is_truncated: bool,
 }
 
-/// Writes the answer.
-#[inline]
+/// Writes the answer; `is_cut`: without its records, for a client that may come back over TCP.
 pub fn encode(
-    snapshot: &Snapshot,
-    ctx: &Ctx<'_>,
-    query: &ParsedQuery<'_>,
-    decision: &Decision<'_>,
-    out: &mut [u8],
-) -> Encoded {
-    encode_whole_or_cut(snapshot, ctx, query, decision, false, out)
-}
-
-/// As [`encode`], without records: what a client that may come back over TCP is sent.
-#[cold]
-pub fn encode_cut(
-    snapshot: &Snapshot,
-    ctx: &Ctx<'_>,
-    query: &ParsedQuery<'_>,
-    decision: &Decision<'_>,
-    out: &mut [u8],
-) -> Encoded {
-    encode_whole_or_cut(snapshot, ctx, query, decision, true, out)
-}
-
-fn encode_whole_or_cut(
     snapshot: &Snapshot,
     ctx: &Ctx<'_>,
     query: &ParsedQuery<'_>,

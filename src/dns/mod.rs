@@ -118,7 +118,6 @@ pub fn answer(
 }
 
 /// As [`answer`], without its short way: what that is held against.
-#[inline(never)]
 pub fn answer_any(
     snapshot: &Snapshot,
     ctx: &Ctx<'_>,
@@ -126,15 +125,33 @@ pub fn answer_any(
     query: &[u8],
     out: &mut [u8],
 ) -> usize {
+    answer_long(snapshot, ctx, scratch, query, out, None)
+}
+
+/// `judged`: its client's budget was asked already, and does not cover the answer.
+#[inline(never)]
+fn answer_long(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    query: &[u8],
+    out: &mut [u8],
+    judged: Option<Held>,
+) -> usize {
     let mut parsed = ParsedQuery::unread(query);
     match parsed.read() {
         Ok(()) => {
-            let decision = decide(snapshot, ctx, &parsed);
-            let is_verified = decision.cookie.is_some_and(|cookie| cookie.is_verified);
-            if let Some(held) = scratch.hold(ctx, decision.class(), is_verified) {
-                return answer_held(snapshot, ctx, scratch, query, out, held);
-            }
-            let encoded = encode(snapshot, ctx, &parsed, &decision, out);
+            let mut decision = decide(snapshot, ctx, &parsed);
+            let held = judged.or_else(|| scratch.hold(ctx, decision.class(), decision.is_verified()));
+            let is_cut = match held {
+                None => false,
+                Some(Held::Slipped) => !decision.ask_for_cookie(),
+                Some(Held::Dropped) => {
+                    scratch.dropped += 1;
+                    return 0;
+                }
+            };
+            let encoded = encode(snapshot, ctx, &parsed, &decision, is_cut, out);
             scratch.count(&decision, &parsed, encoded);
             encoded.len
         }
@@ -142,27 +159,35 @@ pub fn answer_any(
             scratch.dropped += 1;
             0
         }
-        Err(Rejected::Bare(mut header)) => {
-            match scratch.hold(ctx, AnswerClass::Error, false) {
-                Some(Held::Dropped) => {
-                    scratch.dropped += 1;
-                    return 0;
-                }
-                Some(Held::Slipped) => header[2] |= encode::TC,
-                None => {}
-            }
-            scratch.count_bare(&header);
-            let Some(place) = out.first_chunk_mut() else { return 0 };
-            *place = header;
-            header.len()
-        }
+        Err(Rejected::Bare(header)) => answer_bare(ctx, scratch, header, out),
     }
 }
 
-/// What is left of an answer that its client's budget does not cover: nothing, or as little as shows
-/// a client that did ask how to be answered in full, over TCP or with a cookie.
+/// With a header alone.
 #[cold]
-#[inline(never)]
+fn answer_bare(
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    mut header: [u8; query::HEADER],
+    out: &mut [u8],
+) -> usize {
+    match scratch.hold(ctx, AnswerClass::Error, false) {
+        Some(Held::Dropped) => {
+            scratch.dropped += 1;
+            return 0;
+        }
+        Some(Held::Slipped) => header[2] |= encode::TC,
+        None => {}
+    }
+    scratch.count_bare(&header);
+    let Some(place) = out.first_chunk_mut() else { return 0 };
+    *place = header;
+    header.len()
+}
+
+/// What is left of a short answer that its client's budget does not cover: nothing, or as little as
+/// shows a client that did ask how to be answered in full, over TCP or with a cookie.
+#[cold]
 fn answer_held(
     snapshot: &Snapshot,
     ctx: &Ctx<'_>,
@@ -171,20 +196,11 @@ fn answer_held(
     out: &mut [u8],
     held: Held,
 ) -> usize {
-    let (Held::Slipped, Ok(parsed)) = (held, parse(query)) else {
+    if held == Held::Dropped {
         scratch.dropped += 1;
         return 0;
-    };
-    let mut decision = decide(snapshot, ctx, &parsed);
-    let encoded = match decision.cookie {
-        Some(cookie) => {
-            decision = Decision::bad_cookie(cookie);
-            encode(snapshot, ctx, &parsed, &decision, out)
-        }
-        None => encode::encode_cut(snapshot, ctx, &parsed, &decision, out),
-    };
-    scratch.count(&decision, &parsed, encoded);
-    encoded.len
+    }
+    answer_long(snapshot, ctx, scratch, query, out, Some(held))
 }
 
 /// The same as records, for listeners whose replies can only be those. `None`: a message that only

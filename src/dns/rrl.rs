@@ -21,8 +21,6 @@
 use crate::base::clock::MonoTime;
 use crate::base::prefix::Prefix;
 use crate::model::policy::{AnswerClass, RateLimit};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 /// Entries looked at for one response: a cache line.
@@ -34,6 +32,8 @@ const SETS: usize = 4_096;
 const BURST: u64 = 1_000_000;
 /// Bits of an entry's state that count held responses; the others are microseconds.
 const SLIP_BITS: u32 = 8;
+/// Digits of pi, as good as any odd number without pattern.
+const MULTIPLIER: u64 = 0xa409_3822_299f_31d1;
 /// Bits of a key: an entry in use, its family, the class.
 const IN_USE: u64 = 1 << 63;
 const IS_V6: u64 = 1 << 59;
@@ -91,12 +91,11 @@ impl Limiter {
     }
 
     /// Charges a response to a prefix.
-    #[inline(always)]
+    #[inline(never)]
     pub fn judge(&mut self, peer: IpAddr, class: AnswerClass, now: MonoTime) -> Verdict {
         let key = key(peer, class);
-        let hash = FixedState::with_seed(self.seed).hash_one(key);
         let cost = u64::from(self.costs[class as usize]);
-        let Some(set) = self.sets.get_mut(hash as usize % SETS) else { return Verdict::Within };
+        let Some(set) = self.sets.get_mut(place(key, self.seed)) else { return Verdict::Within };
         let Some(state) = set.state(key) else {
             set.enter(key, (now.0 + cost) << SLIP_BITS);
             return Verdict::Within;
@@ -119,8 +118,7 @@ impl Limiter {
         if self.is_logged[class as usize] {
             return Verdict::Logged;
         }
-        let hash = FixedState::with_seed(self.seed).hash_one(key);
-        let state = self.sets.get_mut(hash as usize % SETS).and_then(|set| set.state(key));
+        let state = self.sets.get_mut(place(key, self.seed)).and_then(|set| set.state(key));
         match state {
             Some(state) if self.slip > 0 => {
                 *state += 1;
@@ -150,6 +148,14 @@ impl Set {
             (*place.0, *place.1) = (key, state);
         }
     }
+}
+
+/// The set of a key: a folded multiplication, as foldhash hashes integers, of which few keys are told
+/// apart by who does not know the seed.
+#[inline(always)]
+const fn place(key: u64, seed: u64) -> usize {
+    let product = (key ^ seed) as u128 * MULTIPLIER as u128;
+    (product as u64 ^ (product >> 64) as u64) as usize % SETS
 }
 
 /// The prefix whose budget it is, and which. An IPv4 client is the same over a socket of either family.

@@ -100,11 +100,12 @@ pub fn answer(
         if len > usize::from(MIN_UDP) && len > size_limit(ctx.transport, None) {
             return None;
         }
-        let out = out.get_mut(..len)?;
+        write(&piece, query, question_end, out.get_mut(..len)?, 0)?;
         if let Some(held) = scratch.hold(ctx, piece.class, false) {
             return Some(answer_held(snapshot, ctx, scratch, query, out, held));
         }
-        return write(&piece, query, question_end, out, 0, scratch);
+        count(&piece, scratch);
+        return Some(len);
     }
     let asked = Asked::read(query.get(question_end..)?)?;
     if is_signed && asked.dnssec_ok {
@@ -121,15 +122,28 @@ pub fn answer(
     if len > usize::from(MIN_UDP) && len > size_limit(ctx.transport, Some(asked.size)) {
         return None;
     }
-    let out = out.get_mut(..len)?;
+    let place = out.get_mut(..len)?;
+    // From behind, since each part may spill over what comes before it.
+    asked.write(opt_len, cookie.as_ref(), piece.scope, place)?;
+    write(&piece, query, question_end, place, 1)?;
     let is_verified = cookie.as_ref().is_some_and(|cookie| cookie.is_verified);
+    // Last, when least has to be remembered meanwhile; what is held was written for nothing.
     if let Some(held) = scratch.hold(ctx, piece.class, is_verified) {
         return Some(answer_held(snapshot, ctx, scratch, query, out, held));
     }
-    // From behind, since each part may spill over what comes before it.
-    asked.write(opt_len, cookie.as_ref(), piece.scope, out)?;
     scratch.ecs += u64::from(asked.ecs.is_some());
-    write(&piece, query, question_end, out, 1, scratch)
+    count(&piece, scratch);
+    Some(len)
+}
+
+#[inline(always)]
+fn count(piece: &Piece<'_>, scratch: &mut Scratch) {
+    let outcome = match (piece.rcode, piece.owner) {
+        (Rcode::NxDomain, _) => &mut scratch.nxdomain,
+        (_, Some(_)) => &mut scratch.nodata,
+        _ => &mut scratch.answered,
+    };
+    *outcome += 1;
 }
 
 /// Writes all but the OPT record: `out` has the length of the answer.
@@ -140,9 +154,7 @@ fn write(
     question_end: usize,
     out: &mut [u8],
     additional: u64,
-    scratch: &mut Scratch,
-) -> Option<usize> {
-    let len = out.len();
+) -> Option<()> {
     let block = piece.block.bytes();
     let (head, rest) = out.split_at_mut_checked(question_end)?;
     let body = rest.get_mut(..block.len())?;
@@ -156,13 +168,7 @@ fn write(
     *flags = 0x84 | *flags & 1;
     *more_flags = *more_flags & 0x10 | piece.rcode.low();
     *counts = (ONE_QUESTION | piece.counts | additional).to_be_bytes();
-    let outcome = match (piece.rcode, piece.owner) {
-        (Rcode::NxDomain, _) => &mut scratch.nxdomain,
-        (_, Some(_)) => &mut scratch.nodata,
-        _ => &mut scratch.answered,
-    };
-    *outcome += 1;
-    Some(len)
+    Some(())
 }
 
 /// Types that no entry holds but a signed zone answers.
@@ -227,6 +233,10 @@ impl<'q> Asked<'q> {
         }
         let (size, dnssec_ok) = (u16::from_be_bytes([s0, s1]), flags & 0x80 != 0);
         let (mut ecs, mut cookie) = (None, None);
+        // Most options are like that, and stand first.
+        if let Some((subnet, rest)) = Ecs::read_slash24(options) {
+            (ecs, options) = (Some(subnet), rest);
+        }
         while !options.is_empty() {
             let (&[c0, c1, l0, l1], rest) = options.split_first_chunk()?;
             let (data, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
@@ -260,9 +270,13 @@ impl<'q> Asked<'q> {
         }
         if let Some(ecs) = &self.ecs {
             let octets = ecs.payload.len().checked_sub(OPTION_HEAD)?;
-            // Sixteen octets that end with the address; those before it are overwritten next.
-            let address = ecs.bits.checked_shr(128 - 8 * octets as u32).unwrap_or(0);
-            *out.last_chunk_mut()? = address.to_be_bytes();
+            // Four or sixteen octets that end with the address; those before it are overwritten next.
+            if octets == 3 {
+                *out.last_chunk_mut()? = ((ecs.bits >> 104) as u32).to_be_bytes();
+            } else {
+                let address = ecs.bits.checked_shr(128 - 8 * octets as u32).unwrap_or(0);
+                *out.last_chunk_mut()? = address.to_be_bytes();
+            }
             let (rest, _) = out.split_at_mut_checked(out.len().checked_sub(octets)?)?;
             let (rest, head) = rest.split_last_chunk_mut::<ECS_HEAD>()?;
             let fields = u64::from(OPTION_ECS) << 48 | (ecs.payload.len() as u64) << 32;
