@@ -47,6 +47,8 @@ fn describe() {
         "rhumb_observations_dropped_total",
         "probe results that a writer with a full queue did not take"
     );
+    counter!("rhumb_query_log_records_total", "queries picked to be logged, by log");
+    counter!("rhumb_query_log_lost_total", "of those, the ones that a slow or absent log did not take");
     gauge!("rhumb_writer_up", "1 while verdicts, plans and tables are being made");
     gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
     gauge!("rhumb_node_rtt_seconds", "smoothed round trip of probes");
@@ -106,6 +108,10 @@ fn sockets(traffic: &Traffic) {
     counter!("rhumb_responses_truncated_total").absolute(traffic.truncated);
     counter!("rhumb_responses_unsent_total").absolute(traffic.unsent);
     counter!("rhumb_queries_unanswered_total").absolute(traffic.unanswered);
+    for (log, counts) in [("lines", traffic.query_log), ("dnstap", traffic.dnstap)] {
+        counter!("rhumb_query_log_records_total", "log" => log).absolute(counts.taken);
+        counter!("rhumb_query_log_lost_total", "log" => log).absolute(counts.lost);
+    }
     counter!("rhumb_observations_dropped_total").absolute(traffic.observations_dropped);
 }
 

@@ -5,7 +5,7 @@ use crate::daemon::answering::SharedCounts;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
-use crate::model::status::{ConnectionCounts, Status, Traffic};
+use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
 use crate::serve::handover::Given;
 use crate::serve::{Counters, Totals};
 use std::net::SocketAddr;
@@ -57,6 +57,7 @@ pub fn traffic(
     counts: Arc<SharedCounts>,
     [plain, dot]: [Option<Arc<Counters>>; 2],
     observations_dropped: Arc<AtomicU64>,
+    logs: impl Fn() -> [LogCounts; 2] + Send + Sync + 'static,
 ) -> Arc<dyn Fn() -> Traffic + Send + Sync> {
     Arc::new(move || {
         let totals = |counters: &Option<Arc<Counters>>| counters.as_ref().map(|it| it.totals());
@@ -66,7 +67,10 @@ pub fn traffic(
             open: totals.connections_open(),
             refused: totals.connections_refused,
         };
+        let [query_log, dnstap] = logs();
         Traffic {
+            query_log,
+            dnstap,
             queries: counts.sum(),
             tcp: connections(&plain),
             dot: connections(&dot),

@@ -4,12 +4,13 @@
 //! of queries, and copies its plain counters into shared cells once the batch is answered, so that
 //! counting costs the query path nothing but an addition.
 
-use crate::base::clock::{MonoTime, SharedClock};
+use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::dns::{self, CookieSecrets, Ctx, Limiter, RecordReply, Scratch};
 use crate::model::policy::RateLimit;
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
+use crate::serve::tap::Tap;
 use crate::serve::{Answer, Transport};
 use arc_swap::{ArcSwap, Cache};
 use std::net::{IpAddr, SocketAddr};
@@ -70,10 +71,13 @@ pub struct Answerer {
     clock: SharedClock,
     /// When the batch began: a clock costs more than an answer.
     now: MonoTime,
+    wall: WallTime,
     /// Seconds since 1970.
     seconds: u32,
     counts: Counts,
     shared: Arc<WorkerCounts>,
+    /// Logs that copy some of what is answered; mostly none.
+    taps: Vec<Tap>,
 }
 
 /// One worker's counters as others may read them; aligned so that workers do not share a line.
@@ -101,9 +105,11 @@ impl Answerer {
             secrets: Cache::new(Arc::clone(secrets)),
             clock,
             now: MonoTime(0),
+            wall: WallTime(0),
             seconds: 0,
             counts: Counts::default(),
             shared,
+            taps: Vec::new(),
         };
         answerer.read_clock();
         answerer
@@ -116,10 +122,17 @@ impl Answerer {
         self
     }
 
+    /// Lets `taps` see what is answered from here on.
+    pub fn watched(mut self, taps: Vec<Tap>) -> Self {
+        self.taps = taps;
+        self
+    }
+
     fn read_clock(&mut self) {
         self.now = self.clock.mono();
+        self.wall = self.clock.wall();
         // Cookies count modulo 2^32 (RFC 9018 4.3).
-        self.seconds = (self.clock.wall().0 / 1_000) as u32;
+        self.seconds = (self.wall.0 / 1_000) as u32;
     }
 
     fn show_counts(&mut self) {
@@ -152,7 +165,11 @@ impl Answer for Answerer {
             seconds: self.seconds,
             ..Ctx::new(peer.ip(), local, transport, self.now)
         };
-        dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out)
+        let len = dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out);
+        for tap in &mut self.taps {
+            tap.see(self.wall, (peer, local), transport, query, &out[..len]);
+        }
+        len
     }
 
     fn settle(&mut self) {
@@ -214,6 +231,10 @@ impl AnswerRecords for Answerer {
         };
         let reply = dns::answer_records(snapshot, &ctx, &mut self.counts.outcomes, query)?;
         self.counts.dot += 1;
+        // Its octets are hickory's to make.
+        for tap in &mut self.taps {
+            tap.see(self.wall, (peer, local), Transport::Tls, query, &[]);
+        }
         Some(reply)
     }
 }

@@ -26,6 +26,7 @@
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
+//! | [`querylog`], [`dnstap`] | logs of queries, off the workers' threads |
 //! | [`reload`] | edits and SIGHUP to events |
 
 mod admin;
@@ -33,11 +34,13 @@ pub mod answering;
 mod certificates;
 pub mod first;
 pub mod cookies;
+pub mod dnstap;
 pub mod foresight;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;
 pub mod pulse;
+pub mod querylog;
 mod recover;
 pub mod reload;
 pub mod report;

@@ -200,6 +200,8 @@ fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) 
         ("dot", started.dot != edited.dot),
         ("workers", started.workers != edited.workers),
         ("state", started.state_dir != edited.state_dir),
+        ("query_log", started.query_log != edited.query_log),
+        ("dnstap", started.dnstap != edited.dnstap),
     ];
     let changed: Vec<&str> =
         fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();

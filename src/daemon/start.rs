@@ -5,7 +5,7 @@
 //! Down: not ready, probes end, queries under way are answered within [`DRAIN`], the last good
 //! table is written.
 
-use crate::base::clock::SharedClock;
+use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
 use crate::daemon::certificates::{self, Pair};
@@ -14,6 +14,7 @@ use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::pulse::Pulse;
+use crate::daemon::querylog::{QueryLogError, QueryLogs};
 use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
@@ -70,6 +71,8 @@ pub enum StartError {
     Cookies(#[from] SecretsError),
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    #[error(transparent)]
+    QueryLog(#[from] QueryLogError),
     #[error("cannot share the sockets with a later process")]
     Share(#[source] std::io::Error),
     #[error("cannot start a thread")]
@@ -101,6 +104,8 @@ pub struct Daemon {
     offer: Offer,
     /// Rolled as long as it is held.
     _secrets: Secrets,
+    /// Written out when they are dropped.
+    logs: QueryLogs,
     certificates: Option<tokio::task::JoinHandle<()>>,
     reload: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
@@ -130,18 +135,18 @@ impl Daemon {
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
-        let identity = Identity {
-            started_at: clock.wall(),
-            listen: listening(&bound, dot.as_ref()),
-            admin: admin.to_string(),
-        };
+        let identity = identify(clock.wall(), &bound, dot.as_ref(), admin);
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
-        let answerer = |_| Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
+        let logs = QueryLogs::start(&server, &clock)?;
+        let answerer = |seat: usize| {
+            let answerer = Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
+            answerer.watched(logs.taps(clock.wall().0 + seat as u64))
+        };
         let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
         let runtime = tokio::runtime::Handle::current();
         let serving = bound
@@ -149,17 +154,15 @@ impl Daemon {
             .map_err(StartError::Thread)?;
         let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
         let dot = dot.transpose().map_err(StartError::Thread)?;
-        let certificates = dot.as_ref().zip(server.dot.as_ref()).map(|(dot, files)| {
-            let pair = Pair::of(files, &options.policies);
-            tokio::spawn(certificates::run(pair, dot.slot(), Arc::clone(&clock), events.clone()))
-        });
+        let certificates = renew_certificates(dot.as_ref(), &server, &options, &clock, &events);
         let writer = writer.start(queue).map_err(StartError::Thread)?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
         let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
         let sockets = [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)];
-        let traffic = admin::traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped());
+        let traffic =
+            admin::traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped(), logs.counts());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
@@ -178,6 +181,7 @@ impl Daemon {
             dot,
             offer,
             _secrets: secrets,
+            logs,
             certificates,
             reload,
             admin_task,
@@ -271,6 +275,8 @@ impl Daemon {
         for worker in died {
             tracing::error!("worker {worker} had died; please report it");
         }
+        let logs = self.logs;
+        let _ = tokio::task::spawn_blocking(move || drop(logs)).await;
         self.admin_task.abort();
     }
 }
@@ -339,6 +345,27 @@ fn workers(server: &Settings) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         n => usize::from(n),
     }
+}
+
+fn identify(
+    started_at: WallTime,
+    bound: &BoundDns,
+    dot: Option<&(BoundDot, Arc<ServerConfig>)>,
+    admin: SocketAddr,
+) -> Identity {
+    Identity { started_at, listen: listening(bound, dot), admin: admin.to_string() }
+}
+
+fn renew_certificates(
+    dot: Option<&RunningDot>,
+    server: &Settings,
+    options: &Options,
+    clock: &SharedClock,
+    events: &SyncSender<Event>,
+) -> Option<tokio::task::JoinHandle<()>> {
+    let (dot, files) = dot.zip(server.dot.as_ref())?;
+    let pair = Pair::of(files, &options.policies);
+    Some(tokio::spawn(certificates::run(pair, dot.slot(), Arc::clone(clock), events.clone())))
 }
 
 /// Every DNS address, as people read it.

@@ -57,6 +57,10 @@ pub struct ServerConfig {
     pub dnssec: Option<DnssecConfig>,
     /// `None`: every query over UDP is answered.
     pub rate_limit: Option<RateLimit>,
+    /// `None`: queries are not logged.
+    pub query_log: Option<QueryLogConfig>,
+    /// `None`: no dnstap.
+    pub dnstap: Option<DnstapConfig>,
 }
 
 /// What kind of answer a response is, as far as limiting goes: one budget each per client prefix.
@@ -109,6 +113,29 @@ impl Default for RateLimit {
     }
 }
 
+/// A sample of the queries, as lines of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLogConfig {
+    /// One in so many.
+    pub sample: u32,
+    pub to: LogTarget,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    Stdout,
+    /// Relative paths are relative to the working folder.
+    File(PathBuf),
+}
+
+/// Queries and responses as dnstap, to who listens on a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnstapConfig {
+    pub socket: PathBuf,
+    /// One in so many.
+    pub sample: u32,
+}
+
 /// DNS over TLS (RFC 7858).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DotConfig {
@@ -133,6 +160,8 @@ impl Default for ServerConfig {
             tick: Duration::from_secs(1),
             dnssec: None,
             rate_limit: Some(RateLimit::default()),
+            query_log: None,
+            dnstap: None,
         }
     }
 }

@@ -91,6 +91,16 @@ pub struct Traffic {
     pub unanswered: u64,
     /// What probes saw and a writer with a full queue did not take.
     pub observations_dropped: u64,
+    pub query_log: LogCounts,
+    pub dnstap: LogCounts,
+}
+
+/// Records of one log of queries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    pub taken: u64,
+    /// Not written: the log was too slow, or away.
+    pub lost: u64,
 }
 
 /// Connections of one transport.

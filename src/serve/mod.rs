@@ -17,6 +17,7 @@ pub mod counters;
 pub mod dot;
 mod gate;
 pub mod handover;
+pub mod tap;
 mod tcp;
 mod udp;
 mod udp_batch;

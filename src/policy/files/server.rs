@@ -39,6 +39,10 @@ record! {
         optional dnssec: DnssecFile,
         /// Limits of responses over UDP, or `none`. Left out: the defaults.
         optional rate_limit: OrNone<RateLimitFile>,
+        /// A sample of the queries, as lines of JSON. Left out: none.
+        optional query_log: QueryLogFile,
+        /// Queries and responses as dnstap. Left out: none.
+        optional dnstap: DnstapFile,
     }
 }
 
@@ -74,6 +78,26 @@ choice! {
         Negative = "negative",
         Referrals = "referrals",
         Errors = "errors",
+    }
+}
+
+record! {
+    /// A sample of the queries.
+    pub struct QueryLogFile {
+        /// One query in so many is logged.
+        optional sample: Whole<1, 1_000_000> = 1000,
+        /// A file to append to, relative to the working folder; or `stdout`.
+        required to: Text,
+    }
+}
+
+record! {
+    /// dnstap, as frame streams over a unix socket.
+    pub struct DnstapFile {
+        /// The socket on which a reader listens, relative to the working folder.
+        required socket: Text,
+        /// One exchange in so many is sent.
+        optional sample: Whole<1, 1_000_000> = 1,
     }
 }
 

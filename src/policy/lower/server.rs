@@ -2,16 +2,22 @@
 
 use crate::base::diagnostic::Span;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
-use crate::model::policy::{AnswerClass, DotConfig, RateLimit, ServerConfig};
+use crate::model::policy::{
+    AnswerClass, DnstapConfig, DotConfig, LogTarget, QueryLogConfig, RateLimit, ServerConfig,
+};
 use crate::policy::codes;
 use crate::policy::files::server::{
-    AlgorithmWord, ClassWord, DnssecFile, DotFile, RateLimitFile, ServerFile, ZoneWord,
+    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, DotFile, QueryLogFile, RateLimitFile, ServerFile,
+    ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, OrNone, Slot};
 use crate::policy::scalars::Whole;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// Queries for each one that is logged, where the file is silent.
+const DEFAULT_SAMPLE: u32 = 1_000;
 
 pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
     let defaults = ServerConfig::default();
@@ -33,6 +39,8 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         tick,
         dnssec,
         rate_limit,
+        query_log,
+        dnstap,
     } = file;
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
@@ -51,6 +59,8 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         workers: workers.value().map_or(defaults.workers, |n| u16::try_from(n.0).unwrap_or(u16::MAX)),
         tick: tick.value().map_or(defaults.tick, |span| span.0),
         dnssec: dnssec.value().and_then(lower_dnssec),
+        query_log: query_log.value().and_then(lower_query_log),
+        dnstap: dnstap.value().and_then(lower_dnstap),
         rate_limit: match rate_limit.value() {
             Some(OrNone(limits)) => limits.as_ref().map(|limits| lower_rate_limit(limits, findings)),
             None => defaults.rate_limit,
@@ -105,6 +115,22 @@ fn lower_dot(dot: &DotFile, findings: &mut Findings) -> Option<DotConfig> {
         certificate: PathBuf::from(&certificate.value()?.0),
         key: PathBuf::from(&key.value()?.0),
     })
+}
+
+fn lower_query_log(log: &QueryLogFile) -> Option<QueryLogConfig> {
+    let QueryLogFile { place: _, sample, to } = log;
+    let to = match to.value()?.0.as_str() {
+        "stdout" => LogTarget::Stdout,
+        file => LogTarget::File(PathBuf::from(file)),
+    };
+    let sample = sample.value().map_or(DEFAULT_SAMPLE, |n| u32::try_from(n.0).unwrap_or(u32::MAX));
+    Some(QueryLogConfig { sample, to })
+}
+
+fn lower_dnstap(dnstap: &DnstapFile) -> Option<DnstapConfig> {
+    let DnstapFile { place: _, socket, sample } = dnstap;
+    let sample = sample.value().map_or(1, |n| u32::try_from(n.0).unwrap_or(u32::MAX));
+    Some(DnstapConfig { socket: PathBuf::from(&socket.value()?.0), sample })
 }
 
 fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
