@@ -5,20 +5,23 @@
 //! counting costs the query path nothing but an addition.
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
-use crate::dns::{self, CookieSecrets, Ctx, Limiter, RecordReply, Scratch};
+use crate::dns::{self, CookieSecrets, Ctx, Limiter, RecordReply, Scratch, TsigKeys, transfer};
 use crate::model::policy::RateLimit;
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
 use crate::serve::tap::Tap;
-use crate::serve::{Answer, Transport};
+use crate::serve::{Answer, Messages, Transport};
 use arc_swap::{ArcSwap, Cache};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The pointer everything answers from.
 pub type Live = Arc<ArcSwap<Snapshot>>;
+
+/// Transfers made at once; each may hold a table that is no longer live.
+const MAX_TRANSFERS: usize = 8;
 
 /// One worker's totals: by transport, and by outcome, with the budgets of its clients.
 #[derive(Default)]
@@ -64,10 +67,36 @@ impl Counts {
     }
 }
 
+/// What transfers need beside the table, shared by all workers.
+#[derive(Clone, Default)]
+pub struct Transfers {
+    pub keys: Arc<ArcSwap<TsigKeys>>,
+    running: Arc<AtomicUsize>,
+}
+
+/// One of the [`MAX_TRANSFERS`], given back when dropped.
+struct Permit(Arc<AtomicUsize>);
+
+impl Permit {
+    fn take(running: &Arc<AtomicUsize>) -> Option<Self> {
+        let permit = Self(Arc::clone(running));
+        (running.fetch_add(1, Ordering::Relaxed) < MAX_TRANSFERS).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One worker's answers.
 pub struct Answerer {
     snapshot: Cache<Live, Arc<Snapshot>>,
     secrets: Cache<Arc<ArcSwap<CookieSecrets>>, Arc<CookieSecrets>>,
+    keys: Cache<Arc<ArcSwap<TsigKeys>>, Arc<TsigKeys>>,
+    /// Transfers under way, of all workers.
+    transfers: Arc<AtomicUsize>,
     clock: SharedClock,
     /// When the batch began: a clock costs more than an answer.
     now: MonoTime,
@@ -103,6 +132,8 @@ impl Answerer {
         let mut answerer = Self {
             snapshot: Cache::new(Arc::clone(live)),
             secrets: Cache::new(Arc::clone(secrets)),
+            keys: Cache::new(Arc::default()),
+            transfers: Arc::default(),
             clock,
             now: MonoTime(0),
             wall: WallTime(0),
@@ -128,6 +159,13 @@ impl Answerer {
         self
     }
 
+    /// With keys, and a count of transfers, that others share.
+    #[must_use]
+    pub fn with_transfers(self, shared: &Transfers) -> Self {
+        let keys = Cache::new(Arc::clone(&shared.keys));
+        Self { keys, transfers: Arc::clone(&shared.running), ..self }
+    }
+
     fn read_clock(&mut self) {
         self.now = self.clock.mono();
         self.wall = self.clock.wall();
@@ -146,6 +184,7 @@ impl Answer for Answerer {
     fn refresh(&mut self) {
         self.snapshot.load();
         self.secrets.load();
+        self.keys.load();
         self.read_clock();
     }
 
@@ -162,6 +201,7 @@ impl Answer for Answerer {
         let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
         let ctx = Ctx {
             cookies: Some(secrets),
+            keys: Some(self.keys.load()),
             seconds: self.seconds,
             ..Ctx::new(peer.ip(), local, transport, self.now)
         };
@@ -170,6 +210,26 @@ impl Answer for Answerer {
             tap.see(self.wall, (peer, local), transport, query, &out[..len]);
         }
         len
+    }
+
+    fn transfer(
+        &mut self,
+        peer: SocketAddr,
+        local: IpAddr,
+        transport: Transport,
+        query: &[u8],
+    ) -> Option<Messages> {
+        let permit = Permit::take(&self.transfers)?;
+        let ctx = Ctx { seconds: self.seconds, ..Ctx::new(peer.ip(), local, transport, self.now) };
+        let (snapshot, keys) = (self.snapshot.load(), self.keys.load());
+        let mut transfer = transfer::wanted(snapshot, &ctx, keys, query)?;
+        *self.counts.transport(transport) += 1;
+        self.counts.outcomes.answered += 1;
+        let clock = Arc::clone(&self.clock);
+        Some(Box::new(std::iter::from_fn(move || {
+            let _held = &permit;
+            transfer.next(clock.wall().0 / 1_000)
+        })))
     }
 
     fn settle(&mut self) {
@@ -226,6 +286,7 @@ impl AnswerRecords for Answerer {
         let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
         let ctx = Ctx {
             cookies: Some(secrets),
+            keys: Some(self.keys.load()),
             seconds: self.seconds,
             ..Ctx::new(peer.ip(), local, Transport::Tls, self.now)
         };

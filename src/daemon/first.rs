@@ -15,6 +15,7 @@ use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::publish::Lint;
 use crate::daemon::saved;
+use crate::daemon::serials::Serials;
 use crate::health::HealthModel;
 use crate::model::ids::Generation;
 use crate::model::provenance::{Cause, Provenance};
@@ -48,6 +49,8 @@ pub struct FirstTable {
     pub published_before: WallTime,
     /// Why it is not the table that was asked for.
     pub problem: Option<Problem>,
+    /// Of transferred zones.
+    pub serials: Serials,
 }
 
 /// A writer's first table could not be made: the inputs do not fit together.
@@ -112,13 +115,15 @@ pub fn first_table(
 }
 
 fn make(
-    inputs: Inputs,
+    mut inputs: Inputs,
     saved: Option<&SavedTable>,
     keeps_placements: bool,
     generation: Generation,
     clock: &SharedClock,
 ) -> Result<FirstTable, CompileError> {
     let (now, wall) = (clock.mono(), clock.wall());
+    let serials = Serials::restored(saved.map_or_else(BTreeMap::new, |table| table.serials.clone()));
+    inputs.zones = serials.apply(&inputs.policy, &inputs.zones);
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
     let health = HealthModel::new(Arc::new(inputs.policy.fleet.clone()), &restored, now, wall);
     let previous = saved.filter(|_| keeps_placements);
@@ -152,7 +157,7 @@ fn make(
         previous: None,
     })?;
     let published_before = saved.map_or(WallTime(0), |table| table.provenance.published_at);
-    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None })
+    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None, serials })
 }
 
 /// A number above any that clients can have seen.

@@ -170,7 +170,14 @@ mod tests {
             geo: revision,
         };
         let (group_keys, services) = (Vec::new(), Vec::new());
-        SavedTable { format: FORMAT, provenance, health: Default::default(), group_keys, services }
+        SavedTable {
+            format: FORMAT,
+            provenance,
+            health: Default::default(),
+            group_keys,
+            services,
+            serials: Default::default(),
+        }
     }
 
     #[test]

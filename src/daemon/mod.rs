@@ -20,6 +20,8 @@
 //! | [`publish`] | lint, sign, swap, retire |
 //! | [`foresight`] | signing ahead for the loss of any one node |
 //! | [`signing`] | signatures beside tables, renewed in time |
+//! | [`serials`] | the serials of transferred zones |
+//! | [`notify`] | telling secondaries, and the keys of transfers |
 //! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
@@ -39,12 +41,14 @@ pub mod foresight;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;
+pub mod notify;
 pub mod pulse;
 pub mod querylog;
 mod recover;
 pub mod reload;
 pub mod report;
 pub mod saved;
+pub mod serials;
 pub mod signing;
 pub mod start;
 pub mod supervisor;

@@ -7,6 +7,7 @@
 //! must not hold up an evacuation of services that have nothing to do with it.
 
 use crate::daemon::answering::Live;
+use crate::daemon::serials::Serials;
 use crate::daemon::signing::Signing;
 use crate::model::status::Problem;
 use crate::routing::{self, Findings, Snapshot};
@@ -90,6 +91,10 @@ impl Publisher {
             self.swap(candidate);
         }
         Outcome::Held { findings: findings.sentences(), is_published }
+    }
+
+    pub fn serials(&self) -> &Serials {
+        self.signing.serials()
     }
 
     pub fn signing(&mut self) -> &mut Signing {

@@ -23,6 +23,7 @@ pub fn save(
 ) -> SavedTable {
     let services = policy.services.iter().zip(&assignment.services);
     SavedTable {
+        serials: BTreeMap::new(),
         format: FORMAT,
         provenance: provenance.clone(),
         health,

@@ -11,6 +11,7 @@
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::daemon::serials::Serials;
 use crate::model::dnssec::DnssecConfig;
 use crate::model::status::Problem;
 use crate::routing::Snapshot;
@@ -36,6 +37,7 @@ pub struct Signing {
     read: Option<(PathBuf, Option<SystemTime>)>,
     unread: Option<Unread>,
     problem: Option<String>,
+    serials: Serials,
 }
 
 /// Keys could not be read.
@@ -49,11 +51,38 @@ struct Unread {
 impl Signing {
     /// `floor`: a moment that has passed, from the last good table.
     pub fn new(clock: SharedClock, floor: WallTime) -> Self {
-        Self { clock, floor, signer: None, read: None, unread: None, problem: None }
+        Self {
+            clock,
+            floor,
+            signer: None,
+            read: None,
+            unread: None,
+            problem: None,
+            serials: Serials::default(),
+        }
     }
 
-    /// Puts signatures beside a table, as policy and keys have it.
+    /// With the serials that transferred zones had last.
+    #[must_use]
+    pub fn with_serials(self, serials: Serials) -> Self {
+        Self { serials, ..self }
+    }
+
+    pub fn serials(&self) -> &Serials {
+        &self.serials
+    }
+
+    /// Puts signatures beside a table, as policy and keys have it, and raises the serials of transferred
+    /// zones whose content that changes.
     pub fn sign(&mut self, snapshot: Snapshot) -> Snapshot {
+        let signed = self.sign_once(snapshot);
+        let mut serials = std::mem::take(&mut self.serials);
+        let settled = serials.settle(signed, |renumbered| self.sign_once(renumbered));
+        self.serials = serials;
+        settled
+    }
+
+    fn sign_once(&mut self, snapshot: Snapshot) -> Snapshot {
         self.problem = None;
         let Some(config) = snapshot.policy.server.dnssec.clone() else {
             (self.signer, self.read, self.unread) = (None, None, None);

@@ -13,6 +13,7 @@ use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
+use crate::daemon::notify::{KeyFile, Notifier};
 use crate::daemon::pulse::Pulse;
 use crate::daemon::querylog::{QueryLogError, QueryLogs};
 use crate::daemon::recover::{Recovered, recover};
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Longest a stop waits for queries under way.
@@ -108,6 +110,7 @@ pub struct Daemon {
     logs: QueryLogs,
     certificates: Option<tokio::task::JoinHandle<()>>,
     reload: tokio::task::JoinHandle<()>,
+    notify: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
     pulse: Pulse,
     writer: std::thread::JoinHandle<()>,
@@ -143,14 +146,15 @@ impl Daemon {
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
         let logs = QueryLogs::start(&server, &clock)?;
+        let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
+        let transfers = notifier.transfers();
         let answerer = |seat: usize| {
             let answerer = Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
-            answerer.watched(logs.taps(clock.wall().0 + seat as u64))
+            answerer.with_transfers(&transfers).watched(logs.taps(clock.wall().0 + seat as u64))
         };
         let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
-        let runtime = tokio::runtime::Handle::current();
         let serving = bound
-            .start(limited, Limits::default(), Arc::clone(&clock), &runtime)
+            .start(limited, Limits::default(), Arc::clone(&clock), &Handle::current())
             .map_err(StartError::Thread)?;
         let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
         let dot = dot.transpose().map_err(StartError::Thread)?;
@@ -165,6 +169,7 @@ impl Daemon {
             admin::traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped(), logs.counts());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
+        let notify = tokio::spawn(notifier.run());
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights { status: status.clone(), ready: is_ready, pulse: pulse.clone(), traffic };
         let admin_task = admin::serve(admin_listener, sights.routes(&events));
@@ -184,6 +189,7 @@ impl Daemon {
             logs,
             certificates,
             reload,
+            notify,
             admin_task,
             pulse,
             writer,
@@ -250,6 +256,7 @@ impl Daemon {
         }
         self.offer.end().await;
         self.reload.abort();
+        self.notify.abort();
         self.certificates.iter().for_each(tokio::task::JoinHandle::abort);
         let dot = async {
             if let Some(dot) = self.dot {

@@ -31,6 +31,7 @@ use crate::model::verdict::{NodeHealth, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
+use crate::store::saved_table::SavedTable;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -82,6 +83,8 @@ pub enum About {
     Table,
     Signing,
     Certificate,
+    /// Keys of zone transfer.
+    Transfer,
 }
 
 /// Nodes whose eligibility changed since the last table.
@@ -128,14 +131,14 @@ impl Writer {
         mut reporter: Reporter,
         pulse: Pulse,
     ) -> Self {
-        let FirstTable { inputs, health, plan, snapshot, published_before, problem } = first;
-        let signing = Signing::new(Arc::clone(&clock), published_before);
+        let FirstTable { inputs, health, plan, snapshot, published_before, problem, serials } = first;
+        let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
             reporter.set_problems(About::FirstTable, vec![problem]);
         }
-        let writer = Self {
+        let mut writer = Self {
             clock,
             inputs,
             epoch: 0,
@@ -152,6 +155,7 @@ impl Writer {
             verdicts_moved: false,
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
+        writer.adopt_zones();
         writer.keep_table();
         writer
     }
@@ -294,8 +298,17 @@ impl Writer {
         self.replan(Pass::Full, cause);
         let problems = self.publisher.renew().into_iter().collect();
         self.reporter.set_problems(About::Signing, problems);
+        if self.adopt_zones() {
+            self.keep_table();
+        }
         self.foresee();
         self.publisher.free_retired();
+    }
+
+    /// Takes over the serials that were raised in publishing; whether there were any.
+    fn adopt_zones(&mut self) -> bool {
+        let zones = Arc::clone(&self.publisher.snapshot().zones);
+        !Arc::ptr_eq(&std::mem::replace(&mut self.inputs.zones, Arc::clone(&zones)), &zones)
     }
 
     /// Has what the loss of a node would need signed before a node is lost.
@@ -328,7 +341,8 @@ impl Writer {
     }
 
     /// Takes up new inputs, or none of them if their table is refused.
-    fn reload(&mut self, inputs: Inputs, epoch: u64, what: String, fleet_changed: bool) {
+    fn reload(&mut self, mut inputs: Inputs, epoch: u64, what: String, fleet_changed: bool) {
+        inputs.zones = self.publisher.serials().apply(&inputs.policy, &inputs.zones);
         let (old_policy, new_policy) = (&self.inputs.policy, &inputs.policy);
         let (old_groups, new_groups) = (self.inputs.geo.groups(), inputs.geo.groups());
         let remapped = schedule::remap(old_policy, old_groups, &self.assignment, new_policy, new_groups);
@@ -376,6 +390,7 @@ impl Writer {
         };
         let accepted = !matches!(outcome, Outcome::Refused(_));
         if accepted {
+            self.adopt_zones();
             self.assignment = match outcome {
                 // Not as planned: some services stay where they are.
                 Outcome::Held { .. } => Arc::clone(&self.publisher.snapshot().assignment),
@@ -460,13 +475,8 @@ impl Writer {
         let snapshot = self.publisher.snapshot();
         let groups = self.inputs.geo.groups();
         let health = self.health.transfer();
-        self.keeper.keep_table(saved::save(
-            &snapshot.provenance,
-            &self.inputs.policy,
-            groups,
-            &self.assignment,
-            health,
-        ));
+        let saved = saved::save(&snapshot.provenance, &self.inputs.policy, groups, &self.assignment, health);
+        self.keeper.keep_table(SavedTable { serials: self.publisher.serials().to_keep(), ..saved });
     }
 
     fn show(&mut self) {

@@ -11,6 +11,7 @@ pub enum Rcode {
     NotImp = 4,
     Refused = 5,
     YxDomain = 6,
+    NotAuth = 9,
     BadVers = 16,
     BadCookie = 23,
 }
@@ -35,6 +36,7 @@ impl Rcode {
             Rcode::NotImp => "NOTIMP",
             Rcode::Refused => "REFUSED",
             Rcode::YxDomain => "YXDOMAIN",
+            Rcode::NotAuth => "NOTAUTH",
             Rcode::BadVers => "BADVERS",
             Rcode::BadCookie => "BADCOOKIE",
         }
@@ -53,4 +55,8 @@ impl ExtendedError {
     pub const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "" };
     /// Zone transfers are not offered.
     pub const NOT_SUPPORTED: Self = Self { code: 21, text: "" };
+    /// A zone transfer that policy grants to others.
+    pub const PROHIBITED: Self = Self { code: 18, text: "" };
+    /// As many zone transfers as are made at once.
+    pub const BUSY: Self = Self { code: 0, text: "too many transfers at once" };
 }

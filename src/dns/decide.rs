@@ -19,6 +19,7 @@ use super::cookie::CookieReply;
 use super::ecs::Client;
 use super::proofs::Proofs;
 use super::query::ParsedQuery;
+use super::transfer::{self, QTYPE_AXFR, QTYPE_IXFR};
 use crate::base::prefix::Family;
 use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
@@ -34,8 +35,6 @@ use crate::zone::rtype;
 /// Links (CNAMEs and DNAMEs) followed within our data.
 pub const MAX_LINKS: usize = 8;
 const CLASS_IN: u16 = 1;
-const QTYPE_IXFR: u16 = 251;
-const QTYPE_AXFR: u16 = 252;
 const QTYPE_ANY: u16 = 255;
 
 /// What to answer.
@@ -230,11 +229,28 @@ fn decide_sound<'a>(
         _ => return decision.refuse(None),
     }
     match query.qtype {
-        QTYPE_AXFR | QTYPE_IXFR => decision.refuse(Some(ExtendedError::NOT_SUPPORTED)),
+        QTYPE_AXFR | QTYPE_IXFR => decide_transfer(snapshot, ctx, query, decision),
         0 | rtype::OPT => decision.rcode = Rcode::FormErr,
         // TKEY, TSIG, MAILA and other meta types mean a service that is not here.
         128..QTYPE_ANY => decision.rcode = Rcode::NotImp,
         _ => Resolution { snapshot, ctx, query, decision }.run(),
+    }
+}
+
+/// Of a zone the SOA alone, or why not the whole: that is no matter of one message.
+#[cold]
+fn decide_transfer<'a>(
+    snapshot: &'a Snapshot,
+    ctx: &Ctx<'_>,
+    query: &ParsedQuery<'_>,
+    decision: &mut Decision<'a>,
+) {
+    match transfer::told(snapshot, transfer::judge(snapshot, ctx, query, query.is_signed)) {
+        Ok(soa) => (decision.is_authoritative, decision.answer) = (true, Some(soa)),
+        Err((rcode, error)) => {
+            decision.refuse(Some(error));
+            decision.rcode = rcode;
+        }
     }
 }
 

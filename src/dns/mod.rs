@@ -20,9 +20,12 @@
 //! | [`records`](mod@records) | a decision as hickory records |
 //! | [`rrl`] | how many responses a client prefix gets over UDP |
 //! | [`scratch`] | a worker's own counters, and its limits |
+//! | [`transfer`] | a zone as an iterator of messages |
+//! | [`tsig`] | signed messages |
 //! | [`code`] | response codes and extended errors |
 //!
-//! No allocation, lock, log line or panic on the byte path, and no recursion, transfers or updates.
+//! No allocation, lock, log line or panic on the byte path, and no recursion or updates. Transfers and
+//! signed messages are no matter of speed and do allocate.
 
 pub mod code;
 pub mod cookie;
@@ -35,6 +38,8 @@ pub mod records;
 pub mod reserved;
 pub mod rrl;
 pub mod scratch;
+pub mod transfer;
+pub mod tsig;
 pub mod usual;
 
 pub use cookie::CookieSecrets;
@@ -44,12 +49,15 @@ pub use query::{ParsedQuery, Rejected, parse};
 pub use records::{RecordReply, records};
 pub use rrl::Limiter;
 pub use scratch::Scratch;
+pub use tsig::TsigKeys;
 
 use crate::base::clock::MonoTime;
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
+use code::Rcode;
 use rrl::Held;
 use std::net::IpAddr;
+use tsig::{Signer, TsigError};
 
 /// How a query came, to whom, and when.
 #[derive(Clone, Copy, Debug)]
@@ -66,12 +74,14 @@ pub struct Ctx<'c> {
     pub cookies: Option<&'c CookieSecrets>,
     /// How long a stream may be silent, told to who asks (RFC 7828), in tenths of a second.
     pub idle_tenths: u16,
+    /// Of signed messages; `None`: there are no keys.
+    pub keys: Option<&'c TsigKeys>,
 }
 
 impl<'c> Ctx<'c> {
     /// Without cookies, on streams that may be silent for ten seconds.
     pub const fn new(peer: IpAddr, local: IpAddr, transport: Transport, now: MonoTime) -> Self {
-        Self { peer, local, transport, now, seconds: 0, cookies: None, idle_tenths: 100 }
+        Self { peer, local, transport, now, seconds: 0, cookies: None, idle_tenths: 100, keys: None }
     }
 
     #[inline(always)]
@@ -140,6 +150,7 @@ fn answer_long(
 ) -> usize {
     let mut parsed = ParsedQuery::unread(query);
     match parsed.read() {
+        Ok(()) if parsed.tsig_at.is_some() => answer_signed(snapshot, ctx, scratch, parsed, out),
         Ok(()) => {
             let mut decision = decide(snapshot, ctx, &parsed);
             let held = judged.or_else(|| scratch.hold(ctx, decision.class(), decision.is_verified()));
@@ -203,6 +214,45 @@ fn answer_held(
     answer_long(snapshot, ctx, scratch, query, out, Some(held))
 }
 
+/// Answers a signed message with a signed one, or says why not (RFC 8945 5).
+#[cold]
+fn answer_signed(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    mut parsed: ParsedQuery<'_>,
+    out: &mut [u8],
+) -> usize {
+    let (none, now) = (TsigKeys::default(), u64::from(ctx.seconds));
+    let at = parsed.tsig_at.unwrap_or_default();
+    let mut signer = tsig::verify(ctx.keys.unwrap_or(&none), parsed.message, at, now)
+        .map_err(|rcode| parsed.fault = Some(rcode))
+        .ok();
+    let error = signer.as_ref().map(Signer::error);
+    if error.is_some_and(|error| error != TsigError::None) {
+        parsed.fault = Some(Rcode::NotAuth);
+    }
+    parsed.is_signed = parsed.fault.is_none();
+    let decision = decide(snapshot, ctx, &parsed);
+    let is_verified = parsed.is_signed || decision.cookie.is_some_and(|cookie| cookie.is_verified);
+    if scratch.hold(ctx, decision.class(), is_verified).is_some() {
+        scratch.dropped += 1;
+        return 0;
+    }
+    let size = encode::size_limit(ctx.transport, parsed.edns.as_ref().map(|edns| edns.size)).min(out.len());
+    let room = size.saturating_sub(signer.as_ref().map_or(0, Signer::added_len));
+    let Some(place) = out.get_mut(..room) else { return 0 };
+    let encoded = encode(snapshot, ctx, &parsed, &decision, false, place);
+    scratch.count(&decision, &parsed, encoded);
+    let mut message = place.get(..encoded.len).unwrap_or_default().to_vec();
+    if !message.is_empty() {
+        signer.iter_mut().for_each(|signer| signer.sign(&mut message, now));
+    }
+    let Some(place) = out.get_mut(..message.len()) else { return 0 };
+    place.copy_from_slice(&message);
+    message.len()
+}
+
 /// The same as records, for listeners whose replies can only be those. `None`: a message that only
 /// [`answer`] can answer or drop; it is not counted here.
 pub fn answer_records(
@@ -212,7 +262,7 @@ pub fn answer_records(
     query: &[u8],
 ) -> Option<RecordReply> {
     let parsed = parse(query).ok()?;
-    if parsed.edns.as_ref().is_some_and(|edns| edns.wants_padding) {
+    if parsed.tsig_at.is_some() || parsed.edns.as_ref().is_some_and(|edns| edns.wants_padding) {
         return None;
     }
     let decision = decide(snapshot, ctx, &parsed);

@@ -54,6 +54,10 @@ pub struct ParsedQuery<'q> {
     /// Where the question ends in the message.
     pub question_end: usize,
     pub edns: Option<Edns<'q>>,
+    /// Where the TSIG record begins that ends the message.
+    pub tsig_at: Option<usize>,
+    /// By a key of ours, and rightly.
+    pub is_signed: bool,
     /// Decided already: the rcode of a malformed or foreign query.
     pub fault: Option<Rcode>,
 }
@@ -113,7 +117,7 @@ impl<'q> ParsedQuery<'q> {
 
 /// Big-endian 16 bits at an offset.
 #[inline]
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
@@ -141,6 +145,8 @@ impl<'q> ParsedQuery<'q> {
             qclass: 0,
             question_end: HEADER,
             edns: None,
+            tsig_at: None,
+            is_signed: false,
             fault: None,
         }
     }
@@ -239,6 +245,12 @@ fn read_records(query: &mut ParsedQuery<'_>) -> Result<(), Rcode> {
             if version == 0 {
                 read_options(edns, rdata)?;
             }
+        } else if [t0, t1] == [0, 250] {
+            // RFC 8945 5.1: once, and last.
+            if number + 1 != before + additional || additional == 0 {
+                return Err(Rcode::FormErr);
+            }
+            query.tsig_at = Some(at);
         }
         at = end;
     }
@@ -247,7 +259,7 @@ fn read_records(query: &mut ParsedQuery<'_>) -> Result<(), Rcode> {
 
 /// The offset after a name, which may end in a pointer.
 #[inline]
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
             0 => return Some(at + 1),

@@ -78,7 +78,7 @@ impl Scratch {
             Rcode::NoError if decision.has_data() => &mut self.answered,
             Rcode::NoError => &mut self.nodata,
             Rcode::NxDomain | Rcode::YxDomain => &mut self.nxdomain,
-            Rcode::Refused => &mut self.refused,
+            Rcode::Refused | Rcode::NotAuth => &mut self.refused,
             Rcode::FormErr => &mut self.formerr,
             Rcode::NotImp => &mut self.notimp,
             Rcode::ServFail => &mut self.servfail,

@@ -13,6 +13,7 @@
 //! | [`verdict`] | what health makes of it |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
+//! | [`transfer`] | which zones go to whom |
 //! | [`status`] | what a running instance says of itself |
 
 pub mod clients;
@@ -25,4 +26,5 @@ pub mod policy;
 pub mod provenance;
 pub mod service;
 pub mod status;
+pub mod transfer;
 pub mod verdict;

@@ -5,6 +5,7 @@ use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
 use super::service::Service;
+use super::transfer::TransferConfig;
 use crate::base::prefix::{Family, Prefix};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub struct ServerConfig {
     pub query_log: Option<QueryLogConfig>,
     /// `None`: no dnstap.
     pub dnstap: Option<DnstapConfig>,
+    /// `None`: zones are not transferred.
+    pub transfer: Option<TransferConfig>,
 }
 
 /// What kind of answer a response is, as far as limiting goes: one budget each per client prefix.
@@ -162,6 +165,7 @@ impl Default for ServerConfig {
             rate_limit: Some(RateLimit::default()),
             query_log: None,
             dnstap: None,
+            transfer: None,
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Service {
     pub on_all_down: OnAllDown,
     /// Added to the cost of a node on another line than the client's.
     pub line_penalty: Micros,
+    /// What stands for this service where a zone is transferred; empty: nodes of its first pools.
+    pub transfer_default: Vec<IpAddr>,
     /// Expected demand in the capacity unit, if the operator states it.
     pub demand: Option<u64>,
     /// Where in its file the service is, for messages of later stages: `services/live.yaml`.

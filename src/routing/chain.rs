@@ -153,6 +153,9 @@ fn steered_types(policy: &Policy, service: &Service) -> impl Iterator<Item = u16
             .iter()
             .for_each(|family| has[family.index()] |= policy.fleet.node(node).has_family(*family));
     }
+    for address in &service.transfer_default {
+        has[Family::of(*address).index()] = true;
+    }
     if let OnAllDown::Fallback(addresses) = &service.on_all_down {
         addresses.iter().for_each(|address| has[Family::of(*address).index()] = true);
     }

@@ -5,6 +5,7 @@
 
 use super::{codes, names};
 use crate::base::diagnostic::Diagnostic;
+use crate::model::dnssec::SignedZones;
 use crate::model::policy::Policy;
 use crate::model::service::Service;
 use crate::zone::name::Name;
@@ -22,7 +23,21 @@ pub fn check(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
             );
         }
     }
+    found.extend(check_transfer(policy, zones));
     found
+}
+
+/// Zones that are offered for transfer and not there.
+fn check_transfer(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
+    let Some(config) = &policy.server.transfer else { return Vec::new() };
+    let SignedZones::Listed(listed) = &config.zones else { return Vec::new() };
+    let is_here = |origin: &String| zones.zones.iter().any(|zone| zone.origin.to_string() == *origin);
+    let unknown = |origin: &String| {
+        let message = format!("zone `{origin}` is to be transferred and is none of the zones");
+        let help = format!("add zones/{origin}.zone, or take the name out of the list");
+        Diagnostic::error(codes::TRANSFER_ZONE, "rhumb.yaml", Some(config.zones_span), message).help(help)
+    };
+    listed.iter().filter(|origin| !is_here(origin)).map(unknown).collect()
 }
 
 fn check_name(service: &Service, hostname: &str, zones: &ZoneSet) -> Option<Diagnostic> {

@@ -15,6 +15,7 @@
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
 //! | [`fill`], [`sets`] | which make it |
 //! | [`rendezvous`] | which node a slot belongs to |
+//! | [`standin`] | what a transferred zone has at steered names |
 //! | [`chain`](mod@chain) | the NSEC chain over names and zones |
 //! | [`signed`] | signatures and denials, found by what was decided |
 //! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
@@ -37,6 +38,7 @@ pub mod rendezvous;
 pub mod sets;
 pub mod signed;
 pub mod snapshot;
+pub mod standin;
 pub mod steer;
 
 pub use check::check;

@@ -375,7 +375,7 @@ fn zone_of(origins: &BTreeMap<&Name, u32>, name: &Name) -> Option<u32> {
 }
 
 /// Whether a name of a zone is at or below a delegation.
-pub(super) fn is_delegated(zone: &Zone, name: &Name) -> bool {
+pub fn is_delegated(zone: &Zone, name: &Name) -> bool {
     let mut at_and_above = std::iter::successors(Some(name.clone()), Name::parent);
     let mut inside = at_and_above.by_ref().take_while(|name| *name != zone.origin);
     inside.any(|name| zone.rrset(&name, rtype::NS).is_some())

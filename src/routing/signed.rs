@@ -95,6 +95,8 @@ pub struct SteeredDenial {
     pub negative: Block,
     /// By family: the NSEC without it. For a client that no node can answer in that family.
     pub without: [NsecEntry; 2],
+    /// By family: RRSIG of what stands for the name in transfers; empty where nothing does.
+    pub standin: [Block; 2],
 }
 
 /// RRSIG per position in the service's sets, by family; an empty block where there are no records.

@@ -114,6 +114,12 @@ impl Snapshot {
         Self { signed, ..self }
     }
 
+    /// The same table over zones that differ in their serials only; without signatures.
+    pub fn with_zones(self, zones: Arc<ZoneSet>) -> Result<Self, CompileError> {
+        let names = Arc::new(Names::build(&self.policy, &zones).map_err(disagree)?);
+        Ok(Self { zones, names, signed: None, ..self })
+    }
+
     /// As [`names`](Self::names), to tell by pointer whether they are another table's too.
     pub fn shared_names(&self) -> &Arc<Names> {
         &self.names

@@ -66,6 +66,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         ttl: 30,
         on_all_down: OnAllDown::All,
         line_penalty: Micros::from_millis(40),
+        transfer_default: Vec::new(),
         demand: None,
         source: format!("services/{name}.yaml"),
     }

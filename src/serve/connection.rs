@@ -10,7 +10,9 @@
 //! so what a connection holds is bounded, and a reader that takes nothing for too long is cut off. A frame's
 //! clock starts with its first octet; sending octets one by one does not stretch it.
 
+use super::Messages;
 use super::gate::Limits;
+use super::tcp::push_frame;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +26,8 @@ const QUERY_ROOM: usize = 4_096;
 const INBOX_ROOM: usize = 2 * (QUERY_ROOM + 2);
 /// Replies gathered before they are written.
 const WRITE_AT: usize = 16 * 1_024;
+/// Longest that a transfer takes, and so holds its snapshot.
+const TRANSFER: Duration = Duration::from_secs(15 * 60);
 /// After a stop, how long a connection may stay silent.
 const DRAIN_IDLE: Duration = Duration::from_millis(50);
 /// The same for one that has not asked yet: its first query is on its way.
@@ -36,6 +40,9 @@ const LINGER_OCTETS: usize = 256 * 1_024;
 pub(super) trait Respond: Send + Sync + 'static {
     /// Appends one framed reply to `out`, or nothing.
     fn respond(&self, ends: Ends, query: &[u8], out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
+
+    /// The messages of a zone transfer, if that is what the query is to be answered with.
+    fn transfer(&self, ends: Ends, query: &[u8]) -> impl Future<Output = Option<Messages>> + Send;
 }
 
 /// Both ends of a connection.
@@ -59,11 +66,15 @@ pub(super) async fn serve<S, R>(
     let mut inbox = Inbox::new();
     let mut out = Vec::new();
     let mut left = limits.queries_per_connection;
+    let mut messages = None;
     loop {
-        while out.len() < WRITE_AT && left > 0 {
+        while messages.is_none() && out.len() < WRITE_AT && left > 0 {
             let Some(query) = inbox.next_frame() else { break };
-            responder.respond(ends, query, &mut out).await;
             left -= 1;
+            messages = responder.transfer(ends, query).await;
+            if messages.is_none() {
+                responder.respond(ends, query, &mut out).await;
+            }
         }
         if !out.is_empty() {
             if !matches!(timeout(limits.write, write_out(&mut stream, &out)).await, Ok(Ok(()))) {
@@ -73,12 +84,34 @@ pub(super) async fn serve<S, R>(
             inbox.since = Instant::now();
             continue;
         }
+        if let Some(messages) = messages.take() {
+            if !matches!(timeout(TRANSFER, send(&mut stream, messages, limits)).await, Ok(true)) {
+                return;
+            }
+            inbox.since = Instant::now();
+            continue;
+        }
         if left == 0 || inbox.is_oversized() || !fill(&mut stream, &mut inbox, limits, &stop).await {
             break;
         }
     }
     // Failing to part politely changes nothing.
     let _ = timeout(LINGER, part(&mut stream)).await;
+}
+
+/// Writes a transfer, each message within the time that replies have.
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, messages: Messages, limits: &Limits) -> bool {
+    let mut frame = Vec::new();
+    for message in messages {
+        frame.clear();
+        push_frame(&mut frame, &message);
+        if !matches!(timeout(limits.write, write_out(stream, &frame)).await, Ok(Ok(()))) {
+            return false;
+        }
+        // A reader that keeps up must not keep others from this thread.
+        tokio::task::yield_now().await;
+    }
+    true
 }
 
 async fn write_out<S: AsyncWrite + Unpin>(stream: &mut S, out: &[u8]) -> io::Result<()> {

@@ -15,8 +15,9 @@ use super::counters::{Set, Tally};
 use super::gate::{self, Admit, Limits};
 use super::handover::Given;
 use super::tcp::push_frame;
-use super::{Answer, BindError, Counters, Transport, bind};
+use super::{Answer, BindError, Counters, Messages, Transport, bind};
 use crate::dns::RecordReply;
+use crate::dns::transfer::is_asked;
 use arc_swap::ArcSwap;
 use hickory_server::net::NetError;
 use hickory_server::net::runtime::{Time, TokioTime};
@@ -231,6 +232,15 @@ impl<A: AnswerRecords> Respond for TlsResponder<A> {
         tally.count(&reply);
         self.counters.add(Transport::Tls, &tally);
         push_frame(out, &reply);
+    }
+
+    async fn transfer(&self, ends: Ends, query: &[u8]) -> Option<Messages> {
+        if !is_asked(query) {
+            return None;
+        }
+        let mut answer = self.handler.seats.next()?.lock().await;
+        answer.refresh();
+        answer.transfer(ends.peer, ends.local, Transport::Tls, query)
     }
 }
 

@@ -41,6 +41,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+/// Messages of a zone transfer, made as they are taken.
+pub type Messages = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
 /// What answers queries: one per UDP worker, and as many shared by the TCP connections.
 pub trait Answer: Send + 'static {
     /// Called before each batch: the moment to look at the live table.
@@ -55,6 +58,17 @@ pub trait Answer: Send + 'static {
         query: &[u8],
         out: &mut [u8],
     ) -> usize;
+
+    /// The messages that a query over a stream is answered with, if one is not enough: a zone transfer.
+    fn transfer(
+        &mut self,
+        _peer: SocketAddr,
+        _local: IpAddr,
+        _transport: Transport,
+        _query: &[u8],
+    ) -> Option<Messages> {
+        None
+    }
 
     /// Called once the answers since the last [`refresh`](Self::refresh) are made (UDP: sent): counters
     /// may be shown now.

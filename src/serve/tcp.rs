@@ -5,7 +5,8 @@
 
 use super::connection::{Ends, Respond};
 use super::counters::{Set, Tally};
-use super::{Answer, Transport};
+use super::{Answer, Messages, Transport};
+use crate::dns::transfer::is_asked;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Mutex;
@@ -48,6 +49,15 @@ impl<A: Answer> Respond for SharedAnswers<A> {
             push_frame(out, reply);
         }
         self.counters.add(Transport::Tcp, &tally);
+    }
+
+    async fn transfer(&self, ends: Ends, query: &[u8]) -> Option<Messages> {
+        if !is_asked(query) {
+            return None;
+        }
+        let mut seat = self.seats.first()?.lock().await;
+        seat.answer.refresh();
+        seat.answer.transfer(ends.peer, ends.local, Transport::Tcp, query)
     }
 }
 

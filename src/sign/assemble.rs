@@ -29,6 +29,7 @@ use crate::routing::signed::{
     NONE, NsecEntry, SignedEntry, SignedFixed, SignedZone, SteeredDenial, SteeredSignatures,
     position_covering,
 };
+use crate::routing::standin;
 use crate::routing::steer::ServiceTable;
 use crate::zone::name::Name;
 use crate::zone::nsec::SortKey;
@@ -257,16 +258,26 @@ impl<'a> Scene<'a> {
     ) {
         let origin = &self.names.zone(zone).origin;
         for link in links {
-            let (_, entry) = &self.ordered[link.entry as usize];
+            let (owner, entry) = &self.ordered[link.entry as usize];
             let Some(position) = entry.steered.filter(|_| entry.zone == zone) else { continue };
             let ttl = self.names.steered(position).negative.ttl().unwrap_or(0);
             let without = Family::BOTH
                 .map(|family| nsec_entry(link, &link.rdata_without(family), ttl, origin, signer, walk));
             let negative = self.soa_signature(zone, ttl, signer, walk);
+            let standin = self
+                .standins(position)
+                .map(|block| walk.rrsig_of_block(signer, owner, &block, block.ttl().unwrap_or(0)));
             if let Some(place) = fixed.denials.get_mut(position as usize) {
-                *place = Some(SteeredDenial { negative, without });
+                *place = Some(SteeredDenial { negative, without, standin });
             }
         }
+    }
+
+    /// What stands for a steered name in transfers, if there are any.
+    fn standins(&self, position: u32) -> [Block; 2] {
+        let policy = &self.snapshot.policy;
+        let service = policy.service(self.names.steered(position).service);
+        policy.server.transfer.as_ref().map_or_else(Default::default, |_| standin::blocks(policy, service))
     }
 
     /// Steered names by position: name and zone.

@@ -22,6 +22,19 @@ pub struct SavedTable {
     /// Group keys, in the order `by_group` counts in.
     pub group_keys: Vec<String>,
     pub services: Vec<SavedService>,
+    /// Of transferred zones, by origin.
+    #[serde(default)]
+    pub serials: BTreeMap<String, SavedSerial>,
+}
+
+/// The last serial of a zone and what it stood for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSerial {
+    pub serial: u32,
+    /// Digest of what is transferred.
+    pub content: String,
+    /// Digest of the SOA's signature, which changes with the serial.
+    pub soa: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

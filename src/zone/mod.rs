@@ -69,6 +69,20 @@ impl Zone {
         self.rrset(&self.origin, rtype::SOA).expect("loading refuses a zone without SOA")
     }
 
+    /// The SOA's serial.
+    pub fn serial(&self) -> u32 {
+        let serial = self.soa().rdata.first().and_then(|data| data.get(data.len().checked_sub(20)?..));
+        serial.and_then(|rest| rest.first_chunk()).map_or(0, |octets| u32::from_be_bytes(*octets))
+    }
+
+    /// Puts another serial into the SOA.
+    pub fn set_serial(&mut self, serial: u32) {
+        let sets = self.names.get_mut(&self.origin).into_iter().flatten();
+        let soa = sets.filter(|set| set.rtype == rtype::SOA).flat_map(|set| &mut set.rdata).next();
+        let place = soa.and_then(|data| data.last_chunk_mut::<20>()).and_then(|last| last.first_chunk_mut());
+        place.into_iter().for_each(|place| *place = serial.to_be_bytes());
+    }
+
     /// TTL of negative answers in seconds: the lower of the SOA's TTL and its last field (RFC 2308 5).
     pub fn negative_ttl(&self) -> u32 {
         let soa = self.soa();

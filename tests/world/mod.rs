@@ -249,6 +249,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         ttl: 30,
         on_all_down,
         line_penalty: Micros::from_millis(40),
+        transfer_default: Vec::new(),
         demand: None,
         source: format!("services/{name}.yaml"),
     }

@@ -43,6 +43,8 @@ record! {
         optional query_log: QueryLogFile,
         /// Queries and responses as dnstap. Left out: none.
         optional dnstap: DnstapFile,
+        /// Zone transfer to other servers (AXFR out, RFC 5936). Left out: refused.
+        optional transfer: TransferFile,
     }
 }
 
@@ -92,12 +94,37 @@ record! {
 }
 
 record! {
+    /// Zone transfer: who may have which zones, and who is told that they changed.
+    pub struct TransferFile {
+        /// Origins of the zones to give, or `all`.
+        optional zones: OneOrMany<ZoneWord> = "all",
+        /// Networks that may ask. Left out: every client that signs with one of the keys.
+        optional allow: OneOrMany<Cidr>,
+        /// File of TSIG keys (RFC 8945) as `tsig-keygen` writes them, readable by its owner only,
+        /// relative to the policy folder. With it, every transfer has to be signed.
+        optional keys: Text,
+        /// Servers that are told of every change (NOTIFY, RFC 1996).
+        optional secondaries: List<SecondaryFile>,
+    }
+}
+
+record! {
     /// dnstap, as frame streams over a unix socket.
     pub struct DnstapFile {
         /// The socket on which a reader listens, relative to the working folder.
         required socket: Text,
         /// One exchange in so many is sent.
         optional sample: Whole<1, 1_000_000> = 1,
+    }
+}
+
+record! {
+    /// A server that keeps a copy.
+    pub struct SecondaryFile {
+        /// Where it listens: an address with its port.
+        required address: SocketAddr,
+        /// Name of the TSIG key that NOTIFY to it is signed with.
+        optional key: Text,
     }
 }
 

@@ -37,6 +37,9 @@ record! {
         optional line_penalty: Span<0, 60_000> = "40ms",
         /// Expected demand, in the unit of the nodes' capacity.
         optional demand: Whole<0, 1_000_000_000_000_000>,
+        /// Addresses that stand for the service where a zone is transferred to other servers. Left
+        /// out: up to eight nodes of the first pools that everybody may use.
+        optional transfer_default: OneOrMany<IpAddr>,
     }
 }
 

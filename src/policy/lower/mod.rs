@@ -10,6 +10,7 @@ pub mod probe;
 pub mod selector;
 pub mod server;
 pub mod service;
+mod transfer;
 
 use super::codes::{self, Code};
 use super::files::fleet::LocationFile;

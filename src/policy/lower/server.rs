@@ -41,6 +41,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         rate_limit,
         query_log,
         dnstap,
+        transfer,
     } = file;
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
@@ -65,6 +66,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
             Some(OrNone(limits)) => limits.as_ref().map(|limits| lower_rate_limit(limits, findings)),
             None => defaults.rate_limit,
         },
+        transfer: transfer.given().map(|at| super::transfer::lower(&at.value, at.place, findings)),
     }
 }
 
@@ -136,15 +138,7 @@ fn lower_dnstap(dnstap: &DnstapFile) -> Option<DnstapConfig> {
 fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
     let DnssecFile { place: _, zones, keys, algorithm } = dnssec;
     let zones_at = zones.given();
-    let words = || zones.value().into_iter().flat_map(|list| &list.0.items).map(|item| &item.value);
-    let named = words().filter_map(|word| match word {
-        ZoneWord::All => None,
-        ZoneWord::Named(origin) => Some(origin.clone()),
-    });
-    let zones = match words().any(|word| *word == ZoneWord::All) {
-        true => SignedZones::All,
-        false => SignedZones::Listed(named.collect()),
-    };
+    let zones = zones.value().map_or(SignedZones::Listed(Vec::new()), chosen_zones);
     let algorithm = algorithm.value().map_or(Algorithm::default(), |word| match word {
         AlgorithmWord::EcdsaP256Sha256 => Algorithm::EcdsaP256Sha256,
         AlgorithmWord::Ed25519 => Algorithm::Ed25519,
@@ -152,6 +146,19 @@ fn lower_dnssec(dnssec: &DnssecFile) -> Option<DnssecConfig> {
     let keys = keys.value().map_or(DnssecConfig::DEFAULT_KEYS, |text| text.0.as_str());
     let zones_span = zones_at.map_or_else(Span::default, |at| at.place.span);
     Some(DnssecConfig { zones, zones_span, keys: PathBuf::from(keys), algorithm })
+}
+
+/// The zones a list names.
+pub(super) fn chosen_zones(list: &OneOrMany<ZoneWord>) -> SignedZones {
+    let words = || list.0.items.iter().map(|item| &item.value);
+    let named = words().filter_map(|word| match word {
+        ZoneWord::All => None,
+        ZoneWord::Named(origin) => Some(origin.clone()),
+    });
+    match words().any(|word| *word == ZoneWord::All) {
+        true => SignedZones::All,
+        false => SignedZones::Listed(named.collect()),
+    }
 }
 
 /// Sockets to bind: at least one, none twice.

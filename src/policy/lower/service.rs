@@ -15,6 +15,7 @@ use crate::policy::read::{OneOrMany, Slot};
 use crate::policy::scalars::{Hostname, Name, Ttl};
 use crate::policy::{recovery, shadow};
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 const WEIGHT: u16 = 100;
 const MIN_ALIVE: Ppm = Ppm::from_percent(50);
@@ -52,6 +53,7 @@ impl Services {
             on_all_down,
             line_penalty,
             demand,
+            transfer_default,
         } = &file.value;
         let name = self.take_name(path, name, file.place, findings);
         let pool_names = Names::of(pools, "pools", findings);
@@ -76,6 +78,7 @@ impl Services {
                 .value()
                 .map_or(LINE_PENALTY, |span| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX))),
             demand: demand.value().map(|demand| demand.0),
+            transfer_default: addresses(transfer_default),
             source: path.to_owned(),
         };
         if pool_names.len() > MAX_POOLS {
@@ -145,6 +148,10 @@ impl Services {
         }
         out
     }
+}
+
+fn addresses(slot: &Slot<OneOrMany<IpAddr>>) -> Vec<IpAddr> {
+    slot.value().map_or_else(Vec::new, |list| values(&list.0.items).collect())
 }
 
 fn lower_tier(slot: &Slot<TierWord>) -> RecoveryTier {
