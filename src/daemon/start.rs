@@ -148,25 +148,23 @@ impl Daemon {
         let logs = QueryLogs::start(&server, &clock)?;
         let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
         let transfers = notifier.transfers();
-        let answerer = |seat: usize| {
-            let answerer = Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
-            answerer.with_transfers(&transfers).watched(logs.taps(clock.wall().0 + seat as u64))
-        };
+        let plain = || Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
+        let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
+        let answerer = |seat| plain().with_transfers(&transfers).watched(taps(seat));
         let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
         let serving = bound
             .start(limited, Limits::default(), Arc::clone(&clock), &Handle::current())
             .map_err(StartError::Thread)?;
-        let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
-        let dot = dot.transpose().map_err(StartError::Thread)?;
+        let dot = start_encrypted(dot, answerer)?;
         let certificates = renew_certificates(dot.as_ref(), &server, &options, &clock, &events);
         let writer = writer.start(queue).map_err(StartError::Thread)?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
         let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
-        let sockets = [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)];
-        let traffic =
-            admin::traffic(counts, sockets.map(Option::<&Arc<_>>::cloned), probing.dropped(), logs.counts());
+        let sockets =
+            [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)].map(Option::<&Arc<_>>::cloned);
+        let traffic = admin::traffic(counts, sockets, probing.dropped(), logs.counts());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let notify = tokio::spawn(notifier.run());
@@ -390,6 +388,14 @@ fn bind_encrypted(
 ) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
     let certificate = Pair::of(dot, policies).load()?;
     Ok((bind_dot_given(&dot.listen, given)?, certificate))
+}
+
+fn start_encrypted(
+    dot: Option<(BoundDot, Arc<ServerConfig>)>,
+    answerer: impl Fn(usize) -> Answerer,
+) -> Result<Option<RunningDot>, StartError> {
+    let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
+    dot.transpose().map_err(StartError::Thread)
 }
 
 fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, SecretsError> {
