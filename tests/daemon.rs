@@ -116,6 +116,13 @@ impl World {
         problems.iter().filter_map(|problem| problem["code"].as_str().map(str::to_owned)).collect()
     }
 
+    /// Waits until there is something to come back to: a disk may be slow.
+    fn wait_kept(&self) {
+        let state = std::path::PathBuf::from(self.folder.state());
+        let is_there = |name: &str| state.join(name).exists();
+        wait_for("the kept state", || (is_there("inputs") && is_there("table")).then_some(()));
+    }
+
     fn wait_problem(&self, code: &str) {
         wait_for(code, || self.problem_codes().iter().any(|known| known == code).then_some(()));
     }
@@ -199,6 +206,7 @@ fn after_kill_9_the_first_answer_is_already_right() {
     world.tyo.stop();
     world.wait_answer(JAPAN, "127.2.1.1");
     let generation = world.status()["table"]["generation"].as_u64().expect("a number");
+    world.wait_kept();
     rhumb.kill();
     let _rhumb = world.serve();
     let wanted: IpAddr = "127.2.1.1".parse().expect("an address");
@@ -216,12 +224,14 @@ fn generations_rise_although_the_last_tables_were_not_kept() {
     world.tyo.stop();
     world.wait_answer(JAPAN, "127.2.1.1");
     let generation = world.generation();
+    world.wait_kept();
     rhumb.kill();
     // As if the crash had come before the keeper wrote the evacuation.
     std::fs::rename(&older, &table).expect("the older table is back");
     let mut rhumb = world.serve();
     assert!(world.generation() > generation);
     let generation = world.generation();
+    world.wait_kept();
     rhumb.kill();
     for name in ["table", "table.previous"] {
         std::fs::write(world.state(name), "no table").expect("writes");
@@ -251,6 +261,7 @@ fn a_truncated_state_file_costs_a_message_and_nothing_else() {
     world.wait_answer(JAPAN, "127.1.1.1");
     let state = world.folder.root.path().join("state");
     wait_for("the table to be kept", || state.join("table").exists().then_some(()));
+    world.wait_kept();
     rhumb.kill();
     for name in ["table", "table.previous"] {
         let path = state.join(name);
@@ -272,6 +283,7 @@ fn a_broken_edit_keeps_the_last_good_policy_also_across_a_restart() {
     world.folder.write("services/live.yaml", &SERVICE.replace("pools: [all]", "pools: [al]"));
     world.wait_problem("policy-refused");
     world.wait_answer(JAPAN, "127.1.1.1");
+    world.wait_kept();
     rhumb.kill();
     let _rhumb = world.serve();
     world.wait_answer(JAPAN, "127.1.1.1");
@@ -290,6 +302,7 @@ fn the_state_folder_of_rhumb_yaml_serves_a_broken_policy_too() {
     world.wait_answer(JAPAN, "127.1.1.1");
     let kept = world.folder.root.path().join("state/table");
     wait_for("the table to be kept", || kept.exists().then_some(()));
+    world.wait_kept();
     rhumb.kill();
     world.folder.write("fleet.yaml", "version: 1\nnods: {}\n");
     let _rhumb = world.serve_with(&[]);
@@ -326,6 +339,7 @@ fn a_broken_geo_file_keeps_the_last_good_data_also_across_a_restart() {
     std::fs::write(&geo, &bytes[..bytes.len() / 3]).expect("truncates");
     world.wait_problem("geo-refused");
     world.wait_answer(GERMANY, "127.2.1.1");
+    world.wait_kept();
     rhumb.kill();
     let _rhumb = world.serve();
     world.wait_answer(GERMANY, "127.2.1.1");
