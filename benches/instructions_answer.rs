@@ -14,8 +14,10 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 use world::{A, Ask, World, ask};
 
-/// For any of these; the long way with limits on is the dearest.
-const LIMIT: u64 = 1_800;
+/// The project's limit for usual answers.
+const LIMIT: u64 = 1_500;
+/// The long way is over it since it asks the rate limits too; held so that it does not grow.
+const LIMIT_LONG: u64 = 1_800;
 const NOW: u32 = 1_700_000_000;
 static SECRETS: LazyLock<CookieSecrets> = LazyLock::new(|| CookieSecrets::new(&[7; 16], None));
 
@@ -99,10 +101,15 @@ fn long_way() -> Box<Case> {
 #[bench::split_ecs(split_ecs())]
 #[bench::split_ecs_v6(split_ecs_v6())]
 #[bench::split_ecs_cookie(split_ecs_cookie())]
-#[bench::long_way(long_way())]
 fn answers(mut case: Box<Case>) -> (usize, Box<Case>) {
     (black_box(answer(&mut case)), case)
 }
 
-library_benchmark_group!(name = group, benchmarks = answers);
+#[library_benchmark(config = LibraryBenchmarkConfig::default().tool(Callgrind::default().hard_limits([(EventKind::Ir, LIMIT_LONG)])))]
+#[bench::long_way(long_way())]
+fn unusual(mut case: Box<Case>) -> (usize, Box<Case>) {
+    (black_box(answer(&mut case)), case)
+}
+
+library_benchmark_group!(name = group, benchmarks = [answers, unusual]);
 main!(library_benchmark_groups = group);

@@ -244,10 +244,9 @@ fn answer_signed(
     let Some(place) = out.get_mut(..room) else { return 0 };
     let encoded = encode(snapshot, ctx, &parsed, &decision, false, place);
     scratch.count(&decision, &parsed, encoded);
+    let Some(signer) = signer.as_mut().filter(|_| encoded.len > 0) else { return encoded.len };
     let mut message = place.get(..encoded.len).unwrap_or_default().to_vec();
-    if !message.is_empty() {
-        signer.iter_mut().for_each(|signer| signer.sign(&mut message, now));
-    }
+    signer.sign(&mut message, now);
     let Some(place) = out.get_mut(..message.len()) else { return 0 };
     place.copy_from_slice(&message);
     message.len()
