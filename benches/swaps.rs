@@ -128,7 +128,7 @@ fn main() -> ExitCode {
     let publisher = Publisher::new(first, unsigned());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let server = start(&publisher, &clock, runtime.handle());
+    let server = start(&publisher, &clock);
     let address = server.local_addresses()[0];
     let clients: Vec<Client> = (0..SOCKETS).map(|at| Client::new(at, address, &load)).collect();
     let outcome = run(&load, &tables, publisher, &questions, &clients, &*clock);
@@ -137,13 +137,13 @@ fn main() -> ExitCode {
     report(&load, outcome, drops)
 }
 
-fn start(publisher: &Publisher, clock: &SharedClock, runtime: &tokio::runtime::Handle) -> Running {
+fn start(publisher: &Publisher, clock: &SharedClock) -> Running {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let bound = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], workers).expect("a free port");
     let counts = SharedCounts::default();
     let secrets = Arc::new(arc_swap::ArcSwap::from_pointee(CookieSecrets::new(&[7; 16], None)));
     let answerer = |_| Answerer::new(publisher.live(), &secrets, Arc::clone(clock), counts.worker());
-    bound.start(answerer, Limits::default(), Arc::clone(clock), runtime).expect("workers start")
+    bound.start(answerer, Limits::default(), Arc::clone(clock)).expect("workers start")
 }
 
 /// Names, types and client subnets as they come: half IPv4 subnets, a quarter IPv6, the rest none.

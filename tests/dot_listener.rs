@@ -1,16 +1,16 @@
 //! RFC 7858: DNS over TLS on a real socket, whose answers are those of the byte encoder.
 
+mod listeners;
 mod world;
 
 use hickory_proto::op::Message;
-use rhumb::base::clock::MonoTime;
-use rhumb::dns::{self, Ctx, RecordReply, Scratch, Transport};
+use listeners::{NAME, Table, client, issue};
+use rhumb::dns::{Scratch, Transport};
 use rhumb::routing::Snapshot;
-use rhumb::serve::{Answer, AnswerRecords, Limits, RunningDot, bind_dot, certificate};
+use rhumb::serve::certificate::Purpose;
+use rhumb::serve::{Limits, RunningEncrypted, bind_dot};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,54 +23,7 @@ use world::{A, AAAA, ANY, MX, SOA, TXT, World, answer_bytes, ask, ctx};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The table's answers, in bytes and in records.
-struct Table {
-    snapshot: Arc<Snapshot>,
-    scratch: Scratch,
-    settled: Arc<AtomicUsize>,
-}
-
-fn ctx_of(peer: SocketAddr, local: IpAddr, transport: Transport) -> Ctx<'static> {
-    Ctx::new(peer.ip(), local, transport, MonoTime(0))
-}
-
-impl Answer for Table {
-    fn refresh(&mut self) {}
-
-    fn answer(
-        &mut self,
-        peer: SocketAddr,
-        local: IpAddr,
-        transport: Transport,
-        query: &[u8],
-        out: &mut [u8],
-    ) -> usize {
-        dns::answer(&self.snapshot, &ctx_of(peer, local, transport), &mut self.scratch, query, out)
-    }
-
-    fn settle(&mut self) {
-        self.settled.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl AnswerRecords for Table {
-    fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
-        dns::answer_records(&self.snapshot, &ctx_of(peer, local, Transport::Tls), &mut self.scratch, query)
-    }
-}
-
-/// A certificate for `dns.rhumb.test` and the configuration that presents it.
-fn issue() -> (CertificateDer<'static>, Arc<ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(vec!["dns.rhumb.test".to_owned()]).expect("a certificate");
-    let folder = tempfile::tempdir().expect("a folder");
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&certificate, made.cert.pem()).expect("written");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
-    let config = certificate::load(&certificate, &key).expect("a good pair");
-    (CertificateDer::from_pem_file(&certificate).expect("a certificate"), config)
-}
-
-fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningDot {
+fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningEncrypted {
     start_settling(snapshot, config, limits, &Arc::default())
 }
 
@@ -80,7 +33,7 @@ fn start_settling(
     config: Arc<ServerConfig>,
     limits: Limits,
     settled: &Arc<AtomicUsize>,
-) -> RunningDot {
+) -> RunningEncrypted {
     let bound = bind_dot(&["127.0.0.1:0".parse().expect("address")]).expect("a free port");
     let table =
         |_| Table { snapshot: snapshot.clone(), scratch: Scratch::default(), settled: settled.clone() };
@@ -88,19 +41,11 @@ fn start_settling(
 }
 
 async fn connect(
-    server: &RunningDot,
+    server: &RunningEncrypted,
     trusted: &CertificateDer<'static>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(trusted.clone()).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"dot".to_vec()];
-    let name = ServerName::try_from("dns.rhumb.test").expect("a name");
+    let config = client(trusted, &[b"dot"]);
+    let name = ServerName::try_from(NAME).expect("a name");
     let stream = TcpStream::connect(server.local_addresses()[0]).await?;
     timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream))
         .await
@@ -129,7 +74,7 @@ fn content(message: &[u8]) -> String {
 #[tokio::test]
 async fn answers_are_those_of_the_byte_encoder() {
     let snapshot = Arc::new(World::new().snapshot());
-    let (certificate, config) = issue();
+    let (certificate, config) = issue(Purpose::Dot);
     let server = start(&snapshot, config, Limits::default());
     let mut stream = connect(&server, &certificate).await.expect("trusted");
     let mut asked = 0;
@@ -172,7 +117,7 @@ async fn answers_are_those_of_the_byte_encoder() {
 #[tokio::test]
 async fn a_lone_query_settles_before_its_reply() {
     let snapshot = Arc::new(World::new().snapshot());
-    let (certificate, config) = issue();
+    let (certificate, config) = issue(Purpose::Dot);
     let settled = Arc::default();
     let server = start_settling(&snapshot, config, Limits::default(), &settled);
     let mut stream = connect(&server, &certificate).await.expect("trusted");
@@ -189,7 +134,7 @@ async fn a_lone_query_settles_before_its_reply() {
 #[tokio::test]
 async fn what_hickory_cannot_read_is_answered_in_bytes() {
     let snapshot = Arc::new(World::new().snapshot());
-    let (certificate, config) = issue();
+    let (certificate, config) = issue(Purpose::Dot);
     let server = start(&snapshot, config, Limits::default());
     let mut stream = connect(&server, &certificate).await.expect("trusted");
     let good = ask("live.rhumb.test", A).bytes();
@@ -217,7 +162,7 @@ async fn what_hickory_cannot_read_is_answered_in_bytes() {
 #[tokio::test]
 async fn connections_are_capped_and_silent_handshakes_end() {
     let snapshot = Arc::new(World::new().snapshot());
-    let (certificate, config) = issue();
+    let (certificate, config) = issue(Purpose::Dot);
     let limits = Limits { connections_per_client: 2, partial: Duration::from_secs(1), ..Limits::default() };
     let server = start(&snapshot, config, limits);
     let _first = connect(&server, &certificate).await.expect("trusted");
@@ -232,11 +177,11 @@ async fn connections_are_capped_and_silent_handshakes_end() {
 #[tokio::test]
 async fn stopping_answers_what_was_asked_and_a_new_certificate_is_taken() {
     let snapshot = Arc::new(World::new().snapshot());
-    let (old, config) = issue();
+    let (old, config) = issue(Purpose::Dot);
     let server = start(&snapshot, config, Limits::default());
     let mut stream = connect(&server, &old).await.expect("trusted");
-    let (new, config) = issue();
-    server.replace_certificate(config);
+    let (new, config) = issue(Purpose::Dot);
+    server.slot().replace(config);
     assert!(connect(&server, &old).await.is_err(), "the old certificate is gone");
     connect(&server, &new).await.expect("the new one is served");
     for _ in 0..50 {

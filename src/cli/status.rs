@@ -61,10 +61,12 @@ fn text(status: &Status, colours: bool) -> String {
     }
     let counts = &status.queries;
     text.push_str(&format!(
-        "queries: {} udp, {} tcp, {} dot; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited\n\n",
+        "queries: {} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited\n\n",
         counts.udp,
         counts.tcp,
         counts.dot,
+        counts.doh,
+        counts.doq,
         counts.answered,
         counts.nodata,
         counts.nxdomain,

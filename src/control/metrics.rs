@@ -42,6 +42,7 @@ fn describe() {
     counter!("rhumb_queries_unanswered_total", "packets that got no response on purpose");
     counter!("rhumb_connections_opened_total", "connections accepted, by transport");
     counter!("rhumb_connections_refused_total", "connections turned away by a limit, by transport");
+    counter!("rhumb_connections_evicted_total", "connections cut to make room for newer ones, by transport");
     gauge!("rhumb_connections", "connections open now, by transport");
     counter!(
         "rhumb_observations_dropped_total",
@@ -71,7 +72,14 @@ fn table(status: &Status) {
 }
 
 fn queries(counts: &QueryCounts) {
-    for (transport, count) in [("udp", counts.udp), ("tcp", counts.tcp), ("dot", counts.dot)] {
+    let by_transport = [
+        ("udp", counts.udp),
+        ("tcp", counts.tcp),
+        ("dot", counts.dot),
+        ("doh", counts.doh),
+        ("doq", counts.doq),
+    ];
+    for (transport, count) in by_transport {
         counter!("rhumb_queries_total", "transport" => transport).absolute(count);
     }
     let outcomes = [
@@ -100,9 +108,12 @@ fn queries(counts: &QueryCounts) {
 }
 
 fn sockets(traffic: &Traffic) {
-    for (transport, connections) in [("tcp", traffic.tcp), ("dot", traffic.dot)] {
+    let by_transport =
+        [("tcp", traffic.tcp), ("dot", traffic.dot), ("doh", traffic.doh), ("doq", traffic.doq)];
+    for (transport, connections) in by_transport {
         counter!("rhumb_connections_opened_total", "transport" => transport).absolute(connections.opened);
         counter!("rhumb_connections_refused_total", "transport" => transport).absolute(connections.refused);
+        counter!("rhumb_connections_evicted_total", "transport" => transport).absolute(connections.evicted);
         gauge!("rhumb_connections", "transport" => transport).set(connections.open as f64);
     }
     counter!("rhumb_responses_truncated_total").absolute(traffic.truncated);

@@ -2,6 +2,7 @@
 
 use crate::control::admin::{self, Admin, Questions};
 use crate::daemon::answering::SharedCounts;
+use crate::daemon::encrypted::ENCRYPTED;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
@@ -55,31 +56,40 @@ impl Sights {
 /// Adds up what the sockets count, whenever it is asked for.
 pub fn traffic(
     counts: Arc<SharedCounts>,
-    [plain, dot]: [Option<Arc<Counters>>; 2],
+    plain: Arc<Counters>,
+    encrypted: [Option<Arc<Counters>>; ENCRYPTED],
     observations_dropped: Arc<AtomicU64>,
     logs: impl Fn() -> [LogCounts; 2] + Send + Sync + 'static,
 ) -> Arc<dyn Fn() -> Traffic + Send + Sync> {
     Arc::new(move || {
-        let totals = |counters: &Option<Arc<Counters>>| counters.as_ref().map(|it| it.totals());
-        let [plain, dot] = [&plain, &dot].map(|counters| totals(counters).unwrap_or_default());
-        let connections = |totals: &Totals| ConnectionCounts {
-            opened: totals.connections_opened,
-            open: totals.connections_open(),
-            refused: totals.connections_refused,
-        };
         let [query_log, dnstap] = logs();
+        let plain = plain.totals();
+        let encrypted = encrypted.each_ref().map(|it| it.as_ref().map(|it| it.totals()).unwrap_or_default());
+        let sum = |of: fn(&Totals) -> u64| encrypted.iter().map(of).sum::<u64>() + of(&plain);
+        let [dot, doh, doq] = encrypted.each_ref().map(connections);
         Traffic {
             query_log,
             dnstap,
             queries: counts.sum(),
             tcp: connections(&plain),
-            dot: connections(&dot),
-            truncated: plain.truncated + dot.truncated,
-            unsent: plain.unsent + dot.unsent,
-            unanswered: plain.dropped + dot.dropped,
+            dot,
+            doh,
+            doq,
+            truncated: sum(|totals| totals.truncated),
+            unsent: sum(|totals| totals.unsent),
+            unanswered: sum(|totals| totals.dropped),
             observations_dropped: observations_dropped.load(Ordering::Relaxed),
         }
     })
+}
+
+fn connections(totals: &Totals) -> ConnectionCounts {
+    ConnectionCounts {
+        opened: totals.connections_opened,
+        open: totals.connections_open(),
+        refused: totals.connections_refused,
+        evicted: totals.connections_evicted,
+    }
 }
 
 /// Puts a question to the writer, if its queue has room.

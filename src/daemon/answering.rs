@@ -11,7 +11,7 @@ use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
 use crate::serve::tap::Tap;
-use crate::serve::{Answer, Messages, Transport};
+use crate::serve::{Answer, Limits, Messages, Transport};
 use arc_swap::{ArcSwap, Cache};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,11 +29,13 @@ struct Counts {
     udp: u64,
     tcp: u64,
     dot: u64,
+    doh: u64,
+    doq: u64,
     outcomes: Scratch,
 }
 
 impl Counts {
-    const CELLS: usize = 16;
+    const CELLS: usize = 18;
 
     /// In the order that [`SharedCounts::sum`] reads.
     const fn cells(&self) -> [u64; Self::CELLS] {
@@ -42,6 +44,8 @@ impl Counts {
             self.udp,
             self.tcp,
             self.dot,
+            self.doh,
+            self.doq,
             of.answered,
             of.nodata,
             of.nxdomain,
@@ -63,6 +67,8 @@ impl Counts {
             Transport::Udp => &mut self.udp,
             Transport::Tcp => &mut self.tcp,
             Transport::Tls => &mut self.dot,
+            Transport::Https => &mut self.doh,
+            Transport::Quic => &mut self.doq,
         }
     }
 }
@@ -103,6 +109,7 @@ pub struct Answerer {
     wall: WallTime,
     /// Seconds since 1970.
     seconds: u32,
+    idle_tenths: u16,
     counts: Counts,
     shared: Arc<WorkerCounts>,
     /// Logs that copy some of what is answered; mostly none.
@@ -138,6 +145,7 @@ impl Answerer {
             now: MonoTime(0),
             wall: WallTime(0),
             seconds: 0,
+            idle_tenths: Limits::default().idle_tenths(),
             counts: Counts::default(),
             shared,
             taps: Vec::new(),
@@ -164,6 +172,12 @@ impl Answerer {
     pub fn with_transfers(self, shared: &Transfers) -> Self {
         let keys = Cache::new(Arc::clone(&shared.keys));
         Self { keys, transfers: Arc::clone(&shared.running), ..self }
+    }
+
+    /// How long its streams may be silent, in tenths of a second; else as the default limits say.
+    pub fn idle_tenths(mut self, tenths: u16) -> Self {
+        self.idle_tenths = tenths;
+        self
     }
 
     fn read_clock(&mut self) {
@@ -203,6 +217,7 @@ impl Answer for Answerer {
             cookies: Some(secrets),
             keys: Some(self.keys.load()),
             seconds: self.seconds,
+            idle_tenths: self.idle_tenths,
             ..Ctx::new(peer.ip(), local, transport, self.now)
         };
         let len = dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out);
@@ -257,13 +272,15 @@ impl SharedCounts {
                 *total += cell.load(Ordering::Relaxed);
             }
         }
-        let [udp, tcp, dot, totals @ ..] = totals;
+        let [udp, tcp, dot, doh, doq, totals @ ..] = totals;
         let [answered, nodata, nxdomain, refused, formerr, notimp, servfail, totals @ ..] = totals;
         let [badvers, badcookie, dropped, limit_slipped, limit_dropped, limit_logged] = totals;
         QueryCounts {
             udp,
             tcp,
             dot,
+            doh,
+            doq,
             answered,
             nodata,
             nxdomain,
@@ -288,6 +305,7 @@ impl AnswerRecords for Answerer {
             cookies: Some(secrets),
             keys: Some(self.keys.load()),
             seconds: self.seconds,
+            idle_tenths: self.idle_tenths,
             ..Ctx::new(peer.ip(), local, Transport::Tls, self.now)
         };
         let reply = dns::answer_records(snapshot, &ctx, &mut self.counts.outcomes, query)?;

@@ -6,10 +6,10 @@
 
 use crate::base::clock::SharedClock;
 use crate::daemon::writer::{About, Event};
-use crate::model::policy::DotConfig;
+use crate::model::policy::EncryptedListener;
 use crate::model::status::Problem;
-use crate::serve::certificate::{self, CertificateError};
-use crate::serve::dot::CertificateSlot;
+use crate::serve::certificate::{self, CertificateError, Purpose};
+use crate::serve::encrypted::CertificateSlot;
 use crate::store::watch::FolderWatch;
 use rustls::ServerConfig;
 use std::io::Read;
@@ -24,9 +24,10 @@ const REREAD: Duration = Duration::from_secs(10);
 /// Of one file; only compared, so what is past it does no harm.
 const MAX_COMPARED_BYTES: u64 = 1 << 20;
 
-/// A certificate and its key, by their files.
+/// A certificate and its key, by their files, and what they are for.
 #[derive(Clone)]
 pub struct Pair {
+    purpose: Purpose,
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -36,12 +37,12 @@ type Contents = [Vec<u8>; 2];
 
 impl Pair {
     /// Paths are relative to the policy folder.
-    pub fn of(config: &DotConfig, policies: &Path) -> Self {
-        Self { certificate: policies.join(&config.certificate), key: policies.join(&config.key) }
+    pub fn of(config: &EncryptedListener, policies: &Path, purpose: Purpose) -> Self {
+        Self { purpose, certificate: policies.join(&config.certificate), key: policies.join(&config.key) }
     }
 
     pub fn load(&self) -> Result<Arc<ServerConfig>, CertificateError> {
-        certificate::load(&self.certificate, &self.key)
+        certificate::load(&self.certificate, &self.key, self.purpose)
     }
 
     fn contents(&self) -> Option<Contents> {
@@ -67,51 +68,76 @@ impl Pair {
     }
 }
 
-/// Looks, replaces, tells; ends with its task.
-pub async fn run(pair: Pair, slot: CertificateSlot, clock: SharedClock, events: SyncSender<Event>) {
-    let changed = Arc::new(Notify::new());
-    let _watched = pair.watches(&changed);
-    let (mut in_force, mut told) = (None, String::new());
-    loop {
-        let (files, known) = (pair.clone(), in_force.clone());
-        let looked = tokio::task::spawn_blocking(move || {
-            let contents = files.contents();
-            // Read before they are loaded: what changes in between is found the next time.
-            let is_known = contents.is_some() && contents == known;
-            (contents, (!is_known).then(|| files.load()))
-        });
-        let Ok((contents, loaded)) = looked.await else { return };
-        let mut problems = Vec::new();
-        match loaded {
-            None => told.clear(),
-            Some(Ok(config)) => {
-                slot.replace(config);
-                if in_force.is_some() {
-                    tracing::info!("certificate of DNS over TLS renewed from {}", pair.certificate.display());
+/// A certificate in use, and where its successor goes.
+pub struct Renewal {
+    pair: Pair,
+    slot: CertificateSlot,
+    /// What the files held when they were last good.
+    in_force: Option<Contents>,
+    /// The mistake last logged.
+    told: String,
+}
+
+impl Renewal {
+    pub fn new(pair: Pair, slot: CertificateSlot) -> Self {
+        Self { pair, slot, in_force: None, told: String::new() }
+    }
+
+    /// Reads the files if they have changed; gives what is wrong with them.
+    fn look(&mut self, clock: &SharedClock) -> Option<Problem> {
+        let contents = self.pair.contents();
+        // Read before they are loaded: what changes in between is found the next time.
+        if contents.is_some() && contents == self.in_force {
+            self.told.clear();
+            return None;
+        }
+        match self.pair.load() {
+            Ok(config) => {
+                self.slot.replace(config);
+                if self.in_force.is_some() {
+                    let from = self.pair.certificate.display();
+                    tracing::info!("certificate of {} renewed from {from}", self.pair.purpose.name());
                 }
-                in_force = contents;
-                told.clear();
+                self.in_force = contents;
+                self.told.clear();
+                None
             }
-            Some(Err(error)) => {
-                let problem = refused(&error, &clock);
-                if problem.message != told {
+            Err(error) => {
+                let problem = refused(&error, self.pair.purpose, clock);
+                if problem.message != self.told {
                     tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
-                    told.clone_from(&problem.message);
+                    self.told.clone_from(&problem.message);
                 }
-                problems.push(problem);
+                Some(problem)
             }
         }
+    }
+}
+
+/// Looks, replaces, tells; ends with its task.
+pub async fn run(mut renewals: Vec<Renewal>, clock: SharedClock, events: SyncSender<Event>) {
+    let changed = Arc::new(Notify::new());
+    let _watched: Vec<_> = renewals.iter().map(|renewal| renewal.pair.watches(&changed)).collect();
+    loop {
+        let own_clock = Arc::clone(&clock);
+        let looked = tokio::task::spawn_blocking(move || {
+            let problems = renewals.iter_mut().filter_map(|renewal| renewal.look(&own_clock)).collect();
+            (renewals, problems)
+        });
+        let Ok(looked) = looked.await else { return };
+        let problems: Vec<Problem>;
+        (renewals, problems) = looked;
         // Every time, so that one lost to a full queue is told the next time.
         let _ = events.try_send(Event::Problems { about: About::Certificate, problems });
         let _ = tokio::time::timeout(REREAD, changed.notified()).await;
     }
 }
 
-fn refused(error: &CertificateError, clock: &SharedClock) -> Problem {
+fn refused(error: &CertificateError, purpose: Purpose, clock: &SharedClock) -> Problem {
     Problem {
         since: clock.wall(),
         code: "certificate-refused".to_owned(),
         message: error.to_string(),
-        help: "DNS over TLS goes on with the certificate it has, until that expires".to_owned(),
+        help: format!("{} goes on with the certificate it has, until that expires", purpose.name()),
     }
 }

@@ -155,6 +155,8 @@ fn encode(identity: &[u8], kind: u64, record: &Record, octets: Option<&[u8]>) ->
         Transport::Udp => 1,
         Transport::Tcp => 2,
         Transport::Tls => 3,
+        Transport::Https => 4,
+        Transport::Quic => 7,
     };
     varint_field(&mut message, 3, protocol);
     address_field(&mut message, 4, record.peer.ip());

@@ -34,6 +34,8 @@
 mod admin;
 pub mod answering;
 mod certificates;
+mod descriptors;
+mod encrypted;
 pub mod first;
 pub mod cookies;
 pub mod dnstap;

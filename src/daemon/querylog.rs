@@ -209,6 +209,8 @@ fn line(record: &Record) -> serde_json::Value {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
         Transport::Tls => "dot",
+        Transport::Https => "doh",
+        Transport::Quic => "doq",
     };
     serde_json::json!({
         "at": at.map(|at| at.to_string()),

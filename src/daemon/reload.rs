@@ -198,6 +198,8 @@ fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) 
         ("listen", started.listen != edited.listen),
         ("admin", started.admin != edited.admin),
         ("dot", started.dot != edited.dot),
+        ("doh", started.doh != edited.doh),
+        ("doq", started.doq != edited.doq),
         ("workers", started.workers != edited.workers),
         ("state", started.state_dir != edited.state_dir),
         ("query_log", started.query_log != edited.query_log),

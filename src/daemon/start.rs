@@ -8,8 +8,9 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
-use crate::daemon::certificates::{self, Pair};
 use crate::daemon::cookies::{Secrets, SecretsError};
+use crate::daemon::descriptors;
+use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
@@ -21,22 +22,19 @@ use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
-use crate::model::policy::{DotConfig, Policy, ServerConfig as Settings};
+use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
-use crate::serve::dot::{BoundDot, RunningDot, bind_dot_given};
 use crate::serve::handover::{Given, HandoverError};
-use crate::serve::{self, BindError, BoundDns, Limits, Running};
+use crate::serve::{self, BindError, BoundDns, Running};
 use crate::store::state_dir::{StateDir, StateError};
-use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Longest a stop waits for queries under way.
@@ -102,13 +100,12 @@ pub struct Daemon {
     events: SyncSender<Event>,
     trigger: Trigger,
     serving: Running,
-    dot: Option<RunningDot>,
+    encrypted: Encrypted,
     offer: Offer,
     /// Rolled as long as it is held.
     _secrets: Secrets,
     /// Written out when they are dropped.
     logs: QueryLogs,
-    certificates: Option<tokio::task::JoinHandle<()>>,
     reload: tokio::task::JoinHandle<()>,
     notify: tokio::task::JoinHandle<()>,
     admin_task: tokio::task::JoinHandle<()>,
@@ -133,12 +130,12 @@ impl Daemon {
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options)?;
-        let Sockets { bound, dot, admin: (admin_listener, admin), offered } =
+        let Sockets { bound, encrypted, admin: (admin_listener, admin), offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state).await?;
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
-        let identity = identify(clock.wall(), &bound, dot.as_ref(), admin);
+        let identity = identify(clock.wall(), &bound, &encrypted, admin);
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
@@ -148,23 +145,21 @@ impl Daemon {
         let logs = QueryLogs::start(&server, &clock)?;
         let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
         let transfers = notifier.transfers();
+        let limits = descriptors::limits();
         let plain = || Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
-        let answerer = |seat| plain().with_transfers(&transfers).watched(taps(seat));
+        let answerer =
+            |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
         let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
-        let serving = bound
-            .start(limited, Limits::default(), Arc::clone(&clock), &Handle::current())
-            .map_err(StartError::Thread)?;
-        let dot = start_encrypted(dot, answerer)?;
-        let certificates = renew_certificates(dot.as_ref(), &server, &options, &clock, &events);
+        let serving = bound.start(limited, limits.clone(), Arc::clone(&clock)).map_err(StartError::Thread)?;
+        let encrypted = encrypted.start(answerer, &limits, &clock, &events).map_err(StartError::Thread)?;
         let writer = writer.start(queue).map_err(StartError::Thread)?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
         let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
-        let sockets =
-            [Some(serving.counters()), dot.as_ref().map(RunningDot::counters)].map(Option::<&Arc<_>>::cloned);
-        let traffic = admin::traffic(counts, sockets, probing.dropped(), logs.counts());
+        let sockets = Arc::clone(serving.counters());
+        let traffic = admin::traffic(counts, sockets, encrypted.counters(), probing.dropped(), logs.counts());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let notify = tokio::spawn(notifier.run());
@@ -181,11 +176,10 @@ impl Daemon {
             events,
             trigger,
             serving,
-            dot,
+            encrypted,
             offer,
             _secrets: secrets,
             logs,
-            certificates,
             reload,
             notify,
             admin_task,
@@ -255,16 +249,10 @@ impl Daemon {
         self.offer.end().await;
         self.reload.abort();
         self.notify.abort();
-        self.certificates.iter().for_each(tokio::task::JoinHandle::abort);
-        let dot = async {
-            if let Some(dot) = self.dot {
-                dot.stop(DRAIN).await;
-            }
-        };
         let (events, writer) = (self.events, self.writer);
         let died = match parting {
             None => {
-                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), dot);
+                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), self.encrypted.stop(DRAIN));
                 end_writer(events, writer).await;
                 died
             }
@@ -274,7 +262,7 @@ impl Daemon {
                     end_writer(events, writer).await;
                     parting.tell();
                 };
-                tokio::join!(self.serving.part(DRAIN), dot, told).0
+                tokio::join!(self.serving.part(DRAIN), self.encrypted.stop(DRAIN), told).0
             }
         };
         for worker in died {
@@ -299,7 +287,7 @@ async fn end_writer(events: SyncSender<Event>, writer: std::thread::JoinHandle<(
 /// Everything that listens, before anything is read.
 struct Sockets {
     bound: BoundDns,
-    dot: Option<(BoundDot, Arc<ServerConfig>)>,
+    encrypted: encrypted::Bound,
     admin: (TcpListener, SocketAddr),
     /// The same once more, for a successor.
     offered: Given,
@@ -313,19 +301,19 @@ async fn open_sockets(
 ) -> Result<Sockets, StartError> {
     // Those that are known by their address first: what is left over is plain DNS.
     let admin = admin::bind(server.admin, given).await?;
-    let dot = server.dot.as_ref().map(|dot| bind_encrypted(dot, &options.policies, given)).transpose()?;
+    let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
     let mut offered = Given { replaces_listen: given.replaces_listen, ..Given::default() };
     let share = |offered: &mut Given| {
         bound.share(offered)?;
-        dot.iter().try_for_each(|(dot, _)| dot.share(offered))?;
+        encrypted.share(offered)?;
         offered.add(admin.0.as_fd().try_clone_to_owned()?)?;
         offered.lock = state.share_lock()?;
         Ok(())
     };
     share(&mut offered).map_err(StartError::Share)?;
     // What nobody listens on any more is closed by the caller with the rest of `given`.
-    Ok(Sockets { bound, dot, admin, offered })
+    Ok(Sockets { bound, encrypted, admin, offered })
 }
 
 /// Flags outrank `rhumb.yaml`, and sockets that a supervisor opened outrank both.
@@ -337,7 +325,9 @@ fn effective(options: &Options, configured: &Settings, given: &Given) -> Setting
     server.admin = options.admin.unwrap_or(server.admin);
     if given.replaces_listen {
         let of_another = |address: &SocketAddr| {
-            *address == server.admin || server.dot.as_ref().is_some_and(|dot| dot.listen.contains(address))
+            let encrypted = [&server.dot, &server.doh, &server.doq];
+            *address == server.admin
+                || encrypted.iter().copied().flatten().any(|it| it.listen.contains(address))
         };
         let opened = given.addresses();
         server.listen = opened.into_iter().filter(|address| !of_another(address)).collect();
@@ -355,47 +345,16 @@ fn workers(server: &Settings) -> usize {
 fn identify(
     started_at: WallTime,
     bound: &BoundDns,
-    dot: Option<&(BoundDot, Arc<ServerConfig>)>,
+    encrypted: &encrypted::Bound,
     admin: SocketAddr,
 ) -> Identity {
-    Identity { started_at, listen: listening(bound, dot), admin: admin.to_string() }
-}
-
-fn renew_certificates(
-    dot: Option<&RunningDot>,
-    server: &Settings,
-    options: &Options,
-    clock: &SharedClock,
-    events: &SyncSender<Event>,
-) -> Option<tokio::task::JoinHandle<()>> {
-    let (dot, files) = dot.zip(server.dot.as_ref())?;
-    let pair = Pair::of(files, &options.policies);
-    Some(tokio::spawn(certificates::run(pair, dot.slot(), Arc::clone(clock), events.clone())))
+    Identity { started_at, listen: listening(bound, encrypted), admin: admin.to_string() }
 }
 
 /// Every DNS address, as people read it.
-fn listening(plain: &BoundDns, dot: Option<&(BoundDot, Arc<ServerConfig>)>) -> Vec<String> {
-    let encrypted = dot.iter().flat_map(|(bound, _)| bound.local_addresses());
+fn listening(plain: &BoundDns, encrypted: &encrypted::Bound) -> Vec<String> {
     let plain = plain.local_addresses().iter().map(ToString::to_string);
-    plain.chain(encrypted.map(|address| format!("{address} (TLS)"))).collect()
-}
-
-/// DNS over TLS: its addresses and the certificate it shows.
-fn bind_encrypted(
-    dot: &DotConfig,
-    policies: &Path,
-    given: &mut Given,
-) -> Result<(BoundDot, Arc<ServerConfig>), StartError> {
-    let certificate = Pair::of(dot, policies).load()?;
-    Ok((bind_dot_given(&dot.listen, given)?, certificate))
-}
-
-fn start_encrypted(
-    dot: Option<(BoundDot, Arc<ServerConfig>)>,
-    answerer: impl Fn(usize) -> Answerer,
-) -> Result<Option<RunningDot>, StartError> {
-    let dot = dot.map(|(bound, certificate)| bound.start(certificate, answerer, Limits::default()));
-    dot.transpose().map_err(StartError::Thread)
+    plain.chain(encrypted.listening()).collect()
 }
 
 fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, SecretsError> {

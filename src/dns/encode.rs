@@ -301,7 +301,7 @@ impl<'r> OptReply<'r> {
             nsid: edns.wants_nsid.then(|| snapshot.nsid()),
             ecs: edns.ecs.as_ref().map(|ecs| (ecs, decision.scope)),
             cookie: decision.cookie.map(|cookie| cookie.payload()),
-            keepalive: (edns.wants_keepalive && ctx.transport.is_stream()).then_some(ctx.idle_tenths),
+            keepalive: (edns.wants_keepalive && ctx.transport.has_keepalive()).then_some(ctx.idle_tenths),
             error: decision.error,
             is_padded: edns.wants_padding && ctx.transport.is_encrypted(),
         }

@@ -95,6 +95,8 @@ pub enum Transport {
     Udp,
     Tcp,
     Tls,
+    Https,
+    Quic,
 }
 
 impl Transport {
@@ -105,7 +107,13 @@ impl Transport {
 
     /// Whether lengths are all that a listener sees, so that padding hides something.
     pub const fn is_encrypted(self) -> bool {
-        matches!(self, Transport::Tls)
+        matches!(self, Transport::Tls | Transport::Https | Transport::Quic)
+    }
+
+    /// Whether edns-tcp-keepalive means anything: HTTP and QUIC tell idle times in their own way, and
+    /// DNS over QUIC forbids the option (RFC 9250 5.5.2).
+    pub const fn has_keepalive(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
     }
 }
 

@@ -42,7 +42,9 @@ pub struct ServerConfig {
     pub cookie_secrets: Option<PathBuf>,
     /// UDP and TCP. Default 127.0.0.1:5300.
     pub listen: Vec<SocketAddr>,
-    pub dot: Option<DotConfig>,
+    pub dot: Option<EncryptedListener>,
+    pub doh: Option<EncryptedListener>,
+    pub doq: Option<EncryptedListener>,
     /// Default 127.0.0.1:8053.
     pub admin: SocketAddr,
     /// Relative paths are relative to the working folder. Default `state`.
@@ -139,9 +141,9 @@ pub struct DnstapConfig {
     pub sample: u32,
 }
 
-/// DNS over TLS (RFC 7858).
+/// DNS over TLS (RFC 7858), HTTPS (RFC 8484) or QUIC (RFC 9250): where, and the certificate shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DotConfig {
+pub struct EncryptedListener {
     pub listen: Vec<SocketAddr>,
     /// PEM files, relative to the policy folder.
     pub certificate: PathBuf,
@@ -156,6 +158,8 @@ impl Default for ServerConfig {
             cookie_secrets: None,
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
             dot: None,
+            doh: None,
+            doq: None,
             admin: SocketAddr::from(([127, 0, 0, 1], 8053)),
             state_dir: PathBuf::from("state"),
             geo_files: Vec::new(),

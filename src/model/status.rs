@@ -83,6 +83,8 @@ pub struct Traffic {
     pub queries: QueryCounts,
     pub tcp: ConnectionCounts,
     pub dot: ConnectionCounts,
+    pub doh: ConnectionCounts,
+    pub doq: ConnectionCounts,
     /// Replies with the TC bit.
     pub truncated: u64,
     /// Replies the kernel would not take.
@@ -110,6 +112,8 @@ pub struct ConnectionCounts {
     pub open: u64,
     /// Turned away by a limit.
     pub refused: u64,
+    /// Cut to make room for newer ones.
+    pub evicted: u64,
 }
 
 /// Totals since the start, summed over workers.
@@ -118,6 +122,10 @@ pub struct QueryCounts {
     pub udp: u64,
     pub tcp: u64,
     pub dot: u64,
+    #[serde(default)]
+    pub doh: u64,
+    #[serde(default)]
+    pub doq: u64,
     pub answered: u64,
     pub nodata: u64,
     pub nxdomain: u64,

@@ -226,6 +226,29 @@ pub(super) fn bind_streams_given(
     Ok(bound)
 }
 
+/// Binds sockets of another protocol over UDP, or takes them from `given`.
+pub(super) fn bind_datagrams_given(
+    listen: &[SocketAddr],
+    protocol: &'static str,
+    given: &mut Given,
+) -> Result<(Vec<SocketAddr>, Vec<UdpSocket>), BindError> {
+    let mut bound = (Vec::new(), Vec::new());
+    for &address in listen {
+        let open = || {
+            let socket = udp_socket(address, false)?;
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            Ok(UdpSocket::from(socket))
+        };
+        let socket = match given.take_udp(address).pop() {
+            Some(socket) => socket,
+            None => open().map_err(|error| BindError::new(address, protocol, error))?,
+        };
+        bound.0.push(socket.local_addr().unwrap_or(address));
+        bound.1.push(socket);
+    }
+    Ok(bound)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! Certificate and key from PEM files to a TLS configuration, or the file and what to do about it.
 //!
-//! TLS 1.2 and 1.3 by rustls with ring; no client certificates. Whether a client would trust the
+//! Every purpose has a configuration of its own, since each offers other protocols in the handshake;
+//! that of QUIC takes TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; no client certificates. Whether a client would trust the
 //! chain is not judged here.
 
 use rustls::ServerConfig;
@@ -9,16 +10,41 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Name of DNS over TLS in the TLS handshake (RFC 7301 registry).
-const ALPN: &[u8] = b"dot";
+/// What a handshake is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Dot,
+    Doh,
+    Doq,
+}
+
+impl Purpose {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Purpose::Dot => "DNS over TLS",
+            Purpose::Doh => "DNS over HTTPS",
+            Purpose::Doq => "DNS over QUIC",
+        }
+    }
+
+    /// Its names in the TLS handshake (RFC 7301 registry), the preferred first.
+    const fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Purpose::Dot => &[b"dot"],
+            Purpose::Doh => &[b"h2", b"http/1.1"],
+            Purpose::Doq => &[b"doq"],
+        }
+    }
+}
 
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error(
-        "cannot read {file} for DNS over TLS: {reason}; check that it exists and may be read by this user"
+        "cannot read {file} for {purpose}: {reason}; check that it exists and may be read by this user",
+        purpose = .purpose.name()
     )]
-    Unreadable { file: PathBuf, reason: String },
+    Unreadable { file: PathBuf, purpose: Purpose, reason: String },
     #[error(
         "{file} holds no certificate; it must be PEM text with `BEGIN CERTIFICATE`, the server's own first"
     )]
@@ -33,15 +59,15 @@ pub enum CertificateError {
     Mismatch { certificate: PathBuf, key: PathBuf, reason: String },
 }
 
-/// Reads both files.
+/// Reads both files, for handshakes of one purpose.
 ///
 /// # Errors
 /// Names the file at fault and the remedy.
-pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
-    let chain = read_chain(certificate)?;
+pub fn load(certificate: &Path, key: &Path, purpose: Purpose) -> Result<Arc<ServerConfig>, CertificateError> {
+    let chain = read_chain(certificate, purpose)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
         PemError::NoItemsFound => CertificateError::NoKey { file: key.to_owned() },
-        other => pem_error(key, other),
+        other => pem_error(key, purpose, other),
     })?;
     let mismatch = |error: rustls::Error| CertificateError::Mismatch {
         certificate: certificate.to_owned(),
@@ -55,23 +81,23 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Certifi
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(mismatch)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = purpose.alpn().iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let items = CertificateDer::pem_file_iter(file).map_err(|error| pem_error(file, error))?;
-    let chain = items.collect::<Result<Vec<_>, _>>().map_err(|error| pem_error(file, error))?;
+fn read_chain(file: &Path, purpose: Purpose) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let items = CertificateDer::pem_file_iter(file).map_err(|error| pem_error(file, purpose, error))?;
+    let chain = items.collect::<Result<Vec<_>, _>>().map_err(|error| pem_error(file, purpose, error))?;
     if chain.is_empty() {
         return Err(CertificateError::NoCertificate { file: file.to_owned() });
     }
     Ok(chain)
 }
 
-fn pem_error(file: &Path, error: PemError) -> CertificateError {
+fn pem_error(file: &Path, purpose: Purpose, error: PemError) -> CertificateError {
     match error {
         PemError::Io(error) => {
-            CertificateError::Unreadable { file: file.to_owned(), reason: error.to_string() }
+            CertificateError::Unreadable { file: file.to_owned(), purpose, reason: error.to_string() }
         }
         other => CertificateError::Broken { file: file.to_owned(), reason: other.to_string() },
     }
@@ -103,7 +129,7 @@ mod tests {
         ] {
             std::fs::write(path(name), text).expect("written");
         }
-        assert!(load(&path("cert.pem"), &path("key.pem")).is_ok());
+        assert!(load(&path("cert.pem"), &path("key.pem"), Purpose::Dot).is_ok());
         for (certificate, key, at_fault, reason) in [
             ("none.pem", "key.pem", "none.pem", "check that it exists"),
             ("cert.pem", "none.pem", "none.pem", "check that it exists"),
@@ -113,7 +139,8 @@ mod tests {
             ("broken.pem", "key.pem", "broken.pem", "broken PEM"),
             ("cert.pem", "other.pem", "other.pem", "does not fit"),
         ] {
-            let message = load(&path(certificate), &path(key)).expect_err("refused").to_string();
+            let message =
+                load(&path(certificate), &path(key), Purpose::Dot).expect_err("refused").to_string();
             assert!(message.contains(at_fault) && message.contains(reason), "{message}");
         }
     }

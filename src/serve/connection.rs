@@ -6,30 +6,34 @@
 //!  └── read more: idle 10 s, within a frame 5 s ◀┘
 //! ```
 //!
-//! Replies go out in the order of their queries. Nothing is read while replies wait to be written,
-//! so what a connection holds is bounded, and a reader that takes nothing for too long is cut off. A frame's
-//! clock starts with its first octet; sending octets one by one does not stretch it.
+//! Replies go out in the order of their queries, which RFC 7766 7 allows: it wants replies out of order
+//! so that a slow one does not hold up the quick, and here none is slow. An answer is read from a table
+//! in memory within microseconds and waits for nothing, so the next reply is never ready before this
+//! one; what may wait is the peer, and then every reply on its connection does.
+//!
+//! Nothing is read while replies wait to be written,
+//! so what a connection holds is bounded, and a reader that takes nothing for too long is cut off. A
+//! frame's clock starts with its first octet; sending octets one by one does not stretch it.
 
 use super::Messages;
-use super::gate::Limits;
-use super::tcp::push_frame;
+use super::answers::push_frame;
+use super::gate::{Ends, Limits, Visit};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// Longest query taken; a longer one ends the connection.
-const QUERY_ROOM: usize = 4_096;
+pub(super) const QUERY_ROOM: usize = 4_096;
 const INBOX_ROOM: usize = 2 * (QUERY_ROOM + 2);
 /// Replies gathered before they are written.
 const WRITE_AT: usize = 16 * 1_024;
 /// Longest that a transfer takes, and so holds its snapshot.
 const TRANSFER: Duration = Duration::from_secs(15 * 60);
 /// After a stop, how long a connection may stay silent.
-const DRAIN_IDLE: Duration = Duration::from_millis(50);
+pub(super) const DRAIN_IDLE: Duration = Duration::from_millis(50);
 /// The same for one that has not asked yet: its first query is on its way.
 const DRAIN_FRESH: Duration = Duration::from_secs(1);
 /// How long, and how much of, what still comes in is thrown away so that closing does not reset.
@@ -45,24 +49,13 @@ pub(super) trait Respond: Send + Sync + 'static {
     fn transfer(&self, ends: Ends, query: &[u8]) -> impl Future<Output = Option<Messages>> + Send;
 }
 
-/// Both ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
-    pub peer: SocketAddr,
-    pub local: IpAddr,
-}
-
 /// Serves until the peer ends, a limit is reached, or `stop` and nothing is left to answer.
-pub(super) async fn serve<S, R>(
-    mut stream: S,
-    ends: Ends,
-    responder: &R,
-    limits: &Limits,
-    stop: CancellationToken,
-) where
+pub(super) async fn serve<S, R>(mut stream: S, responder: &R, visit: Visit)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     R: Respond,
 {
+    let Visit { ends, limits, stop, progress } = visit;
     let mut inbox = Inbox::new();
     let mut out = Vec::new();
     let mut left = limits.queries_per_connection;
@@ -81,17 +74,18 @@ pub(super) async fn serve<S, R>(
                 return;
             }
             out.clear();
+            progress.made();
             inbox.since = Instant::now();
             continue;
         }
         if let Some(messages) = messages.take() {
-            if !matches!(timeout(TRANSFER, send(&mut stream, messages, limits)).await, Ok(true)) {
+            if !matches!(timeout(TRANSFER, send(&mut stream, messages, &limits)).await, Ok(true)) {
                 return;
             }
             inbox.since = Instant::now();
             continue;
         }
-        if left == 0 || inbox.is_oversized() || !fill(&mut stream, &mut inbox, limits, &stop).await {
+        if left == 0 || inbox.is_oversized() || !fill(&mut stream, &mut inbox, &limits, &stop).await {
             break;
         }
     }

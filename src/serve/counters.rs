@@ -17,6 +17,8 @@ pub(crate) struct Set {
     udp: AtomicU64,
     tcp: AtomicU64,
     tls: AtomicU64,
+    https: AtomicU64,
+    quic: AtomicU64,
     rcodes: [AtomicU64; RCODES.len()],
     truncated: AtomicU64,
     dropped: AtomicU64,
@@ -24,6 +26,7 @@ pub(crate) struct Set {
     opened: AtomicU64,
     closed: AtomicU64,
     refused: AtomicU64,
+    evicted: AtomicU64,
 }
 
 /// Counts of one batch, added to a [`Set`] at once.
@@ -62,6 +65,8 @@ impl Set {
             Transport::Udp => &self.udp,
             Transport::Tcp => &self.tcp,
             Transport::Tls => &self.tls,
+            Transport::Https => &self.https,
+            Transport::Quic => &self.quic,
         };
         let pairs = [
             (queries, tally.queries),
@@ -87,6 +92,16 @@ impl Set {
     pub fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        let closed = self.closed.load(Ordering::Relaxed);
+        self.opened.load(Ordering::Relaxed).saturating_sub(closed)
+    }
+
+    pub fn evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The counts of one listener group.
@@ -101,6 +116,8 @@ pub struct Totals {
     pub udp_queries: u64,
     pub tcp_queries: u64,
     pub tls_queries: u64,
+    pub https_queries: u64,
+    pub quic_queries: u64,
     /// Replies by response code, as [`RCODES`] names them.
     pub responses: [u64; RCODES.len()],
     /// Replies with the TC bit.
@@ -113,6 +130,8 @@ pub struct Totals {
     pub connections_closed: u64,
     /// Connections turned away by a limit.
     pub connections_refused: u64,
+    /// Connections cut to make room for newer ones.
+    pub connections_evicted: u64,
 }
 
 impl Totals {
@@ -137,12 +156,15 @@ impl Counters {
                 (&mut totals.udp_queries, &set.udp),
                 (&mut totals.tcp_queries, &set.tcp),
                 (&mut totals.tls_queries, &set.tls),
+                (&mut totals.https_queries, &set.https),
+                (&mut totals.quic_queries, &set.quic),
                 (&mut totals.truncated, &set.truncated),
                 (&mut totals.dropped, &set.dropped),
                 (&mut totals.unsent, &set.unsent),
                 (&mut totals.connections_opened, &set.opened),
                 (&mut totals.connections_closed, &set.closed),
                 (&mut totals.connections_refused, &set.refused),
+                (&mut totals.connections_evicted, &set.evicted),
             ];
             for (total, counter) in pairs.into_iter().chain(totals.responses.iter_mut().zip(&set.rcodes)) {
                 *total += counter.load(Ordering::Relaxed);

@@ -7,18 +7,19 @@
 //!
 //! hickory's own TLS listener has no connection caps and drops work under way when it stops, so
 //! connections are those of plain TCP with a handshake before them. [`RecordHandler`] is all hickory
-//! needs, and its other listeners can take it as it is. The runtime is this module's own: whatever
-//! exhausts it leaves UDP and TCP alone. Answers to be padded (RFC 8467) come from the byte encoder.
+//! needs, and its other listeners can take it as it is. Answers to be padded (RFC 8467) come from the byte encoder.
 
-use super::connection::{self, Ends, Respond};
+use super::answers::push_frame;
+use super::certificate::Purpose;
+use super::connection::{self, Respond};
 use super::counters::{Set, Tally};
-use super::gate::{self, Admit, Limits};
+use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
+use super::gate::{self, Admit, Ends, Limits, Visit};
 use super::handover::Given;
-use super::tcp::push_frame;
-use super::{Answer, BindError, Counters, Messages, Transport, bind};
+use super::plane::{Plane, THREADS};
+use super::{Answer, BindError, Counters, Messages, Transport};
 use crate::dns::RecordReply;
 use crate::dns::transfer::is_asked;
-use arc_swap::ArcSwap;
 use hickory_server::net::NetError;
 use hickory_server::net::runtime::{Time, TokioTime};
 use hickory_server::net::xfer::Protocol;
@@ -29,19 +30,12 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use rustls::ServerConfig;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
-/// Threads of the TLS runtime, and answerers they share.
-const THREADS: usize = 2;
 /// Longest message of a stream.
 const REPLY_ROOM: usize = 65_535;
 
@@ -53,10 +47,7 @@ pub trait AnswerRecords: Answer {
 
 /// Listeners that nobody accepts from yet.
 #[derive(Debug)]
-pub struct BoundDot {
-    addresses: Vec<SocketAddr>,
-    listeners: Vec<TcpListener>,
-}
+pub struct BoundDot(BoundTls);
 
 /// Binds TLS listeners on every address; port 0 takes any free one.
 ///
@@ -71,13 +62,12 @@ pub fn bind_dot(listen: &[SocketAddr]) -> Result<BoundDot, BindError> {
 /// # Errors
 /// As [`bind_dot`].
 pub fn bind_dot_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDot, BindError> {
-    let (addresses, listeners) = bind::bind_streams_given(listen, "DNS over TLS", given)?;
-    Ok(BoundDot { addresses, listeners })
+    BoundTls::bind(listen, Purpose::Dot, given).map(BoundDot)
 }
 
 impl BoundDot {
     pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.0.addresses
     }
 
     /// Adds the listeners themselves to `given`.
@@ -85,7 +75,7 @@ impl BoundDot {
     /// # Errors
     /// No descriptor left.
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
-        self.listeners.iter().try_for_each(|listener| given.add(listener.try_clone()?.into()))
+        self.0.share(given)
     }
 
     /// Starts a runtime and accepts in it.
@@ -97,90 +87,20 @@ impl BoundDot {
         config: Arc<ServerConfig>,
         answers: impl Fn(usize) -> A,
         limits: Limits,
-    ) -> io::Result<RunningDot> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("dot")
-            .enable_all()
-            .build()?;
+    ) -> io::Result<RunningEncrypted> {
+        let BoundTls { addresses, listeners } = self.0;
         let counters = Arc::new(Counters::with_sets(1));
-        let stop = CancellationToken::new();
-        let config = Arc::new(ArcSwap::from(config));
+        let set = counters.set(0);
+        let slot = CertificateSlot::new(config);
         let seats = Arc::new(Seats {
             answers: (0..THREADS).map(|index| Mutex::new(answers(index))).collect(),
             turn: AtomicUsize::new(0),
         });
-        let doorman = Arc::new(Doorman { config: config.clone(), seats, counters: counters.set(0) });
-        let gate =
-            gate::start(self.listeners, doorman, limits, stop.clone(), counters.set(0), runtime.handle());
-        let gate = match gate {
-            Ok(gate) => gate,
-            Err(error) => {
-                // The caller may be inside another runtime, where this one may not be waited for.
-                runtime.shutdown_background();
-                return Err(error);
-            }
-        };
-        Ok(RunningDot { addresses: self.addresses, counters, config, stop, gate, runtime: Some(runtime) })
-    }
-}
-
-/// The certificate that handshakes show.
-#[derive(Clone, Debug)]
-pub struct CertificateSlot(Arc<ArcSwap<ServerConfig>>);
-
-impl CertificateSlot {
-    /// Uses `config` for the handshakes from now on.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(config);
-    }
-}
-
-/// Serving DNS over TLS until told to stop.
-#[derive(Debug)]
-pub struct RunningDot {
-    addresses: Vec<SocketAddr>,
-    counters: Arc<Counters>,
-    config: Arc<ArcSwap<ServerConfig>>,
-    stop: CancellationToken,
-    gate: tokio::task::JoinHandle<()>,
-    runtime: Option<Runtime>,
-}
-
-impl RunningDot {
-    pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    /// Uses a renewed certificate for the handshakes from now on.
-    pub fn replace_certificate(&self, config: Arc<ServerConfig>) {
-        self.config.store(config);
-    }
-
-    /// Where a renewed certificate goes, for a task of its own.
-    pub fn slot(&self) -> CertificateSlot {
-        CertificateSlot(Arc::clone(&self.config))
-    }
-
-    /// Answers what has come in, for at most `drain`, then ends.
-    pub async fn stop(mut self, drain: Duration) {
-        self.stop.cancel();
-        // What is left after the drain ends with the runtime.
-        let _ = timeout(drain, &mut self.gate).await;
-    }
-}
-
-impl Drop for RunningDot {
-    /// A runtime may not be waited for inside another; this one's tasks just end.
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        let doorman = Arc::new(Doorman { slot: slot.clone(), seats, counters: set.clone() });
+        let plane = Plane::start("dot", counters, |runtime, stop| {
+            gate::start(listeners, doorman, limits, stop, set, runtime)
+        })?;
+        Ok(RunningEncrypted { addresses, slot, plane })
     }
 }
 
@@ -198,22 +118,17 @@ impl<A> Seats<A> {
 
 /// Lets connections in through a TLS handshake.
 struct Doorman<A> {
-    config: Arc<ArcSwap<ServerConfig>>,
+    slot: CertificateSlot,
     seats: Arc<Seats<A>>,
     counters: Arc<Set>,
 }
 
-impl<A: AnswerRecords> Admit for Doorman<A> {
-    async fn admit(&self, stream: TcpStream, ends: Ends, limits: &Limits, stop: CancellationToken) {
-        let acceptor = TlsAcceptor::from(self.config.load_full());
-        let handshake = tokio::select! {
-            result = timeout(limits.partial, acceptor.accept(stream)) => result,
-            () = stop.cancelled() => return,
-        };
-        let Ok(Ok(stream)) = handshake else { return };
-        let handler = RecordHandler { seats: self.seats.clone(), local: ends.local };
+impl<A: AnswerRecords> Admit<TcpStream> for Doorman<A> {
+    async fn admit(&self, stream: TcpStream, visit: Visit) {
+        let Some(stream) = self.slot.handshake(stream, &visit).await else { return };
+        let handler = RecordHandler { seats: self.seats.clone(), local: visit.ends.local };
         let responder = TlsResponder { handler, counters: self.counters.clone() };
-        connection::serve(stream, ends, &responder, limits, stop).await;
+        connection::serve(stream, &responder, visit).await;
     }
 }
 

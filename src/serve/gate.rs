@@ -1,9 +1,18 @@
 //! Who may connect: counts connections in total and per client, and waits for them at the end.
 //!
-//! One task owns all counts, so there is no lock; listeners hand it what they accept. A connection
-//! too many is closed at once: a queue of strangers would only make the wait longer for all.
+//! ```text
+//!  accept ─▶ client has its share? ── yes ─▶ closed at once
+//!                    │ no
+//!             all places taken? ── yes ─▶ the connection longest without progress is cut
+//!                    └────────────────────▶ a task of its own
+//! ```
+//!
+//! One task owns all counts, so there is no lock; listeners hand it what they accept. Nobody queues:
+//! a queue of strangers would only make the wait longer for all. Whoever floods a full house with
+//! connections that ask nothing turns out its own first, and a client that asks at once is answered.
+//! Progress is a reply taken by the peer, so a stalled reader and half a query count as silence.
 
-use super::connection::{self, Ends, Respond};
+use super::connection::{self, Respond};
 use super::counters::Set;
 use crate::base::prefix::Prefix;
 use std::collections::HashMap;
@@ -11,15 +20,21 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Left for everything but connections: sockets that listen, probes, files, the admin address.
+const RESERVED_DESCRIPTORS: usize = 256;
+/// Allowed however few descriptors there are.
+const FEWEST_CONNECTIONS: usize = 16;
 /// Accepted, not yet counted.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
 /// Pause after the system had no descriptor left, or the like.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Network of one IPv6 client: what a site is given may be larger, what a host has is this.
@@ -28,6 +43,7 @@ const V6_CLIENT_BITS: u8 = 64;
 /// What connections may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// When as many are open, a further one takes the place of that longest without progress.
     pub connections: usize,
     /// Of one IPv4 address or one IPv6 /64.
     pub connections_per_client: usize,
@@ -53,25 +69,101 @@ impl Default for Limits {
     }
 }
 
-/// Turns an accepted connection into a task's work.
-pub(super) trait Admit: Send + Sync + 'static {
-    fn admit(
-        &self,
-        stream: TcpStream,
-        ends: Ends,
-        limits: &Limits,
-        stop: CancellationToken,
-    ) -> impl Future<Output = ()> + Send;
+impl Limits {
+    /// With no more connections than leave room, when the process may open `descriptors` and `sharers`
+    /// transports hold as many connections each.
+    #[must_use]
+    pub fn within(mut self, descriptors: usize, sharers: usize) -> Self {
+        let share = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / sharers.max(1);
+        self.connections = self.connections.min(share.max(FEWEST_CONNECTIONS));
+        self
+    }
+
+    /// [`idle`](Self::idle) as edns-tcp-keepalive tells it (RFC 7828), in tenths of a second.
+    pub fn idle_tenths(&self) -> u16 {
+        u16::try_from(self.idle.as_millis() / 100).unwrap_or(u16::MAX)
+    }
 }
 
-impl<R: Respond> Admit for R {
-    async fn admit(&self, stream: TcpStream, ends: Ends, limits: &Limits, stop: CancellationToken) {
-        connection::serve(stream, ends, self, limits, stop).await;
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub peer: SocketAddr,
+    pub local: IpAddr,
+}
+
+/// When a connection last got on; the gate reads it to find the one to cut.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// Microseconds after `began`.
+    last: Arc<AtomicU64>,
+}
+
+impl Progress {
+    fn new(began: Instant) -> Self {
+        let progress = Self { began, last: Arc::default() };
+        progress.made();
+        progress
+    }
+
+    /// A reply was taken.
+    pub fn made(&self) {
+        let micros = self.began.elapsed().as_micros();
+        self.last.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn micros(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Waits until none was made for as long as `patience`.
+    pub async fn stalled(&self, patience: Duration) {
+        loop {
+            let until = self.began + Duration::from_micros(self.micros()) + patience;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// One admitted connection's terms.
+pub(super) struct Visit {
+    pub ends: Ends,
+    pub limits: Arc<Limits>,
+    pub stop: CancellationToken,
+    pub progress: Progress,
+}
+
+/// What listeners accept.
+pub(super) trait Arrival: Send + 'static {
+    /// Both ends, and the last thing to do before anything is read; `None`: it is gone already.
+    fn ends(&self) -> Option<Ends>;
+}
+
+impl Arrival for TcpStream {
+    fn ends(&self) -> Option<Ends> {
+        // Replies are written whole; waiting to fill a segment would only delay them.
+        self.set_nodelay(true).ok()?;
+        Some(Ends { peer: self.peer_addr().ok()?, local: self.local_addr().ok()?.ip() })
+    }
+}
+
+/// Turns an accepted connection into a task's work.
+pub(super) trait Admit<C>: Send + Sync + 'static {
+    fn admit(&self, connection: C, visit: Visit) -> impl Future<Output = ()> + Send;
+}
+
+impl<R: Respond> Admit<TcpStream> for R {
+    async fn admit(&self, stream: TcpStream, visit: Visit) {
+        connection::serve(stream, self, visit).await;
     }
 }
 
 /// Starts accepting; the task returned ends after `stop`, when the last connection has.
-pub(super) fn start<A: Admit>(
+pub(super) fn start<A: Admit<TcpStream>>(
     listeners: Vec<std::net::TcpListener>,
     admit: Arc<A>,
     limits: Limits,
@@ -86,15 +178,10 @@ pub(super) fn start<A: Admit>(
     for listener in listeners {
         runtime.spawn(accept(listener, sender.clone(), stop.clone()));
     }
-    let gate = Gate { admit, limits, stop, counters, tasks: JoinSet::new(), per_client: HashMap::new() };
-    Ok(runtime.spawn(gate.run(receiver)))
+    Ok(runtime.spawn(Gate::new(admit, limits, stop, counters).run(receiver)))
 }
 
-async fn accept(
-    listener: TcpListener,
-    sender: mpsc::Sender<(TcpStream, SocketAddr)>,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, sender: mpsc::Sender<TcpStream>, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -102,7 +189,7 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(connection) => {
+            Ok((connection, _)) => {
                 if sender.send(connection).await.is_err() {
                     return;
                 }
@@ -114,22 +201,49 @@ async fn accept(
     }
 }
 
-struct Gate<A> {
-    admit: Arc<A>,
-    limits: Limits,
-    stop: CancellationToken,
-    counters: Arc<Set>,
-    tasks: JoinSet<()>,
-    per_client: HashMap<tokio::task::Id, Prefix>,
+/// A connection that holds a place.
+struct Guest {
+    client: Prefix,
+    progress: Progress,
+    task: AbortHandle,
 }
 
-impl<A: Admit> Gate<A> {
+pub(super) struct Gate<A> {
+    admit: Arc<A>,
+    limits: Arc<Limits>,
+    stop: CancellationToken,
+    counters: Arc<Set>,
+    began: Instant,
+    /// Those that were cut too, until they have ended.
+    tasks: JoinSet<()>,
+    guests: HashMap<Id, Guest>,
+    counts: HashMap<Prefix, usize>,
+}
+
+impl<A> Gate<A> {
+    pub fn new(admit: Arc<A>, limits: Limits, stop: CancellationToken, counters: Arc<Set>) -> Self {
+        Self {
+            admit,
+            limits: Arc::new(limits),
+            stop,
+            counters,
+            began: Instant::now(),
+            tasks: JoinSet::new(),
+            guests: HashMap::new(),
+            counts: HashMap::new(),
+        }
+    }
+
     /// Until all listeners and connections have ended. Aborting it aborts the connections.
-    async fn run(mut self, mut receiver: mpsc::Receiver<(TcpStream, SocketAddr)>) {
-        let mut counts: HashMap<Prefix, usize> = HashMap::new();
+    pub async fn run<C: Arrival>(mut self, mut receiver: mpsc::Receiver<C>)
+    where
+        A: Admit<C>,
+    {
         let mut is_open = true;
         while is_open || !self.tasks.is_empty() {
             tokio::select! {
+                // What has ended goes first, so that nobody is cut for a place that is free.
+                biased;
                 ended = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     let id = match ended {
                         Some(Ok((id, ()))) => id,
@@ -137,44 +251,62 @@ impl<A: Admit> Gate<A> {
                         None => continue,
                     };
                     self.counters.closed();
-                    if let Some(client) = self.per_client.remove(&id) {
-                        release(&mut counts, client);
-                    }
+                    self.release(id);
                 }
                 accepted = receiver.recv(), if is_open => match accepted {
-                    Some((stream, peer)) => self.enter(stream, peer, &mut counts),
+                    Some(connection) => self.enter(connection),
                     None => is_open = false,
                 },
             }
         }
     }
 
-    fn enter(&mut self, stream: TcpStream, peer: SocketAddr, counts: &mut HashMap<Prefix, usize>) {
-        let client = client_of(peer.ip());
-        let held = counts.get(&client).copied().unwrap_or(0);
-        if self.tasks.len() >= self.limits.connections || held >= self.limits.connections_per_client {
+    fn enter<C: Arrival>(&mut self, connection: C)
+    where
+        A: Admit<C>,
+    {
+        let Some(ends) = connection.ends() else { return };
+        let client = client_of(ends.peer.ip());
+        let held = self.counts.get(&client).copied().unwrap_or(0);
+        if held >= self.limits.connections_per_client || self.limits.connections == 0 {
             self.counters.refused();
             return;
         }
-        let Ok(local) = stream.local_addr() else { return };
-        // Replies are written whole; waiting to fill a segment would only delay them.
-        if stream.set_nodelay(true).is_err() {
-            return;
+        if self.guests.len() >= self.limits.connections {
+            self.cut_the_stillest();
         }
-        let ends = Ends { peer, local: local.ip() };
-        let (admit, limits, stop) = (self.admit.clone(), self.limits.clone(), self.stop.clone());
-        let task = self.tasks.spawn(async move { admit.admit(stream, ends, &limits, stop).await });
-        self.per_client.insert(task.id(), client);
-        *counts.entry(client).or_default() += 1;
+        let progress = Progress::new(self.began);
+        let visit = Visit {
+            ends,
+            limits: Arc::clone(&self.limits),
+            stop: self.stop.clone(),
+            progress: progress.clone(),
+        };
+        let admit = Arc::clone(&self.admit);
+        let task = self.tasks.spawn(async move { admit.admit(connection, visit).await });
+        self.guests.insert(task.id(), Guest { client, progress, task });
+        *self.counts.entry(client).or_default() += 1;
         self.counters.opened();
     }
-}
 
-fn release(counts: &mut HashMap<Prefix, usize>, client: Prefix) {
-    if let Some(count) = counts.get_mut(&client) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&client);
+    /// One look at each guest, of which there are a bounded number, and only when the house is full.
+    fn cut_the_stillest(&mut self) {
+        let stillest = self.guests.iter().min_by_key(|(_, guest)| guest.progress.micros());
+        if let Some((&id, guest)) = stillest {
+            guest.task.abort();
+            self.counters.evicted();
+            self.release(id);
+        }
+    }
+
+    /// Frees the place of a connection, once.
+    fn release(&mut self, id: Id) {
+        let Some(guest) = self.guests.remove(&id) else { return };
+        if let Some(count) = self.counts.get_mut(&guest.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&guest.client);
+            }
         }
     }
 }

@@ -2,23 +2,34 @@
 //!
 //! ```text
 //!  bind (all or nothing) ─▶ BoundDns ─▶ start ─▶ udp-0 .. udp-n   plain threads, batches of 32
-//!                                              └▶ gate ─▶ connection tasks (tokio)
-//!  bind_dot ─▶ BoundDot ─▶ start ─▶ a runtime of its own: gate ─▶ TLS ─▶ hickory's RequestHandler
-//!  Running::stop ─▶ what is queued is answered, up to a deadline
+//!                                              └▶ plane ─▶ gate ─▶ connection tasks
+//!  bind_dot ─▶ BoundDot ─▶ start ─▶ plane ─▶ gate ─▶ TLS ─▶ hickory's RequestHandler
+//!  bind_doh ─▶ BoundDoh ─▶ start ─▶ plane ─▶ gate ─▶ TLS ─▶ hyper
+//!  bind_doq ─▶ BoundDoq ─▶ start ─▶ plane ─▶ gate ─▶ quinn
+//!  stop ─▶ what is queued is answered, up to a deadline
 //! ```
+//!
+//! A plane is a runtime of its own, a gate the limits of connections: neither a flood of one transport
+//! nor its slow readers reach another, or the daemon's own tasks.
 //!
 //! What answers is behind [`Answer`]; the daemon puts `dns::answer` and the live snapshot there. This
 //! module does not parse queries: it reads the response code of a reply, to count it, and no more.
 
+mod answers;
 pub mod bind;
 pub mod certificate;
 mod connection;
 pub mod counters;
+pub mod doh;
+pub mod doq;
 pub mod dot;
+pub mod encrypted;
 mod gate;
 pub mod handover;
+mod http;
+mod least_ttl;
+mod plane;
 pub mod tap;
-mod tcp;
 mod udp;
 mod udp_batch;
 
@@ -27,19 +38,22 @@ mod tests;
 
 pub use bind::{BindError, BoundDns, bind, bind_given};
 pub use counters::{Counters, Totals};
-pub use dot::{AnswerRecords, BoundDot, RunningDot, bind_dot};
+pub use doh::{BoundDoh, bind_doh, bind_doh_given};
+pub use doq::{BoundDoq, bind_doq, bind_doq_given};
+pub use dot::{AnswerRecords, BoundDot, bind_dot, bind_dot_given};
+pub use encrypted::RunningEncrypted;
 pub use gate::Limits;
 
 use crate::base::clock::SharedClock;
 pub use crate::dns::Transport;
+use answers::SharedAnswers;
+use plane::Plane;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 /// Messages of a zone transfer, made as they are taken.
 pub type Messages = Box<dyn Iterator<Item = Vec<u8>> + Send>;
@@ -97,9 +111,8 @@ pub struct Running {
     counters: Arc<Counters>,
     clock: SharedClockDebug,
     stop_at: StopAt,
-    stop_tcp: CancellationToken,
     workers: Vec<JoinHandle<()>>,
-    gate: tokio::task::JoinHandle<()>,
+    tcp: Plane,
 }
 
 /// A clock has nothing worth printing.
@@ -112,7 +125,7 @@ impl std::fmt::Debug for SharedClockDebug {
 }
 
 impl BoundDns {
-    /// Starts one thread per UDP socket and, in `runtime`, the TCP side. `answers` is called with
+    /// Starts one thread per UDP socket and a runtime for TCP. `answers` is called with
     /// 0, 1, ... for each of them before anything is answered.
     ///
     /// # Errors
@@ -122,33 +135,24 @@ impl BoundDns {
         answers: impl Fn(usize) -> A,
         limits: Limits,
         clock: SharedClock,
-        runtime: &Handle,
     ) -> io::Result<Running> {
         let (udp, tcp) = (self.udp, self.tcp);
         let seats = self.workers_per_address;
         let counters = Arc::new(Counters::with_sets(udp.len() + 1));
         let stop_at = StopAt::new();
-        let stop_tcp = CancellationToken::new();
-        let responder = tcp::SharedAnswers::new(
-            (0..seats).map(|seat| answers(udp.len() + seat)),
-            counters.set(udp.len()),
-        );
-        let gate = gate::start(
-            tcp,
-            Arc::new(responder),
-            limits,
-            stop_tcp.clone(),
-            counters.set(udp.len()),
-            runtime,
-        )?;
+        let tcp_set = counters.set(udp.len());
+        let seats = (0..seats).map(|seat| answers(udp.len() + seat));
+        let responder = Arc::new(SharedAnswers::new(seats, Transport::Tcp, tcp_set.clone()));
+        let plane = Plane::start("tcp", counters.clone(), |runtime, stop| {
+            gate::start(tcp, responder, limits, stop, tcp_set, runtime)
+        })?;
         let mut running = Running {
             addresses: self.addresses,
             counters,
             clock: SharedClockDebug(clock),
             stop_at,
-            stop_tcp,
             workers: Vec::with_capacity(udp.len()),
-            gate,
+            tcp: plane,
         };
         for (index, socket) in udp.into_iter().enumerate() {
             let worker = udp::Worker::new(
@@ -181,7 +185,7 @@ impl Running {
     fn signal(&self, drain: Duration) {
         let deadline = self.clock.0.mono() + drain;
         self.stop_at.0.store(deadline.0.min(u64::MAX - 1), Ordering::Release);
-        self.stop_tcp.cancel();
+        self.tcp.close();
     }
 
     /// Answers what has already come in, for at most `drain` (and a worker's 250 ms wait), then ends.
@@ -198,10 +202,7 @@ impl Running {
 
     async fn end(mut self, udp_drain: Duration, drain: Duration) -> Vec<String> {
         self.signal(udp_drain);
-        let mut dead = Vec::new();
-        if !matches!(tokio::time::timeout(drain, &mut self.gate).await, Ok(Ok(()))) {
-            self.gate.abort();
-        }
+        self.tcp.drain(drain).await;
         let workers = std::mem::take(&mut self.workers);
         let joined = tokio::task::spawn_blocking(move || {
             let mut dead = Vec::new();
@@ -213,8 +214,7 @@ impl Running {
             }
             dead
         });
-        dead.extend(joined.await.unwrap_or_default());
-        dead
+        joined.await.unwrap_or_default()
     }
 }
 
@@ -223,6 +223,5 @@ impl Drop for Running {
     /// that answer. They are gone within their 250 ms wait. After [`Running::stop`] nothing is left to end.
     fn drop(&mut self) {
         self.signal(Duration::ZERO);
-        self.gate.abort();
     }
 }

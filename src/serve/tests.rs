@@ -54,7 +54,7 @@ impl Fixture {
         let bound = bind(&[listen.parse().expect("address")], 2).expect("a free port");
         let clock = Arc::new(SystemClock::new());
         let echo = Echo::default();
-        let running = bound.start(|_| echo.clone(), limits, clock, runtime.handle()).expect("threads");
+        let running = bound.start(|_| echo.clone(), limits, clock).expect("threads");
         Self { runtime, running, echo }
     }
 
@@ -276,7 +276,7 @@ fn silence_and_overlong_frames_end_a_connection() {
 fn connections_are_capped_in_total_and_per_client() {
     let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
     let server = Fixture::start("0.0.0.0:0", limits);
-    let (first, _second) = (server.connect(), server.connect());
+    let (mut first, _second) = (server.connect(), server.connect());
     server.wait_for(|totals| totals.connections_opened == 2);
     assert!(is_cut(&mut server.connect()), "a third of one client");
     let from = |client: &str| {
@@ -291,13 +291,17 @@ fn connections_are_capped_in_total_and_per_client() {
     let mut other = from("127.0.0.2");
     other.write_all(&frame("x")).expect("written");
     assert_eq!(read_frame(&mut other), expected("x", "127.0.0.1"));
-    assert!(is_cut(&mut from("127.0.0.3")), "a fourth in total");
-    drop(first);
-    server.wait_for(|totals| totals.connections_closed == 1);
+    let mut newest = from("127.0.0.3");
+    newest.write_all(&frame("y")).expect("written");
+    assert_eq!(read_frame(&mut newest), expected("y", "127.0.0.1"));
+    assert!(is_cut(&mut first), "the one longest without progress made room");
+    other.write_all(&frame("z")).expect("written");
+    assert_eq!(read_frame(&mut other), expected("z", "127.0.0.1"), "others go on");
     let mut again = server.connect();
-    again.write_all(&frame("y")).expect("written");
+    again.write_all(&frame("y")).expect("its client has a place again");
     assert_eq!(read_frame(&mut again), expected("y", "127.0.0.1"));
-    assert_eq!(server.stop().connections_refused, 2);
+    let totals = server.stop();
+    assert_eq!((totals.connections_refused, totals.connections_evicted), (1, 2));
 }
 
 #[test]

@@ -23,7 +23,11 @@ record! {
         /// Where DNS is answered over UDP and TCP.
         optional listen: OneOrMany<SocketAddr> = "127.0.0.1:5300",
         /// DNS over TLS (RFC 7858). Left out: not offered.
-        optional dot: DotFile,
+        optional dot: EncryptedFile,
+        /// DNS over HTTPS (RFC 8484) at `/dns-query`. Left out: not offered.
+        optional doh: EncryptedFile,
+        /// DNS over QUIC (RFC 9250). Left out: not offered.
+        optional doq: EncryptedFile,
         /// Where metrics, health and status are served over HTTP.
         optional admin: SocketAddr = "127.0.0.1:8053",
         /// Folder for the last good table and policy, relative to the working folder.
@@ -129,8 +133,8 @@ record! {
 }
 
 record! {
-    /// DNS over TLS.
-    pub struct DotFile {
+    /// An encrypted transport: where it listens, and the certificate it shows.
+    pub struct EncryptedFile {
         /// Where to listen.
         required listen: OneOrMany<SocketAddr>,
         /// PEM certificate chain, relative to the policy folder.

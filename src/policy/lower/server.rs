@@ -3,11 +3,11 @@
 use crate::base::diagnostic::Span;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{
-    AnswerClass, DnstapConfig, DotConfig, LogTarget, QueryLogConfig, RateLimit, ServerConfig,
+    AnswerClass, DnstapConfig, EncryptedListener, LogTarget, QueryLogConfig, RateLimit, ServerConfig,
 };
 use crate::policy::codes;
 use crate::policy::files::server::{
-    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, DotFile, QueryLogFile, RateLimitFile, ServerFile,
+    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, QueryLogFile, RateLimitFile, ServerFile,
     ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
@@ -32,6 +32,8 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         cookie_secrets,
         listen,
         dot,
+        doh,
+        doq,
         admin,
         state,
         geo,
@@ -51,7 +53,9 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
             Some(at) => sockets(at, findings),
             None => defaults.listen,
         },
-        dot: dot.value().and_then(|dot| lower_dot(dot, findings)),
+        dot: dot.value().and_then(|file| lower_encrypted(file, findings)),
+        doh: doh.value().and_then(|file| lower_encrypted(file, findings)),
+        doq: doq.value().and_then(|file| lower_encrypted(file, findings)),
         admin: admin.value().copied().unwrap_or(defaults.admin),
         state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
         geo_files: geo.value().map_or(defaults.geo_files, |files| {
@@ -110,9 +114,9 @@ const fn class(word: ClassWord) -> AnswerClass {
     }
 }
 
-fn lower_dot(dot: &DotFile, findings: &mut Findings) -> Option<DotConfig> {
-    let DotFile { place: _, listen, certificate, key } = dot;
-    Some(DotConfig {
+fn lower_encrypted(file: &EncryptedFile, findings: &mut Findings) -> Option<EncryptedListener> {
+    let EncryptedFile { place: _, listen, certificate, key } = file;
+    Some(EncryptedListener {
         listen: sockets(listen.given()?, findings),
         certificate: PathBuf::from(&certificate.value()?.0),
         key: PathBuf::from(&key.value()?.0),

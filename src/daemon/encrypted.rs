@@ -1,0 +1,137 @@
+//! The encrypted listeners that `rhumb.yaml` asks for, each with its certificate and its own runtime.
+
+use crate::base::clock::SharedClock;
+use crate::daemon::certificates::{self, Pair, Renewal};
+use crate::daemon::start::StartError;
+use crate::daemon::writer::Event;
+use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
+use crate::serve::certificate::Purpose;
+use crate::serve::handover::Given;
+use crate::serve::{
+    AnswerRecords, BindError, BoundDoh, BoundDoq, BoundDot, Counters, Limits, RunningEncrypted,
+    bind_doh_given, bind_doq_given, bind_dot_given,
+};
+use rustls::ServerConfig;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Transports there are: TLS, HTTPS, QUIC.
+pub const ENCRYPTED: usize = 3;
+
+/// A listener that nobody accepts from yet.
+struct Listener<B> {
+    bound: B,
+    pair: Pair,
+    config: Arc<ServerConfig>,
+}
+
+impl<B> Listener<B> {
+    /// `None` if it is not asked for.
+    fn bind(
+        wanted: Option<&EncryptedListener>,
+        policies: &Path,
+        purpose: Purpose,
+        bind: impl FnOnce(&[SocketAddr]) -> Result<B, BindError>,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let pair = Pair::of(wanted, policies, purpose);
+        let config = pair.load()?;
+        Ok(Some(Self { bound: bind(&wanted.listen)?, pair, config }))
+    }
+}
+
+/// All encrypted listeners, bound.
+pub struct Bound {
+    dot: Option<Listener<BoundDot>>,
+    doh: Option<Listener<BoundDoh>>,
+    doq: Option<Listener<BoundDoq>>,
+}
+
+/// Binds those that are asked for, or takes them from `given`; certificates are read first.
+pub fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Result<Bound, StartError> {
+    let Settings { dot, doh, doq, .. } = server;
+    Ok(Bound {
+        dot: Listener::bind(dot.as_ref(), policies, Purpose::Dot, |at| bind_dot_given(at, given))?,
+        doh: Listener::bind(doh.as_ref(), policies, Purpose::Doh, |at| bind_doh_given(at, given))?,
+        doq: Listener::bind(doq.as_ref(), policies, Purpose::Doq, |at| bind_doq_given(at, given))?,
+    })
+}
+
+impl Bound {
+    /// Every address, as people read it.
+    pub fn listening(&self) -> impl Iterator<Item = String> {
+        let dot = self.dot.iter().flat_map(|it| it.bound.local_addresses()).map(|at| format!("{at} (TLS)"));
+        let doh = self.doh.iter().flat_map(|it| it.bound.local_addresses()).map(|at| format!("{at} (HTTPS)"));
+        let doq = self.doq.iter().flat_map(|it| it.bound.local_addresses()).map(|at| format!("{at} (QUIC)"));
+        dot.chain(doh).chain(doq)
+    }
+
+    /// Adds the sockets themselves to `given`, for a successor.
+    pub fn share(&self, given: &mut Given) -> io::Result<()> {
+        self.dot.iter().try_for_each(|it| it.bound.share(given))?;
+        self.doh.iter().try_for_each(|it| it.bound.share(given))?;
+        self.doq.iter().try_for_each(|it| it.bound.share(given))
+    }
+
+    /// Starts them, and one task that takes up renewed certificates.
+    ///
+    /// # Errors
+    /// No thread or descriptor left.
+    pub fn start<A: AnswerRecords>(
+        self,
+        answers: impl Fn(usize) -> A,
+        limits: &Limits,
+        clock: &SharedClock,
+        events: &SyncSender<Event>,
+    ) -> io::Result<Encrypted> {
+        let mut renewals = Vec::new();
+        let dot =
+            run(self.dot, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+        let doh =
+            run(self.doh, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+        let doq =
+            run(self.doq, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+        let is_any = !renewals.is_empty();
+        let renewing =
+            is_any.then(|| tokio::spawn(certificates::run(renewals, Arc::clone(clock), events.clone())));
+        Ok(Encrypted { running: [dot, doh, doq], renewing })
+    }
+}
+
+fn run<B>(
+    listener: Option<Listener<B>>,
+    renewals: &mut Vec<Renewal>,
+    start: impl FnOnce(B, Arc<ServerConfig>) -> io::Result<RunningEncrypted>,
+) -> io::Result<Option<RunningEncrypted>> {
+    let Some(Listener { bound, pair, config }) = listener else { return Ok(None) };
+    let running = start(bound, config)?;
+    renewals.push(Renewal::new(pair, running.slot()));
+    Ok(Some(running))
+}
+
+/// The encrypted transports, serving.
+pub struct Encrypted {
+    running: [Option<RunningEncrypted>; ENCRYPTED],
+    renewing: Option<JoinHandle<()>>,
+}
+
+impl Encrypted {
+    /// Of TLS, HTTPS and QUIC, where they are served.
+    pub fn counters(&self) -> [Option<Arc<Counters>>; ENCRYPTED] {
+        self.running.each_ref().map(|running| running.as_ref().map(|it| Arc::clone(it.counters())))
+    }
+
+    /// Drains all of them at once.
+    pub async fn stop(self, drain: Duration) {
+        self.renewing.iter().for_each(JoinHandle::abort);
+        let draining = self.running.into_iter().flatten().map(|running| tokio::spawn(running.stop(drain)));
+        for drained in draining.collect::<Vec<_>>() {
+            let _ = drained.await;
+        }
+    }
+}

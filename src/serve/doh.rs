@@ -1,0 +1,217 @@
+//! DNS over HTTPS (RFC 8484): GET and POST at `/dns-query`, over HTTP/2 and HTTP/1.1.
+//!
+//! ```text
+//!  gate (caps) ─▶ TLS handshake ─▶ hyper, by ALPN ─▶ http::Exchange ─▶ SharedAnswers ─▶ dns::answer
+//!                     └─ watch: no request for too long, or too many ─▶ GOAWAY, then the end
+//! ```
+//!
+//! hickory's own listener answers POST only and has no limits, so this one is hyper over the byte
+//! encoder. hyper does not time what is idle, and a peer can keep HTTP/2 busy without asking anything
+//! (PING, SETTINGS, a window it never opens), so only requests count as life.
+
+use super::answers::SharedAnswers;
+use super::certificate::Purpose;
+use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
+use super::gate::{self, Admit, Limits, Progress, Visit};
+use super::handover::Given;
+use super::http::Exchange;
+use super::plane::{Plane, THREADS};
+use super::{Answer, BindError, Counters, Transport};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Name of HTTP/2 in the TLS handshake.
+const ALPN_H2: &[u8] = b"h2";
+/// Requests of one HTTP/2 connection under way; each may hold a query and a reply.
+const STREAMS: u32 = 32;
+/// Of one HTTP/2 connection, both ways: queries are small.
+const WINDOW: u32 = 64 * 1_024;
+/// A head holds a query of [`QUERY_ROOM`](super::connection::QUERY_ROOM) octets in base64url at most.
+const HEAD_ROOM: usize = 16 * 1_024;
+const HEADERS: usize = 64;
+/// The same in HTTP/2.
+const HEAD_LIST: u32 = 16 * 1_024;
+/// Of a reply that the peer does not take yet, per stream.
+const SEND_ROOM: usize = 64 * 1_024;
+
+/// Listeners that nobody accepts from yet.
+#[derive(Debug)]
+pub struct BoundDoh(BoundTls);
+
+/// Binds TLS listeners on every address; port 0 takes any free one.
+///
+/// # Errors
+/// The first address that cannot be served; nothing stays bound.
+pub fn bind_doh(listen: &[SocketAddr]) -> Result<BoundDoh, BindError> {
+    bind_doh_given(listen, &mut Given::default())
+}
+
+/// As [`bind_doh`], but takes the listeners that `given` has.
+///
+/// # Errors
+/// As [`bind_doh`].
+pub fn bind_doh_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDoh, BindError> {
+    BoundTls::bind(listen, Purpose::Doh, given).map(BoundDoh)
+}
+
+impl BoundDoh {
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// Adds the listeners themselves to `given`.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn share(&self, given: &mut Given) -> io::Result<()> {
+        self.0.share(given)
+    }
+
+    /// Starts a runtime and accepts in it.
+    ///
+    /// # Errors
+    /// No thread or descriptor left.
+    pub fn start<A: Answer>(
+        self,
+        config: Arc<ServerConfig>,
+        answers: impl Fn(usize) -> A,
+        limits: Limits,
+    ) -> io::Result<RunningEncrypted> {
+        let BoundTls { addresses, listeners } = self.0;
+        let counters = Arc::new(Counters::with_sets(1));
+        let set = counters.set(0);
+        let slot = CertificateSlot::new(config);
+        let answers = SharedAnswers::new((0..THREADS).map(answers), Transport::Https, set.clone());
+        let doorman = Arc::new(Doorman { slot: slot.clone(), answers: Arc::new(answers) });
+        let plane = Plane::start("doh", counters, |runtime, stop| {
+            gate::start(listeners, doorman, limits, stop, set, runtime)
+        })?;
+        Ok(RunningEncrypted { addresses, slot, plane })
+    }
+}
+
+/// Lets connections in through a TLS handshake.
+struct Doorman<A> {
+    slot: CertificateSlot,
+    answers: Arc<SharedAnswers<A>>,
+}
+
+impl<A: Answer> Admit<TcpStream> for Doorman<A> {
+    async fn admit(&self, stream: TcpStream, visit: Visit) {
+        let Some(stream) = self.slot.handshake(stream, &visit).await else { return };
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let life = Life::new(&visit);
+        let exchange =
+            Exchange { answers: self.answers.clone(), ends: visit.ends, patience: visit.limits.partial };
+        let service = {
+            let life = life.clone();
+            service_fn(move |request| {
+                let (exchange, life) = (exchange.clone(), life.clone());
+                async move {
+                    let response = exchange.answer(request).await;
+                    life.answered();
+                    Ok::<_, Infallible>(response)
+                }
+            })
+        };
+        let stream = TokioIo::new(stream);
+        if is_h2 {
+            let connection = pin!(http2(&visit.limits).serve_connection(stream, service));
+            serve(connection, &life, &visit, |connection| connection.graceful_shutdown()).await;
+        } else {
+            let connection = pin!(http1(&visit.limits).serve_connection(stream, service));
+            serve(connection, &life, &visit, |connection| connection.graceful_shutdown()).await;
+        }
+    }
+}
+
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_header_size(HEAD_ROOM)
+        .max_buf_size(HEAD_ROOM)
+        .max_headers(HEADERS);
+    builder
+}
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.idle)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEAD_LIST)
+        .max_send_buf_size(SEND_ROOM);
+    builder
+}
+
+/// Serves until the peer ends, a limit is reached or the server stops; then lets it take its replies.
+async fn serve<C: Future>(
+    mut connection: Pin<&mut C>,
+    life: &Life,
+    visit: &Visit,
+    close: impl FnOnce(Pin<&mut C>),
+) {
+    tokio::select! {
+        biased;
+        // How it ended changes nothing.
+        _ = connection.as_mut() => return,
+        () = life.over() => {}
+        () = visit.stop.cancelled() => {}
+    }
+    close(connection.as_mut());
+    let _ = timeout(visit.limits.write, connection).await;
+}
+
+/// What is left of a connection's time and number of requests.
+#[derive(Clone)]
+struct Life {
+    progress: Progress,
+    idle: Duration,
+    left: Arc<AtomicU32>,
+    is_spent: CancellationToken,
+}
+
+impl Life {
+    fn new(visit: &Visit) -> Self {
+        Self {
+            progress: visit.progress.clone(),
+            idle: visit.limits.idle,
+            left: Arc::new(AtomicU32::new(visit.limits.queries_per_connection)),
+            is_spent: CancellationToken::new(),
+        }
+    }
+
+    fn answered(&self) {
+        self.progress.made();
+        if self.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
+            self.left.store(0, Ordering::Relaxed);
+            self.is_spent.cancel();
+        }
+    }
+
+    /// Until no request was answered for too long, or enough were.
+    async fn over(&self) {
+        tokio::select! {
+            () = self.is_spent.cancelled() => {}
+            () = self.progress.stalled(self.idle) => {}
+        }
+    }
+}
