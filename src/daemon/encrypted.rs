@@ -126,10 +126,22 @@ impl Encrypted {
         self.running.each_ref().map(|running| running.as_ref().map(|it| Arc::clone(it.counters())))
     }
 
-    /// Drains all of them at once.
-    pub async fn stop(self, drain: Duration) {
+    /// Begins to read what a predecessor has read until now.
+    pub fn listen(&self) {
+        self.running.iter().flatten().for_each(RunningEncrypted::listen);
+    }
+
+    /// Drains all of them at once; where a successor `goes_on`, what is queued is left to it.
+    pub async fn stop(self, drain: Duration, goes_on: bool) {
         self.renewing.iter().for_each(JoinHandle::abort);
-        let draining = self.running.into_iter().flatten().map(|running| tokio::spawn(running.stop(drain)));
+        let draining = self.running.into_iter().flatten().map(|running| {
+            tokio::spawn(async move {
+                match goes_on {
+                    true => running.part(drain).await,
+                    false => running.stop(drain).await,
+                }
+            })
+        });
         for drained in draining.collect::<Vec<_>>() {
             let _ = drained.await;
         }

@@ -167,6 +167,7 @@ impl Daemon {
         let sights = admin::Sights { status: status.clone(), ready: is_ready, pulse: pulse.clone(), traffic };
         let admin_task = admin::serve(admin_listener, sights.routes(&events));
         let offer = inheritance.settle(offered).await?;
+        encrypted.listen();
         Ok(Self {
             live,
             policy,
@@ -252,7 +253,7 @@ impl Daemon {
         let (events, writer) = (self.events, self.writer);
         let died = match parting {
             None => {
-                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), self.encrypted.stop(DRAIN));
+                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), self.encrypted.stop(DRAIN, false));
                 end_writer(events, writer).await;
                 died
             }
@@ -262,7 +263,7 @@ impl Daemon {
                     end_writer(events, writer).await;
                     parting.tell();
                 };
-                tokio::join!(self.serving.part(DRAIN), self.encrypted.stop(DRAIN), told).0
+                tokio::join!(self.serving.part(DRAIN), self.encrypted.stop(DRAIN, true), told).0
             }
         };
         for worker in died {

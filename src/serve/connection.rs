@@ -17,7 +17,7 @@
 
 use super::Messages;
 use super::answers::push_frame;
-use super::gate::{Ends, Limits, Visit};
+use super::gate::{Ends, Limits, Progress, Visit};
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const TRANSFER: Duration = Duration::from_secs(15 * 60);
 /// After a stop, how long a connection may stay silent.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_millis(50);
 /// The same for one that has not asked yet: its first query is on its way.
-const DRAIN_FRESH: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_FRESH: Duration = Duration::from_secs(1);
 /// How long, and how much of, what still comes in is thrown away so that closing does not reset.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_OCTETS: usize = 256 * 1_024;
@@ -79,7 +79,7 @@ where
             continue;
         }
         if let Some(messages) = messages.take() {
-            if !matches!(timeout(TRANSFER, send(&mut stream, messages, &limits)).await, Ok(true)) {
+            if !matches!(timeout(TRANSFER, send(&mut stream, messages, &limits, &progress)).await, Ok(true)) {
                 return;
             }
             inbox.since = Instant::now();
@@ -94,7 +94,12 @@ where
 }
 
 /// Writes a transfer, each message within the time that replies have.
-async fn send<S: AsyncWrite + Unpin>(stream: &mut S, messages: Messages, limits: &Limits) -> bool {
+async fn send<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    messages: Messages,
+    limits: &Limits,
+    progress: &Progress,
+) -> bool {
     let mut frame = Vec::new();
     for message in messages {
         frame.clear();
@@ -102,6 +107,7 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, messages: Messages, limits:
         if !matches!(timeout(limits.write, write_out(stream, &frame)).await, Ok(Ok(()))) {
             return false;
         }
+        progress.made();
         // A reader that keeps up must not keep others from this thread.
         tokio::task::yield_now().await;
     }

@@ -11,6 +11,7 @@
 
 use super::answers::SharedAnswers;
 use super::certificate::Purpose;
+use super::connection::DRAIN_FRESH;
 use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
 use super::gate::{self, Admit, Limits, Progress, Visit};
 use super::handover::Given;
@@ -99,7 +100,7 @@ impl BoundDoh {
         let plane = Plane::start("doh", counters, |runtime, stop| {
             gate::start(listeners, doorman, limits, stop, set, runtime)
         })?;
-        Ok(RunningEncrypted { addresses, slot, plane })
+        Ok(RunningEncrypted::new(addresses, slot, plane))
     }
 }
 
@@ -174,7 +175,7 @@ async fn serve<C: Future>(
         // How it ended changes nothing.
         _ = connection.as_mut() => return,
         () = life.over() => {}
-        () = visit.stop.cancelled() => {}
+        () = life.over_after(&visit.stop) => {}
     }
     close(connection.as_mut());
     let _ = timeout(visit.limits.write, connection).await;
@@ -187,6 +188,7 @@ struct Life {
     idle: Duration,
     left: Arc<AtomicU32>,
     is_spent: CancellationToken,
+    has_begun: CancellationToken,
 }
 
 impl Life {
@@ -196,15 +198,23 @@ impl Life {
             idle: visit.limits.idle,
             left: Arc::new(AtomicU32::new(visit.limits.queries_per_connection)),
             is_spent: CancellationToken::new(),
+            has_begun: CancellationToken::new(),
         }
     }
 
     fn answered(&self) {
         self.progress.made();
+        self.has_begun.cancel();
         if self.left.fetch_sub(1, Ordering::Relaxed) <= 1 {
             self.left.store(0, Ordering::Relaxed);
             self.is_spent.cancel();
         }
+    }
+
+    /// Until the server stops; who has not asked yet is given a moment to.
+    async fn over_after(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        let _ = timeout(DRAIN_FRESH, self.has_begun.cancelled()).await;
     }
 
     /// Until no request was answered for too long, or enough were.

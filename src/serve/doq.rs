@@ -13,17 +13,18 @@
 use super::answers::{SharedAnswers, push_frame};
 use super::bind::bind_datagrams_given;
 use super::certificate::Purpose;
-use super::connection::{DRAIN_IDLE, QUERY_ROOM};
+use super::connection::{DRAIN_FRESH, DRAIN_IDLE, QUERY_ROOM};
 use super::counters::Set;
 use super::encrypted::{CertificateSlot, RunningEncrypted};
 use super::gate::{Admit, Arrival, Ends, Gate, Limits, Visit, WAITING};
 use super::handover::Given;
 use super::plane::{Plane, THREADS};
+use super::quic_socket::{Deafness, SharedSocket};
 use super::{Answer, BindError, Counters, Transport};
 use crate::dns;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ReadError, ReadToEndError};
-use quinn::{RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{AsyncUdpSocket, Connection, Endpoint, EndpointConfig, Incoming, ReadError, ReadToEndError};
+use quinn::{RecvStream, Runtime, SendStream, TokioRuntime, TransportConfig, VarInt};
 use rustls::ServerConfig;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -56,6 +57,8 @@ const ALL_INCOMING_OCTETS: u64 = 1 << 20;
 pub struct BoundDoq {
     addresses: Vec<SocketAddr>,
     sockets: Vec<UdpSocket>,
+    /// Another process reads them until this one says that it serves.
+    is_inherited: bool,
 }
 
 /// Binds a UDP socket on every address; port 0 takes any free one.
@@ -71,8 +74,9 @@ pub fn bind_doq(listen: &[SocketAddr]) -> Result<BoundDoq, BindError> {
 /// # Errors
 /// As [`bind_doq`].
 pub fn bind_doq_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDoq, BindError> {
+    let before = given.udp.len();
     let (addresses, sockets) = bind_datagrams_given(listen, Purpose::Doq.name(), given)?;
-    Ok(BoundDoq { addresses, sockets })
+    Ok(BoundDoq { addresses, sockets, is_inherited: given.udp.len() < before })
 }
 
 impl BoundDoq {
@@ -88,7 +92,8 @@ impl BoundDoq {
         self.sockets.iter().try_for_each(|socket| given.add(socket.try_clone()?.into()))
     }
 
-    /// Starts a runtime and accepts in it.
+    /// Starts a runtime and accepts in it; with inherited sockets not before
+    /// [`RunningEncrypted::listen`] is called.
     ///
     /// # Errors
     /// No thread or descriptor left, or a TLS configuration that QUIC cannot use.
@@ -98,36 +103,43 @@ impl BoundDoq {
         answers: impl Fn(usize) -> A,
         limits: Limits,
     ) -> io::Result<RunningEncrypted> {
-        let Self { addresses, sockets } = self;
+        let Self { addresses, sockets, is_inherited } = self;
         let counters = Arc::new(Counters::with_sets(1));
         let set = counters.set(0);
         let slot = CertificateSlot::new(config);
         let answers = SharedAnswers::new((0..THREADS).map(answers), Transport::Quic, set.clone());
         let doorman = Arc::new(Doorman { answers: Arc::new(answers) });
+        let turn = Turn::default();
+        if !is_inherited {
+            turn.listen.cancel();
+        }
         let plane = Plane::start("doq", counters, |runtime, stop| {
             let _inside = runtime.enter();
             let (sender, receiver) = mpsc::channel(WAITING);
             for (socket, address) in sockets.into_iter().zip(&addresses) {
                 let presented = Presented::new(slot.clone(), &limits)?;
                 let door = Door {
-                    endpoint: endpoint(socket, &presented)?,
                     presented,
+                    turn: turn.clone(),
                     address: address.ip(),
                     open_before_retry: limits.connections as u64 / PLACES_BEFORE_RETRY,
                     counters: set.clone(),
                 };
-                runtime.spawn(door.accept(sender.clone(), stop.clone()));
+                let socket = TokioRuntime.wrap_udp_socket(socket)?;
+                runtime.spawn(door.open(socket, sender.clone(), stop.clone()));
             }
             let gate: JoinHandle<()> = runtime.spawn(Gate::new(doorman, limits, stop, set).run(receiver));
             Ok(gate)
         })?;
-        Ok(RunningEncrypted { addresses, slot, plane })
+        Ok(RunningEncrypted { addresses, slot, plane, turn })
     }
 }
 
-fn endpoint(socket: UdpSocket, presented: &Presented) -> io::Result<Endpoint> {
-    let server = quinn::ServerConfig::clone(&presented.quic);
-    Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(quinn::TokioRuntime))
+/// When the sockets are this process's to read: from the one until the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn {
+    pub listen: CancellationToken,
+    pub deafness: Deafness,
 }
 
 /// The certificate as QUIC takes it, made anew when it is renewed.
@@ -189,8 +201,8 @@ fn transport(limits: &Limits) -> io::Result<TransportConfig> {
 
 /// One socket's endpoint.
 struct Door {
-    endpoint: Endpoint,
     presented: Presented,
+    turn: Turn,
     /// Where it is bound, for systems that do not tell where a datagram went.
     address: IpAddr,
     open_before_retry: u64,
@@ -198,15 +210,47 @@ struct Door {
 }
 
 impl Door {
-    async fn accept(mut self, sender: mpsc::Sender<Caller>, stop: CancellationToken) {
+    /// Accepts as long as it is this process's turn. What other processes hold a socket for cannot be
+    /// followed here, so at the end clients are told to connect again.
+    async fn open(
+        mut self,
+        socket: Arc<dyn AsyncUdpSocket>,
+        sender: mpsc::Sender<Caller>,
+        stop: CancellationToken,
+    ) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = self.turn.listen.cancelled() => {}
+        }
+        let socket = Arc::new(SharedSocket::new(socket, self.turn.deafness.clone()));
+        let server = Some(quinn::ServerConfig::clone(&self.presented.quic));
+        let config = EndpointConfig::default();
+        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime));
+        let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::error!("DNS over QUIC is not served: {error}");
+                return;
+            }
+        };
+        self.accept(&endpoint, sender, stop).await;
+        if self.turn.deafness.has_begun() {
+            // Time for the replies to the queries that are here.
+            tokio::time::sleep(DRAIN_IDLE).await;
+            endpoint.close(NO_ERROR, b"another process goes on");
+        }
+    }
+
+    async fn accept(&mut self, endpoint: &Endpoint, sender: mpsc::Sender<Caller>, stop: CancellationToken) {
         loop {
             let incoming = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                incoming = self.endpoint.accept() => incoming,
+                incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { return };
-            self.presented.refresh(&self.endpoint);
+            self.presented.refresh(endpoint);
             let is_crowded = self.counters.open() >= self.open_before_retry;
             if is_crowded && !incoming.remote_address_validated() && incoming.may_retry() {
                 // One that cannot be sent is the client's to ask for again.
@@ -244,7 +288,7 @@ impl<A: Answer> Admit<Caller> for Doorman<A> {
         let Ok(connecting) = caller.incoming.accept_with(caller.config) else { return };
         let connected = tokio::select! {
             result = timeout(visit.limits.partial, connecting) => result,
-            () = visit.stop.cancelled() => return,
+            () = visit.over() => return,
         };
         let Ok(Ok(connection)) = connected else { return };
         match self.converse(&connection, &visit).await {
@@ -262,8 +306,14 @@ impl<A: Answer> Doorman<A> {
     async fn converse(&self, connection: &Connection, visit: &Visit) -> Result<(), Breach> {
         let mut streams = JoinSet::new();
         let mut left = visit.limits.queries_per_connection;
-        let (mut patience, mut is_draining) = (visit.limits.idle, false);
+        let mut is_draining = false;
         while left > 0 {
+            let patience = match (is_draining, left == visit.limits.queries_per_connection) {
+                (false, _) => visit.limits.idle,
+                // The first query is on its way.
+                (true, true) => DRAIN_FRESH,
+                (true, false) => DRAIN_IDLE,
+            };
             tokio::select! {
                 biased;
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
@@ -277,7 +327,7 @@ impl<A: Answer> Doorman<A> {
                     streams.spawn(stream.exchange(self.answers.clone()));
                 }
                 () = visit.stop.cancelled(), if !is_draining => {
-                    (patience, is_draining) = (DRAIN_IDLE, true);
+                    is_draining = true;
                     visit.progress.made();
                 }
                 () = visit.progress.stalled(patience) => break,

@@ -100,7 +100,7 @@ impl BoundDot {
         let plane = Plane::start("dot", counters, |runtime, stop| {
             gate::start(listeners, doorman, limits, stop, set, runtime)
         })?;
-        Ok(RunningEncrypted { addresses, slot, plane })
+        Ok(RunningEncrypted::new(addresses, slot, plane))
     }
 }
 

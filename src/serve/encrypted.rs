@@ -1,6 +1,7 @@
 //! What the encrypted transports share: listeners, the handshake, and a certificate that may change.
 
 use super::certificate::Purpose;
+use super::doq::Turn;
 use super::gate::Visit;
 use super::handover::Given;
 use super::plane::Plane;
@@ -54,12 +55,12 @@ impl CertificateSlot {
         self.0.store(config);
     }
 
-    /// The handshake of one connection; `None` if it fails, takes too long or the server stops.
+    /// The handshake of one connection; `None` if it fails, takes too long or the server has stopped.
     pub(super) async fn handshake(&self, stream: TcpStream, visit: &Visit) -> Option<TlsStream<TcpStream>> {
         let accepting = TlsAcceptor::from(self.config()).accept(stream);
         let result = tokio::select! {
             result = timeout(visit.limits.partial, accepting) => result,
-            () = visit.stop.cancelled() => return None,
+            () = visit.over() => return None,
         };
         result.ok()?.ok()
     }
@@ -71,9 +72,18 @@ pub struct RunningEncrypted {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) slot: CertificateSlot,
     pub(super) plane: Plane,
+    /// Of QUIC; connections of the others belong to one process.
+    pub(super) turn: Turn,
 }
 
+/// For what tells clients of QUIC that they are to connect again to leave.
+const LEAVING: Duration = Duration::from_millis(50);
+
 impl RunningEncrypted {
+    pub(super) fn new(addresses: Vec<SocketAddr>, slot: CertificateSlot, plane: Plane) -> Self {
+        Self { addresses, slot, plane, turn: Turn::default() }
+    }
+
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -85,6 +95,19 @@ impl RunningEncrypted {
     /// Where a renewed certificate goes.
     pub fn slot(&self) -> CertificateSlot {
         self.slot.clone()
+    }
+
+    /// Begins to read sockets that another process has read until now.
+    pub fn listen(&self) {
+        self.turn.listen.cancel();
+    }
+
+    /// Ends while another process goes on: as [`stop`](Self::stop), but of sockets that have no
+    /// connections of their own nothing more is read.
+    pub async fn part(mut self, drain: Duration) {
+        self.turn.deafness.begin();
+        self.plane.drain(drain).await;
+        tokio::time::sleep(LEAVING).await;
     }
 
     /// Answers what has come in, for at most `drain`, then ends.

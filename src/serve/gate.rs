@@ -12,7 +12,7 @@
 //! connections that ask nothing turns out its own first, and a client that asks at once is answered.
 //! Progress is a reply taken by the peer, so a stalled reader and half a query count as silence.
 
-use super::connection::{self, Respond};
+use super::connection::{self, DRAIN_FRESH, Respond};
 use super::counters::Set;
 use crate::base::prefix::Prefix;
 use std::collections::HashMap;
@@ -135,6 +135,14 @@ pub(super) struct Visit {
     pub limits: Arc<Limits>,
     pub stop: CancellationToken,
     pub progress: Progress,
+}
+
+impl Visit {
+    /// Until the server stops and who has just come has had time to ask.
+    pub async fn over(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(DRAIN_FRESH).await;
+    }
 }
 
 /// What listeners accept.

@@ -29,6 +29,7 @@ pub mod handover;
 mod http;
 mod least_ttl;
 mod plane;
+mod quic_socket;
 pub mod tap;
 mod udp;
 mod udp_batch;
