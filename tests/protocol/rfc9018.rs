@@ -1,10 +1,8 @@
 //! RFC 9018 (interoperable server cookies): the vectors of its appendix A, over the wire.
 
-mod world;
-
+use crate::world::{A, World, ask, ctx, reply};
 use rhumb::dns::{CookieSecrets, Ctx, Transport};
 use std::net::IpAddr;
-use world::{A, World, ask, ctx, reply};
 
 fn octets(hex: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");

@@ -1,9 +1,7 @@
 //! RFC 8914: extended errors say why an answer is not what was hoped for.
 
-mod world;
-
+use crate::world::{A, Ask, World, ask, ctx, reply};
 use rhumb::dns::Transport;
-use world::{A, Ask, World, ask, ctx, reply};
 
 #[test]
 fn codes_stand_where_they_are_apt() {

@@ -1,9 +1,7 @@
 //! RFC 8482: ANY is answered with one small record, whatever there is.
 
-mod world;
-
+use crate::world::{ANY, CNAME, World, ask, ctx, reply};
 use rhumb::dns::Transport;
-use world::{ANY, CNAME, World, ask, ctx, reply};
 
 const HINFO: u16 = 13;
 

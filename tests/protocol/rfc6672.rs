@@ -1,12 +1,10 @@
 //! RFC 6672: DNAME, its substitutions (section 2.2) and its place in an answer (section 3.2).
 
-mod world;
-
+use crate::world::{A, ANY, CNAME, DS, NS, Reply, SOA, TXT, World, ask, ctx, reply};
 use rhumb::base::diagnostic::SourceFile;
 use rhumb::dns::Transport;
 use rhumb::routing::Snapshot;
 use std::sync::{Arc, LazyLock};
-use world::{A, ANY, CNAME, DS, NS, Reply, SOA, TXT, World, ask, ctx, reply};
 
 const DNAME: u16 = 39;
 

@@ -1,9 +1,7 @@
 //! RFC 2308 and 8020: negative answers, their SOA and its TTL.
 
-mod world;
-
+use crate::world::{A, AAAA, MX, Reply, SOA, World, ask, ctx, reply};
 use rhumb::dns::Transport;
-use world::{A, AAAA, MX, Reply, SOA, World, ask, ctx, reply};
 
 fn get(name: &str, qtype: u16) -> Reply {
     reply(&World::new().snapshot(), &ctx(Transport::Udp), &ask(name, qtype))

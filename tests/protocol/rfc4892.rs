@@ -1,9 +1,7 @@
 //! RFC 4892 and custom: who answers, asked in class CHAOS; only where the policy wants it told.
 
-mod world;
-
+use crate::world::{A, Reply, TXT, World, ask, ctx, reply};
 use rhumb::dns::Transport;
-use world::{A, Reply, TXT, World, ask, ctx, reply};
 
 fn get(is_told: bool, name: &str, qtype: u16) -> Reply {
     let mut world = World::new();

@@ -1,15 +1,13 @@
 //! RFC 7871, EDNS Client Subnet: whose address decides, what is echoed, and that no scope covers
 //! clients with another answer.
 
-mod world;
-
+use crate::world::{A, AAAA, CNAME, MX, Reply, World, answer_bytes, ask, ctx, from_peer, reply};
 use rhumb::base::hash::SeededRng;
 use rhumb::base::prefix::{Family, Prefix, masked};
 use rhumb::dns::reserved::{Treatment, treat_v4, treat_v6};
 use rhumb::dns::{Ctx, Transport};
 use rhumb::routing::Snapshot;
 use std::net::IpAddr;
-use world::{A, AAAA, CNAME, MX, Reply, World, answer_bytes, ask, ctx, from_peer, reply};
 
 const TYO_1: &str = "203.0.113.1";
 const HKG_1: &str = "203.0.113.2";

@@ -1,11 +1,9 @@
 //! RFC 7828 (edns-tcp-keepalive), and 7830 with 8467 (padding): options of streams.
 
-mod world;
-
+use crate::world::{A, Ask, Reply, World, ask, ctx, reply};
 use rhumb::dns::{Scratch, Transport};
 use rhumb::routing::Snapshot;
 use std::sync::LazyLock;
-use world::{A, Ask, Reply, World, ask, ctx, reply};
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| World::new().snapshot());
 const KEEPALIVE: u16 = 11;

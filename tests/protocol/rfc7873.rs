@@ -1,11 +1,9 @@
 //! RFC 7873 (DNS cookies): which option is answered with what, by every way to an answer.
 
-mod world;
-
+use crate::world::{A, Ask, Reply, World, ask, reply};
 use rhumb::dns::cookie::Cookie;
 use rhumb::dns::{CookieSecrets, Ctx, Transport};
 use std::net::IpAddr;
-use world::{A, Ask, Reply, World, ask, reply};
 
 const NOW: u32 = 1_700_000_000;
 const CLIENT: &[u8; 8] = b"8 octets";
@@ -16,7 +14,7 @@ fn secrets() -> CookieSecrets {
 
 fn get(query: &Ask) -> Reply {
     let secrets = secrets();
-    let ctx = Ctx { cookies: Some(&secrets), seconds: NOW, ..world::ctx(Transport::Udp) };
+    let ctx = Ctx { cookies: Some(&secrets), seconds: NOW, ..crate::world::ctx(Transport::Udp) };
     reply(&World::new().snapshot(), &ctx, query)
 }
 
@@ -88,7 +86,7 @@ fn every_kind_of_answer_has_the_cookie() {
 #[test]
 fn none_is_sent_to_who_has_none_or_where_none_are_made() {
     assert_eq!(get(&ask("ns1.rhumb.test", A).edns(1_232)).option(10), None);
-    let plain = world::ctx(Transport::Udp);
+    let plain = crate::world::ctx(Transport::Udp);
     for query in both_ways() {
         let reply = reply(&World::new().snapshot(), &plain, &query.option(10, CLIENT));
         assert_eq!((reply.rcode, reply.option(10)), (0, None));

@@ -1,17 +1,15 @@
 //! RFC 6891 (EDNS), 5001 (NSID), 8914 (extended errors) and the size rules of RFC 1035 and 9471.
 
-mod world;
-
+use crate::world::{A, Ask, NS, TXT, World, answer_bytes, ask, ctx, reply};
 use rhumb::dns::{Scratch, Transport};
 use rhumb::model::ids::NodeId;
 use rhumb::routing::Snapshot;
 use std::net::Ipv4Addr;
-use world::{A, Ask, NS, TXT, World, answer_bytes, ask, ctx, reply};
 
 /// The one service answered by a node with this many addresses.
 fn crowded(addresses: u32) -> Snapshot {
     let mut world = World::new();
-    let node = &mut world.policy.fleet.nodes[NodeId::index(world::HKG)];
+    let node = &mut world.policy.fleet.nodes[NodeId::index(crate::world::HKG)];
     node.v4 = (0..addresses).map(|at| Ipv4Addr::from_bits(0x0a00_0000 + at)).collect();
     world.snapshot()
 }
@@ -141,7 +139,7 @@ fn glue_that_does_not_fit_truncates_too() {
     let mut out = vec![0; whole.bytes.len() - 1];
     let query = ask(&long, A).bytes();
     let len = rhumb::dns::answer(&snapshot, &ctx(Transport::Tcp), &mut Scratch::default(), &query, &mut out);
-    let short = world::Reply::read(&out[..len]);
+    let short = crate::world::Reply::read(&out[..len]);
     assert!(short.is_truncated && short.authority.is_empty() && short.additional.is_empty());
 }
 

@@ -1,11 +1,9 @@
 //! RFC 1035 (and 2136, 9619): what may be answered at all, and what of the query comes back.
 
-mod world;
-
+use crate::world::{A, SOA, World, answer_bytes, ask, ctx};
 use rhumb::dns::Transport;
 use rhumb::routing::Snapshot;
 use std::sync::LazyLock;
-use world::{A, SOA, World, answer_bytes, ask, ctx};
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| World::new().snapshot());
 

@@ -1,12 +1,10 @@
 //! RFC 4592: wildcards, with the zone of section 2.2.1 and its examples, then the cases of sections 2 to 4.
 
-mod world;
-
+use crate::world::{A, AAAA, CNAME, DS, MX, NS, SOA, TXT, World, ask, ctx, reply};
 use rhumb::base::diagnostic::SourceFile;
 use rhumb::dns::Transport;
 use rhumb::routing::Snapshot;
 use std::sync::{Arc, LazyLock};
-use world::{A, AAAA, CNAME, DS, MX, NS, SOA, TXT, World, ask, ctx, reply};
 
 const SRV: u16 = 33;
 
@@ -63,7 +61,7 @@ enum Is {
 #[track_caller]
 fn check(name: &str, qtype: u16, expected: &Is) {
     let reply = reply(&SNAPSHOT, &ctx(Transport::Tcp), &ask(name, qtype));
-    let shape = |records: &[world::Rr]| -> Vec<(String, u16)> {
+    let shape = |records: &[crate::world::Rr]| -> Vec<(String, u16)> {
         records.iter().map(|(owner, rtype, ..)| (owner.trim_end_matches('.').to_owned(), *rtype)).collect()
     };
     let soa = [("example".to_owned(), SOA)];
