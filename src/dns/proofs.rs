@@ -56,15 +56,25 @@ impl<'a> Proofs<'a> {
         self.denials[..self.denial_count].iter().copied().flatten()
     }
 
-    /// Adds an NSEC that is not there yet; one often shows two things.
+    /// Adds an NSEC of an owner that has none there yet; one often shows two things.
     fn deny(&mut self, entry: Option<&'a NsecEntry>) {
         let Some(entry) = entry else { return };
-        if self.denials().any(|known| std::ptr::eq(known, entry)) {
+        if self.denials().any(|known| known.owner == entry.owner) {
             return;
         }
         if let Some(place) = self.denials.get_mut(self.denial_count) {
             *place = Some(entry);
             self.denial_count += 1;
+        }
+    }
+
+    /// Adds an NSEC that tells fewer types than the chain's own of that owner, in place of that: two of
+    /// one owner would be one RRset, which neither signature covers. Both show the same names absent.
+    fn deny_type(&mut self, entry: &'a NsecEntry) {
+        let known = self.denials.iter_mut().flatten().find(|known| known.owner == entry.owner);
+        match known {
+            Some(known) => *known = entry,
+            None => self.deny(Some(entry)),
         }
     }
 }
@@ -120,7 +130,7 @@ impl<'a> Resolution<'a, '_> {
     /// This client is answered nothing, others may be.
     pub(super) fn prove_no_address(&mut self, position: u32, family: Family) {
         if let Some(denial) = self.signed().and_then(|signed| signed.denial(position)) {
-            self.decision.proofs.deny(Some(&denial.without[family.index()]));
+            self.decision.proofs.deny_type(&denial.without[family.index()]);
         }
     }
 

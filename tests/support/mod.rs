@@ -319,3 +319,30 @@ impl Folder {
 fn text(path: &Path) -> String {
     path.to_str().expect("a UTF-8 path").to_owned()
 }
+
+/// What an HTTP address says, head and body.
+pub fn fetch(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answers");
+    text
+}
+
+/// Runs somebody else's program to its end: whether it was content, and what it said. `None`: it is not
+/// installed, which is said, and is a failure where `RHUMB_REQUIRE_TOOLS` is set.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn tool(program: &str, package: &str, args: &[&str]) -> Option<(bool, String)> {
+    match Command::new(program).args(args).stdin(Stdio::null()).output() {
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            Some((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+        }
+        Err(error) => {
+            let install = format!("`{program}` does not run ({error}); Debian: `apt-get install {package}`");
+            assert!(std::env::var_os("RHUMB_REQUIRE_TOOLS").is_none(), "{install}");
+            eprintln!("skipped: {install}");
+            None
+        }
+    }
+}
