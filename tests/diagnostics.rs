@@ -6,7 +6,7 @@
 
 use rhumb::base::diagnostic::{Diagnostic, Severity, SourceFile};
 use rhumb::policy::codes::{Code, POLICY};
-use rhumb::{cli, policy, routing, sign, store, zone};
+use rhumb::{cli, daemon, policy, routing, sign, store, zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -85,15 +85,16 @@ struct Listed {
     load: fn(&Folder) -> Vec<Diagnostic>,
 }
 
-fn listed() -> [Listed; 4] {
+fn listed() -> [Listed; 5] {
     let policy = POLICY.iter().map(|Code { name, severity, meaning }| (*name, *severity, *meaning)).collect();
     let zones = |folder: &Folder| zone::load(&sources(folder)).1;
-    let steering = |folder: &Folder| cli::check::diagnose(&sources(folder));
+    let steering = |folder: &Folder| cli::check::diagnose(&sources(folder), Path::new("nowhere"));
     [
         Listed { part: "Policy files", codes: policy, load },
         Listed { part: "Zone files", codes: zone::codes::ALL.to_vec(), load: zones },
         Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
         Listed { part: "Signing", codes: sign::codes::ALL.to_vec(), load: steering },
+        Listed { part: "Certificates", codes: daemon::certificates::CODES.to_vec(), load: steering },
     ]
 }
 
@@ -173,7 +174,7 @@ fn golden(path: &Path, text: &str) {
 #[test]
 fn twelve_planted_mistakes_are_twelve_diagnostics() {
     let (folder, files) = fixture("twelve-mistakes");
-    let found = cli::check::diagnose(&files);
+    let found = cli::check::diagnose(&files, &folder);
     let planted: Vec<String> = planted(&files);
     let places: Vec<String> = found.iter().map(Diagnostic::place).collect();
     assert_eq!(planted.len(), 12);
@@ -198,7 +199,7 @@ fn planted(files: &[SourceFile]) -> Vec<String> {
 #[test]
 fn the_example_folder_passes_without_a_word() {
     let files = store::policy_dir::read_folder(&root().join("policies")).expect("the example is there");
-    assert_eq!(cli::check::diagnose(&files), []);
+    assert_eq!(cli::check::diagnose(&files, &root().join("policies")), []);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::cli::{Format, chain, render};
-use crate::daemon::inputs;
+use crate::daemon::{certificates, inputs};
 use crate::store::policy_dir;
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Find every mistake in a policy folder
@@ -32,7 +32,7 @@ impl CheckArgs {
                 return ExitCode::from(2);
             }
         };
-        let diagnostics = diagnose(&sources);
+        let diagnostics = diagnose(&sources, &self.folder);
         match self.print(&diagnostics, &sources) {
             // Whoever reads the output may have seen enough: `rhumb check | head`.
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -53,8 +53,10 @@ impl CheckArgs {
 }
 
 /// Everything that can be found wrong without geo data and without a network, by file and place.
-pub fn diagnose(sources: &[SourceFile]) -> Vec<Diagnostic> {
-    let (_, _, mut diagnostics) = inputs::diagnose(sources);
+/// `folder` is where certificates are looked for.
+pub fn diagnose(sources: &[SourceFile], folder: &Path) -> Vec<Diagnostic> {
+    let (policy, _, mut diagnostics) = inputs::diagnose(sources);
+    diagnostics.extend(policy.iter().flat_map(|policy| certificates::check(&policy.server, folder)));
     diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
     diagnostics
 }

@@ -112,8 +112,7 @@ async fn serve(options: Options, activated: Given, watched: Watched) -> ExitCode
         Ok(daemon) => daemon,
         Err(error) => return refuse_start(&error),
     };
-    let addresses: Vec<String> = daemon.dns().iter().map(ToString::to_string).collect();
-    let status = format!("DNS on {}, admin on {}", addresses.join(" "), daemon.admin());
+    let status = format!("DNS on {}, admin on {}", daemon.listening().join(" "), daemon.admin());
     tracing::info!("ready: {status}");
     let Watched { supervisor, watchdog } = watched;
     supervisor.ready(&status);

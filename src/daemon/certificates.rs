@@ -5,8 +5,10 @@
 //! often lie behind symbolic links, whose targets a watch does not see.
 
 use crate::base::clock::SharedClock;
+use crate::base::diagnostic::{Diagnostic, Severity};
+use crate::base::error::chain;
 use crate::daemon::writer::{About, Event};
-use crate::model::policy::EncryptedListener;
+use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
 use crate::model::status::Problem;
 use crate::serve::certificate::{self, CertificateError, Purpose};
 use crate::serve::encrypted::CertificateSlot;
@@ -30,6 +32,26 @@ pub struct Pair {
     purpose: Purpose,
     certificate: PathBuf,
     key: PathBuf,
+}
+
+pub const UNUSABLE: &str = "certificate-unusable";
+
+/// Code, severity, meaning; `docs/diagnostics.md` lists them.
+pub const CODES: &[(&str, Severity, &str)] =
+    &[(UNUSABLE, Severity::Warning, "the certificate or the key of an encrypted transport cannot be used")];
+
+/// What is wrong with the certificates of `server` on this machine, where they may as well be missing:
+/// `serve` refuses to start with them.
+pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
+    let Settings { dot, doh, doq, .. } = server;
+    let listeners = [(dot, Purpose::Dot), (doh, Purpose::Doh), (doq, Purpose::Doq)];
+    let check = |(listener, purpose): (&Option<EncryptedListener>, Purpose)| {
+        let listener = listener.as_ref()?;
+        let error = Pair::of(listener, policies, purpose).load().err()?;
+        let found = Diagnostic::warning(UNUSABLE, "rhumb.yaml", Some(listener.span), chain(&error));
+        Some(found.help("paths are relative to the policy folder; `rhumb serve` will not start without it"))
+    };
+    listeners.into_iter().filter_map(check).collect()
 }
 
 /// What two files held.

@@ -33,7 +33,7 @@
 
 mod admin;
 pub mod answering;
-mod certificates;
+pub mod certificates;
 mod descriptors;
 mod encrypted;
 pub mod first;

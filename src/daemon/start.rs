@@ -97,6 +97,7 @@ pub struct Daemon {
     status: watch::Receiver<Option<Arc<Status>>>,
     ready: watch::Sender<bool>,
     admin: SocketAddr,
+    listening: Vec<String>,
     events: SyncSender<Event>,
     trigger: Trigger,
     serving: Running,
@@ -136,6 +137,7 @@ impl Daemon {
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
         let identity = identify(clock.wall(), &bound, &encrypted, admin);
+        let listening = identity.listen.clone();
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
@@ -174,6 +176,7 @@ impl Daemon {
             status,
             ready,
             admin,
+            listening,
             events,
             trigger,
             serving,
@@ -192,6 +195,11 @@ impl Daemon {
     /// Where DNS is answered.
     pub fn dns(&self) -> &[SocketAddr] {
         self.serving.local_addresses()
+    }
+
+    /// Every DNS address as people read it, those of encrypted transports too.
+    pub fn listening(&self) -> &[String] {
+        &self.listening
     }
 
     pub fn admin(&self) -> SocketAddr {

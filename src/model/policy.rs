@@ -6,6 +6,7 @@ use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
 use super::service::Service;
 use super::transfer::TransferConfig;
+use crate::base::diagnostic::Span;
 use crate::base::prefix::{Family, Prefix};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -148,6 +149,8 @@ pub struct EncryptedListener {
     /// PEM files, relative to the policy folder.
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Where the certificate is named in `rhumb.yaml`.
+    pub span: Span,
 }
 
 impl Default for ServerConfig {

@@ -120,6 +120,7 @@ fn lower_encrypted(file: &EncryptedFile, findings: &mut Findings) -> Option<Encr
         listen: sockets(listen.given()?, findings),
         certificate: PathBuf::from(&certificate.value()?.0),
         key: PathBuf::from(&key.value()?.0),
+        span: certificate.given().map_or_else(Span::default, |at| at.place.span),
     })
 }
 
