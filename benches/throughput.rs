@@ -13,6 +13,7 @@
 //! `cargo test` one short round of rhumb and echo runs and every reply must be right.
 
 #![allow(clippy::print_stdout, reason = "a bench reports figures")]
+#![allow(dead_code, reason = "the benches that share these modules each use a part")]
 #![allow(clippy::disallowed_methods, reason = "paces its load in real time")]
 
 #[path = "throughput/load.rs"]
@@ -28,7 +29,7 @@ use load::{Generator, Outcome, Pace};
 use rhumb::base::hash::SeededRng;
 use servers::{Place, Server};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// Octets of an A record with a compressed owner: what an answer adds to a question.
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
         return echo(port.parse().expect("a port"));
     }
     let settings = Settings::read(&args);
-    let is_pinned = pin();
+    let is_pinned = servers::pin();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let questions = questions();
     let place = || Place { folder: folder.path(), port: support::free_port(), is_pinned };
@@ -97,18 +98,6 @@ fn main() -> ExitCode {
         }
     }
     report(&servers, &table)
-}
-
-/// Takes the second processor for the generator; false: there is only one, or no `taskset`.
-fn pin() -> bool {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let own = std::process::id().to_string();
-    let pinned = || Command::new("taskset").args(["-c", "-p", "1", &own]).output();
-    let is_pinned = processors > 1 && pinned().is_ok_and(|output| output.status.success());
-    if !is_pinned {
-        println!("throughput: not pinned to processors, so the figures say little");
-    }
-    is_pinned
 }
 
 fn run(server: &Server, questions: &[Vec<u8>], pace: Pace, settings: &Settings) -> Outcome {

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub cpu_ns: f64,
     pub p50: Duration,
     pub p99: Duration,
+    pub p999: Duration,
+    pub max: Duration,
 }
 
 impl Outcome {
@@ -107,9 +109,11 @@ impl<'q> Generator<'q> {
         self.drain();
         debug_assert!(start.elapsed() >= length);
         self.latencies.sort_unstable();
-        let rank = |part: usize| self.latencies.get(self.latencies.len() * part / 100).copied();
-        self.outcome.p50 = rank(50).unwrap_or_default();
-        self.outcome.p99 = rank(99).unwrap_or_default();
+        let rank = |mille: usize| self.latencies.get(self.latencies.len() * mille / 1_000).copied();
+        self.outcome.p50 = rank(500).unwrap_or_default();
+        self.outcome.p99 = rank(990).unwrap_or_default();
+        self.outcome.p999 = rank(999).unwrap_or_default();
+        self.outcome.max = self.latencies.last().copied().unwrap_or_default();
         self.outcome
     }
 

@@ -76,6 +76,18 @@ impl Server {
     }
 }
 
+/// Takes the second processor for the generator; false: there is only one, or no `taskset`.
+pub fn pin() -> bool {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let own = std::process::id().to_string();
+    let pinned = || Command::new("taskset").args(["-c", "-p", "1", &own]).output();
+    let is_pinned = processors > 1 && pinned().is_ok_and(|output| output.status.success());
+    if !is_pinned {
+        println!("not pinned to processors, so the figures say little");
+    }
+    is_pinned
+}
+
 pub fn host(number: usize) -> String {
     format!("svc{number:02}.example.com")
 }
@@ -94,17 +106,40 @@ pub fn echo(place: &Place<'_>) -> Server {
 }
 
 pub fn rhumb(place: &Place<'_>) -> Server {
+    rhumb_on(place, &rhumb_policies(place, false))
+}
+
+/// Writes the policy folder; a zone to be signed has its keys beside it.
+pub fn rhumb_policies(place: &Place<'_>, is_signed: bool) -> PathBuf {
     let policies = place.folder("rhumb/policies");
     for folder in ["zones", "services"] {
         fs::create_dir_all(policies.join(folder)).expect("a folder below the temporary one");
     }
     let write = |name: &str, text: &str| fs::write(policies.join(name), text).expect("a policy file");
-    let hostnames = hosts().map(|host| format!("  - {host}.example.com\n")).collect::<String>();
     write("zones/example.com.zone", HEAD);
     write("fleet.yaml", FLEET);
     write("clients.yaml", CLIENTS);
-    write("services/svc.yaml", &format!("version: 1\nhostnames:\n{hostnames}{SERVICE}"));
-    write("rhumb.yaml", &format!("version: 1\nlisten: 127.0.0.1:{}\nadmin: 127.0.0.1:0\n", place.port));
+    write_service(&policies, 30);
+    let keys = place.folder.join("rhumb/keys");
+    let dnssec = format!("dnssec: {{zones: all, keys: \"{}\"}}\n", keys.display());
+    let dnssec = if is_signed { &dnssec } else { "" };
+    write(
+        "rhumb.yaml",
+        &format!("version: 1\nlisten: 127.0.0.1:{}\nadmin: 127.0.0.1:0\n{dnssec}", place.port),
+    );
+    policies
+}
+
+/// The steered names, in one move.
+pub fn write_service(policies: &Path, ttl: u32) {
+    let hostnames = hosts().map(|host| format!("  - {host}.example.com\n")).collect::<String>();
+    let text = format!("version: 1\nhostnames:\n{hostnames}ttl: {ttl}\n{SERVICE}");
+    let before = policies.with_file_name("svc.yaml.new");
+    fs::write(&before, text).expect("a file beside the policy folder");
+    fs::rename(before, policies.join("services/svc.yaml")).expect("a policy file");
+}
+
+pub fn rhumb_on(place: &Place<'_>, policies: &Path) -> Server {
     let state = place.folder("rhumb/state");
     let (policies, state) = (policies.to_string_lossy(), state.to_string_lossy());
     let args = ["serve", "--policies", &policies, "--state", &state];
@@ -131,7 +166,6 @@ areas:
 ";
 const SERVICE: &str = "\
 profile: cdn
-ttl: 30
 pools:
   europe: {select: {region: eu}}
   americas: {select: {region: na}}
