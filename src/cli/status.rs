@@ -61,7 +61,7 @@ fn text(status: &Status, colours: bool) -> String {
     }
     let counts = &status.queries;
     text.push_str(&format!(
-        "queries: {} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited\n\n",
+        "queries: {} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited, {} above their share\n\n",
         counts.udp,
         counts.tcp,
         counts.dot,
@@ -75,6 +75,7 @@ fn text(status: &Status, colours: bool) -> String {
         counts.formerr + counts.notimp + counts.badvers,
         counts.dropped,
         counts.limit_slipped + counts.limit_dropped,
+        counts.share_slipped + counts.share_dropped,
     ));
     if !status.nodes.is_empty() {
         text.push_str(&format!("{}\n\n", node_table(&status.nodes, colours)));

@@ -37,6 +37,15 @@ fn describe() {
         "rhumb_responses_limited_total",
         "responses above a rate limit, by what became of them: slipped (sent without records), dropped, logged (sent)"
     );
+    counter!(
+        "rhumb_queries_limited_total",
+        "queries above their prefix's share while workers got too many, by what became of them: slipped \
+         (answered without records), dropped, logged and verified (answered)"
+    );
+    counter!(
+        "rhumb_query_pressure_milliseconds_total",
+        "time in which workers got more queries than they could answer, summed over them"
+    );
     counter!("rhumb_responses_truncated_total", "responses with the TC bit");
     counter!("rhumb_responses_unsent_total", "responses that the kernel would not take");
     counter!("rhumb_queries_unanswered_total", "packets that got no response on purpose");
@@ -105,6 +114,16 @@ fn queries(counts: &QueryCounts) {
     for (action, count) in limited {
         counter!("rhumb_responses_limited_total", "action" => action).absolute(count);
     }
+    let shared = [
+        ("slipped", counts.share_slipped),
+        ("dropped", counts.share_dropped),
+        ("logged", counts.share_logged),
+        ("verified", counts.share_verified),
+    ];
+    for (action, count) in shared {
+        counter!("rhumb_queries_limited_total", "action" => action).absolute(count);
+    }
+    counter!("rhumb_query_pressure_milliseconds_total").absolute(counts.pressed_ms);
 }
 
 fn sockets(traffic: &Traffic) {

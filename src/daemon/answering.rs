@@ -5,13 +5,15 @@
 //! counting costs the query path nothing but an addition.
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
-use crate::dns::{self, CookieSecrets, Ctx, Limiter, RecordReply, Scratch, TsigKeys, transfer};
+use crate::dns::fair::FairCounts;
+use crate::dns::{self, CookieSecrets, Ctx, Fair, Limiter, RecordReply, Scratch, TsigKeys, transfer};
+use crate::model::ids::Generation;
 use crate::model::policy::RateLimit;
 use crate::model::status::QueryCounts;
 use crate::routing::Snapshot;
 use crate::serve::dot::AnswerRecords;
 use crate::serve::tap::Tap;
-use crate::serve::{Answer, Limits, Messages, Transport};
+use crate::serve::{Answer, BATCH, Limits, Messages, Transport};
 use arc_swap::{ArcSwap, Cache};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -35,10 +37,10 @@ struct Counts {
 }
 
 impl Counts {
-    const CELLS: usize = 18;
+    const CELLS: usize = 23;
 
     /// In the order that [`SharedCounts::sum`] reads.
-    const fn cells(&self) -> [u64; Self::CELLS] {
+    const fn cells(&self, fair: &FairCounts) -> [u64; Self::CELLS] {
         let of = &self.outcomes;
         [
             self.udp,
@@ -59,6 +61,11 @@ impl Counts {
             of.limit_slipped,
             of.limit_dropped,
             of.limit_logged,
+            fair.slipped,
+            fair.dropped,
+            fair.logged,
+            fair.verified,
+            fair.pressed_ms,
         ]
     }
 
@@ -111,6 +118,8 @@ pub struct Answerer {
     seconds: u32,
     idle_tenths: u16,
     counts: Counts,
+    /// Limits of UDP; `None`: it answers streams.
+    limits: Option<UdpLimits>,
     shared: Arc<WorkerCounts>,
     /// Logs that copy some of what is answered; mostly none.
     taps: Vec<Tap>,
@@ -127,6 +136,66 @@ pub struct WorkerCounts {
 #[derive(Default)]
 pub struct SharedCounts {
     workers: ArcSwap<Vec<Arc<WorkerCounts>>>,
+}
+
+/// What a worker's clients may have of it over UDP, by the policy of its table.
+struct UdpLimits {
+    fair: Fair,
+    /// Queries at the last turn.
+    taken: u64,
+    /// Of the table whose policy is in force here.
+    generation: Generation,
+    rate: Option<RateLimit>,
+    /// Of the limits on responses while the policy has none: a table is made once.
+    resting: Option<Limiter>,
+}
+
+impl UdpLimits {
+    fn new(snapshot: &Snapshot, outcomes: &mut Scratch, seed: u64) -> Self {
+        let server = &snapshot.policy.server;
+        let limiter = Limiter::new(&server.rate_limit.clone().unwrap_or_default(), seed);
+        let mut limits = Self {
+            fair: Fair::new(server.query_limit.as_ref(), seed),
+            taken: 0,
+            generation: snapshot.provenance.generation,
+            rate: None,
+            resting: Some(limiter),
+        };
+        limits.adopt(snapshot, outcomes);
+        limits
+    }
+
+    /// Between two batches.
+    #[inline]
+    fn turn(&mut self, snapshot: &Snapshot, counts: &mut Counts, now: MonoTime) {
+        let taken = counts.udp - self.taken;
+        self.taken = counts.udp;
+        self.fair.turn(now, taken as u32, taken >= BATCH as u64);
+        if self.generation != snapshot.provenance.generation {
+            self.adopt(snapshot, &mut counts.outcomes);
+        }
+    }
+
+    /// An edit of the limits takes effect with its table. Lists of networks are copied here, by the
+    /// worker, once for each edit of them.
+    #[cold]
+    fn adopt(&mut self, snapshot: &Snapshot, outcomes: &mut Scratch) {
+        let server = &snapshot.policy.server;
+        self.generation = snapshot.provenance.generation;
+        self.fair.adopt(server.query_limit.as_ref());
+        if self.rate == server.rate_limit {
+            return;
+        }
+        self.rate.clone_from(&server.rate_limit);
+        let limiter = outcomes.limiter.take().or_else(|| self.resting.take());
+        match (limiter, &self.rate) {
+            (Some(mut limiter), Some(rate)) => {
+                limiter.adopt(rate);
+                outcomes.limiter = Some(limiter);
+            }
+            (limiter, _) => self.resting = limiter,
+        }
+    }
 }
 
 impl Answerer {
@@ -147,6 +216,7 @@ impl Answerer {
             seconds: 0,
             idle_tenths: Limits::default().idle_tenths(),
             counts: Counts::default(),
+            limits: None,
             shared,
             taps: Vec::new(),
         };
@@ -154,10 +224,10 @@ impl Answerer {
         answerer
     }
 
-    /// Holds to these limits; `seed` is random.
+    /// Holds to the limits that the live policy has for UDP; `seed` is random.
     #[must_use]
-    pub fn limited(mut self, limits: Option<&RateLimit>, seed: u64) -> Self {
-        self.counts.outcomes.limiter = limits.map(|limits| Limiter::new(limits, seed));
+    pub fn limited(mut self, seed: u64) -> Self {
+        self.limits = Some(UdpLimits::new(self.snapshot.load(), &mut self.counts.outcomes, seed));
         self
     }
 
@@ -188,7 +258,8 @@ impl Answerer {
     }
 
     fn show_counts(&mut self) {
-        for (cell, count) in self.shared.cells.iter().zip(self.counts.cells()) {
+        let fair = self.limits.as_ref().map_or(FairCounts::default(), |limits| limits.fair.counts);
+        for (cell, count) in self.shared.cells.iter().zip(self.counts.cells(&fair)) {
             cell.store(count, Ordering::Relaxed);
         }
     }
@@ -196,10 +267,13 @@ impl Answerer {
 
 impl Answer for Answerer {
     fn refresh(&mut self) {
-        self.snapshot.load();
         self.secrets.load();
         self.keys.load();
         self.read_clock();
+        let snapshot = self.snapshot.load();
+        if let Some(limits) = &mut self.limits {
+            limits.turn(snapshot, &mut self.counts, self.now);
+        }
     }
 
     fn answer(
@@ -220,7 +294,13 @@ impl Answer for Answerer {
             idle_tenths: self.idle_tenths,
             ..Ctx::new(peer.ip(), local, transport, self.now)
         };
-        let len = dns::answer(snapshot, &ctx, &mut self.counts.outcomes, query, out);
+        let outcomes = &mut self.counts.outcomes;
+        let len = match &mut self.limits {
+            Some(limits) if limits.fair.is_pressed() => {
+                dns::answer_fairly(snapshot, &ctx, outcomes, &mut limits.fair, query, out)
+            }
+            _ => dns::answer(snapshot, &ctx, outcomes, query, out),
+        };
         for tap in &mut self.taps {
             tap.see(self.wall, (peer, local), transport, query, &out[..len]);
         }
@@ -274,7 +354,8 @@ impl SharedCounts {
         }
         let [udp, tcp, dot, doh, doq, totals @ ..] = totals;
         let [answered, nodata, nxdomain, refused, formerr, notimp, servfail, totals @ ..] = totals;
-        let [badvers, badcookie, dropped, limit_slipped, limit_dropped, limit_logged] = totals;
+        let [badvers, badcookie, dropped, limit_slipped, limit_dropped, limit_logged, totals @ ..] = totals;
+        let [share_slipped, share_dropped, share_logged, share_verified, pressed_ms] = totals;
         QueryCounts {
             udp,
             tcp,
@@ -294,6 +375,11 @@ impl SharedCounts {
             limit_slipped,
             limit_dropped,
             limit_logged,
+            share_slipped,
+            share_dropped,
+            share_logged,
+            share_verified,
+            pressed_ms,
         }
     }
 }

@@ -152,7 +152,7 @@ impl Daemon {
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
-        let limited = |at| answerer(at).limited(server.rate_limit.as_ref(), secrets.seed());
+        let limited = |at| answerer(at).limited(secrets.seed());
         let serving = bound.start(limited, limits.clone(), Arc::clone(&clock)).map_err(StartError::Thread)?;
         let encrypted = encrypted.start(answerer, &limits, &clock, &events).map_err(StartError::Thread)?;
         let writer = writer.start(queue).map_err(StartError::Thread)?;

@@ -19,6 +19,7 @@
 //! | [`encode`](mod@encode) | a decision as bytes; truncation, padding |
 //! | [`records`](mod@records) | a decision as hickory records |
 //! | [`rrl`] | how many responses a client prefix gets over UDP |
+//! | [`fair`] | how many of a prefix's queries are answered by a worker that cannot answer all |
 //! | [`scratch`] | a worker's own counters, and its limits |
 //! | [`transfer`] | a zone as an iterator of messages |
 //! | [`tsig`] | signed messages |
@@ -32,6 +33,7 @@ pub mod cookie;
 pub mod decide;
 pub mod ecs;
 pub mod encode;
+pub mod fair;
 pub mod proofs;
 pub mod query;
 pub mod records;
@@ -45,6 +47,7 @@ pub mod usual;
 pub use cookie::CookieSecrets;
 pub use decide::{Decision, decide};
 pub use encode::encode;
+pub use fair::Fair;
 pub use query::{ParsedQuery, Rejected, parse};
 pub use records::{RecordReply, records};
 pub use rrl::Limiter;
@@ -55,6 +58,7 @@ use crate::base::clock::MonoTime;
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use code::Rcode;
+use fair::Share;
 use rrl::Held;
 use std::net::IpAddr;
 use tsig::{Signer, TsigError};
@@ -144,6 +148,23 @@ pub fn answer_any(
     out: &mut [u8],
 ) -> usize {
     answer_long(snapshot, ctx, scratch, query, out, None)
+}
+
+/// As [`answer`], for a query over UDP while its worker [is pressed](Fair::is_pressed): answered, answered
+/// without records or dropped, as its client's share has it.
+#[inline(never)]
+pub fn answer_fairly(
+    snapshot: &Snapshot,
+    ctx: &Ctx<'_>,
+    scratch: &mut Scratch,
+    fair: &mut Fair,
+    query: &[u8],
+    out: &mut [u8],
+) -> usize {
+    match fair.judge(ctx.peer, ctx.now, || fair::is_verified(ctx, query)) {
+        Share::Within | Share::Logged => answer(snapshot, ctx, scratch, query, out),
+        Share::Held(held) => answer_held(snapshot, ctx, scratch, query, out, held),
+    }
 }
 
 /// `judged`: its client's budget was asked already, and does not cover the answer.

@@ -80,14 +80,25 @@ struct Set {
 impl Limiter {
     /// Allocates all it will ever need. `seed` is random, and may be the same for all workers.
     pub fn new(limits: &RateLimit, seed: u64) -> Self {
+        Self { sets: vec![Set::default(); SETS].into(), ..Self::of(limits, seed) }
+    }
+
+    /// Without a table.
+    fn of(limits: &RateLimit, seed: u64) -> Self {
         Self {
-            sets: vec![Set::default(); SETS].into(),
+            sets: Box::default(),
             seed,
             costs: limits.rates.map(|rate| (BURST / u64::from(rate).clamp(1, BURST)) as u32),
             is_logged: AnswerClass::ALL.map(|class| limits.log_only.contains(&class)),
             slip: limits.slip,
             allow: limits.allow.clone().into(),
         }
+    }
+
+    /// Holds to other limits from here on; debts stand.
+    pub fn adopt(&mut self, limits: &RateLimit) {
+        let sets = std::mem::take(&mut self.sets);
+        *self = Self { sets, ..Self::of(limits, self.seed) };
     }
 
     /// Charges a response to a prefix.
@@ -214,6 +225,16 @@ mod tests {
                 "no more is saved up"
             );
         }
+    }
+
+    #[test]
+    fn an_edit_changes_the_rate_and_leaves_debts() {
+        let mut limiter = Limiter::new(&limits(50), SEED);
+        assert_eq!(ask(&mut limiter, "192.0.2.1", AnswerClass::Static, 0, 60)[0], 50);
+        limiter.adopt(&limits(10));
+        assert_eq!(ask(&mut limiter, "192.0.2.1", AnswerClass::Static, 0, 60)[0], 0);
+        assert_eq!(ask(&mut limiter, "192.0.3.1", AnswerClass::Static, 0, 60)[0], 10);
+        assert_eq!(ask(&mut limiter, "192.0.2.1", AnswerClass::Static, 500, 60)[0], 5);
     }
 
     #[test]

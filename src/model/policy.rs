@@ -61,6 +61,8 @@ pub struct ServerConfig {
     pub dnssec: Option<DnssecConfig>,
     /// `None`: every query over UDP is answered.
     pub rate_limit: Option<RateLimit>,
+    /// `None`: all clients are alike to a worker that cannot answer all.
+    pub query_limit: Option<QueryLimit>,
     /// `None`: queries are not logged.
     pub query_log: Option<QueryLogConfig>,
     /// `None`: no dnstap.
@@ -105,17 +107,44 @@ impl RateLimit {
     pub const DEFAULT_SLIP: u8 = 2;
 }
 
+/// Loopback is not limited, since no network delivers packets forged with it.
+fn loopback() -> Vec<Prefix> {
+    [(Family::V4, 127 << 120, 8), (Family::V6, 1, 128)]
+        .map(|(family, bits, len)| Prefix::new(family, bits, len))
+        .to_vec()
+}
+
 impl Default for RateLimit {
-    /// Steered answers are not held back, since large resolvers ask one name for many subnets;
-    /// loopback is not limited, since no network delivers packets forged with it.
+    /// Steered answers are not held back, since large resolvers ask one name for many subnets.
     fn default() -> Self {
-        let loopback = [(Family::V4, 127 << 120, 8), (Family::V6, 1, 128)];
         Self {
             rates: [Self::DEFAULT_RATE; AnswerClass::ALL.len()],
             slip: Self::DEFAULT_SLIP,
             log_only: vec![AnswerClass::Steered],
-            allow: loopback.map(|(family, bits, len)| Prefix::new(family, bits, len)).to_vec(),
+            allow: loopback(),
         }
+    }
+}
+
+/// Limits of queries over UDP while a worker gets more than it can answer: what one client prefix may
+/// have of it then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimit {
+    /// Queries a second of one prefix that a worker always answers.
+    pub at_least: u32,
+    /// Queries a second that a worker answers before it limits anybody; `None`: as many as it can.
+    pub above: Option<u32>,
+    /// Of queries above the limit every so many is answered truncated, the others are not; 0: none.
+    pub slip: u8,
+    /// Queries above the limit are counted and answered all the same.
+    pub log_only: bool,
+    /// Never limited.
+    pub allow: Vec<Prefix>,
+}
+
+impl Default for QueryLimit {
+    fn default() -> Self {
+        Self { at_least: 100, above: None, slip: 20, log_only: false, allow: loopback() }
     }
 }
 
@@ -170,6 +199,7 @@ impl Default for ServerConfig {
             tick: Duration::from_secs(1),
             dnssec: None,
             rate_limit: Some(RateLimit::default()),
+            query_limit: Some(QueryLimit::default()),
             query_log: None,
             dnstap: None,
             transfer: None,

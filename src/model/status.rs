@@ -145,4 +145,17 @@ pub struct QueryCounts {
     pub limit_dropped: u64,
     #[serde(default)]
     pub limit_logged: u64,
+    /// Of queries above their prefix's share of a worker that got too many: answered without records, not
+    /// answered, answered since they are only counted, answered for their cookie.
+    #[serde(default)]
+    pub share_slipped: u64,
+    #[serde(default)]
+    pub share_dropped: u64,
+    #[serde(default)]
+    pub share_logged: u64,
+    #[serde(default)]
+    pub share_verified: u64,
+    /// How long workers got too many, in milliseconds, summed over them.
+    #[serde(default)]
+    pub pressed_ms: u64,
 }

@@ -73,10 +73,36 @@ fn rate_limits_are_given_in_part_or_switched_off() {
     for (text, expected) in cases {
         assert_eq!(limits(&format!("rate_limit: {text}")), Some(expected), "{text}");
     }
-    let many = vec!["192.0.2.0/24"; 257].join(", ");
-    let text = format!("version: 1\nrate_limit: {{ allow: [{many}] }}\n");
-    let (_, problems) = load(&[file("rhumb.yaml", &text)]);
-    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["too-many"]);
+    for kind in ["rate_limit", "query_limit"] {
+        let many = vec!["192.0.2.0/24"; 257].join(", ");
+        let text = format!("version: 1\n{kind}: {{ allow: [{many}] }}\n");
+        let (_, problems) = load(&[file("rhumb.yaml", &text)]);
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["too-many"]);
+    }
+}
+
+#[test]
+fn query_limits_are_given_in_part_or_switched_off() {
+    use crate::model::policy::QueryLimit;
+    let limit = |text: &str| {
+        let (policy, problems) = load(&[file("rhumb.yaml", &format!("version: 1\n{text}\n"))]);
+        assert_eq!(problems, [], "{text}");
+        policy.expect("a policy").server.query_limit
+    };
+    let defaults = QueryLimit::default();
+    assert_eq!(limit(""), Some(defaults.clone()));
+    assert_eq!(limit("query_limit: none"), None);
+    let cases = [
+        (
+            "{ at_least: 20, above: 5000 }",
+            QueryLimit { at_least: 20, above: Some(5_000), ..defaults.clone() },
+        ),
+        ("{ log_only: true, slip: 0 }", QueryLimit { log_only: true, slip: 0, ..defaults.clone() }),
+        ("{ allow: [] }", QueryLimit { allow: Vec::new(), ..defaults }),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(limit(&format!("query_limit: {text}")), Some(expected), "{text}");
+    }
 }
 
 #[test]

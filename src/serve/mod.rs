@@ -44,6 +44,7 @@ pub use doq::{BoundDoq, bind_doq, bind_doq_given};
 pub use dot::{AnswerRecords, BoundDot, bind_dot, bind_dot_given};
 pub use encrypted::RunningEncrypted;
 pub use gate::Limits;
+pub use udp_batch::BATCH;
 
 use crate::base::clock::SharedClock;
 pub use crate::dns::Transport;

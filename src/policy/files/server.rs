@@ -43,6 +43,9 @@ record! {
         optional dnssec: DnssecFile,
         /// Limits of responses over UDP, or `none`. Left out: the defaults.
         optional rate_limit: OrNone<RateLimitFile>,
+        /// Limits of queries over UDP while there are more than can be answered, or `none`. Left out: the
+        /// defaults.
+        optional query_limit: OrNone<QueryLimitFile>,
         /// A sample of the queries, as lines of JSON. Left out: none.
         optional query_log: QueryLogFile,
         /// Queries and responses as dnstap. Left out: none.
@@ -71,6 +74,25 @@ record! {
         optional slip: Whole<0, 10> = 2,
         /// Kinds of answers that are counted above their limit, and sent.
         optional log_only: OneOrMany<ClassWord> = "steered",
+        /// Networks that are never limited. Left out: loopback.
+        optional allow: List<Cidr>,
+    }
+}
+
+record! {
+    /// What one client prefix (/24, /56) may have of a worker that gets more queries over UDP than it can
+    /// answer: those who ask most are limited first, down to a share that is found by itself. While a
+    /// worker keeps up nobody is limited; clients with a valid DNS cookie never are.
+    pub struct QueryLimitFile {
+        /// Queries a second of one prefix that a worker answers whatever happens.
+        optional at_least: Whole<10, 1_000_000> = 100,
+        /// Queries a second that a worker answers before it limits anybody. Left out: as many as it can.
+        optional above: Whole<100, 10_000_000>,
+        /// Of the queries above the limit every so many is answered truncated, so that a client comes
+        /// back over TCP; the others are not answered. 0 answers none, 1 all.
+        optional slip: Whole<0, 100> = 20,
+        /// Count queries above the limit, and answer them.
+        optional log_only: bool = false,
         /// Networks that are never limited. Left out: loopback.
         optional allow: List<Cidr>,
     }

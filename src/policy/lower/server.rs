@@ -1,17 +1,20 @@
 //! `rhumb.yaml` to [`ServerConfig`]: the model's defaults where the file is silent.
 
 use crate::base::diagnostic::Span;
+use crate::base::prefix::Prefix;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{
-    AnswerClass, DnstapConfig, EncryptedListener, LogTarget, QueryLogConfig, RateLimit, ServerConfig,
+    AnswerClass, DnstapConfig, EncryptedListener, LogTarget, QueryLimit, QueryLogConfig, RateLimit,
+    ServerConfig,
 };
 use crate::policy::codes;
 use crate::policy::files::server::{
-    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, QueryLogFile, RateLimitFile, ServerFile,
-    ZoneWord,
+    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, QueryLimitFile, QueryLogFile,
+    RateLimitFile, ServerFile, ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
-use crate::policy::read::{OneOrMany, OrNone, Slot};
+use crate::policy::places::Cidr;
+use crate::policy::read::{List, OneOrMany, OrNone, Slot};
 use crate::policy::scalars::Whole;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +44,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         tick,
         dnssec,
         rate_limit,
+        query_limit,
         query_log,
         dnstap,
         transfer,
@@ -70,6 +74,10 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
             Some(OrNone(limits)) => limits.as_ref().map(|limits| lower_rate_limit(limits, findings)),
             None => defaults.rate_limit,
         },
+        query_limit: match query_limit.value() {
+            Some(OrNone(limit)) => limit.as_ref().map(|limit| lower_query_limit(limit, findings)),
+            None => defaults.query_limit,
+        },
         transfer: transfer.given().map(|at| super::transfer::lower(&at.value, at.place, findings)),
     }
 }
@@ -84,23 +92,36 @@ fn lower_rate_limit(file: &RateLimitFile, findings: &mut Findings) -> RateLimit 
     let rate = |slot: &Slot<Whole<1, 100_000>>| {
         slot.value().and_then(|rate| u32::try_from(rate.0).ok()).unwrap_or(RateLimit::DEFAULT_RATE)
     };
-    if let Some(At { value, place }) = allow.given()
-        && value.items.len() > MOST_ALLOWED
-    {
-        let message = format!("{} networks to be allowed", value.items.len());
-        findings
-            .report(&codes::TOO_MANY, *place, message)
-            .help(format!("join them to {MOST_ALLOWED} at most, or raise the limits"));
-    }
     RateLimit {
         rates: [answers, steered, negative, referrals, errors].map(rate),
         slip: slip.value().and_then(|slip| u8::try_from(slip.0).ok()).unwrap_or(defaults.slip),
         log_only: log_only
             .value()
             .map_or(defaults.log_only, |words| words.0.items.iter().map(|word| class(word.value)).collect()),
-        allow: allow
-            .value()
-            .map_or(defaults.allow, |list| list.items.iter().map(|cidr| cidr.value.0).collect()),
+        allow: allowed(allow, findings).unwrap_or(defaults.allow),
+    }
+}
+
+fn allowed(allow: &Slot<List<Cidr>>, findings: &mut Findings) -> Option<Vec<Prefix>> {
+    let At { value, place } = allow.given()?;
+    if value.items.len() > MOST_ALLOWED {
+        let message = format!("{} networks to be allowed", value.items.len());
+        findings
+            .report(&codes::TOO_MANY, *place, message)
+            .help(format!("join them to {MOST_ALLOWED} at most, or raise the limits"));
+    }
+    Some(value.items.iter().map(|cidr| cidr.value.0).collect())
+}
+
+fn lower_query_limit(file: &QueryLimitFile, findings: &mut Findings) -> QueryLimit {
+    let QueryLimitFile { place: _, at_least, above, slip, log_only, allow } = file;
+    let defaults = QueryLimit::default();
+    QueryLimit {
+        at_least: at_least.value().map_or(defaults.at_least, |n| u32::try_from(n.0).unwrap_or(u32::MAX)),
+        above: above.value().map(|n| u32::try_from(n.0).unwrap_or(u32::MAX)),
+        slip: slip.value().and_then(|slip| u8::try_from(slip.0).ok()).unwrap_or(defaults.slip),
+        log_only: log_only.value().copied().unwrap_or(defaults.log_only),
+        allow: allowed(allow, findings).unwrap_or(defaults.allow),
     }
 }
 
