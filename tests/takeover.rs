@@ -169,6 +169,32 @@ fn two_successors_in_turn_lose_no_query() {
     world.serve(&[]);
 }
 
+/// Asks with a cookie (RFC 7873) and gives the whole one of the answer.
+fn cookie(server: SocketAddr, shown: &[u8]) -> Vec<u8> {
+    let mut packet = asks();
+    let len = u8::try_from(shown.len()).expect("short");
+    let at = packet.len() - 1;
+    packet[at] = len + 4;
+    packet.extend([0, 10, 0, len]);
+    packet.extend(shown);
+    let reply = exchange(server, &packet).expect("an answer");
+    let at = reply.windows(8).position(|window| *window == shown[..8]).expect("a cookie");
+    reply[at..at + 24].to_vec()
+}
+
+#[test]
+fn cookies_stay_valid_under_a_successor_and_not_under_another_process() {
+    let world = World::new();
+    let _first = world.serve(&[]);
+    let whole = cookie(world.dns, b"client's");
+    let mut second = world.serve(&["--takeover"]);
+    // A valid cookie that is not old comes back as it is.
+    assert_eq!(cookie(world.dns, &whole), whole);
+    second.terminate();
+    let _other = world.serve(&[]);
+    assert_ne!(cookie(world.dns, &whole), whole, "secrets are written nowhere");
+}
+
 #[test]
 fn a_successor_that_fails_midway_leaves_the_first_one_serving() {
     let world = World::new();

@@ -2,7 +2,7 @@
 //!
 //! The file has 32 hexadecimal digits in a line: the secret cookies are made with, and in a second
 //! line one that is accepted too, so that a fleet can be told the next secret before it is used
-//! (RFC 9018 5). It is read at the start only. What cookies mean is `dns::cookie`'s to know.
+//! (RFC 9018 5). It is read at the start only. Random ones are taken over from a predecessor. What cookies mean is `dns::cookie`'s to know.
 
 use crate::dns::CookieSecrets;
 use arc_swap::ArcSwap;
@@ -27,6 +27,9 @@ pub enum SecretsError {
     NoRandomness,
 }
 
+/// What everything that answers looks at.
+pub type SharedSecrets = Arc<ArcSwap<CookieSecrets>>;
+
 /// The secrets in force, and what renews them.
 pub struct Secrets {
     live: Arc<ArcSwap<CookieSecrets>>,
@@ -35,11 +38,14 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Those of `file`, or random ones. Must be called inside a runtime.
-    pub fn start(file: Option<&Path>) -> Result<Self, SecretsError> {
+    /// Those of `file`, else those of a predecessor, else random ones. Must be called inside a runtime.
+    pub fn start(file: Option<&Path>, inherited: Option<SharedSecrets>) -> Result<Self, SecretsError> {
         let seed = u64::from_ne_bytes(random()?);
         let Some(file) = file else {
-            let live = Arc::new(ArcSwap::from_pointee(CookieSecrets::new(&random()?, None)));
+            let live = match inherited {
+                Some(live) => live,
+                None => Arc::new(ArcSwap::from_pointee(CookieSecrets::new(&random()?, None))),
+            };
             let rolling = tokio::spawn(roll(Arc::clone(&live)));
             return Ok(Self { live, seed, rolling: Some(rolling) });
         };
@@ -142,8 +148,8 @@ mod tests {
     #[tokio::test]
     async fn random_secrets_differ_and_files_that_are_not_there_are_told() {
         assert_ne!(random::<16>().expect("random"), random().expect("random"));
-        assert!(Secrets::start(None).is_ok());
-        let error = Secrets::start(Some(Path::new("no/such/file"))).err().expect("no file");
+        assert!(Secrets::start(None, None).is_ok());
+        let error = Secrets::start(Some(Path::new("no/such/file")), None).err().expect("no file");
         assert!(error.to_string().starts_with("cannot read the cookie secrets no/such/file"), "{error}");
     }
 }

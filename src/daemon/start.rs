@@ -8,7 +8,7 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
-use crate::daemon::cookies::{Secrets, SecretsError};
+use crate::daemon::cookies::{Secrets, SecretsError, SharedSecrets};
 use crate::daemon::descriptors;
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
@@ -130,9 +130,11 @@ impl Daemon {
         let inputs = first.inputs.clone();
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
-        let secrets = start_secrets(&server, &options)?;
-        let Sockets { bound, encrypted, admin: (admin_listener, admin), offered } =
+        let secrets = start_secrets(&server, &options, inheritance.given.cookies.take())?;
+        let Sockets { bound, encrypted, admin: (admin_listener, admin), mut offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state).await?;
+
+        offered.cookies = Some(Arc::clone(secrets.live()));
 
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
@@ -366,9 +368,13 @@ fn listening(plain: &BoundDns, encrypted: &encrypted::Bound) -> Vec<String> {
     plain.chain(encrypted.listening()).collect()
 }
 
-fn start_secrets(server: &Settings, options: &Options) -> Result<Secrets, SecretsError> {
+fn start_secrets(
+    server: &Settings,
+    options: &Options,
+    inherited: Option<SharedSecrets>,
+) -> Result<Secrets, SecretsError> {
     let file = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
-    Secrets::start(file.as_deref())
+    Secrets::start(file.as_deref(), inherited)
 }
 
 fn start_keeper(

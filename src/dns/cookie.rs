@@ -89,6 +89,21 @@ impl CookieSecrets {
         Self { current: SipKey::new(current), other: other.map(SipKey::new) }
     }
 
+    /// What they were made of, the one in use first: for a successor that answers for the same address, and
+    /// for nobody else.
+    pub fn keys(&self) -> Vec<[u8; 16]> {
+        std::iter::once(&self.current).chain(&self.other).map(SipKey::octets).collect()
+    }
+
+    /// Those of a predecessor; `None`: there are none, or too many.
+    pub fn of_keys(keys: &[[u8; 16]]) -> Option<Self> {
+        match keys {
+            [current] => Some(Self::new(current, None)),
+            [current, other] => Some(Self::new(current, Some(other))),
+            _ => None,
+        }
+    }
+
     /// Makes cookies with `next` from now on and still accepts those of the secret used until now.
     #[must_use]
     pub fn roll(self, next: &[u8; 16]) -> Self {
@@ -169,6 +184,11 @@ impl SipKey {
     fn new(key: &[u8; 16]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| key[at + n]));
         Self([word(0), word(8)])
+    }
+
+    fn octets(&self) -> [u8; 16] {
+        let [low, high] = self.0.map(u64::to_le_bytes);
+        std::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
     }
 
     /// Of little-endian words, the last of which has the input's length modulo 256 in its first octet.
@@ -296,6 +316,18 @@ mod tests {
         }
         let longer = [&first[..], &[0]].concat();
         assert!(!reply(&secrets, &longer, peer(), NOW).is_verified);
+    }
+
+    #[test]
+    fn a_successor_accepts_what_its_predecessor_did() {
+        for secrets in [CookieSecrets::new(&[7; 16], None), CookieSecrets::new(&[7; 16], None).roll(&[8; 16])]
+        {
+            let heir = CookieSecrets::of_keys(&secrets.keys()).expect("one or two");
+            assert_eq!(heir.keys(), secrets.keys());
+            let cookie = reply(&secrets, b"8 octets", peer(), NOW).payload();
+            assert!(reply(&heir, &cookie, peer(), NOW).is_verified);
+        }
+        assert!(CookieSecrets::of_keys(&[]).is_none() && CookieSecrets::of_keys(&[[0; 16]; 3]).is_none());
     }
 
     #[test]

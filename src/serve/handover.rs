@@ -14,9 +14,13 @@
 //!
 //! A group of `SO_REUSEPORT` sockets would not do: what waits in a socket that closes is lost. The
 //! descriptors themselves go over (`SCM_RIGHTS`), and with them the lock of the state folder, which
-//! belongs to the open file and so never comes free in between. Whatever fails before `Serving` leaves
+//! belongs to the open file and so never comes free in between. The secrets of cookies go with them, over
+//! a socket that only the same user can open. Whatever fails before `Serving` leaves
 //! the host as it was. Connections already accepted stay with the host.
 
+use crate::dns::CookieSecrets;
+use arc_swap::ArcSwap;
+use data_encoding::HEXLOWER;
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -32,6 +36,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the socket in the state folder.
@@ -77,8 +82,18 @@ impl HandoverError {
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Message {
-    Hello { version: u32 },
-    Sockets { version: u32, count: usize, has_lock: bool, replaces_listen: bool },
+    Hello {
+        version: u32,
+    },
+    Sockets {
+        version: u32,
+        count: usize,
+        has_lock: bool,
+        replaces_listen: bool,
+        /// Secrets of cookies, hexadecimal; a host that does not know of them sends none.
+        #[serde(default)]
+        cookies: Vec<String>,
+    },
     Serving,
     Parted,
 }
@@ -91,6 +106,8 @@ pub struct Given {
     pub lock: Option<File>,
     /// They stand in place of the addresses that are configured.
     pub replaces_listen: bool,
+    /// As they are when they are handed over, so that cookies of clients stay valid.
+    pub cookies: Option<Arc<ArcSwap<CookieSecrets>>>,
 }
 
 impl Given {
@@ -193,12 +210,24 @@ pub fn host(stream: UnixStream, given: &Given) -> Result<Line, HandoverError> {
         count: descriptors.len(),
         has_lock: given.lock.is_some(),
         replaces_listen: given.replaces_listen,
+        cookies: given.cookies.iter().flat_map(|secrets| told(&secrets.load())).collect(),
     })?;
     line.send_descriptors(&descriptors)?;
     match line.receive(PATIENCE)? {
         Message::Serving => Ok(line),
         _ => Err(HandoverError::Order),
     }
+}
+
+fn told(secrets: &CookieSecrets) -> Vec<String> {
+    secrets.keys().iter().map(|key| HEXLOWER.encode(key)).collect()
+}
+
+/// `None`: none came, or none that are understood; the guest makes its own.
+fn heard(cookies: &[String]) -> Option<Arc<ArcSwap<CookieSecrets>>> {
+    let key = |text: &String| HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok();
+    let keys = cookies.iter().map(key).collect::<Option<Vec<[u8; 16]>>>()?;
+    CookieSecrets::of_keys(&keys).map(|secrets| Arc::new(ArcSwap::from_pointee(secrets)))
 }
 
 impl Line {
@@ -224,9 +253,9 @@ impl Line {
     /// Says that this process is able to serve, and takes the sockets.
     pub fn take(&mut self) -> Result<Given, HandoverError> {
         self.send(&Message::Hello { version: VERSION })?;
-        let (count, has_lock, replaces_listen) = match self.receive(PATIENCE)? {
-            Message::Sockets { version: VERSION, count, has_lock, replaces_listen } => {
-                (count, has_lock, replaces_listen)
+        let (count, has_lock, replaces_listen, cookies) = match self.receive(PATIENCE)? {
+            Message::Sockets { version: VERSION, count, has_lock, replaces_listen, cookies } => {
+                (count, has_lock, replaces_listen, heard(&cookies))
             }
             Message::Hello { version } | Message::Sockets { version, .. } => {
                 return Err(HandoverError::Version(version));
@@ -238,7 +267,7 @@ impl Line {
         }
         let mut descriptors = self.receive_descriptors(count)?.into_iter();
         let lock = if has_lock { descriptors.next().map(File::from) } else { None };
-        let mut given = Given { lock, replaces_listen, ..Given::default() };
+        let mut given = Given { lock, replaces_listen, cookies, ..Given::default() };
         for descriptor in descriptors {
             given.add(descriptor).map_err(HandoverError::io("use a socket that was handed over"))?;
         }
@@ -359,6 +388,8 @@ mod tests {
         let given = given(300, folder.path());
         let (first, addresses) = (given.udp[0].0, given.udp.iter().map(|(at, _)| *at).collect::<Vec<_>>());
         given.lock.as_ref().expect("a lock").try_lock().expect("free");
+        let secrets = CookieSecrets::new(&[1; 16], Some(&[2; 16]));
+        let given = Given { cookies: Some(Arc::new(ArcSwap::from_pointee(secrets))), ..given };
         let host = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a guest");
             drop(listener);
@@ -376,6 +407,7 @@ mod tests {
         let mut buffer = [0; 16];
         assert_eq!(taken.udp[0].1.recv(&mut buffer).expect("what waited"), 7);
         assert_eq!(taken.tcp.len(), 1);
+        assert_eq!(taken.cookies.as_ref().expect("secrets").load().keys(), [[1; 16], [2; 16]]);
         let another = File::open(folder.path().join("lock")).expect("opens");
         assert!(another.try_lock().is_err(), "the lock never came free");
         drop(taken);
@@ -404,6 +436,15 @@ mod tests {
             assert_eq!(line.receive(PATIENCE).ok(), Some(Message::Hello { version: VERSION }));
         });
         assert!(version.contains("version 7"), "{version}");
+    }
+
+    #[test]
+    fn secrets_that_are_not_understood_are_none() {
+        let long = "00".repeat(17);
+        for cookies in [&[][..], &["xy"], &["00"], &[long.as_str()], &[&long[2..]; 3], &[&long[2..], ""]] {
+            let cookies: Vec<String> = cookies.iter().map(|text| (*text).to_owned()).collect();
+            assert!(heard(&cookies).is_none(), "{cookies:?}");
+        }
     }
 
     #[test]
