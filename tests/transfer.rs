@@ -201,6 +201,29 @@ fn the_serial_rises_with_the_content_also_across_a_kill() {
     assert!(shown.is_none_or(is_shown), "transfers show what answers show");
 }
 
+#[test]
+fn a_serial_once_shown_never_comes_back_for_other_content() {
+    let mut world = World::start("{allow: 127.0.0.0/8}", "", false);
+    for round in 0..5_u32 {
+        let before = world.serial();
+        let other = ZONE.replace("192.0.2.80", &format!("192.0.2.{}", 100 + round));
+        world.folder.write("zones/example.test.zone", &other);
+        // Without a pause: the process is killed as soon as anybody may have seen the serial.
+        let deadline = std::time::Instant::now() + support::PATIENCE;
+        let shown = loop {
+            match world.serial() {
+                serial if serial != before => break serial,
+                _ => assert!(std::time::Instant::now() < deadline, "round {round}: no later serial"),
+            }
+        };
+        world.rhumb.kill();
+        world.folder.write("zones/example.test.zone", ZONE);
+        world.rhumb = serve(&world.folder, world.port);
+        let after = world.serial();
+        assert!(after > shown, "round {round}: {after} after {shown}, which stood for something else");
+    }
+}
+
 /// A secondary, killed when dropped.
 struct Named(Child);
 

@@ -1,14 +1,16 @@
 //! Writes the last good state on a thread of its own, so that a slow disk delays no table.
 //!
 //! One request of each kind waits; a newer one takes its place, so a disk that hangs costs the room
-//! of one table and not of all since. A failed write becomes a problem that the status shows, and is
+//! of one table and not of all since. Serials of transferred zones are written before their table is live,
+//! beside the table before it; that is waited for, but not longer than a table may be late. A failed write becomes a problem that the status shows, and is
 //! tried again every few seconds.
 
 use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
-use crate::store::saved_table::SavedTable;
+use crate::store::saved_table::{SavedSerial, SavedTable};
 use crate::store::state_dir::{StateDir, StateError};
 use arc_swap::ArcSwapOption;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,6 +18,9 @@ use std::time::Duration;
 
 /// How soon a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Longest a table with new serials waits for them to be written. Past that they go out unwritten, and the
+/// status tells of the disk.
+const SERIALS_WAIT: Duration = Duration::from_millis(500);
 /// Longest a stop waits for a disk.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -23,8 +28,51 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Desk {
     inputs: ArcSwapOption<Inputs>,
-    table: ArcSwapOption<SavedTable>,
+    table: ArcSwapOption<Wanted>,
+    /// The last that was handed in.
+    last: ArcSwapOption<SavedTable>,
     is_stopping: AtomicBool,
+}
+
+/// A table to be written, and who waits for it.
+struct Wanted {
+    table: Arc<SavedTable>,
+    done: Option<SyncSender<()>>,
+}
+
+impl Desk {
+    fn put(&self, bell: &SyncSender<()>, table: SavedTable, done: Option<SyncSender<()>>) {
+        let table = Arc::new(table);
+        self.last.store(Some(Arc::clone(&table)));
+        self.table.store(Some(Arc::new(Wanted { table, done })));
+        let _ = bell.try_send(());
+    }
+
+    /// Whether it was written in time.
+    fn put_and_wait(&self, bell: &SyncSender<()>, table: SavedTable) -> bool {
+        let (done, written) = sync_channel(1);
+        self.put(bell, table, Some(done));
+        written.recv_timeout(SERIALS_WAIT).is_ok()
+    }
+}
+
+/// Writes serials before they are shown.
+pub struct SerialBook {
+    desk: Arc<Desk>,
+    bell: SyncSender<()>,
+}
+
+impl SerialBook {
+    /// Beside the last table that was kept; without one there is nothing to lose yet.
+    pub fn keep(&self, serials: BTreeMap<String, SavedSerial>) {
+        let Some(last) = self.desk.last.load_full() else { return };
+        let table = SavedTable { serials, ..SavedTable::clone(&last) };
+        if !self.desk.put_and_wait(&self.bell, table) {
+            tracing::warn!(
+                "new zone serials go out before they are written: a crash now may bring older ones back"
+            );
+        }
+    }
 }
 
 /// Where things are kept.
@@ -75,8 +123,16 @@ impl Keeper {
     }
 
     pub fn keep_table(&self, table: SavedTable) {
-        self.desk.table.store(Some(Arc::new(table)));
-        let _ = self.bell.try_send(());
+        self.desk.put(&self.bell, table, None);
+    }
+
+    /// Waits until it is written, as [`SerialBook::keep`] does.
+    pub fn keep_table_first(&self, table: SavedTable) {
+        self.desk.put_and_wait(&self.bell, table);
+    }
+
+    pub fn serial_book(&self) -> SerialBook {
+        SerialBook { desk: Arc::clone(&self.desk), bell: self.bell.clone() }
     }
 
     /// Writes what waits, then ends; a disk that hangs is left behind after a while.
@@ -93,7 +149,7 @@ struct Worker<S> {
     store: S,
     desk: Arc<Desk>,
     inputs: Option<Arc<Inputs>>,
-    table: Option<Arc<SavedTable>>,
+    table: Option<Arc<Wanted>>,
 }
 
 impl<S: Store> Worker<S> {
@@ -125,7 +181,10 @@ impl<S: Store> Worker<S> {
             self.inputs = None;
         }
         if let Some(newest) = self.table.as_ref() {
-            self.store.keep_table(newest)?;
+            self.store.keep_table(&newest.table)?;
+            if let Some(done) = &newest.done {
+                let _ = done.try_send(());
+            }
             self.table = None;
         }
         Ok(())
@@ -187,10 +246,31 @@ mod tests {
         keeper.keep_table(table(1));
         assert_eq!(writes.recv(), Ok(1), "and there it hangs");
         (2..=1_000).for_each(|generation| keeper.keep_table(table(generation)));
-        assert_eq!(keeper.desk.table.load_full().map(|waits| waits.generation().0), Some(1_000));
+        assert_eq!(keeper.desk.table.load_full().map(|waits| waits.table.generation().0), Some(1_000));
         (0..2).for_each(|_| permit.send(()).expect("the disk waits"));
         assert_eq!(writes.recv(), Ok(1_000));
         keeper.stop();
         assert_eq!(writes.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn serials_are_written_beside_the_last_table_before_their_keeping_ends() {
+        let ((permit, permits), (began, writes)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let keeper = Keeper::start(SlowDisk { permits, began }, |_| {}).expect("a thread");
+        let book = keeper.serial_book();
+        book.keep(BTreeMap::new());
+        assert_eq!(writes.try_iter().count(), 0, "there is no table yet");
+        (0..2).for_each(|_| permit.send(()).expect("the disk waits"));
+        keeper.keep_table(table(1));
+        assert_eq!(writes.recv(), Ok(1));
+        let serial = SavedSerial { serial: 8, content: String::new(), soa: String::new() };
+        book.keep([("example.test".to_owned(), serial)].into());
+        assert_eq!(writes.try_recv(), Ok(1), "the same table, and it is written already");
+        let last = keeper.desk.last.load_full().expect("a table");
+        assert_eq!(last.serials["example.test"].serial, 8);
+        // A disk that hangs holds it up for a moment only.
+        book.keep(BTreeMap::new());
+        permit.send(()).expect("the disk waits");
+        keeper.stop();
     }
 }

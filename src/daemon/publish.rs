@@ -7,6 +7,7 @@
 //! must not hold up an evacuation of services that have nothing to do with it.
 
 use crate::daemon::answering::Live;
+use crate::daemon::keeper::SerialBook;
 use crate::daemon::serials::Serials;
 use crate::daemon::signing::Signing;
 use crate::model::status::Problem;
@@ -23,6 +24,8 @@ pub struct Publisher {
     retired: Vec<Arc<Snapshot>>,
     lint: Lint,
     signing: Signing,
+    /// Where new serials are written before they are shown; `None`: nowhere.
+    book: Option<SerialBook>,
 }
 
 /// What became of a candidate.
@@ -47,7 +50,13 @@ impl Publisher {
 
     pub fn with_lint(first: Snapshot, lint: Lint, mut signing: Signing) -> Self {
         let first = signing.sign(first);
-        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint, signing }
+        Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint, signing, book: None }
+    }
+
+    /// Has serials written before they are shown, from the next table on.
+    #[must_use]
+    pub fn with_book(self, book: SerialBook) -> Self {
+        Self { book: Some(book), ..self }
     }
 
     /// Signs the live table again if it is time to: the same generation with other signatures. Gives
@@ -102,7 +111,12 @@ impl Publisher {
     }
 
     fn swap(&mut self, snapshot: Snapshot) {
+        let before = self.signing.serials().changes();
         let signed = self.signing.sign(snapshot);
+        let serials = self.signing.serials();
+        if let Some(book) = self.book.as_ref().filter(|_| serials.changes() != before) {
+            book.keep(serials.to_keep());
+        }
         self.retired.push(self.live.swap(Arc::new(signed)));
     }
 

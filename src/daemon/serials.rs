@@ -9,8 +9,9 @@
 //!
 //! Content is what `dns::transfer` gives, signatures included, without the SOA's serial and the SOA's own
 //! signature (which follows the serial). It is looked at only where names or signatures are not those
-//! of the last table: a table in which nodes moved costs nothing here. Serials are kept beside the last
-//! good table, which is written after it is live; so the first step after a restart is a large one.
+//! of the last table: a table in which nodes moved costs nothing here. Serials are written before their
+//! table is live (`daemon::keeper`). A disk may be too slow for that; so the first step after a restart is
+//! a large one.
 
 use crate::dns::transfer::Content;
 use crate::model::policy::Policy;
@@ -36,6 +37,8 @@ pub struct Serials {
     kept: BTreeMap<String, SavedSerial>,
     /// Zones whose serial was read back and not raised since.
     restored: BTreeSet<String>,
+    /// How often `kept` became another.
+    changes: u64,
     /// What the last table was made of.
     seen: Option<(Arc<Names>, Option<Arc<SignedFixed>>)>,
 }
@@ -54,7 +57,12 @@ impl Serials {
     /// Those of a former run.
     pub fn restored(kept: BTreeMap<String, SavedSerial>) -> Self {
         let restored = kept.keys().cloned().collect();
-        Self { kept, restored, seen: None }
+        Self { kept, restored, changes: 0, seen: None }
+    }
+
+    /// A number that is another once there is something new to be kept.
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// To be kept for the next run.
@@ -93,7 +101,8 @@ impl Serials {
             if self.kept.get(&origin).is_none_or(|kept| kept.serial != saved.serial) {
                 self.restored.remove(&origin);
             }
-            self.kept.insert(origin, saved);
+            let former = self.kept.insert(origin.clone(), saved);
+            self.changes += u64::from(former.as_ref() != self.kept.get(&origin));
         }
         let fixed = snapshot.signed().map(|signed| Arc::clone(&signed.fixed));
         self.seen = Some((Arc::clone(snapshot.shared_names()), fixed));

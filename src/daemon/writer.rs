@@ -146,7 +146,7 @@ impl Writer {
             assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
             planned_load: plan.planned_load,
-            publisher: Publisher::new(snapshot, signing),
+            publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
             keeper,
             reporter,
@@ -156,7 +156,11 @@ impl Writer {
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
         writer.adopt_zones();
-        writer.keep_table();
+        // Nothing is answered yet, so these serials too are written before they are shown.
+        match writer.publisher.serials().changes() {
+            0 => writer.keep_table(),
+            _ => writer.keeper.keep_table_first(writer.table_to_keep()),
+        }
         writer
     }
 
@@ -472,11 +476,15 @@ impl Writer {
     }
 
     fn keep_table(&self) {
+        self.keeper.keep_table(self.table_to_keep());
+    }
+
+    fn table_to_keep(&self) -> SavedTable {
         let snapshot = self.publisher.snapshot();
         let groups = self.inputs.geo.groups();
         let health = self.health.transfer();
         let saved = saved::save(&snapshot.provenance, &self.inputs.policy, groups, &self.assignment, health);
-        self.keeper.keep_table(SavedTable { serials: self.publisher.serials().to_keep(), ..saved });
+        SavedTable { serials: self.publisher.serials().to_keep(), ..saved }
     }
 
     fn show(&mut self) {
