@@ -13,12 +13,13 @@ use rhumb::base::clock::{MonoTime, WallTime};
 use rhumb::base::prefix::Family;
 use rhumb::model::dnssec::{Algorithm, SignedZones};
 use rhumb::model::placement::PlacementMode::Normal;
+use rhumb::model::records::RecordType;
 use rhumb::routing::block::Block;
 use rhumb::routing::signed::{NsecEntry, Signed};
 use rhumb::sign::key::Role;
 use rhumb::zone::name::Name;
 use rhumb::zone::rtype;
-use signed_world::{Keys, NOW, SignedWorld, dump, named, tool};
+use signed_world::{Keys, NOW, SignedWorld, dump, named, parts_of, tool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use world::{FRA, TYO, World, everyone, placement};
@@ -88,18 +89,17 @@ fn verify_all(world: &SignedWorld) -> usize {
         if let Some(cname) = &entry.cname {
             check(entry.zone, &owner, &cname.block, signed.signature(entry.number, rtype::CNAME), "CNAME");
         }
-        if let Some(position) = entry.steered {
-            let table = snapshot.service_table(snapshot.names().steered(position).service);
-            for (set, at) in table.sets.iter().zip(0..) {
-                for family in Family::BOTH {
-                    let block = &set.blocks[family.index()];
-                    if !block.is_empty() {
-                        check(entry.zone, &owner, block, signed.steered(position, at, family), "steered");
+        if let Some(position) = entry.steering() {
+            let name = snapshot.names().steered(position);
+            let table = snapshot.service_table(name.service);
+            for part in parts_of(name) {
+                for (set, at) in table.sets.iter().zip(0..) {
+                    if let Some(block) = set.part(part) {
+                        let rrsig = signed.steered_part(position, at, part);
+                        check(entry.zone, &owner, block, rrsig, "steered");
                     }
                 }
-            }
-            let denial = signed.denial(position).expect("a signed steered name");
-            for without in &denial.without {
+                let without = signed.without(position, part).expect("a signed steered name");
                 check(entry.zone, &owner, &without.nsec, Some(&without.rrsig), "NSEC variant");
             }
         }
@@ -162,6 +162,8 @@ fn ldns_and_bind_accept_the_zones() {
             world.policy.services.remove(at);
             world.assignment.services.remove(at);
         }
+        let fallback = world.service("fallback");
+        world.policy.services[fallback].records.retain(|set| set.kind == RecordType::Https);
         let world = SignedWorld::of(world, SignedZones::All, algorithm, &[Role::Csk]);
         for (head, zone) in world.snapshot.names().zones().iter().zip(0..) {
             let folder = tempfile::tempdir().expect("a temporary folder");
@@ -241,7 +243,9 @@ fn types_are_those_that_can_be_asked_for() {
     for (name, types) in [
         ("rhumb.test", &[2, 6, 15, 48, 59, 60][..]),
         ("live.rhumb.test", &[1, 16, 28]),
-        ("nodata.rhumb.test", &[1, 28]),
+        ("nodata.rhumb.test", &[1, 28, 33, 65]),
+        ("multi.rhumb.test", &[1, 16, 28, 33, 65]),
+        ("_dns.multi.rhumb.test", &[16, 64]),
         ("www.rhumb.test", &[5]),
         ("sub.rhumb.test", &[2, 43]),
         ("*.wild.rhumb.test", &[1, 16]),
@@ -266,8 +270,9 @@ fn types_are_those_that_can_be_asked_for() {
     // A client to whom a steered name has no answer is shown that it has none.
     let (_, entry) = world.entry("nodata.rhumb.test");
     let denial = signed.denial(entry.steered.expect("steered")).expect("signed");
-    assert_eq!(types_of(&denial.without[0]), BTreeSet::from([28, 46, 47]));
-    assert_eq!(types_of(&denial.without[1]), BTreeSet::from([1, 46, 47]));
+    assert_eq!(types_of(&denial.without[0]), BTreeSet::from([28, 33, 46, 47, 65]));
+    assert_eq!(types_of(&denial.without[1]), BTreeSet::from([1, 33, 46, 47, 65]));
+    assert_eq!(types_of(&denial.records[1].without), BTreeSet::from([1, 28, 33, 46, 47]));
     assert_eq!(denial.without[0].nsec.ttl(), Some(30), "no longer than the service's");
     assert_eq!(denial.negative.ttl(), Some(30));
 }

@@ -39,7 +39,7 @@ fn ctx(transport: Transport) -> Ctx<'static> {
     Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(transport) }
 }
 
-const NAMES: [&str; 43] = [
+const NAMES: [&str; 49] = [
     "version.bind",
     "id.server",
     "rhumb.test",
@@ -83,9 +83,15 @@ const NAMES: [&str; 43] = [
     "loop.old.rhumb.test",
     "gone.old.old.rhumb.test",
     "example.old.rhumb.test",
+    "multi.rhumb.test",
+    "Multi.rhumb.test",
+    "_sip._udp.MULTI.rhumb.test",
+    "_dns.multi.rhumb.test",
+    "_8443._https.multi.rhumb.test",
+    "_udp.multi.rhumb.test",
 ];
-const TYPES: [u16; 23] =
-    [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 47, 48, 59, 65, 250, 251, 252, 255, 257, 65_400];
+const TYPES: [u16; 24] =
+    [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 47, 48, 59, 64, 65, 250, 251, 252, 255, 257, 65_400];
 
 /// What hickory makes of the record encoder's parts, as its server would send them.
 fn through_hickory(snapshot: &Snapshot, query: &Ask) -> Vec<u8> {
@@ -281,6 +287,12 @@ fn the_short_way_is_the_usual_one() {
         ask("apex.test", 28).subnet("10.0.0.0/8").option(10, &cookie(3_500)),
         ask("apex.test", 28).subnet("2400:1:2:3:4:5:6:7/128"),
         ask("pair.rhumb.test", 1),
+        ask("multi.rhumb.test", 65).subnet("1.2.3.0/24").option(10, b"8 octets"),
+        ask("multi.rhumb.test", 16),
+        ask("multi.rhumb.test", 64).edns(1_232),
+        ask("_sip._udp.multi.rhumb.test", 33).subnet("2400:1:2::/56"),
+        ask("_sip._udp.multi.rhumb.test", 1),
+        ask("_dns.multi.rhumb.test", 64).subnet("1.2.3.0/24"),
     ];
     for query in usual {
         let mut ways = BothWays::new(&SNAPSHOT);

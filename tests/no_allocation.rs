@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use world::{A, AAAA, ANY, Ask, MX, World, ask};
+use world::{A, AAAA, ANY, Ask, HTTPS, MX, SRV, World, ask};
 
 struct Counting;
 
@@ -43,7 +43,7 @@ static ALLOCATOR: Counting = Counting;
 
 fn queries() -> Vec<(&'static str, Vec<u8>)> {
     let long = format!("{}.rhumb.test", ["x".repeat(63), "y".repeat(63), "z".repeat(63)].join("."));
-    let asks: [(&str, Ask); 20] = [
+    let asks: [(&str, Ask); 24] = [
         ("static", ask("ns1.rhumb.test", A)),
         ("static, EDNS", ask("nS1.rhumb.test", A).edns(4_096)),
         ("steered", ask("live.rhumb.test", A)),
@@ -55,6 +55,10 @@ fn queries() -> Vec<(&'static str, Vec<u8>)> {
         ("all nodes down", ask("open.rhumb.test", A).edns(1_232)),
         ("no data by policy", ask("nodata.rhumb.test", A)),
         ("failure by policy", ask("servfail.rhumb.test", A)),
+        ("HTTPS", ask("multi.rhumb.test", HTTPS).subnet("1.2.3.0/24")),
+        ("HTTPS of the last resort", ask("fallback.rhumb.test", HTTPS)),
+        ("SRV", ask("_sip._udp.multi.rhumb.test", SRV).edns(1_232)),
+        ("no data beside SRV", ask("_sip._udp.multi.rhumb.test", A).edns(1_232)),
         ("absent", ask("nobody.rhumb.test", A).edns(1_232)),
         ("absent, long", ask(&long, A).edns(1_232)),
         ("no data", ask("live.rhumb.test", MX)),

@@ -128,6 +128,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         on_all_down: OnAllDown::All,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
+        records: Vec::new(),
         demand: None,
         source: format!("services/service{at}.yaml"),
     }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   rhumb explain live.rhumb.test --client 133.11.0.1
+  rhumb explain live.rhumb.test --client 133.11.0.1 --type HTTPS
   rhumb explain live.rhumb.test --client 2001:200::1 --type AAAA --format json")]
 pub struct ExplainArgs {
     /// The name a client asks for
@@ -23,7 +24,7 @@ pub struct ExplainArgs {
     /// The client's address, or its resolver's if that sends no ECS
     #[arg(long, value_name = "IP")]
     client: IpAddr,
-    /// Record type: A or AAAA
+    /// Record type: A, AAAA, or another
     #[arg(long = "type", default_value = "A", value_name = "TYPE")]
     qtype: String,
     /// Admin address of the running rhumb
@@ -61,6 +62,7 @@ fn text(told: &Explanation) -> String {
     line(
         "answer",
         match addresses.is_empty() {
+            true if !told.records.is_empty() => format!("{} ({})", told.records.join(", "), told.rcode),
             true => told.rcode.clone(),
             false => format!("{} ({})", addresses.join(" "), told.rcode),
         },

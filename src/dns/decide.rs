@@ -4,7 +4,7 @@
 //! ```text
 //!  fault? class? transfer? ──▶ that rcode
 //!  find(name) ─▶ not ours: REFUSED      cut: referral      absent: NXDOMAIN + SOA
-//!       └─▶ entry: steered A, AAAA ─▶ client ─▶ group ─▶ slot ─▶ answer set
+//!       └─▶ entry: a steered type ─▶ client ─▶ group ─▶ slot ─▶ answer set
 //!                  CNAME, or a DNAME above ─▶ the target, if ours, up to eight links
 //!                  set of the type, else NODATA + SOA
 //! ```
@@ -28,7 +28,7 @@ use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::names::{Cname, Dname, Entry, Found, Glue, HINFO, label_count};
 use crate::routing::snapshot::CLASS_CHAOS;
-use crate::routing::steer::{AnswerSet, Distribution, Reply, Warning};
+use crate::routing::steer::{AnswerSet, Distribution, Part, Reply, Warning};
 use crate::zone::name::MAX_NAME;
 use crate::zone::rtype;
 
@@ -123,7 +123,8 @@ pub struct Steering<'a> {
     pub hash_len: u8,
     /// Addresses and the nodes they belong to; `None` for NODATA and SERVFAIL by policy.
     pub set: Option<&'a AnswerSet>,
-    pub family: Family,
+    /// Which of the set's records.
+    pub part: Part,
     /// Seconds.
     pub ttl: u32,
 }
@@ -393,15 +394,10 @@ impl<'a> Resolution<'a, '_> {
 
     fn answer_entry(&mut self, link: Link<'_>, entry: &'a Entry) -> Next<'a> {
         self.decision.is_authoritative = true;
-        let family = match self.query.qtype {
-            rtype::A => Some(Family::V4),
-            rtype::AAAA => Some(Family::V6),
-            _ => None,
-        };
-        if let (Some(position), Some(family)) = (entry.steered, family) {
+        if let Some((position, part)) = self.steered_part(entry) {
             // Under ECS an alias is answered alone: its scope is not the target's (RFC 7871 7.2.1).
             if link.is_question || self.query.ecs().is_none() {
-                self.steer(link, entry, position, family);
+                self.steer(link, entry, position, part);
             }
             return Next::Done;
         }
@@ -415,6 +411,19 @@ impl<'a> Resolution<'a, '_> {
         }
         self.answer_plain(link, entry);
         Next::Done
+    }
+
+    /// What is steered of the type asked, by position of the steered name.
+    #[inline]
+    fn steered_part(&self, entry: &Entry) -> Option<(u32, Part)> {
+        match self.query.qtype {
+            rtype::A => entry.steered.map(|position| (position, Part::Addresses(Family::V4))),
+            rtype::AAAA => entry.steered.map(|position| (position, Part::Addresses(Family::V6))),
+            other => {
+                let position = entry.typed?;
+                Some((position, self.snapshot.names().steered(position).part(other)?))
+            }
+        }
     }
 
     /// The target to go on with, if there is still room for a link.
@@ -470,7 +479,7 @@ impl<'a> Resolution<'a, '_> {
 
     /// One set stands for all (RFC 8482); in a signed zone one whose signature is there.
     fn answer_any(&mut self, link: Link<'_>, entry: &'a Entry) {
-        let has_any = entry.steered.is_some() || !entry.sets.is_empty();
+        let has_any = entry.steering().is_some() || !entry.sets.is_empty();
         let any = has_any.then(|| self.snapshot.names().any());
         let chosen = self.one_of_any(entry).map_or((HINFO, any), |(rtype, block)| (rtype, Some(block)));
         self.answer_entry_set(link, entry, chosen);
@@ -484,7 +493,7 @@ impl<'a> Resolution<'a, '_> {
                 self.prove_answer(entry, rtype);
             }
             None => {
-                self.deny(link, entry.zone, entry.steered);
+                self.deny(link, entry.zone, entry.steering());
                 self.prove_nodata(entry);
             }
         }
@@ -516,7 +525,7 @@ impl<'a> Resolution<'a, '_> {
         self.decision.proofs = Proofs::default();
     }
 
-    fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, family: Family) {
+    fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, part: Part) {
         let snapshot = self.snapshot;
         let service = snapshot.names().steered(position).service;
         let table = snapshot.service_table(service);
@@ -537,26 +546,26 @@ impl<'a> Resolution<'a, '_> {
             slot: pick.slot,
             hash_len: pick.hash_len,
             set: pick.set,
-            family,
+            part,
             ttl: table.ttl,
         });
-        let is_open = pick.set.is_some_and(|set| set.is_open[family.index()]);
+        let is_open = pick.set.is_some_and(|set| set.is_open(part));
         let warning = pick.distribution.warning.or(is_open.then_some(Warning::AllAsUp));
         self.decision.error =
             warning.map(|warning| ExtendedError { code: warning.info_code(), text: warning.text() });
         if pick.distribution.reply == Reply::ServFail {
             return self.fail();
         }
-        let block = pick.set.map(|set| &set.blocks[family.index()]).filter(|block| !block.is_empty());
+        let block = pick.set.and_then(|set| set.part(part));
         match block {
             Some(_) => {
                 self.decision.answer = block;
                 let set = pick.distribution.slots.at(pick.slot as usize);
-                self.prove_steered(position, set.unwrap_or(u32::MAX), family);
+                self.prove_steered(position, set.unwrap_or(u32::MAX), part);
             }
             None => {
                 self.deny(link, entry.zone, Some(position));
-                self.prove_no_address(position, family);
+                self.prove_no_part(position, part);
             }
         }
     }

@@ -12,10 +12,10 @@
 //! only in zones that are signed. A chain of aliases through several zones takes from each its own.
 
 use super::decide::{MAX_LINKS, Resolution};
-use crate::base::prefix::Family;
 use crate::routing::block::Block;
 use crate::routing::names::Entry;
 use crate::routing::signed::{NsecEntry, Signed};
+use crate::routing::steer::Part;
 use crate::zone::rtype;
 
 /// One for each link, two for the last name.
@@ -107,9 +107,9 @@ impl<'a> Resolution<'a, '_> {
         }
     }
 
-    pub(super) fn prove_steered(&mut self, position: u32, set: u32, family: Family) {
+    pub(super) fn prove_steered(&mut self, position: u32, set: u32, part: Part) {
         if let Some(signed) = self.signed() {
-            self.decision.proofs.answer = signed.steered(position, set, family);
+            self.decision.proofs.answer = signed.steered_part(position, set, part);
         }
     }
 
@@ -128,9 +128,9 @@ impl<'a> Resolution<'a, '_> {
     }
 
     /// This client is answered nothing, others may be.
-    pub(super) fn prove_no_address(&mut self, position: u32, family: Family) {
-        if let Some(denial) = self.signed().and_then(|signed| signed.denial(position)) {
-            self.decision.proofs.deny_type(&denial.without[family.index()]);
+    pub(super) fn prove_no_part(&mut self, position: u32, part: Part) {
+        if let Some(without) = self.signed().and_then(|signed| signed.without(position, part)) {
+            self.decision.proofs.deny_type(without);
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Resolution<'a, '_> {
     /// them (RFC 8482 7). `None`: the type is none of these, or the zone is not signed.
     pub(super) fn made_by_signing(&self, entry: &Entry) -> Option<(&'a Block, Option<&'a Block>)> {
         let signed = self.snapshot.signed()?;
-        let is_empty = entry.sets.is_empty() && entry.cname.is_none() && entry.steered.is_none();
+        let is_empty = entry.sets.is_empty() && entry.cname.is_none() && entry.steering().is_none();
         let nsec = || signed.at(entry.zone, entry.number).filter(|_| !is_empty);
         match self.query.qtype {
             rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY => {

@@ -14,12 +14,11 @@ use super::Ctx;
 use super::code::{ExtendedError, Rcode};
 use super::query::{HEADER, ParsedQuery, be16, skip_name};
 use super::tsig::{self, Signer, TsigError, TsigKeys};
-use crate::base::prefix::Family;
 use crate::routing::Snapshot;
 use crate::routing::block::{Block, RECORD_HEAD};
 use crate::routing::names::{Entry, Found, is_delegated, label_count};
 use crate::routing::signed::NsecEntry;
-use crate::routing::standin;
+use crate::routing::standin::Standin;
 use crate::zone::name::Name;
 use crate::zone::{Rrset, Zone, rtype};
 use std::ops::Bound;
@@ -206,7 +205,7 @@ enum At {
     Start,
     /// After this owner of the file; `None`: before the first.
     Owner(Option<Name>),
-    /// Service and its hostname.
+    /// Service and its name.
     Steered(usize, usize),
     Chain(usize),
     End,
@@ -255,11 +254,13 @@ impl Content {
                 }
             }
             At::Steered(service, hostname) => match snapshot.policy.services.get(service) {
-                Some(of) if hostname < of.hostnames.len() => {
-                    view.steered(&of.hostnames[hostname], ready);
-                    At::Steered(service, hostname + 1)
-                }
-                Some(_) => At::Steered(service + 1, 0),
+                Some(of) => match of.answered_name(hostname) {
+                    Some(name) => {
+                        view.steered(name, ready);
+                        At::Steered(service, hostname + 1)
+                    }
+                    None => At::Steered(service + 1, 0),
+                },
                 None => At::Chain(0),
             },
             At::Chain(position) => {
@@ -357,34 +358,34 @@ impl View<'_> {
         }
     }
 
-    fn standins(&self, position: u32) -> [Block; 2] {
-        let policy = &self.snapshot.policy;
-        standin::blocks(policy, policy.service(self.snapshot.names().steered(position).service))
-    }
-
     fn steered(&self, hostname: &str, ready: &mut Vec<Vec<u8>>) {
         let Ok(owner) = Name::parse_text(hostname) else { return };
         let entry = self.entry(&owner).filter(|entry| entry.zone == self.number);
-        let Some(position) = entry.and_then(|entry| entry.steered) else { return };
+        let Some(position) = entry.and_then(Entry::steering) else { return };
         let denial = self.snapshot.signed().and_then(|signed| signed.denial(position));
-        for (at, block) in self.standins(position).iter().enumerate() {
+        let (policy, name) = (&self.snapshot.policy, self.snapshot.names().steered(position));
+        let standin = Standin::of(policy, policy.service(name.service));
+        let addresses = standin.blocks.iter().enumerate().filter(|_| name.has_addresses);
+        for (at, block) in addresses {
             put_block(owner.as_wire(), block, ready);
             let signature = denial.and_then(|denial| denial.standin.get(at));
             signature.into_iter().for_each(|block| put_block(owner.as_wire(), block, ready));
         }
+        for (nth, (_, at)) in name.records.iter().enumerate() {
+            let signature = denial.and_then(|denial| denial.records.get(nth)).map(|denial| &denial.standin);
+            for block in standin.record(*at).into_iter().chain(signature) {
+                put_block(owner.as_wire(), block, ready);
+            }
+        }
     }
 
-    /// An NSEC; where nothing of a family stands for a steered name, the one that denies it.
+    /// An NSEC; where something stands for some types of a steered name only, the one that tells those.
     fn link(&self, link: &NsecEntry, ready: &mut Vec<Vec<u8>>) {
         let owner = Name::from_wire(&link.owner).ok();
         let entry = owner.as_ref().and_then(|owner| self.entry(owner));
-        let position = entry.filter(|entry| entry.zone == self.number).and_then(|entry| entry.steered);
+        let position = entry.filter(|entry| entry.zone == self.number).and_then(Entry::steering);
         let denial = position.and_then(|at| self.snapshot.signed()?.denial(at));
-        let lacking = position.and_then(|at| {
-            let blocks = self.standins(at);
-            Family::BOTH.into_iter().find(|family| blocks[family.index()].is_empty())
-        });
-        let shown = denial.zip(lacking).map_or(link, |(denial, family)| &denial.without[family.index()]);
+        let shown = denial.and_then(|denial| denial.standin_nsec.as_ref()).unwrap_or(link);
         put_block(&link.owner, &shown.nsec, ready);
         put_block(&link.owner, &shown.rrsig, ready);
     }

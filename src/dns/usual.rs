@@ -26,7 +26,7 @@ use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::name_index::ShortName;
 use crate::routing::names::{Entry, Found};
-use crate::routing::steer::Reply;
+use crate::routing::steer::{Part, Reply};
 use crate::zone::rtype;
 
 /// Of the header's first flag octet, what a query may not have: QR and the opcode.
@@ -306,14 +306,33 @@ fn find<'a>(
     }
     let Some(entry) = names.get_short(name) else { return find_none(snapshot, question) };
     match entry.steered {
-        Some(position) if qtype == rtype::A => steer(snapshot, ctx, ecs, position, Family::V4),
-        Some(position) if qtype == rtype::AAAA => steer(snapshot, ctx, ecs, position, Family::V6),
+        Some(position) if qtype == rtype::A => {
+            steer(snapshot, ctx, ecs, position, Part::Addresses(Family::V4))
+        }
+        Some(position) if qtype == rtype::AAAA => {
+            steer(snapshot, ctx, ecs, position, Part::Addresses(Family::V6))
+        }
         _ if entry.cname.is_some() || entry.cut.is_some() => None,
         _ => match entry.set(qtype) {
             Some(block) => Some(Piece::answer(block, 0, AnswerClass::Static)),
-            None => deny(snapshot, name, entry, false),
+            None => match entry.typed.and_then(|at| Some((at, names.steered(at).part(qtype)?))) {
+                Some((position, part)) => steer_records(snapshot, ctx, ecs, position, part),
+                None => deny(snapshot, name, entry, false),
+            },
         },
     }
+}
+
+/// As [`steer`], out of the way of addresses.
+#[inline(never)]
+fn steer_records<'a>(
+    snapshot: &'a Snapshot,
+    ctx: &Ctx<'_>,
+    ecs: Option<&Ecs<'_>>,
+    position: u32,
+    part: Part,
+) -> Option<Piece<'a>> {
+    steer(snapshot, ctx, ecs, position, part)
 }
 
 fn find_none<'a>(snapshot: &'a Snapshot, question: &Question<'_>) -> Option<Piece<'a>> {
@@ -328,7 +347,7 @@ fn find_none<'a>(snapshot: &'a Snapshot, question: &Question<'_>) -> Option<Piec
 fn deny<'a>(snapshot: &'a Snapshot, name: &ShortName, entry: &Entry, is_absent: bool) -> Option<Piece<'a>> {
     let names = snapshot.names();
     let head = names.zone(entry.zone);
-    let block = match entry.steered {
+    let block = match entry.steering() {
         Some(position) if !is_absent => &names.steered(position).negative,
         _ => &head.negative,
     };
@@ -349,16 +368,16 @@ fn steer<'a>(
     ctx: &Ctx<'_>,
     ecs: Option<&Ecs<'_>>,
     position: u32,
-    family: Family,
+    part: Part,
 ) -> Option<Piece<'a>> {
     let table = snapshot.service_table(snapshot.names().steered(position).service);
     let client = Client::of(ecs, ctx.peer);
     let Located { group, depth } = snapshot.geo.lookup(client.family, client.bits);
     let pick = table.pick(group, client.family, client.bits, depth, snapshot.group_bits(group))?;
     let set = pick.set?;
-    let block = &set.blocks[family.index()];
-    let has_warning = set.is_open[family.index()] || pick.distribution.warning.is_some();
-    if block.is_empty() || has_warning || pick.distribution.reply != Reply::Addresses {
+    let block = set.part(part)?;
+    let has_warning = set.is_open(part) || pick.distribution.warning.is_some();
+    if has_warning || pick.distribution.reply != Reply::Addresses {
         return None;
     }
     let scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };

@@ -14,10 +14,10 @@ use crate::dns::code::Rcode;
 use crate::dns::{self, Ctx, Transport};
 use crate::model::ids::Generation;
 use crate::routing::Snapshot;
-use crate::routing::block::Records;
+use crate::routing::block::{BlockRecord, Records};
 use crate::schedule::{self, PlanInput};
 use crate::zone::name::Name;
-use crate::zone::rtype;
+use crate::zone::{data_text, rtype};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -34,7 +34,8 @@ impl Request {
     pub fn parse(name: &str, client: IpAddr, qtype: &str) -> Result<Self, String> {
         let parsed = Name::parse_text(name).map_err(|error| format!("`{name}` is not a name: {error}"))?;
         let known = rtype::parse(&qtype.to_ascii_uppercase());
-        let qtype = known.ok_or_else(|| format!("`{qtype}` is not a record type; A and AAAA are steered"))?;
+        let qtype =
+            known.ok_or_else(|| format!("`{qtype}` is not a record type, such as A, AAAA or HTTPS"))?;
         Ok(Self { name: parsed, client, qtype })
     }
 }
@@ -50,6 +51,9 @@ pub struct Explanation {
     pub node: Option<String>,
     pub rcode: String,
     pub addresses: Vec<IpAddr>,
+    /// Records of other types, as zone files have them: their data.
+    #[serde(default)]
+    pub records: Vec<String>,
     /// Seconds.
     pub ttl: Option<u32>,
     /// What an ECS answer to this client says.
@@ -101,7 +105,8 @@ pub fn explain(
         client: request.client,
         node: steering.as_ref().and_then(|steering| steering.nodes.first().cloned()),
         rcode: decision.rcode.name().to_owned(),
-        addresses: records().filter_map(|record| address(record.rdata)).collect(),
+        addresses: records().filter_map(|record| address(&record)).collect(),
+        records: records().filter(|record| address(record).is_none()).map(|record| told(&record)).collect(),
         ttl: records().next().map(|record| record.ttl),
         scope: query.ecs().map(|_| decision.scope),
         warning: decision.error.map(|error| error.text.to_owned()),
@@ -120,7 +125,7 @@ fn tell_steering(
     found: &dns::decide::Steering<'_>,
 ) -> Result<Steering, String> {
     let fleet = &snapshot.policy.fleet;
-    let picks = found.set.map_or(&[][..], |set| &set.picks[found.family.index()]);
+    let picks = found.set.into_iter().flat_map(|set| set.nodes(found.part));
     let group = snapshot.geo.group(found.group).map_or_else(String::new, |group| group.key.clone());
     let located = Prefix::new(found.client.family, found.client.bits, found.depth);
     let plan = schedule::explain(plan, found.service, found.group)
@@ -130,14 +135,21 @@ fn tell_steering(
         covering_prefix: located.to_string(),
         slot: found.slot,
         slots: u32::try_from(found.distribution.slots.len()).unwrap_or(u32::MAX),
-        nodes: picks.iter().map(|&node| fleet.node(node).name.clone()).collect(),
+        nodes: picks.map(|node| fleet.node(node).name.clone()).collect(),
         plan,
     })
 }
 
-fn address(rdata: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(rdata).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(rdata).map(IpAddr::from)).ok()
+fn address(record: &BlockRecord<'_>) -> Option<IpAddr> {
+    match record.rtype {
+        rtype::A => <[u8; 4]>::try_from(record.rdata).map(IpAddr::from).ok(),
+        rtype::AAAA => <[u8; 16]>::try_from(record.rdata).map(IpAddr::from).ok(),
+        _ => None,
+    }
+}
+
+fn told(record: &BlockRecord<'_>) -> String {
+    format!("{} {}", rtype::text(record.rtype), data_text(record.rtype, record.rdata))
 }
 
 /// The query a resolver would send for this client: one question, EDNS, and the whole address as

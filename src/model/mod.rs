@@ -7,6 +7,7 @@
 //! | [`fleet`] | regions, sites, nodes, probes, load feeds |
 //! | [`clients`] | lines, areas, overrides, and the client groups geo makes of them |
 //! | [`service`] | steered names: profile, pools, chains, answers |
+//! | [`records`] | what a service steers besides addresses |
 //! | [`policy`] | all of it, as compiled from one policy folder |
 //! | [`dnssec`] | which zones are signed, and how |
 //! | [`observation`] | what a probe or a load feed saw |
@@ -24,6 +25,7 @@ pub mod observation;
 pub mod placement;
 pub mod policy;
 pub mod provenance;
+pub mod records;
 pub mod service;
 pub mod status;
 pub mod transfer;

@@ -1,6 +1,7 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
 use super::ids::{AreaId, NodeId, PoolId};
+use super::records::RecordSet;
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use std::net::IpAddr;
@@ -30,6 +31,9 @@ pub struct Service {
     pub line_penalty: Micros,
     /// What stands for this service where a zone is transferred; empty: nodes of its first pools.
     pub transfer_default: Vec<IpAddr>,
+    /// What is steered besides addresses. Ascending by owner and type, none twice; at most
+    /// [`MAX_RECORD_SETS`](super::records::MAX_RECORD_SETS).
+    pub records: Vec<RecordSet>,
     /// Expected demand in the capacity unit, if the operator states it.
     pub demand: Option<u64>,
     /// Where in its file the service is, for messages of later stages: `services/live.yaml`.
@@ -116,6 +120,28 @@ impl OnAllDown {
 }
 
 impl Service {
+    /// Every name it answers: first its hostnames, then the names below them that have other types only.
+    pub fn answered_names(&self) -> impl Iterator<Item = &str> {
+        let mut owners: Vec<&str> = self.records.iter().filter_map(|set| set.owner.as_deref()).collect();
+        owners.dedup();
+        self.hostnames.iter().map(String::as_str).chain(owners)
+    }
+
+    /// As [`answered_names`](Self::answered_names) has it at a position.
+    pub fn answered_name(&self, at: usize) -> Option<&str> {
+        match self.hostnames.get(at) {
+            Some(hostname) => Some(hostname),
+            None => self.answered_names().nth(at),
+        }
+    }
+
+    /// Positions in `records` of the sets at one of its names.
+    pub fn records_at<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, &'a RecordSet)> {
+        let is_hostname = self.hostnames.iter().any(|hostname| hostname == name);
+        let is_there = move |set: &RecordSet| set.owner.as_deref().map_or(is_hostname, |owner| owner == name);
+        self.records.iter().enumerate().filter(move |(_, set)| is_there(set))
+    }
+
     pub fn pool(&self, id: PoolId) -> &Pool {
         &self.pools[id.index()]
     }

@@ -83,4 +83,6 @@ codes! {
     TTL_OUT_OF_BOUNDS = Error "ttl-out-of-bounds", "a TTL that is too short to be cached or too long to recover";
     RECOVERY_TOO_SLOW = Error "recovery-too-slow", "the worst-case recovery time is above the declared tier";
     EMPTY_FALLBACK = Error "empty-fallback", "a fallback without an address";
+    BAD_TEMPLATE = Error "bad-template", "a template that some node cannot fill, or that does not become what it should";
+    BAD_BINDING = Error "bad-binding", "parameters of an HTTPS or SVCB record that are malformed or contradict each other";
 }

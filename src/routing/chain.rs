@@ -9,7 +9,7 @@
 //! |---|---|
 //! | the apex | its sets, DNSKEY, and CDS and CDNSKEY where there are any |
 //! | a delegation | NS, and DS if there is one; glue has no part |
-//! | a steered name | its static sets, and A and AAAA as far as the service can ever answer them |
+//! | a steered name | its static sets, A and AAAA as far as the service can ever answer them, and every other type it declares |
 //!
 //! The chain depends on names and policy alone, never on health: a family that no node can answer at
 //! this moment is NODATA by the steered name's own variants, not by another chain. A name that is
@@ -44,10 +44,12 @@ impl ChainLink {
         nsec::rdata(&self.next, &self.types)
     }
 
-    /// RDATA that denies `family` as well: for a client to whom no node can answer it.
-    pub fn rdata_without(&self, family: Family) -> Vec<u8> {
+    /// RDATA that denies `absent` as well: for a client to whom no node can answer them.
+    pub fn rdata_without(&self, absent: &[u16]) -> Vec<u8> {
         let mut types = self.types.clone();
-        types.remove(&address_type(family));
+        absent.iter().for_each(|rtype| {
+            types.remove(rtype);
+        });
         nsec::rdata(&self.next, &types)
     }
 }
@@ -139,6 +141,9 @@ fn types_of(names: &Names, policy: &Policy, entry: &Entry) -> BTreeSet<u16> {
     }
     if let Some(position) = entry.steered {
         types.extend(steered_types(policy, policy.service(names.steered(position).service)));
+    }
+    if let Some(position) = entry.typed {
+        types.extend(names.steered(position).records.iter().map(|(rtype, _)| *rtype));
     }
     types
 }

@@ -16,11 +16,13 @@ use crate::zone::{Zone, ZoneSet, rtype};
 pub fn check(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for service in &policy.services {
-        let spans = service.hostname_spans.iter().copied().map(Some).chain(std::iter::repeat(None));
-        for (hostname, span) in service.hostnames.iter().zip(spans) {
-            found.extend(
-                check_name(service, hostname, zones).map(|diagnostic| Diagnostic { span, ..diagnostic }),
-            );
+        for (at, name) in service.answered_names().enumerate() {
+            let is_hostname = at < service.hostnames.len();
+            let hostname_span = service.hostname_spans.get(at).copied().filter(|_| is_hostname);
+            let first_set = service.records_at(name).next().map(|(_, set)| set.span).filter(|_| !is_hostname);
+            let span = hostname_span.or(first_set);
+            let diagnostic = check_name(service, name, is_hostname, zones);
+            found.extend(diagnostic.map(|it| Diagnostic { span: it.span.or(span), ..it }));
         }
     }
     found.extend(check_transfer(policy, zones));
@@ -40,7 +42,7 @@ fn check_transfer(policy: &Policy, zones: &ZoneSet) -> Vec<Diagnostic> {
     listed.iter().filter(|origin| !is_here(origin)).map(unknown).collect()
 }
 
-fn check_name(service: &Service, hostname: &str, zones: &ZoneSet) -> Option<Diagnostic> {
+fn check_name(service: &Service, hostname: &str, is_hostname: bool, zones: &ZoneSet) -> Option<Diagnostic> {
     let name = Name::parse_text(hostname).ok();
     let holds = |zone: &&Zone| name.as_ref().is_some_and(|name| name.is_at_or_below(&zone.origin));
     let zone = zones.zones.iter().filter(holds).max_by_key(|zone| zone.origin.as_wire().len());
@@ -55,12 +57,16 @@ fn check_name(service: &Service, hostname: &str, zones: &ZoneSet) -> Option<Diag
     }
     let sets = zone.names.get(name)?;
     let clash = |wanted| sets.iter().any(|set| set.rtype == wanted);
-    let kinds = [(rtype::CNAME, "CNAME"), (rtype::A, "A"), (rtype::AAAA, "AAAA")];
-    let (_, kind) = kinds.into_iter().find(|(wanted, _)| clash(*wanted))?;
+    let addresses = [(rtype::A, "A", None), (rtype::AAAA, "AAAA", None)].into_iter().filter(|_| is_hostname);
+    let records =
+        service.records_at(hostname).map(|(_, it)| (it.kind.number(), it.kind.name(), Some(it.span)));
+    let mut kinds = std::iter::once((rtype::CNAME, "CNAME", None)).chain(addresses).chain(records);
+    let (_, kind, span) = kinds.find(|(wanted, ..)| clash(*wanted))?;
     let message =
         format!("`{hostname}` is steered by service `{}` and has a static {kind} record", service.name);
-    let help = format!("remove the {kind} record from {} or the hostname from the service", zone.file);
-    let found = Diagnostic::error(codes::AND_STATIC, &service.source, None, message).help(help);
+    let what = if span.is_some() { "these records" } else { "the hostname" };
+    let help = format!("remove the {kind} record from {} or {what} from the service", zone.file);
+    let found = Diagnostic::error(codes::AND_STATIC, &service.source, span, message).help(help);
     Some(found.related(&zone.file, None, format!("the {kind} record is in this zone")))
 }
 

@@ -13,7 +13,7 @@ pub const TRANSFER_ZONE: &str = "transfer-zone-unknown";
 /// Code, severity, meaning.
 pub const ALL: &[(&str, Severity, &str)] = &[
     (OUTSIDE_ZONE, Severity::Error, "a service's hostname is in none of the zones"),
-    (AND_STATIC, Severity::Error, "a zone holds a CNAME, A or AAAA record at a steered name"),
+    (AND_STATIC, Severity::Error, "a zone holds a CNAME or a record of a steered type at a steered name"),
     (BELOW_DELEGATION, Severity::Error, "a service's hostname is at or below a delegation to other servers"),
     (BELOW_DNAME, Severity::Error, "a service's hostname is below a DNAME, which redirects it elsewhere"),
     (TRANSFER_ZONE, Severity::Error, "a zone to be transferred is none of the zones"),

@@ -14,6 +14,7 @@
 //! | [`name_index`] | wire names to their entries, fast |
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
 //! | [`fill`], [`sets`] | which make it |
+//! | [`records`] | what an answer set says in types besides A and AAAA |
 //! | [`rendezvous`] | which node a slot belongs to |
 //! | [`standin`] | what a transferred zone has at steered names |
 //! | [`chain`](mod@chain) | the NSEC chain over names and zones |
@@ -34,6 +35,7 @@ pub mod lint;
 pub mod moves;
 pub mod name_index;
 pub mod names;
+pub mod records;
 pub mod rendezvous;
 pub mod sets;
 pub mod signed;

@@ -12,9 +12,11 @@
 
 use super::block::Block;
 use super::name_index::{NameIndex, ShortName};
+use super::steer::Part;
 use crate::base::diagnostic::Diagnostic;
 use crate::model::ids::ServiceId;
 use crate::model::policy::Policy;
+use crate::model::service::Service;
 use crate::zone::name::Name;
 use crate::zone::{Rrset, Zone, ZoneSet, rtype};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +51,10 @@ pub struct ZoneHead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteeredName {
     pub service: ServiceId,
+    /// It is a hostname: A and AAAA are steered.
+    pub has_addresses: bool,
+    /// Other types that are steered, ascending, and where answer sets have them.
+    pub records: Box<[(u16, u16)]>,
     /// The zone's SOA, its TTL no longer than the service's.
     pub negative: Block,
 }
@@ -65,8 +71,10 @@ pub struct Entry {
     pub cname: Option<Box<Cname>>,
     /// Redirects every name below; its records are among the sets too.
     pub dname: Option<Box<Dname>>,
-    /// Position in the table's steered names.
+    /// Position in the table's steered names, where A and AAAA are steered.
     pub steered: Option<u32>,
+    /// The same, where other types are.
+    pub typed: Option<u32>,
     /// The entry of the `*` child.
     pub wildcard: Option<u32>,
     /// The name is delegated away.
@@ -131,7 +139,22 @@ pub enum Found<'a> {
     Absent(&'a Entry),
 }
 
+impl SteeredName {
+    /// Where answer sets have a type other than A and AAAA.
+    #[inline]
+    pub fn part(&self, rtype: u16) -> Option<Part> {
+        let mut types = self.records.iter().zip(0_u16..);
+        types.find(|((held, _), _)| *held == rtype).map(|((_, at), nth)| Part::Records { at: *at, nth })
+    }
+}
+
 impl Entry {
+    /// Position in the table's steered names, whatever is steered.
+    #[inline]
+    pub fn steering(&self) -> Option<u32> {
+        self.steered.or(self.typed)
+    }
+
     #[inline]
     pub fn set(&self, wanted: u16) -> Option<&Block> {
         self.sets.iter().find(|(rtype, _)| *rtype == wanted).map(|(_, block)| block)
@@ -280,9 +303,12 @@ impl<'a> Builder<'a> {
         }
         for id in policy.service_ids() {
             let service = policy.service(id);
-            let names = service.hostnames.iter().filter_map(|text| Name::parse_text(text).ok());
-            for name in names {
-                self.steer(id, service.ttl, name);
+            for (text, is_hostname) in names_of(service) {
+                if let Ok(name) = Name::parse_text(text) {
+                    let sets = service.records_at(text);
+                    let records = sets.map(|(at, set)| (set.kind.number(), at as u16)).collect();
+                    self.steer((id, service.ttl), name, is_hostname, records);
+                }
             }
         }
         self.link_parents();
@@ -302,12 +328,20 @@ impl<'a> Builder<'a> {
         self.drafts.insert(name, entry);
     }
 
-    fn steer(&mut self, service: ServiceId, ttl: u32, name: Name) {
+    fn steer(
+        &mut self,
+        (service, ttl): (ServiceId, u32),
+        name: Name,
+        has_addresses: bool,
+        records: Box<[(u16, u16)]>,
+    ) {
         let Some(zone) = zone_of(&self.origins, &name) else { return };
         let mut entry = self.drafts.get(&name).cloned().unwrap_or_else(|| Entry { zone, ..Entry::default() });
         let negative = negative_block(&self.zones.zones[zone as usize], ttl);
-        entry.steered = u32::try_from(self.steered.len()).ok();
-        self.steered.push(SteeredName { service, negative });
+        let position = u32::try_from(self.steered.len()).ok();
+        entry.steered = position.filter(|_| has_addresses);
+        entry.typed = position.filter(|_| !records.is_empty());
+        self.steered.push(SteeredName { service, has_addresses, records, negative });
         self.insert(zone, name, entry);
     }
 
@@ -347,6 +381,12 @@ impl<'a> Builder<'a> {
             any: Block::of(HINFO, ANY_TTL, [&b"\x07RFC8482\x00"[..]]),
         }
     }
+}
+
+/// A service's names, and whether each is a hostname.
+fn names_of(service: &Service) -> impl Iterator<Item = (&str, bool)> {
+    let hostnames = service.hostnames.len();
+    service.answered_names().enumerate().map(move |(at, name)| (name, at < hostnames))
 }
 
 /// Labels of a whole wire name, the root not counted.

@@ -3,9 +3,11 @@
 //! An order of nodes becomes a set family by family: of each family the first `answers` nodes that
 //! have an address and may serve it, so that A and AAAA name the same nodes wherever they can. A
 //! compile that starts from an earlier table keeps that table's sets at their positions, so that
-//! slots which name them stay true.
+//! slots which name them stay true. What other types say follows from that
+//! ([`records`](super::records)), so it has no part in what makes two sets equal.
 
 use super::block::Block;
+use super::records::{self, Answered};
 use super::steer::AnswerSet;
 use crate::base::prefix::{Family, left_aligned};
 use crate::model::fleet::Fleet;
@@ -116,7 +118,8 @@ impl<'a> Sets<'a> {
             _ => &[],
         };
         let block = |family| address_block(family, self.service.ttl, addresses.iter().copied());
-        let set = AnswerSet { blocks: Family::BOTH.map(block), ..AnswerSet::default() };
+        let mut set = AnswerSet { blocks: Family::BOTH.map(block), ..AnswerSet::default() };
+        self.add_records(&mut set);
         self.add(key, set)
     }
 
@@ -138,7 +141,16 @@ impl<'a> Sets<'a> {
             let addresses = nodes.iter().flat_map(|node| self.ground.fleet.addresses(*node));
             address_block(family, self.service.ttl, addresses)
         });
-        AnswerSet { blocks, picks, is_open: key.is_open }
+        let mut set = AnswerSet { blocks, picks, is_open: key.is_open, records: None };
+        self.add_records(&mut set);
+        set
+    }
+
+    /// What follows from the addresses and nodes of the set.
+    fn add_records(&self, set: &mut AnswerSet) {
+        let picks = [&*set.picks[0], &*set.picks[1]];
+        let answered = Answered { fleet: self.ground.fleet, blocks: &set.blocks, picks };
+        set.records = records::blocks(self.service, answered);
     }
 }
 

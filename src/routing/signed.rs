@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  entry number ─▶ SignedEntry   RRSIG per type │ its NSEC │ the NSEC that denies its `*` │ parent side
-//!  steered name ─▶ one RRSIG per answer set and family │ SOA, NSEC without A, NSEC without AAAA
+//!  steered name ─▶ one RRSIG per answer set and type │ SOA, NSEC without A, without AAAA, without each other
 //!  zone         ─▶ SOA's RRSIG, DNSKEY, CDS, CDNSKEY │ chain: sorted keys ─▶ NSEC + RRSIG
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! a binary search over prepared keys, without allocation.
 
 use super::block::Block;
+use super::steer::Part;
 use crate::base::prefix::Family;
 use crate::zone::nsec::SortKey;
 use std::sync::Arc;
@@ -97,12 +98,27 @@ pub struct SteeredDenial {
     pub without: [NsecEntry; 2],
     /// By family: RRSIG of what stands for the name in transfers; empty where nothing does.
     pub standin: [Block; 2],
+    /// Of the other types that are steered at the name, in their order.
+    pub records: Box<[RecordDenial]>,
+    /// The NSEC to be transferred where something stands for some of its types only.
+    pub standin_nsec: Option<NsecEntry>,
+}
+
+/// As [`SteeredDenial`] has it for A and AAAA.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordDenial {
+    pub without: NsecEntry,
+    pub standin: Block,
 }
 
 /// RRSIG per position in the service's sets, by family; an empty block where there are no records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SteeredSignatures {
+    /// A and AAAA.
     pub by_set: Box<[[Block; 2]]>,
+    /// Of the other types: as many for each set as the name has, one set after the other.
+    pub records: Box<[Block]>,
+    pub records_per_set: u16,
 }
 
 impl Signed {
@@ -124,6 +140,28 @@ impl Signed {
     pub fn steered(&self, position: u32, set: u32, family: Family) -> Option<&Block> {
         let by_set = &self.steered.get(position as usize)?.by_set;
         by_set.get(set as usize).map(|families| &families[family.index()]).filter(|block| !block.is_empty())
+    }
+
+    /// The same of any type that is steered.
+    #[inline]
+    pub fn steered_part(&self, position: u32, set: u32, part: Part) -> Option<&Block> {
+        let nth = match part {
+            Part::Addresses(family) => return self.steered(position, set, family),
+            Part::Records { nth, .. } => usize::from(nth),
+        };
+        let signatures = self.steered.get(position as usize)?;
+        let at = usize::from(signatures.records_per_set).checked_mul(set as usize)?.checked_add(nth)?;
+        signatures.records.get(at).filter(|block| !block.is_empty())
+    }
+
+    /// The NSEC for a client that is answered nothing of that part.
+    #[inline]
+    pub fn without(&self, position: u32, part: Part) -> Option<&NsecEntry> {
+        let denial = self.denial(position)?;
+        match part {
+            Part::Addresses(family) => Some(&denial.without[family.index()]),
+            Part::Records { nth, .. } => denial.records.get(usize::from(nth)).map(|it| &it.without),
+        }
     }
 
     /// What a steered name is denied with.

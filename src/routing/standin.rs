@@ -2,11 +2,15 @@
 //!
 //! The addresses follow from policy alone, never from health, so that a zone's transferred content
 //! changes with policy and zone files only: `transfer_default` of the service, or else nodes of the first pool that
-//! everybody may use, heaviest first, by family from the first such pool that has any.
+//! everybody may use, heaviest first, by family from the first such pool that has any. Records of other types
+//! speak of the nodes with these addresses; hints are the addresses themselves.
 
 use super::block::Block;
 use super::chain::address_type;
+use super::names::SteeredName;
+use super::records::{self, Answered, RecordBlocks};
 use crate::base::prefix::Family;
+use crate::model::ids::NodeId;
 use crate::model::policy::Policy;
 use crate::model::service::{OnAllDown, Pool, Service};
 use std::net::IpAddr;
@@ -14,8 +18,59 @@ use std::net::IpAddr;
 /// Addresses of one family, at most.
 const MOST: usize = 8;
 
-/// A and AAAA records for a service; an empty block where it has no address of the family.
-pub fn blocks(policy: &Policy, service: &Service) -> [Block; 2] {
+/// What stands for a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standin {
+    /// A and AAAA; empty where it has no address of the family.
+    pub blocks: [Block; 2],
+    /// The other types it declares, for the nodes of these addresses.
+    pub records: RecordBlocks,
+}
+
+impl Standin {
+    pub fn of(policy: &Policy, service: &Service) -> Self {
+        let blocks = blocks(policy, service);
+        let picks =
+            if service.records.is_empty() { Default::default() } else { picks(policy, service, &blocks) };
+        let answered =
+            Answered { fleet: &policy.fleet, blocks: &blocks, picks: picks.each_ref().map(Vec::as_slice) };
+        let records = records::blocks(service, answered);
+        Self { blocks, records }
+    }
+
+    /// Of a set that the service declares.
+    pub fn record(&self, at: u16) -> Option<&Block> {
+        self.records.as_deref()?.get(usize::from(at)).filter(|block| !block.is_empty())
+    }
+
+    /// The types steered at a name that nothing stands for.
+    pub fn lacking(&self, name: &SteeredName) -> Vec<u16> {
+        let addresses = Family::BOTH.into_iter().filter(|family| self.blocks[family.index()].is_empty());
+        let addresses = addresses.map(address_type).filter(|_| name.has_addresses);
+        let records = name.records.iter().filter(|(_, at)| self.record(*at).is_none());
+        addresses.chain(records.map(|(rtype, _)| *rtype)).collect()
+    }
+}
+
+/// The nodes of the addresses; where those are nobody's, the nodes that would have been there.
+fn picks(policy: &Policy, service: &Service, blocks: &[Block; 2]) -> [Vec<NodeId>; 2] {
+    let members = || service.pools.iter().flat_map(|pool| &pool.members).map(|member| member.node);
+    let found = Family::BOTH.map(|family| {
+        let block = &blocks[family.index()];
+        let has = |address: IpAddr| block.records().any(|record| record.rdata == octets(address));
+        let mut nodes: Vec<_> = members().filter(|node| policy.fleet.addresses(*node).any(has)).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    });
+    if found.iter().any(|nodes| !nodes.is_empty()) || service.transfer_default.is_empty() {
+        return found;
+    }
+    let by_nodes = Service { transfer_default: Vec::new(), ..service.clone() };
+    picks(policy, &by_nodes, &self::blocks(policy, &by_nodes))
+}
+
+fn blocks(policy: &Policy, service: &Service) -> [Block; 2] {
     Family::BOTH.map(|family| {
         let octets: Vec<Vec<u8>> = addresses(policy, service, family).into_iter().map(octets).collect();
         Block::of(address_type(family), service.ttl, octets.iter().map(Vec::as_slice))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client ─▶ group ─by_group─▶ distribution ─hash of client prefix─▶ slot ─▶ answer set
-//!            (geo)              64..1,024 slots, one if all agree             A bytes, AAAA bytes
+//!            (geo)              64..1,024 slots, one if all agree             A, AAAA, other types' bytes
 //! ```
 //!
 //! Groups with equal placements share a distribution and equal answers share a set, so the work
@@ -13,6 +13,7 @@
 //! the bytes (`dns`).
 
 use super::block::Block;
+use super::records::{self, RecordBlocks};
 use crate::base::hash::mix_pair;
 use crate::base::prefix::Family;
 use crate::model::clients::ClientGroup;
@@ -51,6 +52,53 @@ pub struct AnswerSet {
     pub picks: [Arc<[NodeId]>; 2],
     /// No node of the placement may serve this family: answered as if all could.
     pub is_open: [bool; 2],
+    /// Of other types, for the same nodes; `None` for most services.
+    pub records: RecordBlocks,
+}
+
+/// One RRset of an answer set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Addresses(Family),
+    Records {
+        /// Position in [`AnswerSet::records`].
+        at: u16,
+        /// Position among the types of the name that is asked.
+        nth: u16,
+    },
+}
+
+impl AnswerSet {
+    /// `None`: the set has none of that type.
+    #[inline]
+    pub fn part(&self, part: Part) -> Option<&Block> {
+        let block = match part {
+            Part::Addresses(family) => Some(&self.blocks[family.index()]),
+            Part::Records { at, .. } => {
+                self.records.as_deref().and_then(|blocks| blocks.get(usize::from(at)))
+            }
+        };
+        block.filter(|block| !block.is_empty())
+    }
+
+    /// Whether it speaks of nodes that may not serve.
+    #[inline]
+    pub fn is_open(&self, part: Part) -> bool {
+        match part {
+            Part::Addresses(family) => self.is_open[family.index()],
+            Part::Records { .. } => self.is_open.contains(&true),
+        }
+    }
+
+    /// Of the part's nodes each once, best first.
+    pub fn nodes(&self, part: Part) -> impl Iterator<Item = NodeId> + '_ {
+        let [v4, v6] = &self.picks;
+        records::nodes(match part {
+            Part::Addresses(Family::V4) => [v4, &[]],
+            Part::Addresses(Family::V6) => [&[], v6],
+            Part::Records { .. } => [v4, v6],
+        })
+    }
 }
 
 /// How the clients of some groups are spread.

@@ -67,6 +67,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         on_all_down: OnAllDown::All,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
+        records: Vec::new(),
         demand: None,
         source: format!("services/{name}.yaml"),
     }

@@ -63,7 +63,7 @@ impl Ahead {
         scene.fixed(&mut walk);
         for (position, name, zone) in scene.steered_names() {
             let service = snapshot.names().steered(position).service;
-            scene.steered(name, zone, snapshot.service_table(service), &mut walk);
+            scene.steered(position, (name, zone), snapshot.service_table(service), &mut walk);
         }
         let mut jobs = walk.jobs;
         jobs.truncate(MAX_AHEAD.saturating_sub(self.done.len()));

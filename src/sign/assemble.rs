@@ -7,7 +7,7 @@
 //! |---|---|
 //! | every set of a zone's own names, DS at delegations, DNSKEY, CDS, CDNSKEY | NS and glue of delegations |
 //! | SOA (once: the copy in negative answers has a lower TTL, not another signature) | |
-//! | every answer set of every steered name, by family; NSEC | HINFO for ANY where there is a set to give |
+//! | every answer set of every steered name, by type; NSEC | HINFO for ANY where there is a set to give |
 //!
 //! An RRSIG's original TTL is that of the RRset in its zone (RFC 4034 3.1.4); the TTL of the record
 //! itself is that of the records it comes with, which in negative answers is lower.
@@ -24,13 +24,13 @@ use crate::model::dnssec::DnssecConfig;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::chain::{self, ChainLink};
-use crate::routing::names::{Entry, HINFO, Names};
+use crate::routing::names::{Entry, HINFO, Names, SteeredName};
 use crate::routing::signed::{
-    NONE, NsecEntry, SignedEntry, SignedFixed, SignedZone, SteeredDenial, SteeredSignatures,
+    NONE, NsecEntry, RecordDenial, SignedEntry, SignedFixed, SignedZone, SteeredDenial, SteeredSignatures,
     position_covering,
 };
-use crate::routing::standin;
-use crate::routing::steer::ServiceTable;
+use crate::routing::standin::Standin;
+use crate::routing::steer::{AnswerSet, ServiceTable};
 use crate::zone::name::Name;
 use crate::zone::nsec::SortKey;
 use crate::zone::rtype;
@@ -207,7 +207,8 @@ impl<'a> Scene<'a> {
             let own = entry.sets.iter().map(|(rtype, block)| (*rtype, block));
             let cname = entry.cname.as_deref().map(|cname| (rtype::CNAME, &cname.block));
             // A steered name without other sets has nothing to give to ANY but HINFO (RFC 8482 4.2).
-            let any = (entry.steered.is_some() && entry.sets.is_empty()).then(|| (HINFO, self.names.any()));
+            let any =
+                (entry.steering().is_some() && entry.sets.is_empty()).then(|| (HINFO, self.names.any()));
             let mut sign = |(rtype, block): (u16, &Block)| {
                 (rtype, walk.rrsig_of_block(signer, owner, block, block.ttl().unwrap_or(0)))
             };
@@ -259,48 +260,74 @@ impl<'a> Scene<'a> {
         let origin = &self.names.zone(zone).origin;
         for link in links {
             let (owner, entry) = &self.ordered[link.entry as usize];
-            let Some(position) = entry.steered.filter(|_| entry.zone == zone) else { continue };
+            let Some(position) = entry.steering().filter(|_| entry.zone == zone) else { continue };
             let ttl = self.names.steered(position).negative.ttl().unwrap_or(0);
-            let without = Family::BOTH
-                .map(|family| nsec_entry(link, &link.rdata_without(family), ttl, origin, signer, walk));
             let negative = self.soa_signature(zone, ttl, signer, walk);
-            let standin = self
-                .standins(position)
-                .map(|block| walk.rrsig_of_block(signer, owner, &block, block.ttl().unwrap_or(0)));
+            let mut without =
+                |absent: &[u16]| nsec_entry(link, &link.rdata_without(absent), ttl, origin, signer, walk);
+            let standin = self.standin(position);
+            let mut denial = SteeredDenial { negative, ..SteeredDenial::default() };
+            if entry.steered.is_some() {
+                denial.without = Family::BOTH.map(|family| without(&[chain::address_type(family)]));
+            }
+            let records = &self.names.steered(position).records;
+            let of_type =
+                |(rtype, _): &(u16, u16)| RecordDenial { without: without(&[*rtype]), ..Default::default() };
+            denial.records = records.iter().map(of_type).collect();
+            let lacking = standin.as_ref().map(|standin| standin.lacking(self.names.steered(position)));
+            denial.standin_nsec = lacking.filter(|types| !types.is_empty()).map(|types| without(&types));
+            if let Some(standin) = standin {
+                let mut sign =
+                    |block: &Block| walk.rrsig_of_block(signer, owner, block, block.ttl().unwrap_or(0));
+                if entry.steered.is_some() {
+                    denial.standin = standin.blocks.each_ref().map(&mut sign);
+                }
+                for (denial, (_, at)) in denial.records.iter_mut().zip(records) {
+                    denial.standin = standin.record(*at).map(&mut sign).unwrap_or_default();
+                }
+            }
             if let Some(place) = fixed.denials.get_mut(position as usize) {
-                *place = Some(SteeredDenial { negative, without, standin });
+                *place = Some(denial);
             }
         }
     }
 
     /// What stands for a steered name in transfers, if there are any.
-    fn standins(&self, position: u32) -> [Block; 2] {
+    fn standin(&self, position: u32) -> Option<Standin> {
         let policy = &self.snapshot.policy;
         let service = policy.service(self.names.steered(position).service);
-        policy.server.transfer.as_ref().map_or_else(Default::default, |_| standin::blocks(policy, service))
+        policy.server.transfer.as_ref().map(|_| Standin::of(policy, service))
     }
 
     /// Steered names by position: name and zone.
     pub fn steered_names(&self) -> impl Iterator<Item = (u32, &Name, u32)> {
-        self.ordered.iter().filter_map(|(name, entry)| Some((entry.steered?, name, entry.zone)))
+        self.ordered.iter().filter_map(|(name, entry)| Some((entry.steering()?, name, entry.zone)))
     }
 
     /// Signatures of every answer set of a steered name.
     pub fn steered(
         &self,
-        name: &Name,
-        zone: u32,
+        position: u32,
+        (name, zone): (&Name, u32),
         table: &ServiceTable,
         walk: &mut Walk<'_>,
     ) -> SteeredSignatures {
         let Some(signer) = self.zone_signer(zone) else { return SteeredSignatures::default() };
         let mut sign = |block: &Block| walk.rrsig_of_block(&[signer], name, block, block.ttl().unwrap_or(0));
-        let sets = table.sets.iter().zip(table.sets_in_use());
-        let by_set = sets.map(|(set, stands)| match stands {
+        let SteeredName { has_addresses, records: types, .. } = self.names.steered(position);
+        let is_used = table.sets_in_use();
+        let sets = || table.sets.iter().zip(&is_used);
+        let mut addresses = |(set, stands): (&AnswerSet, &bool)| match stands {
             true => [sign(&set.blocks[0]), sign(&set.blocks[1])],
             false => <[Block; 2]>::default(),
+        };
+        let by_set = sets().filter(|_| *has_addresses).map(&mut addresses).collect();
+        let parts = sets().flat_map(|(set, stands)| {
+            let blocks = set.records.as_deref().filter(|_| *stands);
+            types.iter().map(move |(_, at)| blocks.and_then(|blocks| blocks.get(usize::from(*at))))
         });
-        SteeredSignatures { by_set: by_set.collect() }
+        let records = parts.map(|block| block.map(&mut sign).unwrap_or_default()).collect();
+        SteeredSignatures { by_set, records, records_per_set: u16::try_from(types.len()).unwrap_or(0) }
     }
 }
 

@@ -110,7 +110,7 @@ impl Signer {
         }
         for (position, name, zone) in scene.steered_names() {
             if self.steered.get(position as usize).is_none_or(Option::is_none) {
-                scene.steered(name, zone, table_of(snapshot, position), &mut walk);
+                scene.steered(position, (name, zone), table_of(snapshot, position), &mut walk);
             }
         }
         let jobs = std::mem::take(&mut walk.jobs);
@@ -200,7 +200,7 @@ impl Signer {
             let service = snapshot.names().steered(position).service;
             let made = self.steered[at].get_or_insert_with(|| {
                 let table = Arc::clone(&snapshot.services()[service.index()]);
-                let signatures = Arc::new(scene.steered(name, zone, &table, &mut walk));
+                let signatures = Arc::new(scene.steered(position, (name, zone), &table, &mut walk));
                 MadeSteered { table, signatures, holds: walk.take_window() }
             });
             steered[at] = Arc::clone(&made.signatures);

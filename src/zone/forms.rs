@@ -180,7 +180,7 @@ fn is_strings(mut wire: &[u8]) -> bool {
 }
 
 /// Whether `wire` has the shape of its type; true for types whose shape is not known here.
-pub(super) fn is_well_formed(rtype: u16, wire: &[u8]) -> bool {
+pub fn is_well_formed(rtype: u16, wire: &[u8]) -> bool {
     of(rtype).is_none_or(|form| split(form, wire).is_some())
 }
 

@@ -39,6 +39,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+pub use forms::is_well_formed;
 pub use include::Includes;
 pub use print::data_text;
 

@@ -4,11 +4,13 @@
 
 use crate::world::World;
 use rhumb::base::clock::{Clock, MonoTime, SystemClock, WallTime};
+use rhumb::base::prefix::Family;
 use rhumb::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use rhumb::routing::Snapshot;
 use rhumb::routing::block::Block;
-use rhumb::routing::names::Entry;
+use rhumb::routing::names::{Entry, SteeredName};
 use rhumb::routing::signed::Signed;
+use rhumb::routing::steer::Part;
 use rhumb::sign::Signer;
 use rhumb::sign::files::KeyFolder;
 use rhumb::sign::key::Role;
@@ -96,6 +98,13 @@ pub fn named(text: &str) -> Name {
     Name::parse_text(text).expect("a good name")
 }
 
+/// All that is steered at a name.
+pub fn parts_of(name: &SteeredName) -> Vec<Part> {
+    let addresses = Family::BOTH.into_iter().filter(|_| name.has_addresses).map(Part::Addresses);
+    let records = name.records.iter().filter_map(|(rtype, _)| name.part(*rtype));
+    addresses.chain(records).collect()
+}
+
 /// A zone with its signatures as a master file; of steered names the first answer set.
 pub fn dump(snapshot: &Snapshot, signed: &Signed, zone: u32) -> String {
     let mut text = String::new();
@@ -134,14 +143,13 @@ pub fn dump(snapshot: &Snapshot, signed: &Signed, zone: u32) -> String {
         // HINFO's signature is for answers to ANY; there is no such record.
         let signatures = &signed.fixed.entries[entry.number as usize].signatures;
         signatures.iter().filter(|(rtype, _)| *rtype != 13).for_each(|(_, block)| put(&owner, block));
-        if let Some(position) = entry.steered {
-            let table = snapshot.service_table(names.steered(position).service);
-            for family in rhumb::base::prefix::Family::BOTH {
-                let of_family =
-                    |set: &rhumb::routing::steer::AnswerSet| !set.blocks[family.index()].is_empty();
-                let Some(at) = table.sets.iter().position(of_family) else { continue };
-                put(&owner, &table.sets[at].blocks[family.index()]);
-                put(&owner, signed.steered(position, at as u32, family).expect("signed"));
+        if let Some(position) = entry.steering() {
+            let name = names.steered(position);
+            let table = snapshot.service_table(name.service);
+            for part in parts_of(name) {
+                let Some(at) = table.sets.iter().position(|set| set.part(part).is_some()) else { continue };
+                put(&owner, table.sets[at].part(part).expect("it was just there"));
+                put(&owner, signed.steered_part(position, at as u32, part).expect("signed"));
             }
         }
     }

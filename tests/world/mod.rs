@@ -8,6 +8,9 @@
 //! | one | one.rhumb.test | everyone hkg-1 | 1 |
 //! | apex | apex.test | area decides | 1 |
 //! | open, fallback, nodata, servfail | NAME.rhumb.test | nobody may serve | by policy |
+//! | multi | multi.rhumb.test | as split | 1, in every type that is steered, also below `_sip._udp`, `_dns`, `_8443._https` |
+//!
+//! `fallback` and `nodata` have HTTPS and SRV records too.
 
 #![allow(dead_code, reason = "every test and bench uses its own part")]
 
@@ -23,6 +26,7 @@ use rhumb::model::ids::{AreaId, Generation, NodeId, PoolId, RegionId, Revision, 
 use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssignment, Share};
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
+use rhumb::model::records::{Binding, NodeText, RecordRule, RecordSet, RecordType, SrvRule};
 use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use rhumb::routing::{CompileError, Snapshot, SnapshotInput, compile};
@@ -40,6 +44,9 @@ pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
 pub const DS: u16 = 43;
 pub const ANY: u16 = 255;
+pub const SRV: u16 = 33;
+pub const SVCB: u16 = 64;
+pub const HTTPS: u16 = 65;
 
 pub const TYO: NodeId = NodeId(0);
 pub const HKG: NodeId = NodeId(1);
@@ -250,16 +257,63 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         on_all_down,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
+        records: Vec::new(),
         demand: None,
         source: format!("services/{name}.yaml"),
     }
+}
+
+/// `NODE.nodes.rhumb.test` for each node.
+pub fn node_names() -> NodeText {
+    let names = [TYO, HKG, FRA, OSA].into_iter().zip(["tyo-1", "hkg-1", "fra-1", "osa-1"]);
+    NodeText::ByNode(names.map(|(node, name)| (node, format!("{name}.nodes.rhumb.test"))).collect())
+}
+
+pub fn record_set(owner: Option<&str>, kind: RecordType, rules: Vec<RecordRule>) -> RecordSet {
+    RecordSet { owner: owner.map(str::to_owned), kind, rules, span: Default::default() }
+}
+
+/// With `alpn=h2`.
+pub fn binding(target: NodeText, has_hints: bool) -> RecordRule {
+    let params = vec![(1, b"\x02h2".to_vec())];
+    RecordRule::Binding(Binding { priority: 1, target, params, has_hints })
+}
+
+pub fn srv() -> RecordRule {
+    RecordRule::Srv(SrvRule { priority: 1, weight: 2, port: 5060, target: node_names() })
+}
+
+/// Every type at the hostname and below it.
+pub fn all_records(hostname: &str) -> Vec<RecordSet> {
+    let at = |prefix: &str| format!("{prefix}.{hostname}");
+    let (own, host) = (NodeText::Same(".".to_owned()), NodeText::Same(hostname.to_owned()));
+    let port = |rule: RecordRule| match rule {
+        RecordRule::Binding(it) => {
+            let params = vec![(0, vec![0, 3]), (3, vec![0x20, 0xfb]), (9, b"x".to_vec())];
+            RecordRule::Binding(Binding { params, ..it })
+        }
+        other => other,
+    };
+    vec![
+        record_set(None, RecordType::Txt, vec![RecordRule::Txt(node_names())]),
+        record_set(None, RecordType::Srv, vec![srv()]),
+        record_set(None, RecordType::Https, vec![binding(own, true), port(binding(host.clone(), true))]),
+        record_set(Some(&at("_8443._https")), RecordType::Https, vec![port(binding(host, true))]),
+        record_set(
+            Some(&at("_dns")),
+            RecordType::Txt,
+            vec![RecordRule::Txt(NodeText::Same("a".repeat(300)))],
+        ),
+        record_set(Some(&at("_dns")), RecordType::Svcb, vec![binding(node_names(), true)]),
+        record_set(Some(&at("_sip._udp")), RecordType::Srv, vec![srv()]),
+    ]
 }
 
 fn policy(clients: Clients) -> Policy {
     let addresses = vec!["198.51.100.7".parse().expect("v4"), "2001:db8:f::7".parse().expect("v6")];
     let at = |name: &str| format!("{name}.rhumb.test");
     let plain = |name: &str, answers| service(name, &at(name), answers, OnAllDown::All);
-    Policy {
+    let mut policy = Policy {
         fleet: fleet(),
         clients,
         services: vec![
@@ -272,9 +326,22 @@ fn policy(clients: Clients) -> Policy {
             service("fallback", &at("fallback"), 1, OnAllDown::Fallback(addresses)),
             service("nodata", &at("nodata"), 1, OnAllDown::NoData),
             service("servfail", &at("servfail"), 1, OnAllDown::ServFail),
+            plain("multi", 1),
         ],
         ..Policy::default()
+    };
+    let own = || NodeText::Same(".".to_owned());
+    for service in &mut policy.services {
+        service.records = match service.name.as_str() {
+            "multi" => all_records("multi.rhumb.test"),
+            "fallback" | "nodata" => vec![
+                record_set(None, RecordType::Srv, vec![srv()]),
+                record_set(None, RecordType::Https, vec![binding(own(), true)]),
+            ],
+            _ => Vec::new(),
+        };
     }
+    policy
 }
 
 pub fn placement(shares: &[(NodeId, u32)], backups: &[NodeId], mode: PlacementMode) -> Placement {
@@ -304,7 +371,9 @@ fn plan(service: &Service, geo: &GeoTable) -> ServiceAssignment {
             .into(),
             by_group: geo.groups().iter().map(area_of).collect(),
         },
-        "split" | "pair" => everyone(placement(&[(TYO, 50), (HKG, 30), (FRA, 20)], &[OSA], Normal), geo),
+        "split" | "pair" | "multi" => {
+            everyone(placement(&[(TYO, 50), (HKG, 30), (FRA, 20)], &[OSA], Normal), geo)
+        }
         "one" => everyone(placement(&[(HKG, 100)], &[], Normal), geo),
         "open" => everyone(placement(&[(TYO, 100)], &[], FailOpen), geo),
         _ => everyone(placement(&[], &[], AllDown), geo),

@@ -6,5 +6,6 @@
 
 pub mod clients;
 pub mod fleet;
+pub mod records;
 pub mod server;
 pub mod service;

@@ -1,5 +1,6 @@
 //! `services/*.yaml`: steered names, and which nodes may answer for whom.
 
+use super::records::RecordsFile;
 use crate::policy::findings::{At, Findings};
 use crate::policy::read::{Bad, List, OneOrMany, Read, Scalar, Table, choice, record};
 use crate::policy::scalars::{Hostname, Name, Percent, Span, Text, Ttl, Version, Whole, parse_duration};
@@ -40,6 +41,8 @@ record! {
         /// Addresses that stand for the service where a zone is transferred to other servers. Left
         /// out: up to eight nodes of the first pools that everybody may use.
         optional transfer_default: OneOrMany<IpAddr>,
+        /// What is steered besides A and AAAA.
+        optional records: RecordsFile,
     }
 }
 

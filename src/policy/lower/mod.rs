@@ -4,9 +4,11 @@
 //! placeholders; [`super::load`] then drops it, so they never leave this module. A reference into
 //! something that could not be read is not reported again.
 
+mod binding;
 pub mod clients;
 pub mod fleet;
 pub mod probe;
+mod records;
 pub mod selector;
 pub mod server;
 pub mod service;

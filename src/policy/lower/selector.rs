@@ -37,8 +37,17 @@ impl NodeFacts {
         self.all_unknown = true;
     }
 
-    fn get(&self, label: &str) -> Option<&Fact> {
+    pub fn get(&self, label: &str) -> Option<&Fact> {
         self.facts.iter().find(|(known, _)| known == label).map(|(_, fact)| fact)
+    }
+
+    /// Of a label that is not there: whether there may be one, in what could not be read.
+    pub fn may_have_more(&self) -> bool {
+        self.all_unknown
+    }
+
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.facts.iter().map(|(label, _)| label.as_str())
     }
 
     /// Whether all labels of `selector` match.

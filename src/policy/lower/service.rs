@@ -1,10 +1,12 @@
 //! `services/*.yaml` to [`Service`]: pools by selector, chains by area, and what they promise.
 
+use super::records;
 use super::selector::select;
 use super::{AREA, NODE, Names, POOL, clients, fleet, title, values};
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use crate::model::ids::{AreaId, NodeId, PoolId};
+use crate::model::records::RecordSet;
 use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use crate::policy::codes;
 use crate::policy::files::service::{
@@ -54,6 +56,7 @@ impl Services {
             line_penalty,
             demand,
             transfer_default,
+            records: record_files,
         } = &file.value;
         let name = self.take_name(path, name, file.place, findings);
         let pool_names = Names::of(pools, "pools", findings);
@@ -79,6 +82,7 @@ impl Services {
                 .map_or(LINE_PENALTY, |span| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX))),
             demand: demand.value().map(|demand| demand.0),
             transfer_default: addresses(transfer_default),
+            records: Vec::new(),
             source: path.to_owned(),
         };
         if pool_names.len() > MAX_POOLS {
@@ -91,6 +95,8 @@ impl Services {
             service.pools.push(lower_pool(pool, file.as_ref(), world, findings));
         }
         lower_chains(chains, &pool_names, world, &mut service, findings);
+        let sets = records::lower(record_files, &service, world.fleet, findings);
+        service.records = self.take_records(&service.name, sets, findings);
         recovery::check(&service, tier, ttl, file.place, world.fleet, findings);
         self.services.push(service);
     }
@@ -132,21 +138,55 @@ impl Services {
                 .help("list at least one name to answer");
         }
         for At { value: Hostname(hostname), place } in &list.items {
-            if let Some((owner, first)) = self.hostnames.get(hostname) {
-                let message = match owner == service {
-                    true => format!("`{hostname}` is listed twice"),
-                    false => format!("`{hostname}` is steered by service `{owner}` already"),
-                };
-                findings
-                    .report(&codes::DUPLICATE_HOSTNAME, *place, message)
-                    .help("a name has one set of rules: remove it from one of the places")
-                    .related(*first, "first listed here");
-                continue;
+            if self.take_hostname(service, hostname, *place, findings) {
+                out.push((hostname.clone(), place.span));
             }
-            self.hostnames.insert(hostname.clone(), (service.to_owned(), *place));
-            out.push((hostname.clone(), place.span));
         }
         out
+    }
+
+    /// Whether nobody had it.
+    fn take_hostname(
+        &mut self,
+        service: &str,
+        hostname: &str,
+        place: Place,
+        findings: &mut Findings,
+    ) -> bool {
+        if let Some((owner, first)) = self.hostnames.get(hostname) {
+            let message = match owner == service {
+                true => format!("`{hostname}` is listed twice"),
+                false => format!("`{hostname}` is steered by service `{owner}` already"),
+            };
+            findings
+                .report(&codes::DUPLICATE_HOSTNAME, place, message)
+                .help("a name has one set of rules: remove it from one of the places")
+                .related(*first, "first listed here");
+            return false;
+        }
+        self.hostnames.insert(hostname.to_owned(), (service.to_owned(), place));
+        true
+    }
+
+    /// The sets whose owners nobody has; those of one owner stand together.
+    fn take_records(
+        &mut self,
+        service: &str,
+        sets: Vec<(RecordSet, Place)>,
+        findings: &mut Findings,
+    ) -> Vec<RecordSet> {
+        let mut kept: Vec<RecordSet> = Vec::with_capacity(sets.len());
+        for (set, place) in sets {
+            let is_known = kept.last().is_some_and(|last| last.owner == set.owner);
+            let taken = match &set.owner {
+                Some(owner) if !is_known => self.take_hostname(service, owner, place, findings),
+                _ => true,
+            };
+            if taken {
+                kept.push(set);
+            }
+        }
+        kept
     }
 }
 
