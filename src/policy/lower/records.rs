@@ -39,6 +39,9 @@ struct Draft {
 
 type Drafts = BTreeMap<(Option<String>, RecordType), Vec<Draft>>;
 
+/// What becomes of a filled text; the errors are what it is, and the remedy.
+type Check<'c> = &'c mut dyn FnMut(&str) -> Result<String, (String, String)>;
+
 /// What rules are made for.
 struct Lowering<'a> {
     members: BTreeSet<NodeId>,
@@ -141,7 +144,9 @@ impl Lowering<'_> {
         };
         let mut check = |text: &str| match text.len() {
             1..=MAX_TEXT => Ok(text.to_owned()),
-            _ => Err(format!("has more than {MAX_TEXT} bytes")),
+            _ => {
+                Err((format!("has more than {MAX_TEXT} bytes"), "shorten the text or the labels".to_owned()))
+            }
         };
         let Some(text) = self.fill(&text, &mut check, findings) else { return };
         let draft = Draft { rule: RecordRule::Txt(text), is_for_host: false, place: item.place };
@@ -149,18 +154,10 @@ impl Lowering<'_> {
     }
 
     /// The template's text, or that of every node; `None` after reporting why not.
-    fn fill(
-        &self,
-        template: &At<Template>,
-        check: &mut dyn FnMut(&str) -> Result<String, String>,
-        findings: &mut Findings,
-    ) -> Option<NodeText> {
+    fn fill(&self, template: &At<Template>, check: Check<'_>, findings: &mut Findings) -> Option<NodeText> {
         let At { value, place } = template;
-        let mut check = |text: &str, of: &str| {
-            check(text).map_err(|why| {
-                (format!("`{text}`{of} {why}"), "see the example in docs/diagnostics.md".to_owned())
-            })
-        };
+        let mut check =
+            |text: &str, of: &str| check(text).map_err(|(why, help)| (format!("`{text}`{of} {why}"), help));
         let filled = match value.plain() {
             Some(text) => check(text, "").map(NodeText::Same),
             None => {
@@ -212,11 +209,11 @@ fn number<const MIN: u64, const MAX: u64>(slot: &Slot<Whole<MIN, MAX>>, default:
     slot.value().map_or(default, |number| u16::try_from(number.0).unwrap_or(default))
 }
 
-fn target_name(text: &str) -> Result<String, String> {
+fn target_name(text: &str) -> Result<String, (String, String)> {
     match Hostname::parse(text, true) {
         Ok(Hostname(name)) if !name.starts_with('*') => Ok(name),
-        Ok(_) => Err("is a wildcard and no target".to_owned()),
-        Err(bad) => Err(format!("is no target: {}", bad.help)),
+        Ok(_) => Err(("is a wildcard and no target".to_owned(), "name one host".to_owned())),
+        Err(bad) => Err(("is no host name".to_owned(), bad.help)),
     }
 }
 
