@@ -26,6 +26,8 @@ pools:
   all: { select: { role: edge } }
 chains:
   - pools: [all]
+records:
+  https: { alpn: h2 }
 ";
 
 fn fleet(port: u16) -> String {
@@ -445,6 +447,15 @@ fn explain_names_the_node_that_queries_get() {
     let (code, out, _) = explain(&[]);
     assert_eq!(code, 0);
     assert!(out.contains("fra-1") && out.contains("tyo-1"), "the pick and the loser are told:\n{out}");
+    let https =
+        ["explain", "live.example.test", "--type", "HTTPS", "--client", "141.20.0.1", "--admin", &admin];
+    let (code, out, err) = run(&https);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("HTTPS 1 . alpn=\"h2\" ipv4hint=127.2.1.1 (NOERROR)"), "{out}");
+    assert!(out.lines().any(|line| line.trim().starts_with("node") && line.ends_with("fra-1")), "{out}");
+    let (code, out, _) = run(&[&https[..], &["--format", "json"]].concat());
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &told["addresses"], &told["node"]), (0, &serde_json::json!([]), &"fra-1".into()));
     let (code, _, err) = run(&["explain", "www.example.org", "--client", "141.20.0.1", "--admin", &admin]);
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("example.test"), "the zones there are get named: {err}");

@@ -11,10 +11,9 @@ use super::steer::{AnswerSet, Distribution, Reply, ServiceTable};
 use crate::base::prefix::Family;
 use crate::model::ids::ServiceId;
 use crate::model::placement::PlacementMode;
-use crate::model::records::RecordType;
-use crate::model::service::{OnAllDown, Service};
+use crate::model::service::OnAllDown;
 use crate::zone::name::Name;
-use crate::zone::{is_well_formed, rtype};
+use crate::zone::rtype;
 use std::collections::BTreeSet;
 
 /// Findings at most: a table with more is refused all the same.
@@ -132,7 +131,7 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
     for (set, (is_used, is_normal)) in table.sets.iter().zip(is_used) {
         if is_used {
             said.extend(lint_set(candidate, service.ttl, set));
-            said.extend(lint_records(service, set));
+            said.extend(records::lint(&service.records, service.ttl, set));
         }
         if is_normal {
             said.extend(lint_normal_set(candidate, set));
@@ -184,41 +183,6 @@ fn lint_normal_set(candidate: &Snapshot, set: &AnswerSet) -> Vec<String> {
         said.push("has an answer without any address".to_owned());
     }
     said
-}
-
-/// Bytes, types and TTLs of what is steered besides addresses, and that hints say nothing but the set's
-/// addresses.
-fn lint_records(service: &Service, set: &AnswerSet) -> Vec<String> {
-    let blocks = set.records.as_deref().unwrap_or_default();
-    if blocks.len() != service.records.len() {
-        return vec![format!(
-            "has an answer with {} of {} sets of records",
-            blocks.len(),
-            service.records.len()
-        )];
-    }
-    let has = |family: Family, address: &[u8]| {
-        set.blocks[family.index()].records().any(|record| record.rdata == address)
-    };
-    let is_good = |kind: RecordType, record: &super::block::BlockRecord<'_>| {
-        let [v4, v6] = records::hints_in(kind, record.rdata);
-        record.rtype == kind.number()
-            && record.ttl == service.ttl
-            && is_well_formed(record.rtype, record.rdata)
-            && v4.chunks(4).all(|address| has(Family::V4, address))
-            && v6.chunks(16).all(|address| has(Family::V6, address))
-    };
-    let broken = service.records.iter().zip(blocks).filter(|(declared, block)| {
-        !block.is_well_formed() || !block.records().all(|record| is_good(declared.kind, &record))
-    });
-    broken
-        .map(|(declared, _)| {
-            format!(
-                "has {} records that contradict its addresses or are not well-formed",
-                declared.kind.name()
-            )
-        })
-        .collect()
 }
 
 /// Bytes, types and TTLs; and both families speak of the same nodes where the nodes have both.

@@ -10,12 +10,14 @@
 //! node is filled alike. An alias has one record, of the first node. Without any address there are no
 //! records either. Equal records are written once (RFC 2181 5).
 
-use super::block::Block;
+use super::block::{Block, BlockRecord};
+use super::steer::AnswerSet;
 use crate::base::prefix::Family;
 use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
-use crate::model::records::{Binding, NodeText, RecordRule, RecordType, SrvRule};
+use crate::model::records::{Binding, NodeText, RecordRule, RecordSet, RecordType, SrvRule};
 use crate::model::service::Service;
+use crate::zone::is_well_formed;
 use crate::zone::name::{Name, wire_len};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,7 +46,7 @@ pub fn blocks(service: &Service, answered: Answered<'_>) -> RecordBlocks {
         return None;
     }
     let is_empty = answered.blocks.iter().all(Block::is_empty);
-    let block = |set: &crate::model::records::RecordSet| {
+    let block = |set: &RecordSet| {
         if is_empty {
             return Block::default();
         }
@@ -127,26 +129,6 @@ fn record(rule: &RecordRule, text: &str, hints: impl FnOnce() -> [Vec<u8>; 2]) -
     }
 }
 
-/// The addresses that an HTTPS or SVCB record names as hints, one after the other; of other types, none.
-pub fn hints_in(kind: RecordType, data: &[u8]) -> [&[u8]; 2] {
-    let mut hints: [&[u8]; 2] = [&[]; 2];
-    let start = data.get(2..).and_then(wire_len).map(|len| len + 2);
-    let is_binding = matches!(kind, RecordType::Svcb | RecordType::Https);
-    let mut rest = start.filter(|_| is_binding).and_then(|start| data.get(start..)).unwrap_or_default();
-    while let Some(([k0, k1, l0, l1], after)) = rest.split_first_chunk() {
-        let Some((value, after)) = after.split_at_checked(usize::from(u16::from_be_bytes([*l0, *l1]))) else {
-            break;
-        };
-        match u16::from_be_bytes([*k0, *k1]) {
-            IPV4HINT => hints[0] = value,
-            IPV6HINT => hints[1] = value,
-            _ => {}
-        }
-        rest = after;
-    }
-    hints
-}
-
 /// RFC 9460 2.2: keys ascend.
 fn binding_data(binding: &Binding, target: &str, [v4, v6]: [Vec<u8>; 2]) -> Option<Vec<u8>> {
     let target = if target == "." { Name::root() } else { Name::parse_text(target).ok()? };
@@ -162,4 +144,85 @@ fn binding_data(binding: &Binding, target: &str, [v4, v6]: [Vec<u8>; 2]) -> Opti
         data.extend_from_slice(value);
     }
     Some(data)
+}
+
+/// What is wrong with the records of an answer set: bytes, types and TTLs, and hints that are none of its
+/// addresses.
+pub fn lint(declared: &[RecordSet], ttl: u32, set: &AnswerSet) -> Vec<String> {
+    let blocks = set.records.as_deref().unwrap_or_default();
+    if blocks.len() != declared.len() {
+        return vec![format!("has an answer with {} of {} sets of records", blocks.len(), declared.len())];
+    }
+    let is_good = |kind: RecordType, record: &BlockRecord<'_>| {
+        record.rtype == kind.number()
+            && record.ttl == ttl
+            && is_well_formed(record.rtype, record.rdata)
+            && has_hints(set, hints_in(kind, record.rdata))
+    };
+    let is_broken = |(declared, block): &(&RecordSet, &Block)| {
+        !block.is_well_formed() || !block.records().all(|record| is_good(declared.kind, &record))
+    };
+    let tell = |(declared, _): (&RecordSet, &Block)| {
+        format!("has {} records that contradict its addresses or are not well-formed", declared.kind.name())
+    };
+    declared.iter().zip(blocks).filter(is_broken).map(tell).collect()
+}
+
+fn has_hints(set: &AnswerSet, hints: [&[u8]; 2]) -> bool {
+    Family::BOTH.into_iter().zip(hints).all(|(family, hints)| {
+        let block = &set.blocks[family.index()];
+        let mut hints = hints.chunks(usize::from(family.bits() / 8));
+        hints.all(|hint| block.records().any(|record| record.rdata == hint))
+    })
+}
+
+/// The addresses that an HTTPS or SVCB record names as hints, one after the other; of other types, none.
+fn hints_in(kind: RecordType, data: &[u8]) -> [&[u8]; 2] {
+    let mut hints: [&[u8]; 2] = [&[]; 2];
+    let start = data.get(2..).and_then(wire_len).map(|len| len + 2);
+    let is_binding = matches!(kind, RecordType::Svcb | RecordType::Https);
+    let mut rest = start.filter(|_| is_binding).and_then(|start| data.get(start..)).unwrap_or_default();
+    while let Some(([k0, k1, l0, l1], after)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let Some((value, after)) = after.split_at_checked(len) else { break };
+        match u16::from_be_bytes([*k0, *k1]) {
+            IPV4HINT => hints[0] = value,
+            IPV6HINT => hints[1] = value,
+            _ => {}
+        }
+        rest = after;
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn https(ttl: u32, hint: [u8; 4]) -> Block {
+        let data = [&[0, 1, 0, 0, 4, 0, 4][..], &hint].concat();
+        Block::of(RecordType::Https.number(), ttl, [&data[..]])
+    }
+
+    #[test]
+    fn records_that_contradict_their_addresses_are_found() {
+        let declared =
+            RecordSet { owner: None, kind: RecordType::Https, rules: Vec::new(), span: Default::default() };
+        let blocks = [Block::of(1, 30, [&[192, 0, 2, 1][..], &[192, 0, 2, 2]]), Block::default()];
+        let found = |records: Vec<Block>| {
+            let set =
+                AnswerSet { blocks: blocks.clone(), records: Some(records.into()), ..AnswerSet::default() };
+            lint(std::slice::from_ref(&declared), 30, &set)
+        };
+        assert_eq!(found(vec![https(30, [192, 0, 2, 2])]), Vec::<String>::new());
+        assert_eq!(found(vec![Block::default()]), Vec::<String>::new(), "none for this client");
+        let cut = Block::of(RecordType::Https.number(), 30, [&[0, 1, 0, 0, 4, 0, 4, 192][..]]);
+        let descending = [&[0, 1, 0, 0, 4, 0, 4, 192, 0, 2, 1][..], &[0, 3, 0, 2, 0, 53]].concat();
+        let descending = Block::of(RecordType::Https.number(), 30, [&descending[..]]);
+        let other_type = Block::of(16, 30, [&b"\x01a"[..]]);
+        for wrong in [https(30, [192, 0, 2, 3]), https(31, [192, 0, 2, 1]), cut, descending, other_type] {
+            assert!(found(vec![wrong])[0].contains("HTTPS records that contradict"));
+        }
+        assert!(found(Vec::new())[0].contains("0 of 1 sets"));
+    }
 }
