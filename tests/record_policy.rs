@@ -105,92 +105,83 @@ fn what_is_written_becomes_records() {
     assert_eq!(both, ["_dns.a.test SVCB 1 a.test.", "_dns.b.test SVCB 1 b.test."]);
 }
 
+/// Hostnames, records, code, place, and a part of the message.
+const REFUSED: &[(&str, &str, &str, &str, &str)] = &[
+    // Shape.
+    ("a.test", "  https: {prot: 1}", "unknown-key", "6:11", "unknown key `prot`"),
+    ("a.test", "  srv: {target: a.test}", "missing-key", "6:9", "`port` is missing"),
+    ("a.test", "  https: {port: 0}", "wrong-value", "6:17", "out of range"),
+    ("a.test", "  txt: {prefix: x, text: y}", "bad-hostname", "6:17", "`x` is not a prefix"),
+    ("a.test", "  txt: '{node'", "bad-template", "6:8", "a brace without its other"),
+    ("a.test", "  txt: '{no de}'", "bad-template", "6:8", "what is no label"),
+    // Templates and the fleet.
+    ("a.test", "  txt: 'x {nod}'", "bad-template", "6:8", "node `n1` has no label `nod`"),
+    (
+        "a.test",
+        "  srv: {port: 1, target: '{node}'}",
+        "bad-template",
+        "6:26",
+        "`n1` for node `n1` is no host name",
+    ),
+    ("a.test", "  srv: {port: 1, target: '*.a.test'}", "bad-template", "6:26", "is a wildcard and no target"),
+    ("a.test", "  https: {target: 'a b.test'}", "bad-template", "6:19", "`a b.test` is no host name"),
+    // RFC 9460 7.1.1, 8, 14.3.
+    ("a.test", "  https: {no_default_alpn: true}", "bad-binding", "6:11", "stands without `alpn`"),
+    ("a.test", "  https: {alpn: []}", "bad-binding", "6:17", "`alpn` without a protocol"),
+    ("a.test", "  https: {mandatory: [port]}", "bad-binding", "6:23", "`port` is mandatory and absent"),
+    ("a.test", "  https: {port: 1, mandatory: [port, port]}", "bad-binding", "6:38", "mandatory twice"),
+    ("a.test", "  https: {port: 1, mandatory: [port, key3]}", "bad-binding", "6:38", "mandatory twice"),
+    ("a.test", "  https: {mandatory: mandatory}", "bad-binding", "6:22", "lists itself"),
+    ("a.test", "  https: {mandatory: ipv4hint}", "bad-binding", "6:22", "cannot be mandatory"),
+    ("a.test", "  https: {mandatory: aplm}", "bad-binding", "6:22", "`aplm` is no parameter"),
+    ("a.test", "  https: {keys: {key3: x}}", "bad-binding", "6:18", "`key3` is no parameter to be written"),
+    ("a.test", "  https: {keys: {key4: x}}", "bad-binding", "6:18", "`key4`"),
+    ("a.test", "  https: {keys: {key09: x}}", "bad-binding", "6:18", "`key09`"),
+    ("a.test", "  https: {keys: {key65535: x}}", "bad-binding", "6:18", "`key65535`"),
+    ("a.test", "  https: {keys: {port: x}}", "bad-binding", "6:18", "`port`"),
+    ("a.test", r"  https: {keys: {key99: '\25'}}", "bad-binding", "6:18", "`key99`"),
+    ("a.test", "  https: {keys: {key99: x, key99: y}}", "duplicate-key", "6:28", "key99"),
+    ("a.test", "  https: {ech: '%'}", "bad-binding", "6:16", "`ech` is not base64"),
+    ("a.test", "  https: {dohpath: /q}", "bad-binding", "6:20", "`dohpath`"),
+    ("a.test", "  https: {target: b.test, hints: true}", "bad-binding", "6:34", "hints for a target"),
+    // Aliases (RFC 9460 2.4).
+    ("a.test", "  https: {priority: 0}", "bad-binding", "6:11", "an alias (priority 0) for its own name"),
+    ("a.test", "  https: {priority: 0, target: b.test, port: 1}", "bad-binding", "6:46", "no parameters"),
+    (
+        "a.test",
+        "  https: {priority: 0, target: '{node}.b.test', hints: true}",
+        "bad-binding",
+        "6:56",
+        "hints",
+    ),
+    (
+        "a.test",
+        "  https: [{alpn: h2}, {priority: 0, target: b.test}]",
+        "bad-binding",
+        "6:24",
+        "an alias beside other records",
+    ),
+    // Names.
+    (
+        "'*.a.test'",
+        "  txt: {prefix: _x, text: y}",
+        "wrong-value",
+        "6:9",
+        "`*.a.test` has no name `_x` below it",
+    ),
+    (
+        "[a.test, _x.a.test]",
+        "  txt: {prefix: _x, text: y}",
+        "duplicate-hostname",
+        "6:9",
+        "`_x.a.test` is listed twice",
+    ),
+    ("a.test", "  txt: [a, b, c, d, e]", "too-many", "6:21", "more than 4 records"),
+];
+
 #[test]
 fn what_contradicts_itself_is_refused_at_its_place() {
-    for (hostnames, records, code, place, message) in [
-        // Shape.
-        ("a.test", "  https: {prot: 1}", "unknown-key", "6:11", "unknown key `prot`"),
-        ("a.test", "  srv: {target: a.test}", "missing-key", "6:9", "`port` is missing"),
-        ("a.test", "  https: {port: 0}", "wrong-value", "6:17", "out of range"),
-        ("a.test", "  txt: {prefix: x, text: y}", "bad-hostname", "6:17", "`x` is not a prefix"),
-        ("a.test", "  txt: '{node'", "bad-template", "6:8", "a brace without its other"),
-        ("a.test", "  txt: '{no de}'", "bad-template", "6:8", "what is no label"),
-        // Templates and the fleet.
-        ("a.test", "  txt: 'x {nod}'", "bad-template", "6:8", "node `n1` has no label `nod`"),
-        (
-            "a.test",
-            "  srv: {port: 1, target: '{node}'}",
-            "bad-template",
-            "6:26",
-            "`n1` for node `n1` is no host name",
-        ),
-        (
-            "a.test",
-            "  srv: {port: 1, target: '*.a.test'}",
-            "bad-template",
-            "6:26",
-            "is a wildcard and no target",
-        ),
-        ("a.test", "  https: {target: 'a b.test'}", "bad-template", "6:19", "`a b.test` is no host name"),
-        // RFC 9460 7.1.1, 8, 14.3.
-        ("a.test", "  https: {no_default_alpn: true}", "bad-binding", "6:11", "stands without `alpn`"),
-        ("a.test", "  https: {alpn: []}", "bad-binding", "6:17", "`alpn` without a protocol"),
-        ("a.test", "  https: {mandatory: [port]}", "bad-binding", "6:23", "`port` is mandatory and absent"),
-        ("a.test", "  https: {port: 1, mandatory: [port, port]}", "bad-binding", "6:38", "mandatory twice"),
-        ("a.test", "  https: {port: 1, mandatory: [port, key3]}", "bad-binding", "6:38", "mandatory twice"),
-        ("a.test", "  https: {mandatory: mandatory}", "bad-binding", "6:22", "lists itself"),
-        ("a.test", "  https: {mandatory: ipv4hint}", "bad-binding", "6:22", "cannot be mandatory"),
-        ("a.test", "  https: {mandatory: aplm}", "bad-binding", "6:22", "`aplm` is no parameter"),
-        (
-            "a.test",
-            "  https: {keys: {key3: x}}",
-            "bad-binding",
-            "6:18",
-            "`key3` is no parameter to be written",
-        ),
-        ("a.test", "  https: {keys: {key4: x}}", "bad-binding", "6:18", "`key4`"),
-        ("a.test", "  https: {keys: {key09: x}}", "bad-binding", "6:18", "`key09`"),
-        ("a.test", "  https: {keys: {key65535: x}}", "bad-binding", "6:18", "`key65535`"),
-        ("a.test", "  https: {keys: {port: x}}", "bad-binding", "6:18", "`port`"),
-        ("a.test", r"  https: {keys: {key99: '\25'}}", "bad-binding", "6:18", "`key99`"),
-        ("a.test", "  https: {keys: {key99: x, key99: y}}", "duplicate-key", "6:28", "key99"),
-        ("a.test", "  https: {ech: '%'}", "bad-binding", "6:16", "`ech` is not base64"),
-        ("a.test", "  https: {dohpath: /q}", "bad-binding", "6:20", "`dohpath`"),
-        ("a.test", "  https: {target: b.test, hints: true}", "bad-binding", "6:34", "hints for a target"),
-        // Aliases (RFC 9460 2.4).
-        ("a.test", "  https: {priority: 0}", "bad-binding", "6:11", "an alias (priority 0) for its own name"),
-        ("a.test", "  https: {priority: 0, target: b.test, port: 1}", "bad-binding", "6:46", "no parameters"),
-        (
-            "a.test",
-            "  https: {priority: 0, target: '{node}.b.test', hints: true}",
-            "bad-binding",
-            "6:56",
-            "hints",
-        ),
-        (
-            "a.test",
-            "  https: [{alpn: h2}, {priority: 0, target: b.test}]",
-            "bad-binding",
-            "6:24",
-            "an alias beside other records",
-        ),
-        // Names.
-        (
-            "'*.a.test'",
-            "  txt: {prefix: _x, text: y}",
-            "wrong-value",
-            "6:9",
-            "`*.a.test` has no name `_x` below it",
-        ),
-        (
-            "[a.test, _x.a.test]",
-            "  txt: {prefix: _x, text: y}",
-            "duplicate-hostname",
-            "6:9",
-            "`_x.a.test` is listed twice",
-        ),
-        ("a.test", "  txt: [a, b, c, d, e]", "too-many", "6:21", "more than 4 records"),
-    ] {
+    for &(hostnames, records, code, place, message) in REFUSED {
         let (policy, problems) = policy::load(&folder(hostnames, records));
         assert!(policy.is_none(), "{records}");
         assert_eq!(problems.len(), 1, "{records}: {problems:?}");
