@@ -58,7 +58,7 @@ fn told(hostnames: &str, records: &str) -> Vec<String> {
 #[test]
 fn what_is_written_becomes_records() {
     const HINTS: &str = "ipv4hint=192.0.2.2,192.0.2.3";
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 15] = [
         ("  https: {}", &["@ HTTPS 1 . HINTS ipv6hint=2001:db8::1"]),
         ("  https: {alpn: [h2, h3], port: 8443, hints: false}", &[r#"@ HTTPS 1 . alpn="h2,h3" port=8443"#]),
         (
@@ -75,6 +75,7 @@ fn what_is_written_becomes_records() {
             "  svcb: {prefix: _dns, alpn: h2, dohpath: '/q{?dns}'}",
             &[r#"_dns.a.test SVCB 1 a.test. alpn="h2" HINTS ipv6hint=2001:db8::1 dohpath="/q{?dns}""#],
         ),
+        ("  svcb: {prefix: _x, target: A.test}", &["_x.a.test SVCB 1 a.test. HINTS ipv6hint=2001:db8::1"]),
         ("  svcb: {target: other.test, port: 1}", &["@ SVCB 1 other.test. port=1"]),
         (
             "  svcb: {target: '{node}.x.{region}.test.'}",

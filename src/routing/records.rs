@@ -22,8 +22,9 @@ use crate::zone::name::{Name, wire_len};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The blocks of the sets that a service declares, in their order; `None` if it declares none.
-pub type RecordBlocks = Option<Arc<[Block]>>;
+/// The blocks of the sets that a service declares, in their order; `None` if it declares none, which
+/// costs an answer set a thin pointer.
+pub type RecordBlocks = Option<Arc<Vec<Block>>>;
 
 const IPV4HINT: u16 = 4;
 const IPV6HINT: u16 = 6;
@@ -58,7 +59,7 @@ pub fn blocks(service: &Service, answered: Answered<'_>) -> RecordBlocks {
         }
         Block::of(set.kind.number(), service.ttl, records.iter().map(Vec::as_slice))
     };
-    Some(service.records.iter().map(block).collect())
+    Some(Arc::new(service.records.iter().map(block).collect()))
 }
 
 /// Each picked node once: those of IPv4 first.
@@ -149,7 +150,7 @@ fn binding_data(binding: &Binding, target: &str, [v4, v6]: [Vec<u8>; 2]) -> Opti
 /// What is wrong with the records of an answer set: bytes, types and TTLs, and hints that are none of its
 /// addresses.
 pub fn lint(declared: &[RecordSet], ttl: u32, set: &AnswerSet) -> Vec<String> {
-    let blocks = set.records.as_deref().unwrap_or_default();
+    let blocks = set.records.as_deref().map_or(&[][..], Vec::as_slice);
     if blocks.len() != declared.len() {
         return vec![format!("has an answer with {} of {} sets of records", blocks.len(), declared.len())];
     }
@@ -210,8 +211,11 @@ mod tests {
             RecordSet { owner: None, kind: RecordType::Https, rules: Vec::new(), span: Default::default() };
         let blocks = [Block::of(1, 30, [&[192, 0, 2, 1][..], &[192, 0, 2, 2]]), Block::default()];
         let found = |records: Vec<Block>| {
-            let set =
-                AnswerSet { blocks: blocks.clone(), records: Some(records.into()), ..AnswerSet::default() };
+            let set = AnswerSet {
+                blocks: blocks.clone(),
+                records: Some(Arc::new(records)),
+                ..AnswerSet::default()
+            };
             lint(std::slice::from_ref(&declared), 30, &set)
         };
         assert_eq!(found(vec![https(30, [192, 0, 2, 2])]), Vec::<String>::new());

@@ -55,7 +55,7 @@ record! {
         /// Parameters that a client must understand to use the record.
         optional mandatory: OneOrMany<Name>,
         /// The addresses of the same answer as ipv4hint and ipv6hint. Left out: yes, where the target is
-        /// the hostname or each picked node.
+        /// a hostname of the service or each picked node.
         optional hints: bool,
     }
 }

@@ -211,13 +211,13 @@ impl Params {
 
 const HINTS_HELP: &str = "hints are the addresses of the answer and change with it: see `hints`";
 
-/// Whether a binding has hints. `is_followed`: its target is the hostname or each picked node.
+/// Whether a binding has hints. `is_followed`: its target is a hostname of the service or each picked node.
 pub fn hints(file: &BindingFile, priority: u16, is_followed: bool, findings: &mut Findings) -> bool {
     let is_possible = is_followed && priority > 0;
     match file.hints.given() {
         Some(At { value: true, place }) if !is_possible => {
             let message = "hints for a target whose addresses are not of this answer";
-            let help = "remove `hints`, or let the target be the hostname or a template by node";
+            let help = "remove `hints`, or let the target be a hostname of the service or a template by node";
             report(findings, *place, message, help);
             false
         }

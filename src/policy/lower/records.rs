@@ -45,6 +45,7 @@ type Check<'c> = &'c mut dyn FnMut(&str) -> Result<String, (String, String)>;
 /// What rules are made for.
 struct Lowering<'a> {
     members: BTreeSet<NodeId>,
+    hostnames: &'a [String],
     fleet: &'a fleet::Lowered,
     drafts: Drafts,
 }
@@ -59,7 +60,7 @@ pub fn lower(
 ) -> Vec<(RecordSet, Place)> {
     let Some(RecordsFile { place, https, svcb, srv, txt }) = slot.value() else { return Vec::new() };
     let members = service.pools.iter().flat_map(|pool| &pool.members).map(|member| member.node).collect();
-    let mut lowering = Lowering { members, fleet, drafts: Drafts::new() };
+    let mut lowering = Lowering { members, hostnames: &service.hostnames, fleet, drafts: Drafts::new() };
     for (kind, list) in [(RecordType::Https, https), (RecordType::Svcb, svcb)] {
         for file in items(list) {
             lowering.binding(kind, &file.value, findings);
@@ -106,7 +107,10 @@ impl Lowering<'_> {
             None => None,
         };
         let params = Params::of(file, findings);
-        let is_followed = !matches!(target, Some(NodeText::Same(_)));
+        let is_followed = match &target {
+            Some(NodeText::Same(name)) => self.hostnames.contains(name),
+            Some(NodeText::ByNode(_)) | None => true,
+        };
         let hints = binding::hints(file, priority, is_followed, findings);
         if priority == 0 {
             binding::check_alias(file, target.is_some(), &params, findings);
