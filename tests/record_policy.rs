@@ -8,6 +8,7 @@ use rhumb::policy;
 use rhumb::routing::block::Block;
 use rhumb::routing::records::{Answered, blocks};
 use rhumb::zone::{data_text, is_well_formed};
+use std::path::Path;
 
 const FLEET: &str = "\
 version: 1
@@ -229,7 +230,7 @@ fn names_and_types_are_held_against_the_zones() {
     ] {
         let mut files = folder("a.test", records);
         files.push(file("zones/test.zone", &format!("{ZONE}{lines}")));
-        let found = diagnose(&files);
+        let found = diagnose(&files, Path::new("policies"));
         let told = |it: &Diagnostic| it.span.map(|span| format!("{} {}:{}", it.code, span.line, span.column));
         let found: Vec<_> = found.iter().filter(|it| it.is_error()).filter_map(told).collect();
         assert_eq!(found, expected, "{records} {lines}");
