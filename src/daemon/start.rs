@@ -131,11 +131,8 @@ impl Daemon {
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options, inheritance.given.cookies.take())?;
-        let Sockets { bound, encrypted, admin: (admin_listener, admin), mut offered } =
-            open_sockets(&server, &options, &mut inheritance.given, &state).await?;
-
-        offered.cookies = Some(Arc::clone(secrets.live()));
-
+        let Sockets { bound, encrypted, admin: (admin_listener, admin), offered } =
+            open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
         let identity = identify(clock.wall(), &bound, &encrypted, admin);
@@ -309,12 +306,14 @@ async fn open_sockets(
     options: &Options,
     given: &mut Given,
     state: &StateDir,
+    secrets: &Secrets,
 ) -> Result<Sockets, StartError> {
     // Those that are known by their address first: what is left over is plain DNS.
     let admin = admin::bind(server.admin, given).await?;
     let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
-    let mut offered = Given { replaces_listen: given.replaces_listen, ..Given::default() };
+    let cookies = Some(Arc::clone(secrets.live()));
+    let mut offered = Given { replaces_listen: given.replaces_listen, cookies, ..Given::default() };
     let share = |offered: &mut Given| {
         bound.share(offered)?;
         encrypted.share(offered)?;
