@@ -4,9 +4,9 @@
 
 mod world;
 
-use rhumb::base::clock::WallTime;
-use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport, answer};
-use rhumb::model::policy::RateLimit;
+use rhumb::base::clock::{MonoTime, WallTime};
+use rhumb::dns::{CookieSecrets, Ctx, Fair, Limiter, Scratch, Transport, answer, answer_fairly};
+use rhumb::model::policy::{QueryLimit, RateLimit};
 use rhumb::serve::tap::tap;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::IpAddr;
@@ -92,6 +92,10 @@ fn answering_allocates_nothing() {
     // What logs copy, into a ring that fills up on the way.
     let (mut tap, _spout) = tap(1, 7, Arc::default());
     let ends = ("192.0.2.1:5353".parse().expect("an address"), IpAddr::from([127, 0, 0, 1]));
+    let limit = QueryLimit { allow: Vec::new(), ..QueryLimit::default() };
+    let mut fair = Fair::new(Some(&limit), 1);
+    fair.turn(MonoTime::from_millis(1_000), 100_000, true);
+    assert!(fair.is_pressed());
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     let mut answered = 0;
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
@@ -106,8 +110,16 @@ fn answering_allocates_nothing() {
             }
         }
     }
+    // And under more load than there is room for, with and without a valid cookie.
+    let ctx = Ctx { cookies: Some(&secrets), seconds: 1_700_000_000, ..world::ctx(Transport::Udp) };
+    for (_, query) in &queries {
+        for _ in 0..50 {
+            answer_fairly(&snapshot, &ctx, &mut scratch, &mut fair, query, &mut out);
+        }
+    }
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert_eq!(after - before, 0, "{} kinds of queries", queries.len());
+    assert!(fair.counts.dropped > 0 && fair.counts.slipped > 0, "{:?}", fair.counts);
     assert!(answered > 150 && scratch.truncated > 0, "{answered} answers");
     assert!(scratch.limit_slipped > 0 && scratch.limit_dropped > 0);
     drop(vec![1_u8; 100]);
