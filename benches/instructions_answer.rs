@@ -1,6 +1,8 @@
 //! Instructions of one answer: `bash .ci/instructions` (needs valgrind and `gungraun-runner` of
 //! gungraun's version) holds them to `benches/instructions.baseline`, 5 % above at most.
 
+#[path = "../tests/dnssec/signed_world.rs"]
+mod signed_world;
 #[path = "../tests/world/mod.rs"]
 mod world;
 
@@ -8,8 +10,11 @@ use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use rhumb::dns::cookie::Cookie;
 use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport};
+use rhumb::model::dnssec::{Algorithm, SignedZones};
 use rhumb::model::policy::RateLimit;
 use rhumb::routing::Snapshot;
+use rhumb::sign::key::Role;
+use signed_world::SignedWorld;
 use std::hint::black_box;
 use std::sync::LazyLock;
 use world::{A, Ask, World, ask};
@@ -29,10 +34,21 @@ struct Case {
     out: Box<[u8; 1_232]>,
 }
 
-/// Asks once before counting, so that nothing is done for the first time.
 fn case(query: Ask) -> Box<Case> {
+    case_in(World::new().snapshot(), query)
+}
+
+/// With the DO bit, of zones that are signed with ECDSA.
+fn signed(mut query: Ask) -> Box<Case> {
+    query.dnssec_ok = true;
+    let world = SignedWorld::new(SignedZones::All, Algorithm::EcdsaP256Sha256, &[Role::Csk]);
+    case_in(world.snapshot.with_signed(Some(world.signed)), query)
+}
+
+/// Asks once before counting, so that nothing is done for the first time.
+fn case_in(snapshot: Snapshot, query: Ask) -> Box<Case> {
     let mut case = Box::new(Case {
-        snapshot: World::new().snapshot(),
+        snapshot,
         ctx: Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(Transport::Udp) },
         scratch: Scratch::limited(Limiter::new(&RateLimit::default(), 1)),
         query: query.bytes(),
@@ -87,6 +103,14 @@ fn split_ecs_cookie() -> Box<Case> {
     case(ask("split.rhumb.test", A).subnet("99.2.3.0/24").option(10, &payload))
 }
 
+fn signed_static() -> Box<Case> {
+    signed(ask("ns1.rhumb.test", A).edns(1_232))
+}
+
+fn signed_steered_ecs() -> Box<Case> {
+    signed(ask("split.rhumb.test", A).subnet("99.2.3.0/24"))
+}
+
 /// NSID is not usual.
 fn long_way() -> Box<Case> {
     case(ask("mail.rhumb.test", A).option(3, b""))
@@ -101,6 +125,8 @@ fn long_way() -> Box<Case> {
 #[bench::split_ecs(split_ecs())]
 #[bench::split_ecs_v6(split_ecs_v6())]
 #[bench::split_ecs_cookie(split_ecs_cookie())]
+#[bench::signed_static(signed_static())]
+#[bench::signed_steered_ecs(signed_steered_ecs())]
 fn answers(mut case: Box<Case>) -> (usize, Box<Case>) {
     (black_box(answer(&mut case)), case)
 }

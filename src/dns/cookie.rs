@@ -50,6 +50,20 @@ impl<'q> Cookie<'q> {
             _ => Err(CookieError),
         }
     }
+
+    /// The option, with its head, as long as ours at the start of `options`, and what follows it. `None`:
+    /// it may be another one.
+    #[inline(always)]
+    pub(super) fn read_whole(options: &'q [u8]) -> Option<(Self, &'q [u8])> {
+        // Code and length.
+        const HEAD: u32 = 0x000a_0000 | WHOLE_LEN as u32;
+        let (head, rest) = options.split_first_chunk()?;
+        if u32::from_be_bytes(*head) != HEAD {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(WHOLE_LEN)?;
+        Some((Self { payload }, rest))
+    }
 }
 
 /// What a cookie is answered with: the words of a cookie, as they stand in the message.
@@ -111,27 +125,39 @@ impl CookieSecrets {
     }
 
     /// Judges a cookie and gives the one to answer with. `now` in seconds since 1970, modulo 2^32.
-    #[inline(always)]
+    ///
+    /// A function of its own: the hash takes every register.
+    #[inline(never)]
     pub fn reply(&self, cookie: &Cookie<'_>, peer: IpAddr, now: u32) -> CookieReply {
-        let word = |at: usize| cookie.payload.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes);
-        let client = word(0).unwrap_or(0);
-        if cookie.payload.len() == WHOLE_LEN
-            && let (Some(head), Some(hash)) = (word(8), word(16))
-            && let Some(reply) = self.accept([client, head, hash], peer, now)
+        let Some((client, server)) = cookie.payload.split_first_chunk() else {
+            return self.issue(0, peer, now, false);
+        };
+        let client = u64::from_ne_bytes(*client);
+        if let ([head, hash], []) = server.as_chunks()
+            && let Some(reply) =
+                self.accept([client, u64::from_ne_bytes(*head), u64::from_ne_bytes(*hash)], peer, now)
         {
             return reply;
         }
         self.issue(client, peer, now, false)
     }
 
+    /// Whether the cookie is ours, made with the present secret, and need not be renewed: the answer has
+    /// it as it is. If not, [`reply`](Self::reply) tells what it is.
+    #[inline(never)]
+    pub(super) fn is_current(&self, cookie: &Cookie<'_>, peer: &IpAddr, now: u32) -> bool {
+        let ([client, head, hash], []) = cookie.payload.as_chunks() else { return false };
+        let (client, head) = (u64::from_ne_bytes(*client), u64::from_ne_bytes(*head));
+        age(head, now) <= MAX_AHEAD + RENEW_AGE
+            && seal(&self.current, client, head, *peer) == u64::from_ne_bytes(*hash)
+    }
+
     /// `None`: not ours, or out of date.
     #[inline(always)]
     fn accept(&self, words: [u64; 3], peer: IpAddr, now: u32) -> Option<CookieReply> {
         let [client, head, hash] = words;
-        let fields = u64::from_be(head);
-        // Serial number arithmetic (RFC 1982), so that 2106 is a year like any other.
-        let age = now.wrapping_sub(fields as u32).wrapping_add(MAX_AHEAD);
-        if fields >> 56 != VERSION || age > MAX_AHEAD + MAX_AGE {
+        let age = age(head, now);
+        if age > MAX_AHEAD + MAX_AGE {
             return None;
         }
         if seal(&self.current, client, head, peer) == hash {
@@ -140,6 +166,12 @@ impl CookieSecrets {
             }
             return Some(CookieReply { words, is_verified: true });
         }
+        self.accept_other(words, peer, now)
+    }
+
+    /// Of the other secret.
+    #[cold]
+    fn accept_other(&self, [client, head, hash]: [u64; 3], peer: IpAddr, now: u32) -> Option<CookieReply> {
         let other = self.other.as_ref()?;
         (seal(other, client, head, peer) == hash).then(|| self.issue(client, peer, now, true))
     }
@@ -150,6 +182,17 @@ impl CookieSecrets {
         let head = (VERSION << 56 | u64::from(now)).to_be();
         CookieReply { words: [client, head, seal(&self.current, client, head, peer)], is_verified }
     }
+}
+
+/// How long ago the second word was made, and [`MAX_AHEAD`] more; of another version for ever.
+#[inline(always)]
+const fn age(head: u64, now: u32) -> u32 {
+    let fields = u64::from_be(head);
+    if fields >> 56 != VERSION {
+        return u32::MAX;
+    }
+    // Serial number arithmetic (RFC 1982), so that 2106 is a year like any other.
+    now.wrapping_sub(fields as u32).wrapping_add(MAX_AHEAD)
 }
 
 /// The hash's word. An IPv4 client is the same over a socket of either family.
@@ -168,8 +211,7 @@ fn seal(secret: &SipKey, client: u64, head: u64, peer: IpAddr) -> u64 {
     }
 }
 
-/// A function of its own so that the hash is unrolled for this length.
-#[inline(never)]
+#[inline(always)]
 fn seal_v4(secret: &SipKey, client: u64, head: u64, address: Ipv4Addr) -> u64 {
     let last = u64::from(address.to_bits().swap_bytes()) | 20 << 56;
     secret.hash([client.to_le(), head.to_le(), last]).to_le()

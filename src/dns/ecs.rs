@@ -50,6 +50,18 @@ pub enum ScopeRule {
     Resolver { scope: u8 },
 }
 
+impl ScopeRule {
+    /// The scope of an answer found `depth` bits deep, whose pick hashed `hash_len` bits.
+    #[inline(always)]
+    pub fn of(self, depth: u8, hash_len: u8) -> u8 {
+        match self {
+            // At least one bit: scope 0 would speak for the other family too.
+            Self::Located { floor, offset } => depth.max(hash_len).max(floor).max(1) + offset,
+            Self::Resolver { scope } => scope,
+        }
+    }
+}
+
 impl<'q> Ecs<'q> {
     /// Reads the option's payload.
     #[inline(always)]
@@ -68,10 +80,10 @@ impl<'q> Ecs<'q> {
         Ok(Self { payload, family, source, bits: address_bits(payload, address) })
     }
 
-    /// The option, with its head, of an IPv4 /24 at the start of `options`, and what follows it. `None`:
-    /// it may be another one.
+    /// The address in an option, with its head, of an IPv4 /24 at the start of `options`, and what follows
+    /// it. `None`: it may be another one.
     #[inline(always)]
-    pub(super) fn read_slash24(options: &'q [u8]) -> Option<(Self, &'q [u8])> {
+    pub(super) fn read_slash24(options: &'q [u8]) -> Option<(u32, &'q [u8])> {
         // Code, length, family, source, scope.
         const HEAD: u64 = 0x0008_0007_0001_1800;
         let (option, rest) = options.split_first_chunk::<11>()?;
@@ -79,19 +91,14 @@ impl<'q> Ecs<'q> {
             return None;
         }
         // The scope, which is zero, and the three octets.
-        let address = u32::from_be_bytes(*option.last_chunk()?);
-        let bits = u128::from(address << 8) << 96;
-        Some((Self { payload: option.get(4..)?, family: Some(Family::V4), source: 24, bits }, rest))
+        Some((u32::from_be_bytes(*option.last_chunk()?) << 8, rest))
     }
 
-    /// As in the option.
+    /// What [`read`](Self::read) makes of such an option; its payload begins `payload`.
     #[inline]
-    pub(super) fn family_number(&self) -> u64 {
-        match self.family {
-            None => 0,
-            Some(Family::V4) => 1,
-            Some(Family::V6) => 2,
-        }
+    pub(super) fn slash24(bits: u32, payload: &'q [u8]) -> Self {
+        let payload = payload.get(..7).unwrap_or(payload);
+        Self { payload, family: Some(Family::V4), source: 24, bits: u128::from(bits) << 96 }
     }
 }
 
@@ -164,13 +171,8 @@ impl Client {
     }
 
     /// The scope of an answer found `depth` bits deep, whose pick hashed `hash_len` bits.
-    #[inline]
     pub fn scope(&self, depth: u8, hash_len: u8) -> u8 {
-        match self.scope {
-            // At least one bit: scope 0 would speak for the other family too.
-            ScopeRule::Located { floor, offset } => depth.max(hash_len).max(floor).max(1) + offset,
-            ScopeRule::Resolver { scope } => scope,
-        }
+        self.scope.of(depth, hash_len)
     }
 
     /// Whether the client's own subnet decided.

@@ -100,6 +100,13 @@ pub fn treat_v4(bits: u32) -> Treatment {
     }
 }
 
+/// The floor of an IPv4 address whose first octet tells that it is global. `None`: see [`treat_v4`].
+#[inline(always)]
+pub fn global_v4(bits: u32) -> Option<u8> {
+    let floor = BY_OCTET[(bits >> 24) as usize];
+    (floor & WHOLE == 0).then_some(floor)
+}
+
 fn treat_mixed_v4(bits: u32) -> Treatment {
     let mut floor = 0;
     for (block, len) in V4 {

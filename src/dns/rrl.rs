@@ -102,8 +102,8 @@ impl Limiter {
     }
 
     /// Charges a response to a prefix.
-    #[inline(never)]
-    pub fn judge(&mut self, peer: IpAddr, class: AnswerClass, now: MonoTime) -> Verdict {
+    #[inline(always)]
+    pub fn judge(&mut self, peer: &IpAddr, class: AnswerClass, now: MonoTime) -> Verdict {
         let key = key(peer, class);
         let cost = u64::from(self.costs[class as usize]);
         let Some(set) = self.sets.get_mut(place(key, self.seed)) else { return Verdict::Within };
@@ -113,7 +113,7 @@ impl Limiter {
         };
         let until = (*state >> SLIP_BITS).max(now.0) + cost;
         if until > now.0 + BURST {
-            return self.judge_over(peer, class, key);
+            return self.judge_over(*peer, class, key);
         }
         *state = until << SLIP_BITS | *state & ((1 << SLIP_BITS) - 1);
         Verdict::Within
@@ -148,7 +148,8 @@ impl Limiter {
 impl Set {
     #[inline(always)]
     fn state(&mut self, key: u64) -> Option<&mut u64> {
-        self.keys.iter().zip(&mut self.states).find(|(it, _)| **it == key).map(|(_, state)| state)
+        let at = self.keys.iter().position(|held| *held == key)?;
+        self.states.get_mut(at)
     }
 
     /// In place of the entry that is soonest out of debt, or was never used.
@@ -171,7 +172,7 @@ const fn place(key: u64, seed: u64) -> usize {
 
 /// The prefix whose budget it is, and which. An IPv4 client is the same over a socket of either family.
 #[inline(always)]
-fn key(peer: IpAddr, class: AnswerClass) -> u64 {
+fn key(peer: &IpAddr, class: AnswerClass) -> u64 {
     let class = IN_USE | (class as u64) << CLASS_SHIFT;
     match peer {
         IpAddr::V4(v4) => class | u64::from(v4.to_bits() >> 8),
@@ -201,7 +202,7 @@ mod tests {
     fn ask(limiter: &mut Limiter, peer: &str, class: AnswerClass, now_ms: u64, times: u32) -> [u32; 4] {
         let mut counts = [0; 4];
         for _ in 0..times {
-            let at = match limiter.judge(ip(peer), class, MonoTime::from_millis(now_ms)) {
+            let at = match limiter.judge(&ip(peer), class, MonoTime::from_millis(now_ms)) {
                 Verdict::Within => 0,
                 Verdict::Held(Held::Slipped) => 1,
                 Verdict::Held(Held::Dropped) => 2,
@@ -296,7 +297,7 @@ mod tests {
         let mut limiter = Limiter::new(&limits(5), SEED);
         for n in 0..200_000_u32 {
             let peer = IpAddr::from(n.wrapping_mul(256).to_be_bytes());
-            let verdict = limiter.judge(peer, AnswerClass::Static, MonoTime(u64::from(n)));
+            let verdict = limiter.judge(&peer, AnswerClass::Static, MonoTime(u64::from(n)));
             assert_eq!(verdict, Verdict::Within, "{peer}");
         }
     }
@@ -309,7 +310,7 @@ mod tests {
         for n in 0..60_000_u32 {
             // 100,000 prefixes a second, each in debt for twenty milliseconds.
             let peer = IpAddr::from(n.wrapping_mul(256).to_be_bytes());
-            limiter.judge(peer, AnswerClass::Static, MonoTime(u64::from(n) * 10));
+            limiter.judge(&peer, AnswerClass::Static, MonoTime(u64::from(n) * 10));
         }
         let sent = ask(&mut limiter, "192.0.2.1", AnswerClass::Static, 600, 50)[0];
         assert_eq!(sent, 30, "what 600 ms refilled");

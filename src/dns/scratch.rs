@@ -52,7 +52,7 @@ impl Scratch {
         if is_verified || ctx.transport.is_stream() {
             return None;
         }
-        match limiter.judge(ctx.peer, class, ctx.now) {
+        match limiter.judge(&ctx.peer, class, ctx.now) {
             Verdict::Within => None,
             over => self.count_over(over),
         }

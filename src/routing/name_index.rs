@@ -1,36 +1,48 @@
 //! Wire names to positions: the one look-up that every query pays for.
 //!
 //! ```text
-//!  slots, a power of two, at most half full      names, by position
-//!  │ 0 │ hash's upper 32 ‖ position + 1 │ 0 │ ─▶ 05 rhumb 04 test 00
+//!  slots, a power of two, at most a quarter full keys, by position: a cache line each
+//!  │ 0 │ hash's upper 32 ‖ position + 1 │ 0 │ ─▶ 05 rhumb 04 test 00 ┄ zeros, in words of eight octets
 //!        linear probing                          compared only if 32 bits of the hash agree
 //! ```
 //!
 //! A map of the standard library costs about twice as much here: it hashes for any key, in any order
 //! of insertion and removal, while this table is built once of names that are all known. Not seeded:
 //! whoever asks cannot add names, so there is nothing to flood.
+//!
+//! A question's name is read up to its first zero octet, eight at a time, without a look at its labels.
+//! A name in the table is whole, so one that equals it octet by octet has the same labels; of one that
+//! is not found nothing is known yet, not even where it ends.
 
-/// Multipliers of the folded multiplication: digits of pi, as good as any odd number without pattern.
+/// What hashes start from and are multiplied with: digits of pi, as good as any odd number without
+/// pattern.
 const FIRST: u64 = 0x243f_6a88_85a3_08d3;
 const SECOND: u64 = 0x1319_8a2e_0370_7345;
 /// Octets of the longest [`ShortName`].
 pub const SHORT: usize = 64;
+/// Words of a name that stand in its key.
+const NEAR: usize = 4;
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// Names, each with the position it was given in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameIndex {
     slots: Box<[u64]>,
     keys: Box<[Key]>,
+    names: Box<[Box<[u8]>]>,
 }
 
+/// A name in words of eight octets, filled up with zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(align(64))]
 struct Key {
-    /// The name in words of eight octets, the last one filled up with zeros.
-    words: Box<[u64]>,
-    name: Box<[u8]>,
+    near: [u64; NEAR],
+    len: usize,
+    /// What does not fit `near`.
+    far: Box<[u64]>,
 }
 
-/// A name, lower-cased and hashed while it was read.
+/// The octets of a message up to a zero, lower-cased and hashed while they were read.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortName {
     /// As in the index.
@@ -43,93 +55,155 @@ impl ShortName {
     /// To be [`read`](Self::read): in two steps, so that it is not moved.
     pub const EMPTY: Self = Self { words: [0; SHORT / 8], len: 0, hash: 0 };
 
-    /// Reads the octets of `message` from `start` to `end`. `None`: longer than [`SHORT`], or not there.
-    /// At least seven octets must stand before `start`; a DNS header does.
+    /// Reads the octets of `message` from `start` up to its first zero, and gives the offset after that.
+    /// `None`: more than [`SHORT`], or there is none. To be called once.
     #[inline(always)]
-    pub fn read(&mut self, message: &[u8], start: usize, end: usize) -> Option<()> {
-        let until = message.get(..end)?;
-        let name = until.get(start..)?;
-        let (whole, rest) = name.as_chunks();
-        let mut hash = seed(name.len());
-        let mut to = self.words.iter_mut();
-        for word in whole {
-            let low = lower_case(u64::from_le_bytes(*word));
-            *to.next()? = low;
-            hash = fold(hash ^ low);
+    pub fn read(&mut self, message: &[u8], start: usize) -> Option<usize> {
+        let (words, rest) = message.get(start..)?.as_chunks();
+        let (mut at, mut hash) = (0, FIRST);
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            let to = self.words.get_mut(at / 8)?;
+            let zeros = zero_octets(word);
+            if zeros != 0 {
+                *to = before_zero(word, zeros);
+                let hash = step(hash, *to);
+                return Some(start + self.end(at, zeros, hash));
+            }
+            *to = lower_case(word);
+            hash = step(hash, *to);
+            at += 8;
         }
-        if !rest.is_empty() {
-            // The last eight octets, so that nothing behind the name is read; those before it go.
-            let last = u64::from_le_bytes(*until.last_chunk()?) >> (64 - 8 * rest.len());
-            let low = lower_case(last);
-            *to.next()? = low;
-            hash = fold(hash ^ low);
-        }
-        self.len = name.len();
-        self.hash = hash;
-        Some(())
+        // Octets past the end are none of the name's.
+        let word = last_word(message, rest.len())? | u64::MAX << (8 * rest.len());
+        let (to, zeros) = (self.words.get_mut(at / 8)?, zero_octets(word));
+        *to = before_zero(word, zeros);
+        let hash = step(hash, *to);
+        (zeros != 0).then(|| start + self.end(at, zeros, hash))
     }
 
-    /// Octets of the wire form.
+    /// Octets of all, if the last word is that at `at`.
+    #[inline(always)]
+    fn end(&mut self, at: usize, zeros: u64, hash: u64) -> usize {
+        self.hash = fold(hash);
+        self.len = at + (zeros.trailing_zeros() / 8) as usize + 1;
+        self.len
+    }
+
+    /// Octets, the zero with them.
     #[inline]
     pub fn octet_count(&self) -> usize {
         self.len
     }
 }
 
+/// The lowest bit that is set is the highest of the first octet that is zero.
+#[inline(always)]
+const fn zero_octets(word: u64) -> u64 {
+    word.wrapping_sub(EACH) & !word & (EACH * 0x80)
+}
+
+/// In lower case what stands before the zero octet.
+#[inline(always)]
+const fn before_zero(word: u64, zeros: u64) -> u64 {
+    lower_case(word & (zeros & zeros.wrapping_neg()).wrapping_sub(1))
+}
+
+/// The last `len` octets of a message, fewer than eight.
+#[cold]
+fn last_word(message: &[u8], len: usize) -> Option<u64> {
+    let shift = (64 - 8 * len as u32) & 63;
+    match message.last_chunk() {
+        Some(last) if len > 0 => Some(u64::from_le_bytes(*last) >> shift),
+        _ => None,
+    }
+}
+
 impl NameIndex {
     /// Of distinct lower-case wire names; a name's position is its place in the order given.
     pub fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
-        let key = |name: &[u8]| Key { words: words(name).collect(), name: name.into() };
-        let keys: Box<[Key]> = names.map(key).collect();
-        let mut slots = vec![0; (keys.len() * 2).next_power_of_two().max(2)].into_boxed_slice();
+        let names: Box<[Box<[u8]>]> = names.map(Box::from).collect();
+        let keys: Box<[Key]> = names.iter().map(|name| Key::of(name)).collect();
+        let mut slots = vec![0; (names.len() * 4).next_power_of_two()].into_boxed_slice();
         let mask = slots.len() - 1;
-        for (key, number) in keys.iter().zip(1_u64..) {
-            let hash = hash(&key.name);
+        for (name, number) in names.iter().zip(1_u64..) {
+            let hash = hash(name);
             let mut at = hash as usize & mask;
             while slots[at] != 0 {
                 at = (at + 1) & mask;
             }
             slots[at] = hash >> 32 << 32 | number;
         }
-        Self { slots, keys }
+        Self { slots, keys, names }
     }
 
     /// The position of a lower-case wire name.
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<usize> {
-        self.probe(hash(name), |key| *key.name == *name)
+        self.probe(hash(name), |at| self.names.get(at).is_some_and(|held| **held == *name))
     }
 
     /// As [`get`](Self::get), without another look at the octets.
     #[inline(always)]
     pub fn get_short(&self, name: &ShortName) -> Option<usize> {
-        self.probe(name.hash, |key| {
-            key.name.len() == name.len
-                && key.words.iter().zip(&name.words).all(|(ours, theirs)| ours == theirs)
-        })
+        let slot = *self.slots.get(name.hash as usize & (self.slots.len() - 1))?;
+        let position = (slot as u32 as usize).wrapping_sub(1);
+        if slot >> 32 == name.hash >> 32 && self.keys.get(position)?.is_near(name) {
+            return Some(position);
+        }
+        if slot == 0 { None } else { self.get_further(name) }
+    }
+
+    /// Of a long name, or of one that is not in the first slot.
+    #[inline(never)]
+    fn get_further(&self, name: &ShortName) -> Option<usize> {
+        self.probe(name.hash, |at| self.keys.get(at).is_some_and(|key| key.is(name)))
     }
 
     #[inline(always)]
-    fn probe(&self, hash: u64, is_same: impl Fn(&Key) -> bool) -> Option<usize> {
+    fn probe(&self, hash: u64, is_same: impl Fn(usize) -> bool) -> Option<usize> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize;
         loop {
-            // Half of the slots are empty, so this ends.
+            // Most slots are empty, so this ends.
             let slot = *self.slots.get(at & mask)?;
             if slot == 0 {
                 return None;
             }
             let position = (slot as u32 as usize).wrapping_sub(1);
-            if slot >> 32 == hash >> 32 && self.keys.get(position).is_some_and(&is_same) {
+            if slot >> 32 == hash >> 32 && is_same(position) {
                 return Some(position);
             }
-            at += 1;
+            at = at.wrapping_add(1);
         }
     }
 
     /// In the order of their positions.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(|key| &*key.name)
+        self.names.iter().map(|name| &**name)
+    }
+}
+
+impl Key {
+    fn of(name: &[u8]) -> Self {
+        let mut words = words(name);
+        let near = std::array::from_fn(|_| words.next().unwrap_or(0));
+        Self { near, len: name.len(), far: words.collect() }
+    }
+
+    /// The same name, and no word is far.
+    #[inline(always)]
+    fn is_near(&self, name: &ShortName) -> bool {
+        let (near, _) = name.words.split_at(NEAR);
+        // Lengths differ where a label holds a zero octet.
+        self.len == name.len && self.near == *near && self.far.is_empty()
+    }
+
+    fn is(&self, name: &ShortName) -> bool {
+        let (near, far) = name.words.split_at(NEAR);
+        self.len == name.len
+            && self.near == *near
+            && self.far.iter().zip(far).all(|(ours, theirs)| ours == theirs)
     }
 }
 
@@ -143,24 +217,13 @@ fn words(name: &[u8]) -> impl Iterator<Item = u64> {
 
 #[inline]
 fn hash(name: &[u8]) -> u64 {
-    let (whole, rest) = name.as_chunks();
-    let mut state = seed(name.len());
-    for word in whole {
-        state = fold(state ^ u64::from_le_bytes(*word));
-    }
-    if rest.is_empty() {
-        return state;
-    }
-    let last = match name.last_chunk() {
-        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        None => words(rest).next().unwrap_or(0),
-    };
-    fold(state ^ last)
+    fold(words(name).fold(FIRST, step))
 }
 
-#[inline]
-const fn seed(len: usize) -> u64 {
-    FIRST ^ len as u64
+/// Takes in a word: its upper bits reach the lower ones with the last [`fold`].
+#[inline(always)]
+const fn step(state: u64, word: u64) -> u64 {
+    (state.rotate_left(5) ^ word).wrapping_mul(SECOND)
 }
 
 #[inline]
@@ -173,7 +236,6 @@ const fn fold(state: u64) -> u64 {
 /// labels keep their structure.
 #[inline]
 pub const fn lower_case(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
     // Without an octet that has bit 0x40 and lacks 0x20 there is nothing to do, as mostly.
     if word & !(word << 1) & (EACH * 0x40) == 0 {
         return word;
@@ -210,22 +272,39 @@ mod tests {
 
     #[test]
     fn names_of_every_length_are_told_apart_in_both_ways() {
-        let names: Vec<Vec<u8>> =
-            (0..=255_u8).map(|len| (0..len).map(|at| at % 26 + b'a').collect()).collect();
+        let octets = |len: u8| (1..len).map(|at| at % 26 + b'a').chain([0]).collect();
+        let names: Vec<Vec<u8>> = (1..=255_u8).map(octets).collect();
         let index = NameIndex::new(names.iter().map(Vec::as_slice));
-        for (len, name) in names.iter().enumerate() {
-            assert_eq!(index.get(name), Some(len));
-            let message = [&[0xff; 12], &*name.to_ascii_uppercase(), &[0xff; 4]].concat();
-            let mut short = ShortName::EMPTY;
-            match short.read(&message, 12, 12 + len) {
-                Some(()) => {
-                    assert_eq!((index.get_short(&short), short.octet_count()), (Some(len), len));
-                    assert_eq!(&short.words.map(u64::to_le_bytes).as_flattened()[..len], name);
+        for (at, name) in names.iter().enumerate() {
+            assert_eq!(index.get(name), Some(at));
+            // With other octets behind it, and at the very end.
+            for rest in 0..10 {
+                let message = [&[0xff; 12], &*name.to_ascii_uppercase(), &vec![0xff; rest]].concat();
+                let mut short = ShortName::EMPTY;
+                match short.read(&message, 12) {
+                    Some(end) => {
+                        assert_eq!(end, 12 + name.len());
+                        assert_eq!((index.get_short(&short), short.octet_count()), (Some(at), name.len()));
+                        assert_eq!(&short.words.map(u64::to_le_bytes).as_flattened()[..name.len()], name);
+                    }
+                    None => assert!(name.len() > SHORT, "{}", name.len()),
                 }
-                None => assert!(len > SHORT, "{len}"),
+                assert!(ShortName::EMPTY.read(&message[..11 + name.len()], 12).is_none(), "no zero octet");
             }
-            assert!(len > SHORT || short.read(&message[..12 + len], 12, 12 + len).is_some());
-            assert!(short.read(&message[..12 + len], 12, 13 + len).is_none());
+        }
+    }
+
+    #[test]
+    fn a_zero_octet_in_a_label_ends_no_name_of_the_table() {
+        // The label holds a zero octet; its first octets look like a name.
+        let whole = b"\x03a\x00b\x00";
+        let index = NameIndex::new([&whole[..], b"\x01\x00\x00"].into_iter());
+        for (name, end) in [(&whole[..], 15), (b"\x01\x00\x00", 14)] {
+            let message = [&[0xff; 12], name, &[0xff; 8]].concat();
+            let mut short = ShortName::EMPTY;
+            assert_eq!(short.read(&message, 12), Some(end));
+            assert_eq!(index.get_short(&short), None, "it is looked for the long way");
+            assert!(index.get(name).is_some());
         }
     }
 

@@ -220,9 +220,15 @@ impl Names {
     }
 
     /// What [`find`](Self::find) finds of the name of `labels` labels that stands from `start` to `end` in
-    /// `message`, if [`get_short`](Self::get_short) finds nothing.
+    /// `message`, if [`get_short`](Self::get_short) finds nothing. `None`: it cannot be told this way.
     #[inline]
-    pub fn find_above_short(&self, message: &[u8], start: usize, end: usize, labels: usize) -> Found<'_> {
+    pub fn find_above_short(
+        &self,
+        message: &[u8],
+        start: usize,
+        end: usize,
+        labels: usize,
+    ) -> Option<Found<'_>> {
         let (mut at, mut left) = (start, labels);
         while let Some(&len) = message.get(at)
             && len != 0
@@ -233,12 +239,14 @@ impl Names {
                 continue;
             }
             let mut suffix = ShortName::EMPTY;
-            let found = suffix.read(message, at, end).and_then(|()| self.get_short(&suffix));
-            if let Some(entry) = found {
-                return self.enclosed(entry, at - start);
+            if suffix.read(message, at)? != end {
+                return None;
+            }
+            if let Some(entry) = self.get_short(&suffix) {
+                return Some(self.enclosed(entry, at - start));
             }
         }
-        Found::NotOurs
+        Some(Found::NotOurs)
     }
 
     /// What the closest encloser says of a name whose first `skip` octets stand before it.

@@ -274,12 +274,26 @@ impl ServiceTable {
         depth: u8,
         group_bits: [u8; 2],
     ) -> Option<Pick<'_>> {
+        self.pick_upper(group, family, (bits >> 64) as u64, depth, || group_bits)
+    }
+
+    /// As [`pick`](Self::pick), with the upper half of the address, and with a look at the group's size
+    /// only where it matters.
+    #[inline(always)]
+    pub fn pick_upper(
+        &self,
+        group: GroupId,
+        family: Family,
+        upper: u64,
+        depth: u8,
+        group_bits: impl FnOnce() -> [u8; 2],
+    ) -> Option<Pick<'_>> {
         let distribution_at = *self.by_group.get(group.index())?;
         let distribution = self.distributions.get(distribution_at as usize)?;
         let (mut slot, mut hash_len) = (0, 0);
         if distribution.is_mixed() {
-            hash_len = self.hash_len(family, depth, group_bits);
-            let hash = self.client_hash(family, bits, hash_len);
+            hash_len = self.hash_len(family, depth, group_bits());
+            let hash = self.client_hash(family, upper, hash_len);
             slot = ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32;
         }
         let set = self.set_at(distribution, slot as usize);
@@ -296,10 +310,9 @@ impl ServiceTable {
 
     /// Only the upper half of an address takes part: no hashed prefix is longer.
     #[inline]
-    fn client_hash(&self, family: Family, bits: u128, hash_len: u8) -> u64 {
+    fn client_hash(&self, family: Family, upper: u64, hash_len: u8) -> u64 {
         let mask = !u64::MAX.checked_shr(u32::from(hash_len)).unwrap_or(0);
-        let upper = (bits >> 64) as u64 & mask;
-        mix_pair(self.name_hash ^ family.index() as u64, upper)
+        mix_pair(self.name_hash ^ family.index() as u64, upper & mask)
     }
 }
 
