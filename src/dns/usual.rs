@@ -2,14 +2,14 @@
 //! at most an OPT record with client subnet and cookie, for a name whose answer is one prebuilt block.
 //!
 //! ```text
-//!  query  header │ question │ OPT          answer  header │ question │ block │ OPT
-//!         checked  lower-cased, hashed,            one copy, patched    one     made from parts
-//!                  in words of eight               (or its SOA)        copy
+//!  query  header │ question │ OPT          answer  header │ question │ block, RRSIG │ OPT
+//!         checked  lower-cased, hashed,            one copy, patched    a copy each    the query's with
+//!                  in words of eight               (or its SOA)                        our fields
 //! ```
 //!
 //! Whatever is not usual (`None`, nothing written) goes the long way: faults, other classes, meta
-//! types, wildcards, aliases of both kinds, referrals, signatures, others' names, warnings, NSID,
-//! padding, an answer that does not fit. Both ways say the same; `tests/encoders.rs` holds them together. Nothing is decided
+//! types, wildcards, aliases of both kinds, referrals, denials with proofs, others' names, warnings,
+//! NSID, padding, an answer that does not fit. Both ways say the same; `tests/encoders.rs` holds them together. Nothing is decided
 //! here that [`decide`](super::decide()) does not decide.
 
 use super::code::Rcode;
@@ -374,13 +374,14 @@ impl<'j> Job<'j> {
     }
 }
 
-/// Copies up to 128 octets as two pieces that may overlap, which needs no loop and no call.
+/// Copies 8 to 128 octets as two pieces that may overlap, which needs no loop and no call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {
         16..=32 => copy_ends::<16>(to, from),
         33..=64 => copy_ends::<32>(to, from),
         65..=128 => copy_ends::<64>(to, from),
+        8..=15 => copy_ends::<8>(to, from),
         _ => to.copy_from_slice(from),
     }
 }
