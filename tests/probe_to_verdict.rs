@@ -9,6 +9,7 @@ use rhumb::base::clock::{SharedClock, SystemClock, WallTime};
 use rhumb::health::{HealthModel, Transition};
 use rhumb::model::fleet::{Fleet, HttpProbe, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{RegionId, SiteId};
+use rhumb::model::judgement::Combine;
 use rhumb::model::verdict::Verdict;
 use rhumb::probe::{ProbeEvent, Sink, start};
 use std::collections::BTreeMap;
@@ -53,11 +54,12 @@ fn fleet_of_one(target: SocketAddr) -> Arc<Fleet> {
         labels: BTreeMap::new(),
         capacity: None,
         probes: vec![probe],
+        combine: Combine::All,
         load: None,
     };
     let site = Site { name: "s".to_owned(), title: None, region: RegionId(0), location: None };
     let regions = vec![Region { name: "r".to_owned(), title: None }];
-    Arc::new(Fleet { regions, sites: vec![site], nodes: vec![node] })
+    Arc::new(Fleet { regions, sites: vec![site], nodes: vec![node], ..Fleet::default() })
 }
 
 /// Serves until aborted; says nothing while `silent`.

@@ -9,6 +9,7 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::model::clients::{Area, ClientGroup, Line};
 use rhumb::model::fleet::{Capacity, Node, Region, Site};
 use rhumb::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
+use rhumb::model::judgement::Combine;
 use rhumb::model::placement::LatencyPrior;
 use rhumb::model::policy::Policy;
 use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
@@ -93,6 +94,7 @@ fn fleet(policy: &mut Policy, size: Size) {
                 cap: Ppm::from_percent(90),
             }),
             probes: Vec::new(),
+            combine: Combine::All,
             load: None,
         });
     }

@@ -78,6 +78,11 @@ impl Counter {
         self.standing != before
     }
 
+    /// Begins again from a known standing, as if nothing had been counted.
+    pub fn restart(&mut self, up: bool) {
+        *self = Self { standing: Some(up), ..Self::default() };
+    }
+
     fn stand(&mut self, up: bool) {
         let first_failure = self.standing.is_none() && !up;
         self.standing = Some(up);

@@ -20,17 +20,11 @@ use super::counter::Thresholds;
 use super::smooth::{Ewma, Gap};
 use crate::base::clock::MonoTime;
 use crate::base::units::Micros;
+use crate::model::judgement::LatencyRules;
 use std::time::Duration;
 
 const RTT_TAU: Duration = Duration::from_secs(30);
 const PEAK_TAU: Duration = Duration::from_secs(10);
-const FAST_TAU: Duration = Duration::from_secs(15);
-const BASELINE_TAU: Duration = Duration::from_secs(600);
-/// Early warning: this many times the baseline, and [`MARGIN_US`] more.
-const ENTER_FACTOR: f64 = 3.0;
-/// Back to normal: below this many times the baseline.
-const LEAVE_FACTOR: f64 = 2.0;
-const MARGIN_US: f64 = 20_000.0;
 /// Samples whose median seeds the baseline.
 const SEED: usize = 5;
 /// Of the last [`RECENT`] samples so many must be slow.
@@ -46,6 +40,16 @@ pub(super) enum Slowness {
     Late,
 }
 
+/// An answer.
+pub(super) struct Sample {
+    pub rtt: Micros,
+    /// It came after the timeout.
+    pub late: bool,
+    pub at: MonoTime,
+    /// The probe's.
+    pub interval: Duration,
+}
+
 /// The round trips of one probe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Latency {
@@ -54,8 +58,9 @@ pub(super) struct Latency {
     peak: Ewma,
     fast: Ewma,
     baseline: Ewma,
-    /// Until there are [`SEED`].
-    seed: Vec<f64>,
+    /// The first samples, until there are [`SEED`].
+    seed: [u32; SEED],
+    seeded: u8,
     previous: Option<f64>,
     jitter: f64,
     /// The last samples, newest in bit 0: above the early-warning bound, and late.
@@ -71,8 +76,9 @@ impl Latency {
         Self { baseline: Ewma::seeded(f64::from(baseline.0)), ..Self::default() }
     }
 
-    /// Takes in the round trip of an answer that arrived at `at`; `interval` is the probe's.
-    pub fn add(&mut self, rtt: Micros, late: bool, at: MonoTime, interval: Duration, ok: Thresholds) {
+    /// Takes in the round trip of an answer.
+    pub fn add(&mut self, sample: &Sample, thresholds: Thresholds, rules: &LatencyRules) {
+        let &Sample { rtt, late, at, interval } = sample;
         let sample = f64::from(rtt.0);
         let dt = self.gap.step(at, interval.saturating_mul(2));
         let confirmed = self.previous.map_or(sample, |previous| sample.min(previous));
@@ -82,9 +88,9 @@ impl Latency {
         self.previous = Some(sample);
         self.average.add(sample, dt, RTT_TAU);
         self.peak.add_peak(confirmed, dt, PEAK_TAU);
-        self.fast.add(sample, dt, FAST_TAU);
-        self.judge(sample, late, ok);
-        self.learn(sample, dt);
+        self.fast.add(sample, dt, rules.fast);
+        self.judge(sample, late, thresholds, rules);
+        self.learn(rtt, dt, rules);
     }
 
     /// A probe without an answer: nothing is learned, but the node is not calm either.
@@ -92,17 +98,17 @@ impl Latency {
         self.calm = 0;
     }
 
-    fn judge(&mut self, sample: f64, late: bool, thresholds: Thresholds) {
-        let above = self.baseline.value().is_some_and(|usual| is_above(sample, usual));
+    fn judge(&mut self, sample: f64, late: bool, thresholds: Thresholds, rules: &LatencyRules) {
+        let above = self.baseline.value().is_some_and(|usual| is_above(sample, usual, rules));
         let recent = (1_u8 << RECENT) - 1;
         self.above = (self.above << 1 | u8::from(above)) & recent;
         self.late = (self.late << 1 | u8::from(late)) & recent;
-        let calm = !late && self.baseline.value().is_none_or(|usual| is_calm(sample, usual));
+        let calm = !late && self.baseline.value().is_none_or(|usual| is_calm(sample, usual, rules));
         self.calm = if calm { self.calm.saturating_add(1) } else { 0 };
         self.slowness = match self.slowness {
-            None => self.becomes_slow(),
-            Some(Slowness::Late) if self.is_above_baseline() => Some(Slowness::AboveBaseline),
-            Some(_) if self.calm >= thresholds.ok && self.fast_is_calm() => {
+            None => self.becomes_slow(rules),
+            Some(Slowness::Late) if self.is_above_baseline(rules) => Some(Slowness::AboveBaseline),
+            Some(_) if self.calm >= thresholds.ok && self.fast_is_calm(rules) => {
                 (self.above, self.late) = (0, 0);
                 None
             }
@@ -110,43 +116,63 @@ impl Latency {
         };
     }
 
-    fn becomes_slow(&self) -> Option<Slowness> {
-        if self.is_above_baseline() {
+    fn becomes_slow(&self, rules: &LatencyRules) -> Option<Slowness> {
+        if self.is_above_baseline(rules) {
             return Some(Slowness::AboveBaseline);
         }
         (self.late.count_ones() >= NEEDED).then_some(Slowness::Late)
     }
 
-    fn is_above_baseline(&self) -> bool {
+    fn is_above_baseline(&self, rules: &LatencyRules) -> bool {
         let fast_above = match (self.fast.value(), self.baseline.value()) {
-            (Some(fast), Some(usual)) => is_above(fast, usual),
+            (Some(fast), Some(usual)) => is_above(fast, usual, rules),
             _ => false,
         };
         fast_above && self.above.count_ones() >= NEEDED
     }
 
-    fn fast_is_calm(&self) -> bool {
+    fn fast_is_calm(&self, rules: &LatencyRules) -> bool {
         match (self.fast.value(), self.baseline.value()) {
-            (Some(fast), Some(usual)) => is_calm(fast, usual),
+            (Some(fast), Some(usual)) => is_calm(fast, usual, rules),
             _ => true,
         }
     }
 
-    fn learn(&mut self, sample: f64, dt: Duration) {
+    fn learn(&mut self, rtt: Micros, dt: Duration, rules: &LatencyRules) {
         let outlier = self.above & 1 == 1;
         if self.slowness.is_some() || outlier {
             return;
         }
         if self.baseline.value().is_some() {
-            self.baseline.add(sample, dt, BASELINE_TAU);
+            self.baseline.add(f64::from(rtt.0), dt, rules.baseline);
             return;
         }
-        self.seed.push(sample);
-        if self.seed.len() >= SEED {
-            self.seed.sort_by(f64::total_cmp);
-            self.baseline = Ewma::seeded(self.seed[SEED / 2]);
-            self.seed = Vec::new();
+        self.seed[usize::from(self.seeded)] = rtt.0;
+        self.seeded += 1;
+        if usize::from(self.seeded) == SEED {
+            self.seed.sort_unstable();
+            self.baseline = Ewma::seeded(f64::from(self.seed[SEED / 2]));
+            self.seeded = 0;
         }
+    }
+
+    /// Forgets what was held against the node, not what is usual for it.
+    pub fn pardon(&mut self) {
+        (self.above, self.late, self.slowness, self.calm) = (0, 0, None, 0);
+    }
+
+    /// The fast average: what the round trip is now, without the peak that prices it.
+    pub fn now(&self) -> Option<Micros> {
+        self.fast.value().map(micros)
+    }
+
+    /// Of the last five samples, how many were so.
+    pub fn recent(&self, slowness: Slowness) -> (u32, u32) {
+        let bits = match slowness {
+            Slowness::AboveBaseline => self.above,
+            Slowness::Late => self.late,
+        };
+        (bits.count_ones(), RECENT)
     }
 
     pub fn slowness(&self) -> Option<Slowness> {
@@ -173,12 +199,13 @@ impl Latency {
     }
 }
 
-fn is_above(value: f64, usual: f64) -> bool {
-    value > usual * ENTER_FACTOR && value > usual + MARGIN_US
+fn is_above(value: f64, usual: f64, rules: &LatencyRules) -> bool {
+    value > usual * rules.factor.fraction() && value > usual + f64::from(rules.margin.0)
 }
 
-fn is_calm(value: f64, usual: f64) -> bool {
-    value < usual * LEAVE_FACTOR || value < usual + MARGIN_US
+/// Half of the way back: twice the baseline where three times it is too much.
+fn is_calm(value: f64, usual: f64, rules: &LatencyRules) -> bool {
+    value < usual * f64::midpoint(1.0, rules.factor.fraction()) || value < usual + f64::from(rules.margin.0)
 }
 
 fn micros(value: f64) -> Micros {

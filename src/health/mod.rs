@@ -1,26 +1,57 @@
-//! Observations to verdicts: which nodes may serve, on which address family, and why.
+//! Observations to verdicts: which nodes may serve, on which address family, for whom, and why.
 //!
 //! ```text
-//!  Observation ─▶ Track (one probe, one family) ─┐            ┌─▶ Transition (what changed, why)
-//!                  counter   rise, fall, ok      ├─▶ verdict ─┤
-//!                  latency   rtt, baseline       │            └─▶ view(): Vec<NodeHealth>
-//!                  loss      sliding window      │
-//!  LoadReport ──▶ LoadState ─────────────────────┘ (load has no part in the verdict)
+//!  Observation ─▶ track (one check) ─▶ combine ─▶ standing (one vantage) ─┐ words of those who are
+//!                   counter  rise, fall, ok                               │ trusted and fresh
+//!                   latency  rtt, baseline                                ▼
+//!                   loss     sliding window          sight ─────▶ quorum ─▶ damping ─┐
+//!  AnchorReport ─▶ sight (is the vantage blind?)                                     ├─▶ verdict ─▶ Transition
+//!  LoadReport ───▶ load ─▶ circuit (errors) ─────────────────────────────────────────┘          └▶ view()
+//!  tick ─▶ outlier (peers), freeze
 //! ```
-//! A family is **down** if any of its probes stands down, **degraded** if any is slower than usual or
-//! loses too much, else **up**. Until each of its probes has been seen once it keeps the verdict the last
-//! good table had, else `unknown`; a first failure decides without waiting for the rest. Families
-//! are judged apart. A family without a probe is up, and says so.
+//! | file | its idea |
+//! |---|---|
+//! | `counter` | rise, fall and ok: up or down |
+//! | `latency`, `smooth` | averages, and whether a round trip left its baseline |
+//! | `loss` | the loss of a window, and what it surely is |
+//! | `track` | one check: all of the above, and its certificate |
+//! | `combine` | all, any or some of the checks of a node |
+//! | `standing` | what one vantage says of one family of a node |
+//! | `sight` | whether a vantage is to be believed |
+//! | `quorum` | what a majority of vantages says |
+//! | `damping` | who changes sides too often waits |
+//! | `load`, `circuit` | fullness, errors, and what a silent feed means |
+//! | `outlier`, `peers` | who is far worse than its peers |
+//! | `pools` | what pools can bear |
+//! | `family` | all of it for one family of one node: the verdict that is held |
+//! | `shown`, `reason` | the same for others: figures, evidence, sentences |
+//! | `lasting` | a condition that has to last |
 //!
-//! Not here: quorum and blindness (several vantages), flap damping, operator force, and what load
-//! means for placement. Time is passed in; nothing here waits or reads a clock.
+//! A vantage alone and without anchors is believed always and without an age limit: there is nobody to ask.
+//! Families are judged apart. State per (node, family, check, vantage) is of fixed size but for one bounded
+//! text; nothing grows with time. Time is passed in; nothing here waits or reads a clock.
+//!
+//! Not here: operator force, ramps (the planner's), and what a verdict costs. Words that changed because a
+//! vantage gained or lost trust are heard by the next [`HealthModel::tick`].
 
+mod circuit;
+mod combine;
 mod counter;
+mod damping;
+mod family;
+mod lasting;
 mod latency;
 mod load;
 mod loss;
+mod outlier;
+mod peers;
+mod pools;
+mod quorum;
 mod reason;
+mod shown;
+mod sight;
 mod smooth;
+mod standing;
 mod track;
 
 #[cfg(test)]
@@ -32,18 +63,24 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
 use crate::model::fleet::{Fleet, Node};
 use crate::model::ids::NodeId;
-use crate::model::observation::{LoadReport, Observation};
-use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
+use crate::model::observation::{AnchorReport, LoadReport, Observation};
+use crate::model::service::PoolBound;
+use crate::model::verdict::{Freeze, NodeHealth, Scope, VantageHealth, Verdict};
+use family::{Bench, Case, FamilyState, Scoped};
 use load::LoadState;
+use pools::Pools;
+use sight::{Change, Peers, Sight};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use track::{Finding, Track};
+use std::time::Duration;
 
 /// A verdict that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub node: NodeId,
     pub family: Family,
+    /// Whose clients it is for; `None`: everybody's.
+    pub scope: Option<Scope>,
     pub from: Verdict,
     pub to: Verdict,
     /// The evidence, for people.
@@ -56,70 +93,164 @@ pub struct HealthModel {
     fleet: Arc<Fleet>,
     /// Indexed by [`NodeId`].
     nodes: Vec<NodeState>,
+    /// By vantage.
+    sights: Vec<Sight>,
+    bench: Bench,
+    pools: Pools,
+    /// Nodes of each site, for comparing them.
+    sites: Vec<Vec<NodeId>>,
+    /// By node: its faults are a drill's.
+    drilled: Vec<bool>,
+    started: MonoTime,
+    freeze: Option<Freeze>,
+    /// Changes for lines and areas, until they are fetched.
+    scoped: Vec<Transition>,
 }
 
 #[derive(Clone, Debug)]
 struct NodeState {
     families: [Option<FamilyState>; 2],
     load: LoadState,
-}
-
-#[derive(Clone, Debug)]
-struct FamilyState {
-    /// Verdict, since, reason and observed are kept here; the figures are filled in when shown.
-    held: FamilyHealth,
-    /// The probe and the finding the held reason tells of.
-    cause: Option<(u8, Finding)>,
-    /// Empty: nothing probes this family.
-    tracks: Vec<Track>,
+    /// How old a vantage's word on it may be.
+    max_age: Duration,
 }
 
 impl HealthModel {
     /// A model of `fleet` that believes `restored` (by node name, from the last good table) until
-    /// its own first round is complete.
+    /// its own first round is complete. It knows of no pools until [`HealthModel::bound_pools`].
     pub fn new(
         fleet: Arc<Fleet>,
         restored: &BTreeMap<String, NodeHealth>,
         now: MonoTime,
         wall: WallTime,
     ) -> Self {
-        let nodes = fleet.nodes.iter().map(|node| NodeState::new(node, restored.get(&node.name), now, wall));
-        Self { nodes: nodes.collect(), fleet }
+        let scopes = scopes_of(&fleet);
+        let vantages = fleet.judgement.vantages.len().max(1);
+        let state = |node: &Node| {
+            let kept = restored.get(&node.name);
+            NodeState::new(node, kept, (vantages, &scopes), fleet.judgement.rules.trust.max_age, now, wall)
+        };
+        let nodes: Vec<NodeState> = fleet.nodes.iter().map(state).collect();
+        let mut sites = vec![Vec::new(); fleet.sites.len()];
+        for (id, node) in fleet.node_ids().zip(&fleet.nodes) {
+            if let Some(site) = sites.get_mut(node.site.index()) {
+                site.push(id);
+            }
+        }
+        let mut model = Self {
+            sights: fleet.judgement.vantages.iter().map(Sight::new).collect(),
+            bench: Bench::default(),
+            pools: Pools::default(),
+            sites,
+            drilled: vec![false; nodes.len()],
+            started: now,
+            freeze: None,
+            scoped: Vec::new(),
+            nodes,
+            fleet,
+        };
+        model.assess(now);
+        model
     }
 
-    /// Takes in the end of one probe. Observations of nodes or probes the fleet lacks are ignored.
-    pub fn apply(&mut self, observation: &Observation, wall: WallTime) -> Option<Transition> {
-        let node = self.fleet.nodes.get(observation.node.index())?;
-        let spec = node.probes.get(usize::from(observation.probe))?;
-        let state = self.nodes.get_mut(observation.node.index())?;
-        let family = state.families[observation.family.index()].as_mut()?;
-        let track = family.tracks.iter_mut().find(|track| track.probe == observation.probe)?;
-        track.observe(&observation.outcome, observation.at, spec);
-        family.settle(observation.node, node, observation.family, wall)
+    /// What the pools of all services can bear, for what is done to nodes by choice.
+    pub fn bound_pools(&mut self, bounds: Vec<PoolBound>) {
+        self.pools = Pools::new(bounds, self.nodes.len());
     }
 
-    /// Takes in a reading of a load feed. A failed reading leaves the last one to its age.
+    /// Faults of these nodes are a drill's from now on, and of no others: they are no flips.
+    pub fn drill(&mut self, nodes: &[NodeId]) {
+        self.drilled.fill(false);
+        for node in nodes {
+            if let Some(drilled) = self.drilled.get_mut(node.index()) {
+                *drilled = true;
+            }
+        }
+    }
+
+    /// Takes in the end of one probe. Observations of nodes, probes or vantages the fleet lacks are
+    /// ignored.
+    pub fn apply(&mut self, seen: &Observation, wall: WallTime) -> Option<Transition> {
+        let (index, vantage) = (seen.node.index(), seen.vantage.index());
+        let node = self.fleet.nodes.get(index)?;
+        let family = self.nodes.get_mut(index)?.families[seen.family.index()].as_mut()?;
+        let standing = family.standings.get_mut(vantage)?;
+        let success = standing.observe(seen, node, &self.fleet.judgement.rules, wall)?;
+        self.bench.now = self.bench.now.max(seen.at);
+        if let Some(sight) = self.sights.get_mut(vantage) {
+            let before = standing.newest.replace(success);
+            standing.failed_in = sight.note(success, before, standing.failed_in, seen.family, seen.at);
+            let rules = &self.fleet.judgement.rules.trust;
+            let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
+            if self.bench.is_watched && (unheard || sight.is_in_doubt(rules)) {
+                self.assess(seen.at);
+            }
+        }
+        self.settle(seen.node, seen.family, wall)
+    }
+
+    /// Takes in what an anchor of a vantage said.
+    pub fn apply_anchor(&mut self, report: &AnchorReport) {
+        if let Some(sight) = self.sights.get_mut(report.vantage.index()) {
+            sight.anchor(usize::from(report.anchor), report.is_success, report.at);
+            self.bench.now = self.bench.now.max(report.at);
+            self.assess(report.at);
+        }
+    }
+
+    /// Takes in a reading of a load feed. A failed reading leaves the last one to its age. What it says
+    /// of the node is heard by the next [`HealthModel::tick`].
     pub fn apply_load(&mut self, report: &LoadReport, _wall: WallTime) {
+        let may_open = !self.is_needed(report.node);
         let node = self.fleet.nodes.get(report.node.index());
         let (Some(node), Some(state)) = (node, self.nodes.get_mut(report.node.index())) else { return };
         if let Ok(sample) = &report.result {
-            state.load.report(sample, report.at, node);
+            state.load.report(sample, report.at, node, may_open, &self.fleet.judgement.rules);
         }
     }
 
-    /// Lets time pass: stale loads are forgotten, and verdicts that a reload changed are announced.
+    /// Lets time pass: words and loads grow stale, vantages are weighed against each other, nodes against
+    /// their peers. Announces what that changes, and what a reload changed.
     pub fn tick(&mut self, now: MonoTime, wall: WallTime) -> Vec<Transition> {
-        let mut changed = Vec::new();
-        for (index, (node, state)) in self.fleet.nodes.iter().zip(&mut self.nodes).enumerate() {
+        self.bench.now = self.bench.now.max(now);
+        for (node, state) in self.fleet.nodes.iter().zip(&mut self.nodes) {
             if let Some(feed) = &node.load {
-                state.load.expire(now, feed);
-            }
-            for family in Family::BOTH {
-                let Some(held) = state.families[family.index()].as_mut() else { continue };
-                changed.extend(held.settle(NodeId::from_index(index), node, family, wall));
+                state.load.pass(now, feed, &self.fleet.judgement.rules);
             }
         }
+        if self.bench.is_watched {
+            self.census(now);
+            self.assess(now);
+        }
+        self.compare_peers(now);
+        let mut changed = Vec::new();
+        for id in self.fleet.node_ids() {
+            for family in Family::BOTH {
+                changed.extend(self.settle(id, family, wall));
+            }
+        }
+        self.note_freeze(wall);
         changed
+    }
+
+    /// Changes for the clients of lines and areas since the last call.
+    pub fn scoped_changes(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.scoped)
+    }
+
+    /// Fewer than half of the nodes are surely known: nobody is to be moved by choice. Never for a vantage
+    /// alone without anchors.
+    pub fn freeze(&self) -> Option<Freeze> {
+        self.freeze
+    }
+
+    /// How each vantage is listened to.
+    pub fn vantages(&self) -> Vec<VantageHealth> {
+        let told = |(vantage, sight): (&crate::model::judgement::Vantage, &Sight)| {
+            let (answering, asked) = sight.counts();
+            VantageHealth { name: vantage.name.clone(), distrust: sight.distrust(), answering, asked }
+        };
+        self.fleet.judgement.vantages.iter().zip(&self.sights).map(told).collect()
     }
 
     /// Whether every family of every node has been judged by this process, so that nothing believed is
@@ -130,198 +261,237 @@ impl HealthModel {
 
     /// Every node as believed now, indexed by [`NodeId`].
     pub fn view(&self) -> Vec<NodeHealth> {
-        self.nodes.iter().map(NodeState::view).collect()
+        self.fleet.node_ids().map(|id| self.view_of(id)).collect()
+    }
+
+    fn view_of(&self, id: NodeId) -> NodeHealth {
+        let (state, vantages) = (&self.nodes[id.index()], &self.fleet.judgement.vantages);
+        let shown = |family: Family| {
+            let case = self.case(id, family, WallTime::default());
+            state.families[family.index()].as_ref().map(|held| held.view(&case, vantages))
+        };
+        NodeHealth { families: Family::BOTH.map(shown), load: state.load.shown().cloned() }
     }
 
     /// The same by node name, for the state file and for [`HealthModel::new`] of the next process.
     pub fn transfer(&self) -> BTreeMap<String, NodeHealth> {
-        let named = self.fleet.nodes.iter().zip(&self.nodes);
-        named.map(|(node, state)| (node.name.clone(), state.view())).collect()
+        self.fleet.node_ids().map(|id| (self.fleet.node(id).name.clone(), self.view_of(id))).collect()
     }
 
     /// The model for an edited fleet. A node keeps, by name and family, its verdict and load, and
     /// what each probe learned if an equal probe (same kind, same target) is still there; new
-    /// thresholds hold from the next observation. Verdicts that the edit itself changes are announced
-    /// by the next [`HealthModel::tick`].
+    /// thresholds hold from the next observation. What a vantage learned is kept while the vantages are the
+    /// same. Verdicts that the edit itself changes are announced by the next [`HealthModel::tick`].
     #[must_use]
     pub fn reload(&self, fleet: Arc<Fleet>, now: MonoTime, wall: WallTime) -> HealthModel {
         let mut next = Self::new(fleet, &BTreeMap::new(), now, wall);
         let old: BTreeMap<&str, usize> =
             self.fleet.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
-        for (node, state) in next.fleet.nodes.iter().zip(&mut next.nodes) {
+        let same_vantages = self.fleet.judgement.vantages == next.fleet.judgement.vantages;
+        for (at, node) in next.fleet.nodes.iter().enumerate() {
             if let Some(&index) = old.get(node.name.as_str()) {
-                state.inherit(node, &self.nodes[index], &self.fleet.nodes[index]);
+                let before = (&self.nodes[index], &self.fleet.nodes[index]);
+                next.nodes[at].inherit(node, before, same_vantages);
+                next.drilled[at] = self.drilled[index];
             }
         }
+        if same_vantages {
+            (next.sights, next.started, next.bench) = (self.sights.clone(), self.started, self.bench);
+            next.census(now);
+            next.assess(now);
+        }
+        next.freeze = self.freeze;
         next
+    }
+
+    fn case(&self, id: NodeId, family: Family, wall: WallTime) -> Case<'_> {
+        let state = &self.nodes[id.index()];
+        Case {
+            id,
+            node: &self.fleet.nodes[id.index()],
+            family,
+            bench: self.bench,
+            rules: &self.fleet.judgement.rules,
+            max_age: state.max_age,
+            load: &state.load,
+            is_drilled: self.drilled[id.index()],
+            is_needed: false,
+            wall,
+        }
+    }
+
+    fn settle(&mut self, id: NodeId, family: Family, wall: WallTime) -> Option<Transition> {
+        // Taken out so that it can change while the rest is read; a family is a few words to move.
+        let mut state = self.nodes[id.index()].families[family.index()].take()?;
+        let mut case = self.case(id, family, wall);
+        case.is_needed = state.damping.is_armed() && self.is_needed(id);
+        let changed = state.settle(&case);
+        if !state.scoped.is_empty() {
+            let scoped = state.settle_scoped(&case);
+            self.scoped.extend(scoped);
+        }
+        self.nodes[id.index()].families[family.index()] = Some(state);
+        changed
+    }
+
+    /// Whether some pool cannot do without the node.
+    fn is_needed(&self, node: NodeId) -> bool {
+        self.pools.need(node, |other| self.nodes.get(other.index()).is_some_and(NodeState::may_serve))
+    }
+
+    /// Weighs every vantage anew.
+    fn assess(&mut self, now: MonoTime) {
+        let rules = &self.fleet.judgement.rules.trust;
+        let several = self.sights.len() > 1;
+        let anchored = self.fleet.judgement.vantages.iter().any(|vantage| !vantage.anchors.is_empty());
+        self.bench.is_watched = several || anchored;
+        if !self.bench.is_watched {
+            (self.bench.trusted, self.bench.seeing) = ([1; 2], [1; 2]);
+            return;
+        }
+        let heard: Vec<bool> =
+            self.sights.iter().map(|it| it.is_heard_at_all(now, self.started, rules.max_age)).collect();
+        let seeing: Vec<bool> = self
+            .sights
+            .iter()
+            .zip(&heard)
+            .map(|(sight, &heard)| {
+                heard && !sight.is_in_doubt(rules) && sight.saw_something(now, rules.max_age)
+            })
+            .collect();
+        let mut see_again = Vec::new();
+        for at in 0..self.sights.len() {
+            let others = |of: &[bool]| of.iter().enumerate().any(|(other, &is_so)| other != at && is_so);
+            let was_heard =
+                |(other, sight): (usize, &Sight)| other != at && sight.was_ever_heard() && heard[other];
+            let peers = Peers {
+                others: several,
+                heard: self.sights.iter().enumerate().any(was_heard),
+                seeing: others(&seeing),
+            };
+            if self.sights[at].weigh(heard[at], peers, now, rules) == Change::SeesAgain {
+                see_again.push(at);
+            }
+        }
+        for family in Family::BOTH {
+            let mask = |counts: &dyn Fn(&Sight) -> bool| {
+                self.sights
+                    .iter()
+                    .enumerate()
+                    .fold(0_u16, |mask, (at, sight)| mask | u16::from(counts(sight)) << at)
+            };
+            let is_heard = |sight: &Sight| sight.is_heard(family, now, self.started, rules.max_age);
+            self.bench.trusted[family.index()] = mask(&|sight| sight.distrust().is_none() && is_heard(sight));
+            self.bench.seeing[family.index()] =
+                mask(&|sight| is_heard(sight) && sight.saw_something(now, rules.max_age));
+        }
+        see_again.into_iter().for_each(|vantage| self.begin_again(vantage));
+    }
+
+    /// What a vantage counted while blind was its own outage.
+    fn begin_again(&mut self, vantage: usize) {
+        for family in self.nodes.iter_mut().flat_map(|node| node.families.iter_mut().flatten()) {
+            let up = family.held.verdict != Verdict::Down;
+            if let Some(standing) = family.standings.get_mut(vantage) {
+                standing.restart(up);
+            }
+        }
+    }
+
+    /// Counts anew what each vantage sees, and how many of its words differ from its peers'.
+    fn census(&mut self, now: MonoTime) {
+        let vantages = self.sights.len();
+        let mut counts = vec![(0_u32, 0_u32); vantages];
+        let mut differing = vec![(0_u32, 0_u32); vantages];
+        for id in self.fleet.node_ids() {
+            for family in Family::BOTH {
+                let case = self.case(id, family, WallTime::default());
+                let Some(state) = &self.nodes[id.index()].families[family.index()] else { continue };
+                for (standing, (asked, answering)) in state.standings.iter().zip(&mut counts) {
+                    let newest = standing.newest.filter(|_| standing.is_fresh(now, case.max_age));
+                    *asked += u32::from(newest.is_some());
+                    *answering += u32::from(newest == Some(true));
+                }
+                if vantages > 2 {
+                    peers::compare_words(state, &case, &mut differing);
+                }
+            }
+        }
+        let odds = self.fleet.judgement.rules.trust.odds;
+        for (sight, (counts, differing)) in self.sights.iter_mut().zip(counts.into_iter().zip(differing)) {
+            sight.recount(counts.0, counts.1);
+            sight.compare(differing.0, differing.1, now, odds);
+        }
+    }
+
+    fn note_freeze(&mut self, wall: WallTime) {
+        if !self.bench.is_watched {
+            return;
+        }
+        let is_known = |&id: &NodeId| {
+            let families = Family::BOTH.iter().filter_map(|&family| {
+                let state = self.nodes[id.index()].families[family.index()].as_ref()?;
+                Some(state.is_trusted(&self.case(id, family, wall)))
+            });
+            families.clone().any(|known| known) || families.count() == 0
+        };
+        let known = self.fleet.node_ids().filter(is_known).count();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.freeze = (known * 2 < self.nodes.len()).then(|| Freeze {
+            since: self.freeze.map_or(wall, |before| before.since),
+            known: count(known),
+            nodes: count(self.nodes.len()),
+        });
     }
 }
 
+/// The lines and areas that vantages stand for, with who stands for each.
+fn scopes_of(fleet: &Fleet) -> Vec<Scoped> {
+    let mut scopes: Vec<Scoped> = Vec::new();
+    for (at, vantage) in fleet.judgement.vantages.iter().enumerate() {
+        let Some(scope) = &vantage.stands_for else { continue };
+        match scopes.iter_mut().find(|scoped| scoped.scope == *scope) {
+            Some(scoped) => scoped.mask |= 1 << at,
+            None => scopes.push(Scoped { scope: scope.clone(), mask: 1 << at, held: None }),
+        }
+    }
+    scopes
+}
+
 impl NodeState {
-    fn new(node: &Node, restored: Option<&NodeHealth>, now: MonoTime, wall: WallTime) -> Self {
+    fn new(
+        node: &Node,
+        restored: Option<&NodeHealth>,
+        (vantages, scopes): (usize, &[Scoped]),
+        max_age: Duration,
+        now: MonoTime,
+        wall: WallTime,
+    ) -> Self {
         let family = |family: Family| {
             let before = restored.and_then(|health| health.family(family));
-            node.has_family(family).then(|| FamilyState::new(node, family, before, wall))
+            node.has_family(family).then(|| FamilyState::new(node, family, before, vantages, scopes, wall))
         };
+        let round = node.probes.iter().map(|probe| probe.interval * 3 + probe.timeout).max();
         Self {
             families: Family::BOTH.map(family),
             load: LoadState::restored(restored.and_then(|health| health.load.as_ref()), node, now),
+            max_age: round.unwrap_or_default().max(max_age),
         }
     }
 
-    fn view(&self) -> NodeHealth {
-        NodeHealth {
-            families: Family::BOTH
-                .map(|family| self.families[family.index()].as_ref().map(FamilyState::view)),
-            load: self.load.shown().cloned(),
-        }
+    fn may_serve(&self) -> bool {
+        self.families.iter().flatten().any(|family| family.held.verdict.may_serve())
     }
 
-    fn inherit(&mut self, node: &Node, old: &NodeState, old_node: &Node) {
+    fn inherit(&mut self, node: &Node, (old, old_node): (&NodeState, &Node), same_vantages: bool) {
         for family in Family::BOTH {
             let before = old.families[family.index()].as_ref();
             if let (Some(state), Some(before)) = (self.families[family.index()].as_mut(), before) {
-                state.inherit(node, before, old_node, family);
+                state.inherit(node, before, old_node, family, same_vantages);
             }
         }
         if node.load == old_node.load && node.capacity == old_node.capacity {
             self.load = old.load.clone();
         }
-    }
-}
-
-impl FamilyState {
-    fn new(node: &Node, family: Family, restored: Option<&FamilyHealth>, wall: WallTime) -> Self {
-        let mut tracks = Track::all_of(node, family);
-        let restored = restored.filter(|before| before.verdict != Verdict::Unknown);
-        let held = match restored {
-            _ if tracks.is_empty() => FamilyHealth {
-                verdict: Verdict::Up,
-                since: restored.map_or(wall, |before| before.since),
-                reason: reason::unprobed(node, family),
-                observed: true,
-                ..FamilyHealth::default()
-            },
-            Some(before) => {
-                if let (Some(first), Some(_)) = (tracks.first_mut(), before.baseline) {
-                    *first = Track::new(first.probe, before.baseline);
-                }
-                let reason = reason::restored(&before.reason);
-                FamilyHealth { reason, observed: false, ..before.clone() }
-            }
-            None => FamilyHealth { since: wall, reason: reason::awaiting(node), ..FamilyHealth::default() },
-        };
-        Self { held, cause: None, tracks }
-    }
-
-    fn inherit(&mut self, node: &Node, before: &FamilyState, old_node: &Node, family: Family) {
-        let mut kept = before.tracks.clone();
-        for track in &mut self.tracks {
-            let spec = &node.probes[usize::from(track.probe)];
-            let same =
-                |old: &Track| track::same_question(&old_node.probes[usize::from(old.probe)], spec, family);
-            if let Some(at) = kept.iter().position(same) {
-                let probe = track.probe;
-                *track = kept.swap_remove(at);
-                track.probe = probe;
-            }
-        }
-        if !self.tracks.is_empty() || before.held.verdict != Verdict::Up {
-            self.held = before.held.clone();
-        }
-    }
-
-    /// The probe that decides and what it found; `None` while the first round is incomplete and
-    /// nothing has failed.
-    fn judge(&self) -> Option<(&Track, Finding)> {
-        let mut pending = false;
-        let mut worst: Option<(&Track, Finding)> = None;
-        for track in &self.tracks {
-            match track.finding() {
-                Some(Finding::Failing) => return Some((track, Finding::Failing)),
-                // The first of the worst, so that the reason names one probe while nothing changes.
-                Some(found) if worst.is_none_or(|(_, held)| severity(found) < severity(held)) => {
-                    worst = Some((track, found));
-                }
-                Some(_) => {}
-                None => pending = true,
-            }
-        }
-        worst.filter(|_| !pending)
-    }
-
-    fn settle(&mut self, id: NodeId, node: &Node, family: Family, wall: WallTime) -> Option<Transition> {
-        if self.tracks.is_empty() {
-            if self.held.verdict == Verdict::Up {
-                return None;
-            }
-            let why = reason::unprobed(node, family);
-            return self.hold(id, family, Verdict::Up, why, wall);
-        }
-        let (track, finding) = self.judge()?;
-        let cause = Some((track.probe, finding));
-        let verdict = verdict_of(finding);
-        if self.held.observed && self.cause == cause && self.held.verdict == verdict {
-            return None;
-        }
-        let before = self.cause.filter(|_| self.held.observed);
-        // What got well is what was ill, not the first probe of the list.
-        let told = match (finding, before) {
-            (Finding::Answers, Some((ill, _))) => self.tracks.iter().find(|other| other.probe == ill),
-            _ => None,
-        };
-        let told = told.unwrap_or(track);
-        let spec = &node.probes[usize::from(told.probe)];
-        let why = reason::of_finding(finding, told, spec, family, before.map(|(_, finding)| finding));
-        (self.cause, self.held.observed) = (cause, true);
-        self.hold(id, family, verdict, why, wall)
-    }
-
-    fn hold(
-        &mut self,
-        id: NodeId,
-        family: Family,
-        to: Verdict,
-        why: String,
-        wall: WallTime,
-    ) -> Option<Transition> {
-        let from = std::mem::replace(&mut self.held.verdict, to);
-        self.held.reason = why;
-        if from == to {
-            return None;
-        }
-        self.held.since = wall;
-        Some(Transition { node: id, family, from, to, reason: self.held.reason.clone() })
-    }
-
-    fn view(&self) -> FamilyHealth {
-        let mut health = self.held.clone();
-        // One probe prices the node, else a table would mix the round trips of two kinds.
-        if let Some(track) = self.tracks.iter().find(|track| track.latency.rtt().is_some()) {
-            health.rtt = track.latency.rtt();
-            health.baseline = track.latency.baseline();
-            health.jitter = track.latency.jitter();
-        }
-        if let Some(loss) = self.tracks.iter().map(|track| track.loss.loss()).max() {
-            health.loss = if health.observed { loss } else { health.loss.max(loss) };
-        }
-        health
-    }
-}
-
-fn severity(finding: Finding) -> u8 {
-    match finding {
-        Finding::Failing => 0,
-        Finding::Slow(_) => 1,
-        Finding::Lossy => 2,
-        Finding::Answers => 3,
-    }
-}
-
-fn verdict_of(finding: Finding) -> Verdict {
-    match finding {
-        Finding::Failing => Verdict::Down,
-        Finding::Slow(_) | Finding::Lossy => Verdict::Degraded,
-        Finding::Answers => Verdict::Up,
     }
 }

@@ -4,7 +4,10 @@
 //! `3 of 5 http probes timed out (127.1.1.1:8081)`, `round trip 152 ms, usually 0.4 ms (tcp 127.1.1.1:80)`.
 
 use super::counter::Episode;
+use super::damping::Damping;
+use super::family::Case;
 use super::latency::Slowness;
+use super::load::Ailment;
 use super::track::{Finding, Track, target};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
@@ -57,6 +60,10 @@ pub(super) fn of_finding(
             format!("{kind} answers come after the timeout of {} ({place})", span(spec.timeout))
         }
         Finding::Lossy => lost(track, kind, &place),
+        Finding::Expiring => expiring(track, kind, &place),
+        Finding::Outlier => {
+            format!("round trip {}, far above its peers' ({kind} {place})", now(track))
+        }
         Finding::Answers => answers(track, spec, before, &place),
     }
 }
@@ -71,12 +78,63 @@ fn answers(track: &Track, spec: &ProbeSpec, before: Option<Finding>, place: &str
             format!("round trip {} again{} ({kind} {place})", newest(track), usually(track))
         }
         Some(Finding::Lossy) => lost(track, kind, place),
+        Some(Finding::Expiring) => format!("the certificate was renewed ({kind} {place})"),
+        Some(Finding::Outlier) => format!("round trip {}, as its peers' again ({kind} {place})", now(track)),
         Some(Finding::Answers) | None => format!("{kind} answers in {} ({place})", newest(track)),
     }
 }
 
 fn newest(track: &Track) -> String {
     track.latency.last().map_or_else(|| "unknown".to_owned(), millis)
+}
+
+fn now(track: &Track) -> String {
+    track.latency.now().map_or_else(|| "unknown".to_owned(), millis)
+}
+
+fn expiring(track: &Track, kind: &str, place: &str) -> String {
+    match track.certificate_days {
+        Some(1) => format!("the certificate expires in a day ({kind} {place})"),
+        Some(days) if days > 1 => format!("the certificate expires in {days} days ({kind} {place})"),
+        Some(0) => format!("the certificate expires today ({kind} {place})"),
+        _ => format!("the certificate has expired ({kind} {place})"),
+    }
+}
+
+/// What load and errors hold against a node.
+pub(super) fn of_ailment(ailment: Ailment, case: &Case<'_>) -> String {
+    let feed = case.node.load.as_ref();
+    match ailment {
+        Ailment::CircuitOpen => format!(
+            "circuit open: error rate {:.0} %, above {:.0} % twice in a row",
+            case.load.error_rate().percent(),
+            case.rules.errors.open.percent()
+        ),
+        Ailment::CircuitHalfOpen => {
+            format!(
+                "circuit half open: a few clients try it, error rate {:.0} %",
+                case.load.error_rate().percent()
+            )
+        }
+        Ailment::Errors => format!("error rate {:.0} %", case.load.error_rate().percent()),
+        Ailment::Full => case.load.shown().map_or_else(
+            || "full".to_owned(),
+            |load| format!("{} at {:.0} % of what it can carry", load.binding, load.utilisation.percent()),
+        ),
+        Ailment::Silent => format!(
+            "the load feed is silent for more than {}",
+            span(feed.map_or(std::time::Duration::ZERO, |feed| feed.max_age))
+        ),
+    }
+}
+
+/// Why a family that is well is kept down.
+pub(super) fn damped(damping: &Damping) -> String {
+    format!(
+        "well, but held back: changed sides {} times (penalty {}); comes back when it has been quiet",
+        damping.flips,
+        damping.penalty()
+    )
 }
 
 fn usually(track: &Track) -> String {

@@ -17,8 +17,10 @@
 use super::*;
 use crate::base::units::Micros;
 use crate::model::fleet::{HttpProbe, ProbeKind, ProbeSpec, Region, Site};
-use crate::model::ids::{RegionId, SiteId};
-use crate::model::observation::{FailureReason, Outcome};
+use crate::model::ids::{RegionId, SiteId, VantageId};
+use crate::model::judgement::Combine;
+use crate::model::observation::{FailureReason, Measured, Outcome};
+use crate::model::verdict::FamilyHealth;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -34,11 +36,12 @@ pub(super) fn fleet_of(probes: Vec<ProbeSpec>) -> Arc<Fleet> {
         labels: BTreeMap::new(),
         capacity: None,
         probes,
+        combine: Combine::All,
         load: None,
     };
     let site = Site { name: "tyo".to_owned(), title: None, region: RegionId(0), location: None };
     let regions = vec![Region { name: "asia".to_owned(), title: None }];
-    Arc::new(Fleet { regions, sites: vec![site], nodes: vec![node] })
+    Arc::new(Fleet { regions, sites: vec![site], nodes: vec![node], ..Fleet::default() })
 }
 
 /// The default probe: HTTP, both families, gdnsd's thresholds.
@@ -131,7 +134,8 @@ impl Run {
         let outcome = outcome(what, millis, &self.place);
         self.now =
             self.now + self.probes.get(usize::from(probe)).map_or(Duration::ZERO, |spec| spec.interval);
-        let seen = Observation { node: NodeId(0), family, probe, at: self.now, outcome };
+        let (node, vantage, measured) = (NodeId(0), VantageId::LOCAL, Measured::default());
+        let seen = Observation { vantage, node, family, probe, at: self.now, outcome, measured };
         self.last.extend(self.model.apply(&seen, self.wall()));
     }
 

@@ -5,7 +5,9 @@ use super::*;
 use crate::base::hash::SeededRng;
 use crate::base::units::{Micros, Ppm};
 use crate::model::fleet::LoadFeed;
-use crate::model::observation::{FailureReason, LoadSample, Outcome};
+use crate::model::ids::VantageId;
+use crate::model::judgement::StaleLoad;
+use crate::model::observation::{FailureReason, LoadSample, Measured, Outcome};
 use std::time::Duration;
 
 fn fleet_of_two() -> Fleet {
@@ -17,6 +19,7 @@ fn fleet_of_two() -> Fleet {
         interval: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
         max_age: Duration::from_secs(10),
+        stale: StaleLoad::Ignore,
         amount: None,
         ratios: BTreeMap::new(),
     });
@@ -30,7 +33,8 @@ fn model_of(fleet: Fleet) -> HealthModel {
 
 fn seen(node: u16, at_ms: u64, outcome: Outcome) -> Observation {
     let (node, at) = (NodeId(node), MonoTime::from_millis(at_ms));
-    Observation { node, family: Family::V4, probe: 0, at, outcome }
+    let (vantage, measured) = (VantageId::LOCAL, Measured::default());
+    Observation { vantage, node, family: Family::V4, probe: 0, at, outcome, measured }
 }
 
 fn answer(rtt_ms: u32) -> Outcome {

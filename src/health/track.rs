@@ -1,14 +1,19 @@
-//! One probe of one family of one node: its counter, its round trips, its losses, and what is to be
-//! said of it.
+//! One check of one family of one node, as one vantage sees it: its counter, its round trips, its
+//! losses, its certificate, and what is to be said of it.
+//!
+//! A track is of fixed size but for the text of its newest failure, which is bounded.
 
+use super::combine::Graded;
 use super::counter::{Counter, Thresholds};
-use super::latency::{Latency, Slowness};
+use super::latency::{Latency, Sample, Slowness};
 use super::loss::LossWindow;
-use crate::base::clock::MonoTime;
+use crate::base::clock::WallTime;
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Node, ProbeSpec};
-use crate::model::observation::{FailureReason, Outcome};
+use crate::model::judgement::HealthRules;
+use crate::model::observation::{FailureReason, Observation, Outcome, Packets};
+use crate::model::verdict::{Rule, Verdict};
 use std::net::SocketAddr;
 
 /// Longest failure detail kept, in bytes.
@@ -20,10 +25,59 @@ pub(super) enum Finding {
     Failing,
     Slow(Slowness),
     Lossy,
+    /// The certificate is about to expire.
+    Expiring,
+    /// Far worse than its peers; of the node, told of its first track.
+    Outlier,
     Answers,
 }
 
-/// The state kept for one probe and family.
+impl Finding {
+    /// The grade of [`Finding::Failing`]: there is nothing worse.
+    pub const WORST: u8 = 5;
+
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Finding::Failing => Verdict::Down,
+            Finding::Slow(_) | Finding::Lossy | Finding::Expiring | Finding::Outlier => Verdict::Degraded,
+            Finding::Answers => Verdict::Up,
+        }
+    }
+
+    pub fn rule(self) -> Rule {
+        match self {
+            Finding::Failing => Rule::Failures,
+            Finding::Slow(Slowness::AboveBaseline) => Rule::Latency,
+            Finding::Slow(Slowness::Late) => Rule::Late,
+            Finding::Lossy => Rule::Loss,
+            Finding::Expiring => Rule::Certificate,
+            Finding::Outlier => Rule::Outlier,
+            Finding::Answers => Rule::Answers,
+        }
+    }
+}
+
+impl Graded for Finding {
+    fn grade(&self) -> u8 {
+        match self {
+            Finding::Failing => Self::WORST,
+            Finding::Slow(_) => 4,
+            Finding::Lossy => 3,
+            Finding::Expiring => 2,
+            Finding::Outlier => 1,
+            Finding::Answers => 0,
+        }
+    }
+}
+
+/// The newest failure.
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    reason: FailureReason,
+    detail: Box<str>,
+}
+
+/// The state kept for one check.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Track {
     /// Position in [`Node::probes`].
@@ -31,9 +85,14 @@ pub(super) struct Track {
     pub counter: Counter,
     pub latency: Latency,
     pub loss: LossWindow,
-    /// The newest failure, and whether the failures of this episode all had one reason.
-    failure: Option<(FailureReason, String)>,
+    failure: Option<Failure>,
+    /// Whether the failures of this episode had different reasons.
     pub mixed: bool,
+    /// When the failures that count began.
+    failing_since: Option<WallTime>,
+    /// As last shown; the limit is crossed by it and by nothing else.
+    pub certificate_days: Option<i32>,
+    expiring: bool,
 }
 
 impl Track {
@@ -46,6 +105,9 @@ impl Track {
             loss: LossWindow::default(),
             failure: None,
             mixed: false,
+            failing_since: None,
+            certificate_days: None,
+            expiring: false,
         }
     }
 
@@ -59,37 +121,68 @@ impl Track {
     }
 
     /// Takes in one observation made by the probe `spec` describes.
-    pub fn observe(&mut self, outcome: &Outcome, at: MonoTime, spec: &ProbeSpec) {
+    pub fn observe(&mut self, seen: &Observation, spec: &ProbeSpec, rules: &HealthRules, wall: WallTime) {
         let thresholds = Thresholds::of(spec);
-        match outcome {
-            Outcome::Success { rtt } => self.latency.add(*rtt, false, at, spec.interval, thresholds),
-            Outcome::Slow { rtt } => self.latency.add(*rtt, true, at, spec.interval, thresholds),
+        let (at, interval) = (seen.at, spec.interval);
+        let mut answered = |rtt, late| {
+            self.latency.add(&Sample { rtt, late, at, interval }, thresholds, &rules.latency);
+        };
+        match &seen.outcome {
+            Outcome::Success { rtt } => answered(*rtt, false),
+            Outcome::Slow { rtt } => answered(*rtt, true),
             Outcome::Failure { reason, detail } => {
                 self.latency.miss();
-                self.remember(*reason, detail);
+                self.remember(*reason, detail, wall);
             }
         }
-        let success = !matches!(outcome, Outcome::Failure { .. });
+        let success = !matches!(seen.outcome, Outcome::Failure { .. });
         let changed = self.counter.count(success, thresholds);
         if changed && success {
             self.loss.clear();
         }
-        self.loss.add(!success, at, thresholds);
+        let whole = Packets { sent: 1, lost: u8::from(!success) };
+        let packets = seen.measured.packets.filter(|packets| packets.sent > 0).unwrap_or(whole);
+        self.loss.add(packets, at, thresholds, &rules.loss);
+        if let Some(days) = seen.measured.certificate_days {
+            self.certificate_days = Some(days);
+            self.expiring = days < i32::from(rules.certificate.days);
+        }
     }
 
-    fn remember(&mut self, reason: FailureReason, detail: &str) {
+    fn remember(&mut self, reason: FailureReason, detail: &str, wall: WallTime) {
         let continues = self.counter.episode().failures > 0;
-        let same = self.failure.as_ref().is_none_or(|(before, _)| *before == reason);
+        let same = self.failure.as_ref().is_none_or(|before| before.reason == reason);
         self.mixed = continues && (self.mixed || !same);
+        if !continues {
+            self.failing_since = Some(wall);
+        }
         let mut end = detail.len().min(DETAIL_BYTES);
         while !detail.is_char_boundary(end) {
             end -= 1;
         }
-        self.failure = Some((reason, detail[..end].to_owned()));
+        // A node that stays down repeats itself.
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|before| before.reason != reason || *before.detail != detail[..end])
+        {
+            self.failure = Some(Failure { reason, detail: detail[..end].into() });
+        }
     }
 
     pub fn failure(&self) -> Option<(FailureReason, &str)> {
-        self.failure.as_ref().map(|(reason, detail)| (*reason, detail.as_str()))
+        self.failure.as_ref().map(|failure| (failure.reason, &*failure.detail))
+    }
+
+    pub fn failing_since(&self) -> Option<WallTime> {
+        self.failing_since
+    }
+
+    /// Begins to count again from a known standing; what is usual is remembered.
+    pub fn restart(&mut self, up: bool) {
+        self.counter.restart(up);
+        self.loss.clear();
+        self.latency.pardon();
     }
 
     /// `None` before the first observation.
@@ -99,6 +192,7 @@ impl Track {
             true => match self.latency.slowness() {
                 Some(slowness) => Finding::Slow(slowness),
                 None if self.loss.is_lossy() => Finding::Lossy,
+                None if self.expiring => Finding::Expiring,
                 None => Finding::Answers,
             },
         })

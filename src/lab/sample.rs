@@ -8,6 +8,7 @@ use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
 use crate::model::fleet::{Capacity, Fleet, HttpProbe, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
 use crate::model::ids::{Generation, LineId, RegionId, Revision, SiteId};
+use crate::model::judgement::{Combine, StaleLoad};
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::{Change, NodeStatus, Problem, QueryCounts, Status};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
@@ -36,6 +37,7 @@ pub fn fleet() -> Fleet {
             node("hkg-1", 1, Some(0), 3),
             node("fra-1", 2, Some(0), 4),
         ],
+        ..Fleet::default()
     }
 }
 
@@ -57,11 +59,13 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
         labels: BTreeMap::new(),
         capacity: Some(capacity),
         probes: vec![probe(address, number)],
+        combine: Combine::All,
         load: Some(LoadFeed {
             url: format!("http://{address}:8081/load"),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             max_age: Duration::from_secs(5),
+            stale: StaleLoad::Ignore,
             amount: Some("/mbps".to_owned()),
             ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
         }),

@@ -1,6 +1,7 @@
 //! The fleet as policy describes it: region > site > node, and how each node is watched.
 
 use super::ids::{LineId, NodeId, RegionId, SiteId};
+use super::judgement::{Combine, Judgement, StaleLoad};
 use crate::base::prefix::Family;
 use crate::base::units::{Coordinates, Ppm};
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ pub struct Fleet {
     pub regions: Vec<Region>,
     pub sites: Vec<Site>,
     pub nodes: Vec<Node>,
+    /// How the nodes are judged, and from where.
+    pub judgement: Judgement,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,8 @@ pub struct Node {
     pub capacity: Option<Capacity>,
     /// Empty: never probed, counts as up (`check` warns).
     pub probes: Vec<ProbeSpec>,
+    /// How many of the probes have to be well.
+    pub combine: Combine,
     pub load: Option<LoadFeed>,
 }
 
@@ -72,7 +77,7 @@ pub struct Capacity {
     pub cap: Ppm,
 }
 
-/// How one probe of a node is made and counted. Several probes of one node must all succeed.
+/// How one probe of a node is made and counted; [`Node::combine`] says what several of them mean.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSpec {
     pub kind: ProbeKind,
@@ -129,8 +134,10 @@ pub struct LoadFeed {
     pub url: String,
     pub interval: Duration,
     pub timeout: Duration,
-    /// Reports older than this count as absent.
+    /// Reports older than this are stale ...
     pub max_age: Duration,
+    /// ... which means this.
+    pub stale: StaleLoad,
     /// JSON pointers (RFC 6901) by resource name. The first is in the unit of the capacity; all
     /// others are ratios in 0..=1 (1 is full).
     pub amount: Option<String>,

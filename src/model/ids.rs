@@ -59,9 +59,18 @@ id!(
     PoolId(u8)
 );
 id!(
+    /// Position in [`Judgement::vantages`](super::judgement::Judgement::vantages).
+    VantageId(u8)
+);
+id!(
     /// Position in the client groups of one compiled geo table. Group 0 is "nothing known".
     GroupId(u32)
 );
+
+impl VantageId {
+    /// This process itself.
+    pub const LOCAL: Self = Self(0);
+}
 
 /// Number of a table, rising by one with each one published; survives restarts.
 #[derive(

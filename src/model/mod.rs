@@ -10,6 +10,7 @@
 //! | [`records`] | what a service steers besides addresses |
 //! | [`policy`] | all of it, as compiled from one policy folder |
 //! | [`dnssec`] | which zones are signed, and how |
+//! | [`judgement`] | the constants of judgement, and the vantages |
 //! | [`observation`] | what a probe or a load feed saw |
 //! | [`verdict`] | what health makes of it |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
@@ -21,6 +22,7 @@ pub mod clients;
 pub mod dnssec;
 pub mod fleet;
 pub mod ids;
+pub mod judgement;
 pub mod observation;
 pub mod placement;
 pub mod policy;

@@ -1,6 +1,6 @@
 //! Raw facts from the network, before anybody judges them.
 
-use super::ids::NodeId;
+use super::ids::{NodeId, VantageId};
 use crate::base::clock::MonoTime;
 use crate::base::prefix::Family;
 use crate::base::units::{Micros, Ppm};
@@ -8,13 +8,54 @@ use crate::base::units::{Micros, Ppm};
 /// The end of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// Where the probe started.
+    pub vantage: VantageId,
     pub node: NodeId,
     pub family: Family,
     /// Position in [`Node::probes`](super::fleet::Node::probes).
     pub probe: u8,
-    /// When it ended.
+    /// When it ended, by this process's clock; of a remote vantage, when it was told of it.
     pub at: MonoTime,
     pub outcome: Outcome,
+    pub measured: Measured,
+}
+
+/// What a probe learned beside its outcome, as far as its kind can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    pub phases: Phases,
+    /// Between the packets of one probe.
+    pub jitter: Option<Micros>,
+    /// Packets of this probe and how many of them were lost; `None`: the probe itself is the packet.
+    pub packets: Option<Packets>,
+    /// Whole days until the certificate shown expires; negative: days since.
+    pub certificate_days: Option<i32>,
+}
+
+/// How long the parts of a probe took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    pub connect: Option<Micros>,
+    pub tls: Option<Micros>,
+    pub first_byte: Option<Micros>,
+}
+
+/// A probe of several packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    pub sent: u8,
+    pub lost: u8,
+}
+
+/// What an anchor of a vantage said: a place outside the fleet, asked to tell a blind vantage from a
+/// dead fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnchorReport {
+    pub vantage: VantageId,
+    /// Position in [`Vantage::anchors`](super::judgement::Vantage::anchors).
+    pub anchor: u8,
+    pub at: MonoTime,
+    pub is_success: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +94,19 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    /// Whether the node itself, or its host, said so: the way to it is whole, so the failure is no
+    /// blindness of who asks.
+    pub const fn is_answer(self) -> bool {
+        matches!(
+            self,
+            FailureReason::Refused
+                | FailureReason::Reset
+                | FailureReason::Tls
+                | FailureReason::Status
+                | FailureReason::Body
+        )
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             FailureReason::Timeout => "timeout",

@@ -4,7 +4,7 @@ use super::clients::Clients;
 use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
-use super::service::Service;
+use super::service::{Pool, PoolBound, Service};
 use super::transfer::TransferConfig;
 use crate::base::diagnostic::Span;
 use crate::base::prefix::{Family, Prefix};
@@ -23,6 +23,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Every pool of every service.
+    pub fn pool_bounds(&self) -> Vec<PoolBound> {
+        self.services.iter().flat_map(|service| service.pools.iter().map(Pool::bound)).collect()
+    }
+
     pub fn service_ids(&self) -> impl Iterator<Item = ServiceId> + use<> {
         (0..self.services.len()).map(ServiceId::from_index)
     }

@@ -119,6 +119,24 @@ impl OnAllDown {
     }
 }
 
+/// What a pool allows to be taken from it by choice: flap damping, circuits and outliers stop here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolBound {
+    /// Ascending.
+    pub members: Vec<NodeId>,
+    /// So many members have to be left.
+    pub least_alive: usize,
+}
+
+impl Pool {
+    /// ceil(`min_alive` * members).
+    pub fn bound(&self) -> PoolBound {
+        let members: Vec<NodeId> = self.members.iter().map(|member| member.node).collect();
+        let least = (members.len() as u64 * u64::from(self.min_alive.0)).div_ceil(1_000_000);
+        PoolBound { members, least_alive: usize::try_from(least).unwrap_or(usize::MAX) }
+    }
+}
+
 impl Service {
     /// Every name it answers: first its hostnames, then the names below them that have other types only.
     pub fn answered_names(&self) -> impl Iterator<Item = &str> {

@@ -40,6 +40,121 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// The rule that made a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Nothing has been seen yet.
+    #[default]
+    Awaiting,
+    /// Nothing asks this family.
+    Unprobed,
+    /// Nothing speaks against the node.
+    Answers,
+    /// Failed probes.
+    Failures,
+    /// The round trip left its baseline.
+    Latency,
+    /// Answers after the timeout.
+    Late,
+    Loss,
+    /// The certificate is about to expire.
+    Certificate,
+    /// Far worse than its peers.
+    Outlier,
+    /// Full.
+    Load,
+    /// The load feed fell silent.
+    StaleLoad,
+    /// The error rate the node reports.
+    Errors,
+    /// The circuit that the error rate opened.
+    Circuit,
+    /// Well, but held back for having flapped.
+    Damped,
+}
+
+impl Rule {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rule::Awaiting => "awaiting",
+            Rule::Unprobed => "unprobed",
+            Rule::Answers => "answers",
+            Rule::Failures => "failures",
+            Rule::Latency => "latency",
+            Rule::Late => "late",
+            Rule::Loss => "loss",
+            Rule::Certificate => "certificate",
+            Rule::Outlier => "outlier",
+            Rule::Load => "load",
+            Rule::StaleLoad => "stale-load",
+            Rule::Errors => "errors",
+            Rule::Circuit => "circuit",
+            Rule::Damped => "damped",
+        }
+    }
+}
+
+/// What a verdict rests on, for programs; [`FamilyHealth::reason`] is the same for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub rule: Rule,
+    /// Since when this rule has held it; a verdict may outlive several.
+    pub since: WallTime,
+    /// The probe that decided: its kind, as policy names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<std::borrow::Cow<'static, str>>,
+    /// Whose probe that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vantage: Option<String>,
+    /// Of the observations that count, how many speak for the verdict.
+    pub observations: u32,
+    pub of: u32,
+    /// When the first of them was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<WallTime>,
+    /// Whether more than one vantage stands behind it.
+    pub confirmed: bool,
+}
+
+/// What one vantage says of one family of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    pub vantage: String,
+    /// `Unknown`: it has not seen the node, or not lately.
+    pub verdict: Verdict,
+    pub reason: String,
+    pub rtt: Option<Micros>,
+    /// Whether it counts: the vantage is heard and trusted.
+    pub is_trusted: bool,
+}
+
+/// Whose clients a verdict is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    Line(String),
+    Area(String),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Scope::Line(name) => write!(f, "line {name}"),
+            Scope::Area(name) => write!(f, "area {name}"),
+        }
+    }
+}
+
+/// What holds for the clients of one line or area, by the vantages that stand for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopedHealth {
+    pub scope: Scope,
+    pub verdict: Verdict,
+    pub since: WallTime,
+    pub reason: String,
+}
+
 /// One family of one node, as believed now. Serialised as it is into the last good table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FamilyHealth {
@@ -54,12 +169,29 @@ pub struct FamilyHealth {
     pub jitter: Option<Micros>,
     /// Over the sliding window.
     pub loss: Ppm,
+    /// What the loss surely is (95 % confidence).
+    #[serde(default)]
+    pub loss_at_least: Ppm,
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// By vantage, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
+    /// By line and area that a vantage stands for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scoped: Vec<ScopedHealth>,
     /// Whether this process has judged it, or it came from the last good table.
     #[serde(skip)]
     pub observed: bool,
 }
 
 impl FamilyHealth {
+    /// The verdict for clients of a line or area: its own where a vantage stands for it.
+    pub fn verdict_for(&self, scope: &Scope) -> Verdict {
+        let own = self.scoped.iter().find(|scoped| scoped.scope == *scope);
+        own.map_or(self.verdict, |scoped| scoped.verdict)
+    }
+
     /// How much slower the node is than it usually is: what counts for clients the prober does not
     /// stand for (semantics.md, "Signals").
     pub fn excess(&self) -> Micros {
@@ -76,6 +208,48 @@ pub struct NodeHealth {
     /// Indexed by [`Family::index`]; a family the node lacks is `None`.
     pub families: [Option<FamilyHealth>; 2],
     pub load: Option<NodeLoad>,
+}
+
+/// A vantage as it is listened to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VantageHealth {
+    pub name: String,
+    /// Why its word does not count; `None`: it does.
+    pub distrust: Option<Distrust>,
+    /// Of its targets, how many answered it last.
+    pub answering: u32,
+    pub asked: u32,
+}
+
+/// Why a vantage's word does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distrust {
+    /// Not heard lately.
+    Silent,
+    /// It sees almost nothing, its anchors included.
+    Blind,
+    /// It says other things than most of its peers, of most targets.
+    Odds,
+}
+
+impl Distrust {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Distrust::Silent => "silent",
+            Distrust::Blind => "blind",
+            Distrust::Odds => "odds",
+        }
+    }
+}
+
+/// Too little is surely known to move anybody by choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    pub since: WallTime,
+    /// Nodes of which a trusted vantage says something fresh, and all nodes.
+    pub known: u32,
+    pub nodes: u32,
 }
 
 /// A node's load as last reported, if fresh.

@@ -120,6 +120,7 @@ fn sample_of(answer: &Answer, spec: &LoadFeed) -> Result<(LoadSample, Vec<String
 mod tests {
     use super::*;
     use crate::base::units::Micros;
+    use crate::model::judgement::StaleLoad;
     use std::collections::BTreeMap;
 
     fn spec() -> LoadFeed {
@@ -128,6 +129,7 @@ mod tests {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             max_age: Duration::from_secs(5),
+            stale: StaleLoad::Ignore,
             amount: Some("/egress/mbps".to_owned()),
             ratios: BTreeMap::from([("cpu".to_owned(), "/cpu/0".to_owned())]),
         }

@@ -33,8 +33,8 @@ use crate::base::hash::SeededRng;
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
-use crate::model::ids::NodeId;
-use crate::model::observation::{FailureReason, LoadReport, Observation, Outcome};
+use crate::model::ids::{NodeId, VantageId};
+use crate::model::observation::{FailureReason, LoadReport, Measured, Observation, Outcome};
 use failure::Fault;
 use grid::Grid;
 use std::net::SocketAddr;
@@ -153,7 +153,16 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
                 in_trouble = false;
                 let at = bench.clock.mono();
                 let (node, family, probe) = (job.node, job.family, job.probe);
-                (bench.sink)(ProbeEvent::Observation(Observation { node, family, probe, at, outcome }));
+                let (vantage, measured) = (VantageId::LOCAL, Measured::default());
+                (bench.sink)(ProbeEvent::Observation(Observation {
+                    vantage,
+                    node,
+                    family,
+                    probe,
+                    at,
+                    outcome,
+                    measured,
+                }));
             }
             Err(trouble) if !in_trouble => {
                 in_trouble = true;

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::clock::SystemClock;
 use crate::model::fleet::{HttpProbe, LoadFeed, Node, Region, Site};
 use crate::model::ids::{RegionId, SiteId};
+use crate::model::judgement::{Combine, StaleLoad};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,13 +25,19 @@ fn node(probes: Vec<ProbeSpec>, load: Option<LoadFeed>) -> Node {
         labels: BTreeMap::new(),
         capacity: None,
         probes,
+        combine: Combine::All,
         load,
     }
 }
 
 fn fleet(nodes: Vec<Node>) -> Fleet {
     let site = Site { name: "s".to_owned(), title: None, region: RegionId(0), location: None };
-    Fleet { regions: vec![Region { name: "r".to_owned(), title: None }], sites: vec![site], nodes }
+    Fleet {
+        regions: vec![Region { name: "r".to_owned(), title: None }],
+        sites: vec![site],
+        nodes,
+        ..Fleet::default()
+    }
 }
 
 fn spec(kind: ProbeKind, target: SocketAddr) -> ProbeSpec {
@@ -414,6 +421,7 @@ async fn a_load_feed_is_read() {
         interval: Duration::from_secs(20),
         timeout: Duration::from_secs(10),
         max_age: Duration::from_secs(60),
+        stale: StaleLoad::Ignore,
         amount: Some("/mbps".to_owned()),
         ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
     };

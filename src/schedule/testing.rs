@@ -5,6 +5,7 @@ use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
+use crate::model::judgement::Combine;
 use crate::model::placement::{Assignment, LatencyPrior, Placement};
 use crate::model::policy::Policy;
 use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
@@ -38,6 +39,7 @@ pub(super) fn node(name: &str, site: u16, capacity: Option<u64>) -> Node {
             cap: Ppm::from_percent(90),
         }),
         probes: Vec::new(),
+        combine: Combine::All,
         load: None,
     }
 }

@@ -23,6 +23,7 @@ use rhumb::geo::{Countries, GeoTable};
 use rhumb::model::clients::{Area, Clients};
 use rhumb::model::fleet::{Fleet, Node, Region, Site};
 use rhumb::model::ids::{AreaId, Generation, NodeId, PoolId, RegionId, Revision, SiteId};
+use rhumb::model::judgement::Combine;
 use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssignment, Share};
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
@@ -219,6 +220,7 @@ fn node(name: &str, site: u16, v4: &str, v6: Option<&str>) -> Node {
         labels: Default::default(),
         capacity: None,
         probes: Vec::new(),
+        combine: Combine::All,
         load: None,
     }
 }
@@ -234,6 +236,7 @@ fn fleet() -> Fleet {
             node("fra-1", 2, "203.0.113.3", Some("2001:db8:3::1")),
             node("osa-1", 0, "203.0.113.4", None),
         ],
+        ..Fleet::default()
     }
 }
 

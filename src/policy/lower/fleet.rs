@@ -7,6 +7,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
+use crate::model::judgement::Combine;
 use crate::policy::codes;
 use crate::policy::files::fleet::{
     CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, ProbeFile, RegionFile, SiteFile, TargetsFile,
@@ -52,7 +53,7 @@ pub fn lower(file: &Slot<FleetFile>, lines: &Names, findings: &mut Findings) -> 
         site_regions: Vec::new(),
         addresses: HashMap::new(),
         out: Lowered {
-            fleet: Fleet { regions: lower_regions(regions), sites: Vec::new(), nodes: Vec::new() },
+            fleet: Fleet { regions: lower_regions(regions), ..Fleet::default() },
             nodes: Names::default(),
             facts: Vec::new(),
             probe_places: Vec::new(),
@@ -255,6 +256,7 @@ fn placeholder(name: &str) -> Node {
         labels: BTreeMap::new(),
         capacity: None,
         probes: Vec::new(),
+        combine: Combine::All,
         load: None,
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::base::prefix::Family;
 use crate::model::fleet::{HttpProbe, LoadFeed, ProbeKind, ProbeSpec};
+use crate::model::judgement::StaleLoad;
 use crate::policy::codes;
 use crate::policy::files::fleet::{ClassWord, KindWord, LoadFile, ProbeFile, Target, TargetsFile};
 use crate::policy::findings::{At, Findings, Place};
@@ -247,6 +248,7 @@ pub fn lower_load(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &En
         interval: or(own.interval.or(interval).value().map(|span| span.0), 5_000),
         timeout: or(own.timeout.or(timeout).value().map(|span| span.0), 1_000),
         max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
+        stale: StaleLoad::Ignore,
         amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
         ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
             let row = |(name, pointer): &(At<crate::policy::scalars::Name>, Option<_>)| {
