@@ -60,13 +60,15 @@ impl Counter {
         self.episode
     }
 
-    /// Counts one observation; tells whether the standing changed.
-    pub fn count(&mut self, success: bool, thresholds: Thresholds) -> bool {
+    /// Counts one observation; tells whether the standing changed. Without `may_fall` a failure counts, but
+    /// not as the last that is needed.
+    pub fn count(&mut self, success: bool, may_fall: bool, thresholds: Thresholds) -> bool {
         let before = self.standing;
         match (before, success) {
+            (None, false) if !may_fall => self.first_failure(),
             (None, _) => self.stand(success),
             (Some(true), true) => self.success_while_up(thresholds),
-            (Some(true), false) => self.failure_while_up(thresholds),
+            (Some(true), false) => self.failure_while_up(may_fall, thresholds),
             (Some(false), true) => {
                 self.successes += 1;
                 if self.successes >= thresholds.rise {
@@ -105,9 +107,14 @@ impl Counter {
         }
     }
 
-    fn failure_while_up(&mut self, thresholds: Thresholds) {
+    /// A first failure that does not decide yet.
+    fn first_failure(&mut self) {
+        self.episode = Episode { failures: 1, observations: 1 };
+    }
+
+    fn failure_while_up(&mut self, may_fall: bool, thresholds: Thresholds) {
         self.successes = 0;
-        self.failures += 1;
+        self.failures = (self.failures + 1).min(if may_fall { u32::MAX } else { thresholds.fall - 1 });
         self.episode.failures += 1;
         self.episode.observations += 1;
         if self.failures >= thresholds.fall {
@@ -128,7 +135,7 @@ mod tests {
         let seen: String = observations
             .chars()
             .map(|observation| {
-                counter.count(observation == 's', DEFAULT);
+                counter.count(observation == 's', true, DEFAULT);
                 if counter.standing().expect("observed") { 'U' } else { 'D' }
             })
             .collect();
@@ -148,10 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_fall_yet_falls_with_the_next_failure_that_may() {
+        let mut counter = Counter::default();
+        counter.count(true, true, DEFAULT);
+        (0..9).for_each(|_| assert!(!counter.count(false, false, DEFAULT)));
+        assert!(counter.count(false, true, DEFAULT) && counter.standing() == Some(false));
+        let mut unseen = Counter::default();
+        assert!(!unseen.count(false, false, DEFAULT) && unseen.standing().is_none());
+        assert!(unseen.count(false, true, DEFAULT) && unseen.standing() == Some(false));
+    }
+
+    #[test]
     fn an_episode_spans_the_failures_that_count() {
         let mut counter = Counter::default();
         for success in [true, false, true, false, true, false] {
-            counter.count(success, DEFAULT);
+            counter.count(success, true, DEFAULT);
         }
         assert_eq!(counter.episode(), Episode { failures: 3, observations: 5 });
     }

@@ -52,6 +52,16 @@ pub(super) struct Case<'a> {
     pub wall: WallTime,
 }
 
+impl Case<'_> {
+    /// What load and errors hold against the node; a circuit does not take away whom a pool needs.
+    fn ailment(&self) -> Option<Ailment> {
+        match self.load.ailment() {
+            Some(Ailment::CircuitOpen) if self.is_needed => Some(Ailment::CircuitHalfOpen),
+            ailment => ailment,
+        }
+    }
+}
+
 /// What a held verdict rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -214,7 +224,7 @@ impl FamilyState {
             probe: self.standings[usize::from(vantage)].tracks[word.track].probe,
             finding: word.finding,
         });
-        let (verdict, cause) = match case.load.ailment() {
+        let (verdict, cause) = match case.ailment() {
             Some(ailment) if ailment.verdict() > verdict => {
                 (ailment.verdict(), Some(Cause::Ailment(ailment)))
             }
@@ -280,7 +290,7 @@ impl FamilyState {
     }
 
     fn settle_unprobed(&mut self, case: &Case<'_>) -> Option<Transition> {
-        let ailment = case.load.ailment();
+        let ailment = case.ailment();
         let (verdict, cause) = match ailment {
             Some(ailment) => (ailment.verdict(), Some(Cause::Ailment(ailment))),
             None => (Verdict::Up, None),

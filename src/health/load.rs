@@ -127,6 +127,10 @@ impl LoadState {
         is_stale
     }
 
+    pub fn is_open(&self) -> bool {
+        matches!(self.circuit.state(), State::Open { .. })
+    }
+
     /// The worst that is held against the node.
     pub fn ailment(&self) -> Option<Ailment> {
         match self.circuit.state() {

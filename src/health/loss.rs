@@ -25,7 +25,7 @@ use crate::model::judgement::LossRules;
 use crate::model::observation::Packets;
 use std::time::Duration;
 
-const LONGEST: usize = 32;
+pub(super) const LONGEST: usize = 32;
 const SPAN: Duration = Duration::from_secs(60);
 const SAYS_SOMETHING: u32 = 8;
 const WEIGHS: usize = 16;

@@ -175,14 +175,16 @@ impl HealthModel {
         let node = self.fleet.nodes.get(index)?;
         let family = self.nodes.get_mut(index)?.families[seen.family.index()].as_mut()?;
         let standing = family.standings.get_mut(vantage)?;
-        let success = standing.observe(seen, node, &self.fleet.judgement.rules, wall)?;
+        let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
+        let sight = self.sights.get(vantage);
+        let bears_out = |since| !is_watched || sight.is_none_or(|sight| sight.bears_out(since, &rules.trust));
+        let success = standing.observe(seen, node, rules, bears_out, wall)?;
         self.bench.now = self.bench.now.max(seen.at);
         if let Some(sight) = self.sights.get_mut(vantage) {
             let before = standing.newest.replace(success);
-            standing.failed_in = sight.note(success, before, standing.failed_in, seen.family, seen.at);
-            let rules = &self.fleet.judgement.rules.trust;
+            sight.note(success, before, seen.family, seen.at);
             let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
-            if self.bench.is_watched && (unheard || sight.is_in_doubt(rules)) {
+            if self.bench.is_watched && (unheard || sight.is_dark(&rules.trust)) {
                 self.assess(seen.at);
             }
         }
@@ -324,7 +326,8 @@ impl HealthModel {
         // Taken out so that it can change while the rest is read; a family is a few words to move.
         let mut state = self.nodes[id.index()].families[family.index()].take()?;
         let mut case = self.case(id, family, wall);
-        case.is_needed = state.damping.is_armed() && self.is_needed(id);
+        let by_choice = state.damping.is_armed() || case.load.is_open();
+        case.is_needed = by_choice && self.is_needed(id);
         let changed = state.settle(&case);
         if !state.scoped.is_empty() {
             let scoped = state.settle_scoped(&case);
@@ -355,19 +358,17 @@ impl HealthModel {
             .sights
             .iter()
             .zip(&heard)
-            .map(|(sight, &heard)| {
-                heard && !sight.is_in_doubt(rules) && sight.saw_something(now, rules.max_age)
-            })
+            .map(|(sight, &heard)| heard && !sight.is_dark(rules) && sight.saw_something(now, rules.max_age))
             .collect();
         let mut see_again = Vec::new();
         for at in 0..self.sights.len() {
-            let others = |of: &[bool]| of.iter().enumerate().any(|(other, &is_so)| other != at && is_so);
-            let was_heard =
-                |(other, sight): (usize, &Sight)| other != at && sight.was_ever_heard() && heard[other];
+            let among_others = |of: &dyn Fn(usize) -> bool| {
+                (0..self.sights.len()).filter(|&other| other != at && of(other)).count() as u32
+            };
             let peers = Peers {
                 others: several,
-                heard: self.sights.iter().enumerate().any(was_heard),
-                seeing: others(&seeing),
+                heard: among_others(&|other| heard[other] && self.sights[other].was_ever_heard()),
+                seeing: among_others(&|other| seeing[other]),
             };
             if self.sights[at].weigh(heard[at], peers, now, rules) == Change::SeesAgain {
                 see_again.push(at);
@@ -425,7 +426,9 @@ impl HealthModel {
     }
 
     fn note_freeze(&mut self, wall: WallTime) {
-        if !self.bench.is_watched {
+        // At first everybody is awaited.
+        let max_age = self.fleet.judgement.rules.trust.max_age;
+        if !self.bench.is_watched || self.bench.now.since(self.started) <= max_age {
             return;
         }
         let is_known = |&id: &NodeId| {

@@ -1,16 +1,17 @@
-//! How well a vantage sees: whether its word counts.
+//! How well a vantage sees: whether its word counts, and whether what failed for it may count at all.
 //!
 //! ```text
 //!                     ┌─ heard lately? ──────────────── no ─▶ silent   (nothing to count)
-//!                     ├─ sees almost nothing answer? ┐
-//!   one vantage ──────┤  or 16 targets in a row fail ├─ yes ─▶ ask its anchors, else its peers ─▶ blind
-//!                     └─ against most peers on most targets, for 10 s ──────────────────────────▶ at odds
+//!   one vantage ──────┼─ sees almost nothing? ── yes ─▶ ask its anchors, else its peers ──▶ blind
+//!                     └─ against most peers on most targets, for 10 s ────────────────────▶ at odds
 //! ```
-//! - **Dark** is when fewer than 5 % of its targets answer; **doubtful** when 16 different targets (or all
-//!   there are) failed with no success between, which comes sooner. A true outage of 60 % is neither.
-//! - Anchors outside the fleet settle it: one that answered since the failures began means the fleet is
-//!   down; none means the vantage is blind. Without anchors a vantage alone is believed; one with peers is
-//!   blind if a peer still sees, or if no peer is heard.
+//! - **Meanwhile.** A target falls only if the vantage saw something, a target or an anchor, since that target
+//!   began to fail. So a network that is cut takes down nobody, however fast some targets are probed, before
+//!   it is known to be cut; where others answer it costs no time.
+//! - **Dark** is when fewer than 5 % of its targets answer. A true outage of 60 % is not dark.
+//! - Anchors outside the fleet settle it: one that answered since means the fleet is down; all failed, or none
+//!   asked for 3 s, means the vantage is blind. Without anchors a vantage alone is believed; one with peers is
+//!   blind if most of them still see, or if none is heard. Vantages in the same dark bear each other out.
 //! - A blind vantage that sees again begins to count again from the verdicts held: what it counted while
 //!   blind was its own outage.
 //!
@@ -23,8 +24,8 @@ use crate::model::judgement::{TrustRules, Vantage};
 use crate::model::verdict::Distrust;
 use std::time::Duration;
 
-/// Failures of different targets in a row that raise doubt.
-const RUN: u32 = 16;
+/// How long one waits for anchors and peers before dark is blind.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Fewer targets than this tell too little to call a vantage without anchors blind.
 const FEW: u32 = 4;
 
@@ -40,12 +41,12 @@ pub(super) enum Change {
 /// What the others are doing while one is in the dark.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peers {
-    /// Configured.
+    /// There are some.
     pub others: bool,
-    /// Heard lately.
-    pub heard: bool,
-    /// Heard lately, and seeing.
-    pub seeing: bool,
+    /// So many are heard.
+    pub heard: u32,
+    /// ... and so many of them see.
+    pub seeing: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,16 +63,16 @@ pub(super) struct Sight {
     asked: u32,
     answering: u32,
     last_success: Option<MonoTime>,
-    /// Counts successes: a target that failed in this epoch failed since the last success.
-    epoch: u32,
-    /// Different targets that failed since the last success, and since when.
-    run: u32,
+    /// Since when nothing has answered.
     run_since: Option<MonoTime>,
+    dark_since: Option<MonoTime>,
     anchors: Vec<Anchor>,
     odds: Lasting,
     /// What failed since it last was trusted was its own network's doing.
     own_outage: bool,
     distrust: Option<Distrust>,
+    /// In the dark, as its peers are: so it is not its own.
+    is_believed: bool,
 }
 
 impl Sight {
@@ -81,40 +82,37 @@ impl Sight {
             asked: 0,
             answering: 0,
             last_success: None,
-            epoch: 1,
-            run: 0,
             run_since: None,
+            dark_since: None,
             anchors: vec![Anchor::default(); vantage.anchors.len()],
             odds: Lasting::default(),
             own_outage: false,
             distrust: None,
+            is_believed: false,
         }
     }
 
-    /// Takes in the outcome of one target: what was its newest outcome before, and the epoch of its last
-    /// failure. Returns the epoch to keep with the target.
-    pub fn note(
-        &mut self,
-        success: bool,
-        before: Option<bool>,
-        failed_in: u32,
-        family: Family,
-        at: MonoTime,
-    ) -> u32 {
+    /// Takes in the outcome of one target, and what its newest outcome was before.
+    pub fn note(&mut self, success: bool, before: Option<bool>, family: Family, at: MonoTime) {
         self.heard[family.index()] = self.heard[family.index()].max(Some(at));
         self.asked += u32::from(before.is_none());
         self.answering += u32::from(success);
         self.answering -= u32::from(before == Some(true)).min(self.answering);
         if success {
             self.last_success = self.last_success.max(Some(at));
-            (self.run, self.run_since) = (0, None);
+            self.run_since = None;
             self.own_outage &= self.distrust.is_some();
-            self.epoch = self.epoch.wrapping_add(1).max(1);
-            return failed_in;
+        } else {
+            self.run_since.get_or_insert(at);
         }
-        self.run_since.get_or_insert(at);
-        self.run += u32::from(failed_in != self.epoch);
-        self.epoch
+    }
+
+    /// Whether a target that began to fail at `since` may be held to have failed: something else did not, or
+    /// the dark has been borne out.
+    pub fn bears_out(&self, since: MonoTime, rules: &TrustRules) -> bool {
+        let saw = self.last_success.max(self.anchors.iter().filter_map(|anchor| anchor.answered).max());
+        saw.is_some_and(|at| at >= since)
+            || (self.anchors.is_empty() && self.is_dark(rules) && self.is_believed)
     }
 
     pub fn anchor(&mut self, anchor: usize, success: bool, at: MonoTime) {
@@ -135,6 +133,8 @@ impl Sight {
     /// Takes in how many of the targets it speaks of it sees otherwise than most of its peers.
     pub fn compare(&mut self, differing: u32, compared: u32, now: MonoTime, odds: Duration) {
         let wanted = match compared {
+            // Who is blind or silent is not at odds with anybody.
+            _ if self.distrust.is_some_and(|distrust| distrust != Distrust::Odds) => Some(false),
             0 => Some(false),
             _ if differing * 2 > compared => Some(true),
             _ if differing * 4 < compared => Some(false),
@@ -161,22 +161,21 @@ impl Sight {
         self.last_success.is_some_and(|at| now.since(at) <= max_age)
     }
 
-    /// Sees almost nothing, or begins to.
-    pub fn is_in_doubt(&self, rules: &TrustRules) -> bool {
-        self.asked > 0 && (self.is_dark(rules) || self.run >= RUN.min(self.asked))
-    }
-
-    fn is_dark(&self, rules: &TrustRules) -> bool {
-        u64::from(self.answering) * 1_000_000 < u64::from(self.asked) * u64::from(rules.dark.0)
+    /// Sees almost nothing.
+    pub fn is_dark(&self, rules: &TrustRules) -> bool {
+        self.asked > 0
+            && u64::from(self.answering) * 1_000_000 < u64::from(self.asked) * u64::from(rules.dark.0)
     }
 
     /// Weighs all of it anew.
     pub fn weigh(&mut self, heard: bool, peers: Peers, now: MonoTime, rules: &TrustRules) -> Change {
         let before = self.distrust;
-        let in_doubt = self.is_in_doubt(rules);
-        let blind = in_doubt && self.is_blind(peers, now, rules);
+        let dark = self.is_dark(rules);
+        self.dark_since = dark.then(|| self.dark_since.unwrap_or(now));
+        let blind = dark && self.is_blind(peers, now);
+        self.is_believed = dark && !blind && peers.heard > 0 && peers.seeing * 2 <= peers.heard;
         // Without anchors it is the light that returns that tells it had been the vantage's own night.
-        self.own_outage |= self.anchors.is_empty() && blind && self.is_dark(rules);
+        self.own_outage |= self.anchors.is_empty() && blind;
         self.distrust = match (heard, blind, self.odds.is_on()) {
             (false, ..) => Some(Distrust::Silent),
             (true, true, _) => Some(Distrust::Blind),
@@ -189,21 +188,22 @@ impl Sight {
         if self.distrust.is_some() {
             return Change::Moved;
         }
-        let was_own = std::mem::take(&mut self.own_outage) && !(self.anchors.is_empty() && in_doubt);
+        let was_own = std::mem::take(&mut self.own_outage) && !(self.anchors.is_empty() && dark);
         if was_own { Change::SeesAgain } else { Change::Moved }
     }
 
-    fn is_blind(&self, peers: Peers, now: MonoTime, rules: &TrustRules) -> bool {
-        if !self.anchors.is_empty() {
-            let since = self.run_since.unwrap_or(now);
-            return !self.anchors.iter().any(|anchor| {
-                anchor
-                    .answered
-                    .is_some_and(|at| at >= since && anchor.failed.is_none_or(|failed| failed < at))
-            });
+    fn is_blind(&self, peers: Peers, now: MonoTime) -> bool {
+        let is_due = self.dark_since.is_some_and(|since| now.since(since) >= PATIENCE);
+        if self.anchors.is_empty() {
+            let most_see = peers.seeing * 2 > peers.heard && self.asked >= FEW;
+            return is_due && peers.others && (most_see || peers.heard == 0);
         }
-        peers.others && self.asked >= FEW && (peers.seeing || !peers.heard)
-            || (peers.others && !peers.heard && self.is_dark(rules))
+        let since = self.run_since.or(self.dark_since).unwrap_or(now);
+        let answers = |anchor: &Anchor| {
+            anchor.answered.is_some_and(|at| at >= since && anchor.failed.is_none_or(|failed| failed < at))
+        };
+        let fails = |anchor: &Anchor| anchor.failed.is_some_and(|at| at >= since);
+        !self.anchors.iter().any(answers) && (is_due || self.anchors.iter().all(fails))
     }
 
     pub fn distrust(&self) -> Option<Distrust> {

@@ -38,9 +38,8 @@ pub(super) struct Standing {
     /// One per check that asks this family.
     pub tracks: Vec<Track>,
     heard_at: Option<MonoTime>,
-    /// The newest outcome of any check, and the vantage's epoch of its last failure.
+    /// The newest outcome of any check.
     pub newest: Option<bool>,
-    pub failed_in: u32,
     /// Far worse than its peers, for long enough.
     pub outlier: Lasting,
     /// ... and the pool can bear one more.
@@ -53,23 +52,23 @@ impl Standing {
             tracks: Track::all_of(node, family),
             heard_at: None,
             newest: None,
-            failed_in: 0,
             outlier: Lasting::default(),
             is_admitted_outlier: false,
         }
     }
 
-    /// Takes in an observation; `None` for a check that is not there, else whether it was a success.
+    /// Takes in an observation; `bears_out`: a failure that began then may count. `None` for a check that is not there, else whether it was a success.
     pub fn observe(
         &mut self,
         seen: &Observation,
         node: &Node,
         rules: &HealthRules,
+        bears_out: impl Fn(MonoTime) -> bool,
         wall: WallTime,
     ) -> Option<bool> {
         let spec = node.probes.get(usize::from(seen.probe))?;
         let track = self.tracks.iter_mut().find(|track| track.probe == seen.probe)?;
-        track.observe(seen, spec, rules, wall);
+        track.observe(seen, spec, rules, bears_out, wall);
         self.heard_at = self.heard_at.max(Some(seen.at));
         Some(!matches!(seen.outcome, Outcome::Failure { .. }))
     }
@@ -133,6 +132,6 @@ impl Standing {
                 track.probe = probe;
             }
         }
-        (self.heard_at, self.newest, self.failed_in) = (before.heard_at, before.newest, before.failed_in);
+        (self.heard_at, self.newest) = (before.heard_at, before.newest);
     }
 }

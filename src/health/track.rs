@@ -6,8 +6,8 @@
 use super::combine::Graded;
 use super::counter::{Counter, Thresholds};
 use super::latency::{Latency, Sample, Slowness};
-use super::loss::LossWindow;
-use crate::base::clock::WallTime;
+use super::loss::{LONGEST, LossWindow};
+use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Node, ProbeSpec};
@@ -85,11 +85,13 @@ pub(super) struct Track {
     pub counter: Counter,
     pub latency: Latency,
     pub loss: LossWindow,
+    /// Failures in a row since which the vantage has seen nothing: not counted as losses yet.
+    unborne: u8,
     failure: Option<Failure>,
     /// Whether the failures of this episode had different reasons.
     pub mixed: bool,
     /// When the failures that count began.
-    failing_since: Option<WallTime>,
+    failing_since: (MonoTime, WallTime),
     /// As last shown; the limit is crossed by it and by nothing else.
     pub certificate_days: Option<i32>,
     expiring: bool,
@@ -103,9 +105,10 @@ impl Track {
             counter: Counter::default(),
             latency,
             loss: LossWindow::default(),
+            unborne: 0,
             failure: None,
             mixed: false,
-            failing_since: None,
+            failing_since: Default::default(),
             certificate_days: None,
             expiring: false,
         }
@@ -121,7 +124,14 @@ impl Track {
     }
 
     /// Takes in one observation made by the probe `spec` describes.
-    pub fn observe(&mut self, seen: &Observation, spec: &ProbeSpec, rules: &HealthRules, wall: WallTime) {
+    pub fn observe(
+        &mut self,
+        seen: &Observation,
+        spec: &ProbeSpec,
+        rules: &HealthRules,
+        bears_out: impl Fn(MonoTime) -> bool,
+        wall: WallTime,
+    ) {
         let thresholds = Thresholds::of(spec);
         let (at, interval) = (seen.at, spec.interval);
         let mut answered = |rtt, late| {
@@ -132,29 +142,40 @@ impl Track {
             Outcome::Slow { rtt } => answered(*rtt, true),
             Outcome::Failure { reason, detail } => {
                 self.latency.miss();
-                self.remember(*reason, detail, wall);
+                self.remember(*reason, detail, at, wall);
             }
         }
         let success = !matches!(seen.outcome, Outcome::Failure { .. });
-        let changed = self.counter.count(success, thresholds);
+        let is_borne_out = bears_out(self.failing_since.0);
+        let changed = self.counter.count(success, success || is_borne_out, thresholds);
         if changed && success {
             self.loss.clear();
+            self.unborne = 0;
         }
-        let whole = Packets { sent: 1, lost: u8::from(!success) };
-        let packets = seen.measured.packets.filter(|packets| packets.sent > 0).unwrap_or(whole);
-        self.loss.add(packets, at, thresholds, &rules.loss);
+        let lost = Packets { sent: 1, lost: 1 };
+        if !success && !is_borne_out {
+            self.unborne = self.unborne.saturating_add(1);
+        } else {
+            // Several in a row while nothing else answered are the vantage's loss, not the target's.
+            let counted = if success && self.unborne > 1 { 0 } else { std::mem::take(&mut self.unborne) };
+            (0..counted.min(LONGEST as u8)).for_each(|_| self.loss.add(lost, at, thresholds, &rules.loss));
+            self.unborne = 0;
+            let whole = if success { Packets { sent: 1, lost: 0 } } else { lost };
+            let packets = seen.measured.packets.filter(|packets| packets.sent > 0).unwrap_or(whole);
+            self.loss.add(packets, at, thresholds, &rules.loss);
+        }
         if let Some(days) = seen.measured.certificate_days {
             self.certificate_days = Some(days);
             self.expiring = days < i32::from(rules.certificate.days);
         }
     }
 
-    fn remember(&mut self, reason: FailureReason, detail: &str, wall: WallTime) {
+    fn remember(&mut self, reason: FailureReason, detail: &str, at: MonoTime, wall: WallTime) {
         let continues = self.counter.episode().failures > 0;
         let same = self.failure.as_ref().is_none_or(|before| before.reason == reason);
         self.mixed = continues && (self.mixed || !same);
         if !continues {
-            self.failing_since = Some(wall);
+            self.failing_since = (at, wall);
         }
         let mut end = detail.len().min(DETAIL_BYTES);
         while !detail.is_char_boundary(end) {
@@ -175,13 +196,14 @@ impl Track {
     }
 
     pub fn failing_since(&self) -> Option<WallTime> {
-        self.failing_since
+        (self.counter.episode().failures > 0).then_some(self.failing_since.1)
     }
 
     /// Begins to count again from a known standing; what is usual is remembered.
     pub fn restart(&mut self, up: bool) {
         self.counter.restart(up);
         self.loss.clear();
+        self.unborne = 0;
         self.latency.pardon();
     }
 
