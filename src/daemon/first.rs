@@ -125,7 +125,8 @@ fn make(
     let serials = Serials::restored(saved.map_or_else(BTreeMap::new, |table| table.serials.clone()));
     inputs.zones = serials.apply(&inputs.policy, &inputs.zones);
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
-    let health = HealthModel::new(Arc::new(inputs.policy.fleet.clone()), &restored, now, wall);
+    let mut health = HealthModel::new(Arc::new(inputs.policy.fleet.clone()), &restored, now, wall);
+    health.bound_pools(inputs.policy.pool_bounds());
     let previous = saved.filter(|_| keeps_placements);
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
     let view = Arc::new(health.view());

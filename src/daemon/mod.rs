@@ -55,6 +55,7 @@ pub mod signing;
 pub mod start;
 pub mod supervisor;
 mod takeover;
+mod trust;
 pub mod writer;
 
 #[cfg(test)]

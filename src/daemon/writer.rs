@@ -21,6 +21,7 @@ use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::saved;
 use crate::daemon::signing::Signing;
+use crate::daemon::trust;
 use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
 use crate::model::ids::{Generation, NodeId};
@@ -85,6 +86,8 @@ pub enum About {
     Certificate,
     /// Keys of zone transfer.
     Transfer,
+    /// Vantages that are distrusted, a frozen table.
+    Trust,
 }
 
 /// Nodes whose eligibility changed since the last table.
@@ -254,15 +257,21 @@ impl Writer {
                 }
             }
             ProbeEvent::Load(report) => self.health.apply_load(report, wall),
+            ProbeEvent::Anchor(report) => self.health.apply_anchor(report),
         }
     }
 
-    fn note(&mut self, transition: &Transition) {
+    fn log(&self, transition: &Transition) {
         let node = self.inputs.policy.fleet.node(transition.node);
+        let scope = transition.scope.as_ref().map_or("everybody".to_owned(), ToString::to_string);
         tracing::info!(
-            node = node.name, family = %transition.family, from = %transition.from, to = %transition.to,
-            "{}", transition.reason,
+            node = node.name, family = %transition.family, scope, from = %transition.from,
+            to = %transition.to, "{}", transition.reason,
         );
+    }
+
+    fn note(&mut self, transition: &Transition) {
+        self.log(transition);
         self.verdicts_moved = true;
         match transition.to {
             Verdict::Down => {
@@ -294,12 +303,12 @@ impl Writer {
         if self.health.first_round_is_complete() {
             self.reporter.set_problems(About::Recovery, Vec::new());
         }
-        let cause = match self.pending.up.is_empty() {
-            true => Cause::Rebalance,
-            false => Cause::Recovery { nodes: self.names(&self.pending.up) },
-        };
-        self.pending.up.clear();
-        self.replan(Pass::Full, cause);
+        self.tell_trust();
+        match self.health.freeze() {
+            // Nobody is moved by choice on what is not surely known; who recovered waits.
+            Some(_) => self.show(),
+            None => self.rebalance(),
+        }
         let problems = self.publisher.renew().into_iter().collect();
         self.reporter.set_problems(About::Signing, problems);
         if self.adopt_zones() {
@@ -307,6 +316,28 @@ impl Writer {
         }
         self.foresee();
         self.publisher.free_retired();
+    }
+
+    fn rebalance(&mut self) {
+        let cause = match self.pending.up.is_empty() {
+            true => Cause::Rebalance,
+            false => Cause::Recovery { nodes: self.names(&self.pending.up) },
+        };
+        self.pending.up.clear();
+        self.replan(Pass::Full, cause);
+    }
+
+    /// Tells who is distrusted and whether the table is frozen, and logs what changed for lines and areas.
+    fn tell_trust(&mut self) {
+        for change in self.health.scoped_changes() {
+            self.log(&change);
+            self.verdicts_moved = true;
+        }
+        let problems = trust::problems(&self.health, self.clock.wall());
+        for problem in problems.iter().filter(|problem| !self.reporter.knows(problem)) {
+            tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        self.reporter.set_problems(About::Trust, problems);
     }
 
     /// Takes over the serials that were raised in publishing; whether there were any.
@@ -356,10 +387,11 @@ impl Writer {
             && self.inputs.geo.revision() == inputs.geo.revision();
         let memory = if same_world { self.memory.clone() } else { PlannerMemory::default() };
         let (now, wall) = (self.clock.mono(), self.clock.wall());
-        let health = match fleet_changed {
+        let mut health = match fleet_changed {
             true => self.health.reload(Arc::new(new_policy.fleet.clone()), now, wall),
             false => self.health.clone(),
         };
+        health.bound_pools(new_policy.pool_bounds());
         let former = World {
             inputs: std::mem::replace(&mut self.inputs, inputs),
             epoch: std::mem::replace(&mut self.epoch, epoch),
@@ -381,7 +413,10 @@ impl Writer {
     /// Plans with what is known now and publishes if that changes an answer. Returns whether the
     /// plan is in force; a refused one leaves everything as it was.
     fn replan(&mut self, pass: Pass, cause: Cause) -> bool {
-        let health = Arc::new(self.health.view());
+        let health = Arc::new(match (pass, self.health.freeze()) {
+            (Pass::Evacuation, Some(_)) => self.health.view_of_the_seen(),
+            _ => self.health.view(),
+        });
         let plan = schedule::plan(&self.plan_input(&health, pass));
         let wall = self.clock.wall();
         let live = self.publisher.snapshot();

@@ -266,6 +266,25 @@ impl HealthModel {
         self.fleet.node_ids().map(|id| self.view_of(id)).collect()
     }
 
+    /// As [`HealthModel::view`], but nodes of which no trusted vantage says anything fresh are unknown: while
+    /// the table is frozen an evacuation prefers nodes just seen to succeed.
+    pub fn view_of_the_seen(&self) -> Vec<NodeHealth> {
+        let seen = |id: NodeId| {
+            let mut health = self.view_of(id);
+            for family in Family::BOTH {
+                let case = self.case(id, family, WallTime::default());
+                let state = self.nodes[id.index()].families[family.index()].as_ref();
+                let is_trusted = state.is_some_and(|state| state.is_trusted(&case));
+                let held = health.families[family.index()].as_mut();
+                if let Some(held) = held.filter(|held| !is_trusted && held.verdict.may_serve()) {
+                    held.verdict = Verdict::Unknown;
+                }
+            }
+            health
+        };
+        self.fleet.node_ids().map(seen).collect()
+    }
+
     fn view_of(&self, id: NodeId) -> NodeHealth {
         let (state, vantages) = (&self.nodes[id.index()], &self.fleet.judgement.vantages);
         let shown = |family: Family| {

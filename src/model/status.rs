@@ -70,7 +70,8 @@ pub struct Change {
 pub struct Problem {
     pub since: WallTime,
     /// Stable, kebab-case: `policy-refused`, `policy-unreadable`, `geo-refused`, `restart-needed`,
-    /// `state-unreadable`, `state-unwritable`, `table-refused`, `certificate-refused`,
+    /// `state-unreadable`, `state-unwritable`, `table-refused`, `table-frozen`,
+    /// `vantage-distrusted`, `certificate-refused`,
     /// `writer-silent`.
     pub code: String,
     pub message: String,

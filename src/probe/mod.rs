@@ -19,6 +19,7 @@
 //! Trouble of this machine (no descriptor, no port, no memory) says nothing of a node: it is logged,
 //! not reported. Verdicts, smoothing and quorum are `health`'s.
 
+mod anchor;
 mod failure;
 mod grid;
 mod http;
@@ -34,7 +35,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
 use crate::model::ids::{NodeId, VantageId};
-use crate::model::observation::{FailureReason, LoadReport, Measured, Observation, Outcome};
+use crate::model::observation::{AnchorReport, FailureReason, LoadReport, Measured, Observation, Outcome};
 use failure::Fault;
 use grid::Grid;
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 pub enum ProbeEvent {
     Observation(Observation),
     Load(LoadReport),
+    Anchor(AnchorReport),
 }
 
 /// Where events go; called on the runtime's threads, so it must not block.
@@ -107,6 +109,9 @@ pub fn start(handle: &Handle, fleet: &Fleet, clock: SharedClock, seed: u64, sink
     for (feed, grid) in grid::spread(load::feeds_of(fleet), |feed| feed.interval(), &mut rng) {
         tasks.spawn_on(load::read_on_grid(feed, grid, Arc::clone(&bench)), handle);
     }
+    for (anchor, grid) in grid::spread(anchor::anchors_of(&fleet.judgement), |_| anchor::INTERVAL, &mut rng) {
+        tasks.spawn_on(anchor::ask_on_grid(anchor, grid, Arc::clone(&bench)), handle);
+    }
     Prober { tasks }
 }
 
@@ -121,7 +126,7 @@ impl Prober {
         }
     }
 
-    /// How many probes and load feeds are running.
+    /// How many probes, load feeds and anchors are asked.
     pub fn targets(&self) -> usize {
         self.tasks.len()
     }

@@ -75,7 +75,7 @@ async fn next(events: &mut UnboundedReceiver<ProbeEvent>) -> ProbeEvent {
 async fn next_outcome(events: &mut UnboundedReceiver<ProbeEvent>) -> Outcome {
     match next(events).await {
         ProbeEvent::Observation(observation) => observation.outcome,
-        ProbeEvent::Load(report) => panic!("a load report: {report:?}"),
+        other => panic!("no observation: {other:?}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `fleet.yaml`: what can be answered, and how it is watched.
 
+use crate::policy::files::health::{CombineWord, HealthFile, StaleWord, VantageFile};
 use crate::policy::findings::Findings;
 use crate::policy::read::{List, OneOrMany, OrNone, Read, Table, choice, record};
 use crate::policy::scalars::{
@@ -20,6 +21,10 @@ record! {
         optional sites: Table<Name, SiteFile>,
         /// What every node has unless it says otherwise.
         optional defaults: DefaultsFile,
+        /// How nodes are judged. Left out: the defaults.
+        optional health: HealthFile,
+        /// From where nodes are watched. Left out: from this process alone.
+        optional vantages: Table<Name, VantageFile>,
         /// Nodes (endpoints with addresses) by name.
         optional nodes: Table<Name, NodeFile>,
     }
@@ -56,10 +61,12 @@ record! {
 }
 
 record! {
-    /// What every node inherits: `probes` as a whole, `capacity` and `load` key by key.
+    /// What every node inherits: `probes` and `combine` as a whole, `capacity` and `load` key by key.
     pub struct DefaultsFile {
         /// Probes of nodes that list none.
         optional probes: List<ProbeFile>,
+        /// How many of the probes have to be well, for nodes that do not say.
+        optional combine: CombineWord,
         /// Capacity keys that nodes leave out.
         optional capacity: CapacityFile,
         /// Load feed keys that nodes leave out.
@@ -82,8 +89,10 @@ record! {
         optional labels: Table<Name, Text>,
         /// What it can carry; `none`: never counted as full, whatever the defaults say.
         optional capacity: OrNone<CapacityFile>,
-        /// Probes; all must succeed. They replace those of the defaults; an empty list: never probed, counts as up.
+        /// Probes. They replace those of the defaults; an empty list: never probed, counts as up.
         optional probes: List<ProbeFile>,
+        /// How many of them have to be well: `all`, `any` or `{at_least: n}`. Left out: all.
+        optional combine: CombineWord,
         /// Where this node's probes connect instead of its answer addresses, by family.
         optional probe_target: TargetsFile,
         /// Where it says how loaded it is; `none`: nowhere, whatever the defaults say.
@@ -118,8 +127,10 @@ record! {
         optional interval: Span<200, 3_600_000> = "5s",
         /// Time one read may take.
         optional timeout: Span<10, 30_000> = "1s",
-        /// Reports older than this count as absent.
+        /// Reports older than this are stale.
         optional max_age: Span<1_000, 3_600_000> = "30s",
+        /// What that means. hold: the last report stands. degraded: the node is degraded. ignore: its load is unknown.
+        optional stale: StaleWord = "ignore",
         /// JSON pointer (RFC 6901) to the load in the unit of the capacity.
         optional amount: JsonPointer,
         /// JSON pointers to resources as ratios (1 is full), by resource name.

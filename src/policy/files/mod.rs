@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod fleet;
+pub mod health;
 pub mod records;
 pub mod server;
 pub mod service;

@@ -1,5 +1,6 @@
 //! `fleet.yaml` to [`Fleet`]: inheritance from `defaults`, references, addresses, capacity.
 
+use super::health::{self, Places};
 use super::probe::{self, Ends};
 use super::selector::{Fact, NodeFacts};
 use super::{LINE, Names, REGION, SITE, location, title};
@@ -33,27 +34,34 @@ pub struct Lowered {
 /// Built-in labels; selectors use them like any other.
 pub const BUILT_IN: [&str; 4] = ["node", "site", "region", "line"];
 
-pub fn lower(file: &Slot<FleetFile>, lines: &Names, findings: &mut Findings) -> Lowered {
+pub fn lower(file: &Slot<FleetFile>, places: &Places<'_>, findings: &mut Findings) -> Lowered {
     let empty = FleetFile {
         place: Place::default(),
         version: Slot::Absent,
         regions: Slot::Absent,
         sites: Slot::Absent,
         defaults: Slot::Absent,
+        health: Slot::Absent,
+        vantages: Slot::Absent,
         nodes: Slot::Absent,
     };
-    let FleetFile { place: _, version: _, regions, sites, defaults, nodes } = file.value().unwrap_or(&empty);
+    let FleetFile { place: _, version: _, regions, sites, defaults, health, vantages, nodes } =
+        file.value().unwrap_or(&empty);
     let region_names = Names::of(regions, "regions", findings);
     let site_names = Names::of(sites, "sites", findings);
     let node_names = Names::of(nodes, "nodes", findings);
     let mut lowering = Lowering {
         regions: &region_names,
         sites: &site_names,
-        lines,
+        lines: places.lines,
         site_regions: Vec::new(),
         addresses: HashMap::new(),
         out: Lowered {
-            fleet: Fleet { regions: lower_regions(regions), ..Fleet::default() },
+            fleet: Fleet {
+                regions: lower_regions(regions),
+                judgement: health::lower(health, vantages, places, findings),
+                ..Fleet::default()
+            },
             nodes: Names::default(),
             facts: Vec::new(),
             probe_places: Vec::new(),
@@ -80,7 +88,7 @@ fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {
 }
 
 fn check_defaults(defaults: &Slot<DefaultsFile>, findings: &mut Findings) {
-    let Some(DefaultsFile { place: _, probes, capacity, load }) = defaults.value() else {
+    let Some(DefaultsFile { place: _, probes, combine: _, capacity, load }) = defaults.value() else {
         return;
     };
     for probe in probes.value().map_or(&[][..], |list| &list.items) {
@@ -151,6 +159,7 @@ impl Lowering<'_> {
             labels,
             capacity,
             probes,
+            combine,
             probe_target,
             load,
         } = node;
@@ -164,6 +173,8 @@ impl Lowering<'_> {
         lowered.capacity = lower_capacity(capacity, defaults, name, findings);
         let ends = ends_of(&lowered, addresses, probe_target, findings);
         let places = lower_probes(probes, defaults, &ends, name, &mut lowered.probes, findings);
+        let of_defaults = defaults.map(|defaults| &defaults.combine);
+        lowered.combine = health::combine(combine, of_defaults, lowered.probes.len(), findings);
         let inherited = defaults.and_then(|defaults| defaults.load.value());
         lowered.load = match load.value() {
             Some(OrNone(None)) => None,

@@ -7,6 +7,7 @@
 mod binding;
 pub mod clients;
 pub mod fleet;
+pub mod health;
 pub mod probe;
 mod records;
 pub mod selector;

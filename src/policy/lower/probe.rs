@@ -5,7 +5,6 @@
 
 use crate::base::prefix::Family;
 use crate::model::fleet::{HttpProbe, LoadFeed, ProbeKind, ProbeSpec};
-use crate::model::judgement::StaleLoad;
 use crate::policy::codes;
 use crate::policy::files::fleet::{ClassWord, KindWord, LoadFile, ProbeFile, Target, TargetsFile};
 use crate::policy::findings::{At, Findings, Place};
@@ -226,7 +225,7 @@ pub fn check_has_family(socket: &At<SocketAddr>, ends: &Ends, findings: &mut Fin
 pub fn lower_load(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -> Option<LoadFeed> {
     let absent = LoadFile::absent();
     let own = own.unwrap_or(&absent);
-    let LoadFile { place: _, port, path, url, interval, timeout, max_age, amount, ratios } =
+    let LoadFile { place: _, port, path, url, interval, timeout, max_age, stale, amount, ratios } =
         defaults.unwrap_or(&absent);
     let port = own.port.or(port).value();
     let path = own.path.or(path).value().map_or("/load", |path| path.0.as_str());
@@ -248,7 +247,7 @@ pub fn lower_load(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &En
         interval: or(own.interval.or(interval).value().map(|span| span.0), 5_000),
         timeout: or(own.timeout.or(timeout).value().map(|span| span.0), 1_000),
         max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
-        stale: StaleLoad::Ignore,
+        stale: super::health::stale(own.stale.or(stale)),
         amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
         ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
             let row = |(name, pointer): &(At<crate::policy::scalars::Name>, Option<_>)| {
@@ -271,6 +270,7 @@ impl LoadFile {
             interval: Slot::Absent,
             timeout: Slot::Absent,
             max_age: Slot::Absent,
+            stale: Slot::Absent,
             amount: Slot::Absent,
             ratios: Slot::Absent,
         }

@@ -1,0 +1,37 @@
+//! What an operator has to know of the vantages: who is not believed and why, and that nobody is moved.
+
+use crate::base::clock::WallTime;
+use crate::health::HealthModel;
+use crate::model::status::Problem;
+use crate::model::verdict::{Distrust, Freeze, VantageHealth};
+
+/// One problem for each distrusted vantage, one for a frozen table.
+pub fn problems(health: &HealthModel, now: WallTime) -> Vec<Problem> {
+    let distrusted = health.vantages().into_iter().filter_map(|vantage| distrusted(&vantage, now));
+    health.freeze().map(frozen).into_iter().chain(distrusted).collect()
+}
+
+fn frozen(freeze: Freeze) -> Problem {
+    Problem {
+        since: freeze.since,
+        code: "table-frozen".to_owned(),
+        message: "nobody is moved by choice: fewer than half of the nodes are surely known".to_owned(),
+        help: "clients of nodes that surely failed are still evacuated; look at the vantages and at this \
+               machine's own network"
+            .to_owned(),
+    }
+}
+
+fn distrusted(vantage: &VantageHealth, now: WallTime) -> Option<Problem> {
+    let why = match vantage.distrust? {
+        Distrust::Silent => "nothing was heard of it lately",
+        Distrust::Blind => "it sees almost nothing, its anchors included",
+        Distrust::Odds => "it sees most targets otherwise than most of its peers",
+    };
+    Some(Problem {
+        since: now,
+        code: "vantage-distrusted".to_owned(),
+        message: format!("vantage {} does not count: {why}", vantage.name),
+        help: "its word counts again when it sees as the others do; look at its network".to_owned(),
+    })
+}

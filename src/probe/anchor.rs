@@ -1,0 +1,43 @@
+//! Asks the anchors of this vantage: places outside the fleet that tell a cut network from a dead fleet.
+//!
+//! A TCP handshake every second; an anchor that refuses has answered too, since the way to it is whole. Nothing
+//! is learned from its round trip, and no node's verdict hangs on an anchor alone.
+
+use super::{Bench, ProbeEvent, connect, grid::Grid};
+use crate::model::ids::VantageId;
+use crate::model::judgement::Judgement;
+use crate::model::observation::{AnchorReport, FailureReason};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+
+/// One anchor of the vantage this process is.
+pub(super) struct Anchor {
+    position: u8,
+    target: SocketAddr,
+}
+
+pub(super) fn anchors_of(judgement: &Judgement) -> Vec<Anchor> {
+    let local = judgement.vantages.first().map_or(&[][..], |vantage| &vantage.anchors);
+    (0..=u8::MAX).zip(local).map(|(position, &target)| Anchor { position, target }).collect()
+}
+
+pub(super) async fn ask_on_grid(anchor: Anchor, mut grid: Grid, bench: Arc<Bench>) {
+    loop {
+        grid.tick().await;
+        let Ok(permit) = bench.permits.acquire().await else { return };
+        let asked = tokio::time::timeout(INTERVAL, connect(anchor.target, &bench.clock)).await;
+        drop(permit);
+        let is_success = match asked {
+            Ok(Ok(_)) => true,
+            Ok(Err(fault)) if fault.local => continue,
+            Ok(Err(fault)) => fault.reason == FailureReason::Refused,
+            Err(_) => false,
+        };
+        let (vantage, at) = (VantageId::LOCAL, bench.clock.mono());
+        let report = AnchorReport { vantage, anchor: anchor.position, at, is_success };
+        (bench.sink)(ProbeEvent::Anchor(report));
+    }
+}
