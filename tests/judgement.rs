@@ -10,6 +10,8 @@
 
 #[path = "judgement/expectation.rs"]
 mod expectation;
+#[path = "judgement/fleet.rs"]
+mod fleet;
 #[path = "judgement/lies.rs"]
 mod lies;
 #[path = "judgement/script.rs"]

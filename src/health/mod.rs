@@ -17,7 +17,7 @@
 //! | `track` | one check: all of the above, and its certificate |
 //! | `combine` | all, any or some of the checks of a node |
 //! | `standing` | what one vantage says of one family of a node |
-//! | `sight` | whether a vantage is to be believed |
+//! | `sight`, `trust` | whether a vantage is to be believed, and whether enough is surely known |
 //! | `quorum` | what a majority of vantages says |
 //! | `damping` | who changes sides too often waits |
 //! | `load`, `circuit` | fullness, errors, and what a silent feed means |
@@ -53,6 +53,7 @@ mod sight;
 mod smooth;
 mod standing;
 mod track;
+mod trust;
 
 #[cfg(test)]
 mod scenarios;
@@ -63,13 +64,14 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
 use crate::model::fleet::{Fleet, Node};
 use crate::model::ids::NodeId;
+use crate::model::judgement::Vantage;
 use crate::model::observation::{AnchorReport, LoadReport, Observation};
 use crate::model::service::PoolBound;
-use crate::model::verdict::{Freeze, NodeHealth, Scope, VantageHealth, Verdict};
+use crate::model::verdict::{Freeze, NodeHealth, Scope, Verdict};
 use family::{Bench, Case, FamilyState, Scoped};
 use load::LoadState;
 use pools::Pools;
-use sight::{Change, Peers, Sight};
+use sight::{Sight, Witness};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +104,8 @@ pub struct HealthModel {
     /// By node: its faults are a drill's.
     drilled: Vec<bool>,
     started: MonoTime,
+    /// How long a vantage counts after it was last heard: no shorter than its quickest probe takes to speak.
+    max_age: Duration,
     freeze: Option<Freeze>,
     /// Changes for lines and areas, until they are fetched.
     scoped: Vec<Transition>,
@@ -125,7 +129,11 @@ impl HealthModel {
         wall: WallTime,
     ) -> Self {
         let scopes = scopes_of(&fleet);
-        let vantages = fleet.judgement.vantages.len().max(1);
+        let mut sights: Vec<Sight> = fleet.judgement.vantages.iter().map(Sight::new).collect();
+        if sights.is_empty() {
+            sights.push(Sight::new(&Vantage::local()));
+        }
+        let vantages = sights.len();
         let state = |node: &Node| {
             let kept = restored.get(&node.name);
             NodeState::new(node, kept, (vantages, &scopes), fleet.judgement.rules.trust.max_age, now, wall)
@@ -138,12 +146,13 @@ impl HealthModel {
             }
         }
         let mut model = Self {
-            sights: fleet.judgement.vantages.iter().map(Sight::new).collect(),
+            sights,
             bench: Bench::default(),
             pools: Pools::default(),
             sites,
             drilled: vec![false; nodes.len()],
             started: now,
+            max_age: nodes.iter().map(|node| node.max_age).min().unwrap_or_default(),
             freeze: None,
             scoped: Vec::new(),
             nodes,
@@ -176,17 +185,14 @@ impl HealthModel {
         let family = self.nodes.get_mut(index)?.families[seen.family.index()].as_mut()?;
         let standing = family.standings.get_mut(vantage)?;
         let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
-        let sight = self.sights.get(vantage);
-        let bears_out = |since| !is_watched || sight.is_none_or(|sight| sight.bears_out(since, &rules.trust));
-        let success = standing.observe(seen, node, rules, bears_out, wall)?;
+        let sight = self.sights.get_mut(vantage)?;
+        let witness = Witness::new(sight, is_watched, &rules.trust);
+        let success = standing.observe(seen, node, rules, witness, wall)?;
         self.bench.now = self.bench.now.max(seen.at);
-        if let Some(sight) = self.sights.get_mut(vantage) {
-            let before = standing.newest.replace(success);
-            sight.note(success, before, seen.family, seen.at);
-            let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
-            if self.bench.is_watched && (unheard || sight.is_dark(&rules.trust)) {
-                self.assess(seen.at);
-            }
+        sight.note(success, standing.newest.replace(success), seen.family, seen.at);
+        let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
+        if is_watched && (unheard || sight.is_dark(&rules.trust)) {
+            self.assess(seen.at);
         }
         self.settle(seen.node, seen.family, wall)
     }
@@ -240,21 +246,6 @@ impl HealthModel {
         std::mem::take(&mut self.scoped)
     }
 
-    /// Fewer than half of the nodes are surely known: nobody is to be moved by choice. Never for a vantage
-    /// alone without anchors.
-    pub fn freeze(&self) -> Option<Freeze> {
-        self.freeze
-    }
-
-    /// How each vantage is listened to.
-    pub fn vantages(&self) -> Vec<VantageHealth> {
-        let told = |(vantage, sight): (&crate::model::judgement::Vantage, &Sight)| {
-            let (answering, asked) = sight.counts();
-            VantageHealth { name: vantage.name.clone(), distrust: sight.distrust(), answering, asked }
-        };
-        self.fleet.judgement.vantages.iter().zip(&self.sights).map(told).collect()
-    }
-
     /// Whether every family of every node has been judged by this process, so that nothing believed is
     /// only restored or unknown.
     pub fn first_round_is_complete(&self) -> bool {
@@ -264,25 +255,6 @@ impl HealthModel {
     /// Every node as believed now, indexed by [`NodeId`].
     pub fn view(&self) -> Vec<NodeHealth> {
         self.fleet.node_ids().map(|id| self.view_of(id)).collect()
-    }
-
-    /// As [`HealthModel::view`], but nodes of which no trusted vantage says anything fresh are unknown: while
-    /// the table is frozen an evacuation prefers nodes just seen to succeed.
-    pub fn view_of_the_seen(&self) -> Vec<NodeHealth> {
-        let seen = |id: NodeId| {
-            let mut health = self.view_of(id);
-            for family in Family::BOTH {
-                let case = self.case(id, family, WallTime::default());
-                let state = self.nodes[id.index()].families[family.index()].as_ref();
-                let is_trusted = state.is_some_and(|state| state.is_trusted(&case));
-                let held = health.families[family.index()].as_mut();
-                if let Some(held) = held.filter(|held| !is_trusted && held.verdict.may_serve()) {
-                    held.verdict = Verdict::Unknown;
-                }
-            }
-            health
-        };
-        self.fleet.node_ids().map(seen).collect()
     }
 
     fn view_of(&self, id: NodeId) -> NodeHealth {
@@ -359,111 +331,6 @@ impl HealthModel {
     /// Whether some pool cannot do without the node.
     fn is_needed(&self, node: NodeId) -> bool {
         self.pools.need(node, |other| self.nodes.get(other.index()).is_some_and(NodeState::may_serve))
-    }
-
-    /// Weighs every vantage anew.
-    fn assess(&mut self, now: MonoTime) {
-        let rules = &self.fleet.judgement.rules.trust;
-        let several = self.sights.len() > 1;
-        let anchored = self.fleet.judgement.vantages.iter().any(|vantage| !vantage.anchors.is_empty());
-        self.bench.is_watched = several || anchored;
-        if !self.bench.is_watched {
-            (self.bench.trusted, self.bench.seeing) = ([1; 2], [1; 2]);
-            return;
-        }
-        let heard: Vec<bool> =
-            self.sights.iter().map(|it| it.is_heard_at_all(now, self.started, rules.max_age)).collect();
-        let seeing: Vec<bool> = self
-            .sights
-            .iter()
-            .zip(&heard)
-            .map(|(sight, &heard)| heard && !sight.is_dark(rules) && sight.saw_something(now, rules.max_age))
-            .collect();
-        let mut see_again = Vec::new();
-        for at in 0..self.sights.len() {
-            let among_others = |of: &dyn Fn(usize) -> bool| {
-                (0..self.sights.len()).filter(|&other| other != at && of(other)).count() as u32
-            };
-            let peers = Peers {
-                others: several,
-                heard: among_others(&|other| heard[other] && self.sights[other].was_ever_heard()),
-                seeing: among_others(&|other| seeing[other]),
-            };
-            if self.sights[at].weigh(heard[at], peers, now, rules) == Change::SeesAgain {
-                see_again.push(at);
-            }
-        }
-        for family in Family::BOTH {
-            let mask = |counts: &dyn Fn(&Sight) -> bool| {
-                self.sights
-                    .iter()
-                    .enumerate()
-                    .fold(0_u16, |mask, (at, sight)| mask | u16::from(counts(sight)) << at)
-            };
-            let is_heard = |sight: &Sight| sight.is_heard(family, now, self.started, rules.max_age);
-            self.bench.trusted[family.index()] = mask(&|sight| sight.distrust().is_none() && is_heard(sight));
-            self.bench.seeing[family.index()] =
-                mask(&|sight| is_heard(sight) && sight.saw_something(now, rules.max_age));
-        }
-        see_again.into_iter().for_each(|vantage| self.begin_again(vantage));
-    }
-
-    /// What a vantage counted while blind was its own outage.
-    fn begin_again(&mut self, vantage: usize) {
-        for family in self.nodes.iter_mut().flat_map(|node| node.families.iter_mut().flatten()) {
-            let up = family.held.verdict != Verdict::Down;
-            if let Some(standing) = family.standings.get_mut(vantage) {
-                standing.restart(up);
-            }
-        }
-    }
-
-    /// Counts anew what each vantage sees, and how many of its words differ from its peers'.
-    fn census(&mut self, now: MonoTime) {
-        let vantages = self.sights.len();
-        let mut counts = vec![(0_u32, 0_u32); vantages];
-        let mut differing = vec![(0_u32, 0_u32); vantages];
-        for id in self.fleet.node_ids() {
-            for family in Family::BOTH {
-                let case = self.case(id, family, WallTime::default());
-                let Some(state) = &self.nodes[id.index()].families[family.index()] else { continue };
-                for (standing, (asked, answering)) in state.standings.iter().zip(&mut counts) {
-                    let newest = standing.newest.filter(|_| standing.is_fresh(now, case.max_age));
-                    *asked += u32::from(newest.is_some());
-                    *answering += u32::from(newest == Some(true));
-                }
-                if vantages > 2 {
-                    peers::compare_words(state, &case, &mut differing);
-                }
-            }
-        }
-        let odds = self.fleet.judgement.rules.trust.odds;
-        for (sight, (counts, differing)) in self.sights.iter_mut().zip(counts.into_iter().zip(differing)) {
-            sight.recount(counts.0, counts.1);
-            sight.compare(differing.0, differing.1, now, odds);
-        }
-    }
-
-    fn note_freeze(&mut self, wall: WallTime) {
-        // At first everybody is awaited.
-        let max_age = self.fleet.judgement.rules.trust.max_age;
-        if !self.bench.is_watched || self.bench.now.since(self.started) <= max_age {
-            return;
-        }
-        let is_known = |&id: &NodeId| {
-            let families = Family::BOTH.iter().filter_map(|&family| {
-                let state = self.nodes[id.index()].families[family.index()].as_ref()?;
-                Some(state.is_trusted(&self.case(id, family, wall)))
-            });
-            families.clone().any(|known| known) || families.count() == 0
-        };
-        let known = self.fleet.node_ids().filter(is_known).count();
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.freeze = (known * 2 < self.nodes.len()).then(|| Freeze {
-            since: self.freeze.map_or(wall, |before| before.since),
-            known: count(known),
-            nodes: count(self.nodes.len()),
-        });
     }
 }
 

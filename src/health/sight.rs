@@ -5,9 +5,9 @@
 //!   one vantage ──────┼─ sees almost nothing? ── yes ─▶ ask its anchors, else its peers ──▶ blind
 //!                     └─ against most peers on most targets, for 10 s ────────────────────▶ at odds
 //! ```
-//! - **Meanwhile.** A target falls only if the vantage saw something, a target or an anchor, since that target
-//!   began to fail. So a network that is cut takes down nobody, however fast some targets are probed, before
-//!   it is known to be cut; where others answer it costs no time.
+//! - **Meanwhile** ([`Witness`]). A target falls by a probe that began after the vantage had seen something, a
+//!   target or an anchor, since that target began to fail. So a network that is cut takes down nobody, however
+//!   fast some targets are probed, before it is known to be cut; where others answer it costs no time.
 //! - **Dark** is when fewer than 5 % of its targets answer. A true outage of 60 % is not dark.
 //! - Anchors outside the fleet settle it: one that answered since means the fleet is down; all failed, or none
 //!   asked for 3 s, means the vantage is blind. Without anchors a vantage alone is believed; one with peers is
@@ -75,6 +75,32 @@ pub(super) struct Sight {
     is_believed: bool,
 }
 
+/// Whether a vantage can vouch that what failed for it did not fail with its own network.
+#[derive(Clone, Copy)]
+pub(super) struct Witness<'a> {
+    sight: &'a Sight,
+    rules: &'a TrustRules,
+    is_watched: bool,
+}
+
+impl<'a> Witness<'a> {
+    pub fn new(sight: &'a Sight, is_watched: bool, rules: &'a TrustRules) -> Self {
+        Self { sight, rules, is_watched }
+    }
+
+    /// There is nobody to ask, or the dark has been borne out by others.
+    pub fn is_needless(&self) -> bool {
+        let Sight { anchors, is_believed, .. } = self.sight;
+        !self.is_watched || (anchors.is_empty() && *is_believed && self.sight.is_dark(self.rules))
+    }
+
+    /// Something answered it since then: a target or an anchor.
+    pub fn saw_since(&self, since: MonoTime) -> bool {
+        let anchors = self.sight.anchors.iter().filter_map(|anchor| anchor.answered).max();
+        self.sight.last_success.max(anchors).is_some_and(|at| at >= since)
+    }
+}
+
 impl Sight {
     pub fn new(vantage: &Vantage) -> Self {
         Self {
@@ -105,14 +131,6 @@ impl Sight {
         } else {
             self.run_since.get_or_insert(at);
         }
-    }
-
-    /// Whether a target that began to fail at `since` may be held to have failed: something else did not, or
-    /// the dark has been borne out.
-    pub fn bears_out(&self, since: MonoTime, rules: &TrustRules) -> bool {
-        let saw = self.last_success.max(self.anchors.iter().filter_map(|anchor| anchor.answered).max());
-        saw.is_some_and(|at| at >= since)
-            || (self.anchors.is_empty() && self.is_dark(rules) && self.is_believed)
     }
 
     pub fn anchor(&mut self, anchor: usize, success: bool, at: MonoTime) {
@@ -198,7 +216,7 @@ impl Sight {
             let most_see = peers.seeing * 2 > peers.heard && self.asked >= FEW;
             return is_due && peers.others && (most_see || peers.heard == 0);
         }
-        let since = self.run_since.or(self.dark_since).unwrap_or(now);
+        let since = self.run_since.into_iter().chain(self.dark_since).min().unwrap_or(now);
         let answers = |anchor: &Anchor| {
             anchor.answered.is_some_and(|at| at >= since && anchor.failed.is_none_or(|failed| failed < at))
         };

@@ -9,6 +9,7 @@
 
 use super::combine;
 use super::lasting::Lasting;
+use super::sight::Witness;
 use super::track::{Finding, Track, same_question};
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
@@ -57,18 +58,18 @@ impl Standing {
         }
     }
 
-    /// Takes in an observation; `bears_out`: a failure that began then may count. `None` for a check that is not there, else whether it was a success.
+    /// Takes in an observation; `None` for a check that is not there, else whether it was a success.
     pub fn observe(
         &mut self,
         seen: &Observation,
         node: &Node,
         rules: &HealthRules,
-        bears_out: impl Fn(MonoTime) -> bool,
+        witness: Witness<'_>,
         wall: WallTime,
     ) -> Option<bool> {
         let spec = node.probes.get(usize::from(seen.probe))?;
         let track = self.tracks.iter_mut().find(|track| track.probe == seen.probe)?;
-        track.observe(seen, spec, rules, bears_out, wall);
+        track.observe(seen, spec, rules, witness, wall);
         self.heard_at = self.heard_at.max(Some(seen.at));
         Some(!matches!(seen.outcome, Outcome::Failure { .. }))
     }

@@ -7,11 +7,12 @@ use super::combine::Graded;
 use super::counter::{Counter, Thresholds};
 use super::latency::{Latency, Sample, Slowness};
 use super::loss::{LONGEST, LossWindow};
+use super::sight::Witness;
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Node, ProbeSpec};
-use crate::model::judgement::HealthRules;
+use crate::model::judgement::{HealthRules, LossRules};
 use crate::model::observation::{FailureReason, Observation, Outcome, Packets};
 use crate::model::verdict::{Rule, Verdict};
 use std::net::SocketAddr;
@@ -87,6 +88,8 @@ pub(super) struct Track {
     pub loss: LossWindow,
     /// Failures in a row since which the vantage has seen nothing: not counted as losses yet.
     unborne: u8,
+    /// At the newest failure the vantage had seen something since the first one.
+    borne_out: bool,
     failure: Option<Failure>,
     /// Whether the failures of this episode had different reasons.
     pub mixed: bool,
@@ -106,6 +109,7 @@ impl Track {
             latency,
             loss: LossWindow::default(),
             unborne: 0,
+            borne_out: false,
             failure: None,
             mixed: false,
             failing_since: Default::default(),
@@ -129,7 +133,7 @@ impl Track {
         seen: &Observation,
         spec: &ProbeSpec,
         rules: &HealthRules,
-        bears_out: impl Fn(MonoTime) -> bool,
+        witness: Witness<'_>,
         wall: WallTime,
     ) {
         let thresholds = Thresholds::of(spec);
@@ -146,28 +150,46 @@ impl Track {
             }
         }
         let success = !matches!(seen.outcome, Outcome::Failure { .. });
-        let is_borne_out = bears_out(self.failing_since.0);
+        // A probe that may still have begun in the vantage's own outage does not decide: this one began
+        // after the failure before it, and by that one the vantage had seen something again.
+        // At first there is no failure before it: that the vantage sees at all has to do.
+        let sees = || witness.saw_since(MonoTime(at.0.saturating_sub(interval.as_micros() as u64)));
+        let is_first = self.counter.standing().is_none();
+        let is_borne_out = witness.is_needless() || self.borne_out || (is_first && sees());
+        self.borne_out = !success && witness.saw_since(self.failing_since.0);
         let changed = self.counter.count(success, success || is_borne_out, thresholds);
         if changed && success {
             self.loss.clear();
             self.unborne = 0;
         }
-        let lost = Packets { sent: 1, lost: 1 };
-        if !success && !is_borne_out {
-            self.unborne = self.unborne.saturating_add(1);
-        } else {
-            // Several in a row while nothing else answered are the vantage's loss, not the target's.
-            let counted = if success && self.unborne > 1 { 0 } else { std::mem::take(&mut self.unborne) };
-            (0..counted.min(LONGEST as u8)).for_each(|_| self.loss.add(lost, at, thresholds, &rules.loss));
-            self.unborne = 0;
-            let whole = if success { Packets { sent: 1, lost: 0 } } else { lost };
-            let packets = seen.measured.packets.filter(|packets| packets.sent > 0).unwrap_or(whole);
-            self.loss.add(packets, at, thresholds, &rules.loss);
-        }
+        self.count_loss(seen, is_borne_out, &rules.loss, thresholds);
         if let Some(days) = seen.measured.certificate_days {
             self.certificate_days = Some(days);
             self.expiring = days < i32::from(rules.certificate.days);
         }
+    }
+
+    /// Failures in a row while the vantage saw nothing are told as one until it is sure they are the target's.
+    fn count_loss(
+        &mut self,
+        seen: &Observation,
+        is_borne_out: bool,
+        rules: &LossRules,
+        thresholds: Thresholds,
+    ) {
+        let (success, at) = (!matches!(seen.outcome, Outcome::Failure { .. }), seen.at);
+        if !success && !is_borne_out {
+            self.unborne = self.unborne.saturating_add(1);
+            return;
+        }
+        let most = if success { 1 } else { LONGEST as u8 };
+        let lost = Packets { sent: 1, lost: 1 };
+        for _ in 0..std::mem::take(&mut self.unborne).min(most) {
+            self.loss.add(lost, at, thresholds, rules);
+        }
+        let whole = if success { Packets { sent: 1, lost: 0 } } else { lost };
+        let packets = seen.measured.packets.filter(|packets| packets.sent > 0).unwrap_or(whole);
+        self.loss.add(packets, at, thresholds, rules);
     }
 
     fn remember(&mut self, reason: FailureReason, detail: &str, at: MonoTime, wall: WallTime) {
@@ -203,7 +225,7 @@ impl Track {
     pub fn restart(&mut self, up: bool) {
         self.counter.restart(up);
         self.loss.clear();
-        self.unborne = 0;
+        (self.unborne, self.borne_out) = (0, false);
         self.latency.pardon();
     }
 

@@ -413,6 +413,23 @@ async fn stop_closes_the_sockets_under_way() {
     assert_eq!(events.recv().await, None, "no task holds the sink any more");
 }
 
+/// What refuses has answered: the way to it is whole.
+#[tokio::test]
+async fn anchors_answer_when_they_refuse() {
+    let listener = tokio::net::TcpListener::bind((V4, 0)).await.expect("a free port");
+    let open = listener.local_addr().expect("a bound socket");
+    let mut fleet = fleet(Vec::new());
+    fleet.judgement.vantages[0].anchors = vec![open, closed_port(V4).await];
+    let (prober, mut events) = begin(&fleet);
+    let mut answered = [false; 2];
+    while answered != [true; 2] {
+        let ProbeEvent::Anchor(report) = next(&mut events).await else { panic!("nothing else is asked") };
+        assert!(report.is_success, "{report:?}");
+        answered[usize::from(report.anchor)] = true;
+    }
+    prober.stop().await;
+}
+
 #[tokio::test]
 async fn a_load_feed_is_read() {
     let (target, _heads) = serve(V4, answer("200 OK", r#"{"mbps": 420, "cpu": 0.5}"#)).await;

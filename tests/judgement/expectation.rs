@@ -11,7 +11,7 @@ pub fn judge(script: &Script, happened: &[Event]) -> Vec<String> {
     for expected in &script.expect {
         match (&expected.is, &expected.node) {
             (Some(state), Some(node)) => {
-                problems.extend(judge_state(script, expected, state, node, happened))
+                problems.extend(judge_state(script, expected, state, node, happened));
             }
             (None, Some(pattern)) => {
                 for node in node_names(script).iter().filter(|name| is_meant(pattern, name)) {
@@ -86,7 +86,7 @@ fn judge_state(
             if expected.family.as_ref().is_some_and(|wanted| wanted != family) {
                 continue;
             }
-            let changes =
+            let mut changes =
                 happened.iter().filter(|event| event.at <= at).filter_map(|event| match &event.what {
                     What::Verdict { node, family: of, scope, to, .. } => {
                         (node == name && of == family && scope.as_deref() == expected.scope.as_deref())
@@ -94,7 +94,7 @@ fn judge_state(
                     }
                     _ => None,
                 });
-            let is = changes.last().map_or("unknown", String::as_str);
+            let is = changes.next_back().map_or("unknown", String::as_str);
             if is != state {
                 problems.push(format!("{name} {family} is {is} at {at:?}, not {state}"));
             }

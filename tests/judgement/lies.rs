@@ -111,12 +111,12 @@ fn verdicts(model: &HealthModel) -> Vec<Verdict> {
 fn run(vantages: u8, liar: Option<u8>, seed: u64, is_quiet: bool) -> Vec<Vec<Verdict>> {
     let (mut model, mut rng) = (model_of(vantages), SeededRng::new(seed));
     let mut steps = Vec::new();
-    for step in 0..300 {
+    for step in 0..200 {
         let at = step * STEP_MS;
         for node in 0..NODES {
             for vantage in 0..vantages {
                 let honest = if is_quiet { answer(10_000) } else { truth(node, step, seed) };
-                let mood = SeededRng::new(seed ^ step / 40).below(4);
+                let mood = SeededRng::new(seed ^ (step / 40)).below(4);
                 let outcome = if Some(vantage) == liar { lie(&mut rng, mood) } else { honest };
                 let order = u64::from(node) * 100 + u64::from(vantage);
                 model.apply(&seen(vantage, node, at + order, outcome), WallTime(at));
@@ -131,7 +131,7 @@ fn run(vantages: u8, liar: Option<u8>, seed: u64, is_quiet: bool) -> Vec<Vec<Ver
 #[test]
 fn a_single_liar_among_three_or_more_changes_no_verdict() {
     for vantages in 3..=5 {
-        for seed in 0..6 {
+        for seed in 0..4 {
             let honest = run(vantages, None, seed, false);
             assert!(honest.iter().flatten().any(|verdict| *verdict == Verdict::Down), "an empty test");
             for liar in [0, vantages - 1] {
@@ -145,7 +145,7 @@ fn a_single_liar_among_three_or_more_changes_no_verdict() {
 
 #[test]
 fn one_of_two_alone_changes_no_verdict() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         for liar in [0, 1] {
             let steps = run(2, Some(liar), seed, true);
             let first = steps.iter().position(|step| step.iter().all(|verdict| *verdict == Verdict::Up));
@@ -163,7 +163,7 @@ fn damping_and_circuits_leave_a_pool_what_it_needs() {
         let (mut model, mut rng) = (model_of(1), SeededRng::new(seed));
         model.bound_pools(vec![PoolBound { members: (0..NODES).map(NodeId).collect(), least_alive: 3 }]);
         let mut ill = [false; NODES as usize];
-        for step in 0..1_000 {
+        for step in 0..600 {
             let at = step * STEP_MS;
             for node in 0..NODES {
                 if rng.below(8) == 0 {
