@@ -146,17 +146,29 @@ impl NameIndex {
     /// As [`get`](Self::get), without another look at the octets.
     #[inline(always)]
     pub fn get_short(&self, name: &ShortName) -> Option<usize> {
-        let slot = *self.slots.get(name.hash as usize & (self.slots.len() - 1))?;
-        let position = (slot as u32 as usize).wrapping_sub(1);
-        if slot >> 32 == name.hash >> 32 && self.keys.get(position)?.is_near(name) {
-            return Some(position);
+        let mask = self.slots.len() - 1;
+        let mut at = name.hash as usize;
+        loop {
+            // Most slots are empty, so this ends.
+            let slot = *self.slots.get(at & mask)?;
+            if slot >> 32 == name.hash >> 32 && slot != 0 {
+                let position = (slot as u32 as usize).wrapping_sub(1);
+                return if self.keys.get(position)?.is_near(name) {
+                    Some(position)
+                } else {
+                    self.get_far(name)
+                };
+            }
+            if slot == 0 {
+                return None;
+            }
+            at = at.wrapping_add(1);
         }
-        if slot == 0 { None } else { self.get_further(name) }
     }
 
-    /// Of a long name, or of one that is not in the first slot.
+    /// Of a long name, or of one that shares half of its hash with another.
     #[inline(never)]
-    fn get_further(&self, name: &ShortName) -> Option<usize> {
+    fn get_far(&self, name: &ShortName) -> Option<usize> {
         self.probe(name.hash, |at| self.keys.get(at).is_some_and(|key| key.is(name)))
     }
 
