@@ -141,8 +141,8 @@ pub struct SharedCounts {
 /// What a worker's clients may have of it over UDP, by the policy of its table.
 struct UdpLimits {
     fair: Fair,
-    /// Queries at the last turn.
-    taken: u64,
+    /// Packets of the last batch.
+    taken: usize,
     /// Of the table whose policy is in force here.
     generation: Generation,
     rate: Option<RateLimit>,
@@ -168,9 +168,8 @@ impl UdpLimits {
     /// Between two batches.
     #[inline]
     fn turn(&mut self, snapshot: &Snapshot, counts: &mut Counts, now: MonoTime) {
-        let taken = counts.udp - self.taken;
-        self.taken = counts.udp;
-        self.fair.turn(now, taken as u32, taken >= BATCH as u64);
+        let taken = std::mem::take(&mut self.taken);
+        self.fair.turn(now, taken as u32, taken >= BATCH);
         if self.generation != snapshot.provenance.generation {
             self.adopt(snapshot, &mut counts.outcomes);
         }
@@ -273,6 +272,12 @@ impl Answer for Answerer {
         let snapshot = self.snapshot.load();
         if let Some(limits) = &mut self.limits {
             limits.turn(snapshot, &mut self.counts, self.now);
+        }
+    }
+
+    fn received(&mut self, count: usize) {
+        if let Some(limits) = &mut self.limits {
+            limits.taken = count;
         }
     }
 

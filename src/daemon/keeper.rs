@@ -79,6 +79,11 @@ impl SerialBook {
 pub trait Store: Send + 'static {
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError>;
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
+
+    /// Whether nothing is written before another process has stopped writing.
+    fn waits_for_another(&self) -> bool {
+        false
+    }
 }
 
 impl Store for StateDir {
@@ -98,6 +103,7 @@ pub struct Keeper {
     bell: SyncSender<()>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+    waits_for_another: bool,
 }
 
 impl Keeper {
@@ -109,12 +115,13 @@ impl Keeper {
         let (bell, rings) = sync_channel(1);
         let (alive, ended) = sync_channel(1);
         let desk = Arc::new(Desk::default());
+        let waits_for_another = store.waits_for_another();
         let worker = Worker { store, desk: Arc::clone(&desk), inputs: None, table: None };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
             worker.run(&rings, report);
         })?;
-        Ok(Self { desk, bell, ended })
+        Ok(Self { desk, bell, ended, waits_for_another })
     }
 
     pub fn keep_inputs(&self, inputs: Inputs) {
@@ -126,8 +133,12 @@ impl Keeper {
         self.desk.put(&self.bell, table, None);
     }
 
-    /// Waits until it is written, as [`SerialBook::keep`] does.
+    /// Waits until it is written, as [`SerialBook::keep`] does; but not for a predecessor, who answers
+    /// and writes its own meanwhile.
     pub fn keep_table_first(&self, table: SavedTable) {
+        if self.waits_for_another {
+            return self.keep_table(table);
+        }
         self.desk.put_and_wait(&self.bell, table);
     }
 

@@ -163,12 +163,13 @@ impl Daemon {
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), probing.dropped(), logs.counts());
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
-        let notify = tokio::spawn(notifier.run());
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights { status: status.clone(), ready: is_ready, pulse: pulse.clone(), traffic };
         let admin_task = admin::serve(admin_listener, sights.routes(&events));
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
+        // Whoever is told of a change asks at once, and must not be answered by the predecessor.
+        let notify = tokio::spawn(notifier.run());
         Ok(Self {
             live,
             policy,

@@ -192,6 +192,10 @@ impl HeldStore {
 }
 
 impl Store for HeldStore {
+    fn waits_for_another(&self) -> bool {
+        self.held.is_some()
+    }
+
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError> {
         self.ours()?.keep_inputs(&inputs.to_keep())
     }

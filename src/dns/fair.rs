@@ -41,6 +41,8 @@ const RESTS: u32 = 8;
 const MOST_HELD: u64 = 16;
 /// Windows without backlog, and without anybody held, until pressure is over.
 const CALM: u32 = 10;
+/// Shares of a client that shows a valid cookie.
+const VERIFIED_SHARES: u64 = 8;
 const WAYS: usize = 4;
 /// 16,384 entries, 256 KiB.
 const SETS: usize = 4_096;
@@ -215,16 +217,21 @@ impl Fair {
             *until = owed_until;
             return Share::Within;
         }
-        self.judge_over(is_verified)
+        if is_verified() {
+            // A cookie tells who asks, not that there is no end of it.
+            let owed_until = (*until).max(now) + self.cost / VERIFIED_SHARES;
+            if owed_until <= now + self.tolerance {
+                *until = owed_until;
+                self.counts.verified += 1;
+                return Share::Within;
+            }
+        }
+        self.judge_over()
     }
 
     #[cold]
-    fn judge_over(&mut self, is_verified: impl FnOnce() -> bool) -> Share {
+    fn judge_over(&mut self) -> Share {
         let Some(limit) = &self.limit else { return Share::Within };
-        if is_verified() {
-            self.counts.verified += 1;
-            return Share::Within;
-        }
         // Also where it is only counted, so that the threshold moves as it would.
         self.seen.held += 1;
         if limit.log_only {
@@ -343,7 +350,7 @@ mod tests {
                     let peer = IpAddr::from((client << 8 | 7).to_be_bytes());
                     let is_held = self.fair.is_pressed()
                         && matches!(
-                            self.fair.judge(peer, MonoTime(self.now_us), || false),
+                            self.fair.judge(peer, MonoTime(self.now_us), || *client == VERIFIED_FLOOD),
                             Share::Held(Held::Dropped)
                         );
                     self.note(*client, if is_held { 2 } else { 1 });
@@ -359,6 +366,8 @@ mod tests {
     }
 
     const FLOOD: u32 = 1;
+    /// With a valid cookie in every query.
+    const VERIFIED_FLOOD: u32 = 2;
     fn calm_clients() -> std::ops::Range<u32> {
         100..200
     }
@@ -366,18 +375,19 @@ mod tests {
     /// A worker that can answer 100,000 a second; a hundred calm clients at 50 a second each.
     #[test]
     fn while_one_floods_the_calm_lose_nothing() {
-        for flood in [120_000, 200_000, 250_000] {
+        let floods = [(120_000, FLOOD), (200_000, FLOOD), (250_000, FLOOD), (200_000, VERIFIED_FLOOD)];
+        for (flood, flooder) in floods {
             let mut worker = Worker::new(&limit());
             let mut rng = SeededRng::new(flood);
             let calm: Vec<(u32, u64)> = calm_clients().map(|client| (client, 50)).collect();
             worker.run(2_000, &calm, &mut rng);
             assert!(!worker.fair.is_pressed(), "5,000 a second are no load");
-            let with_flood: Vec<(u32, u64)> = calm.iter().copied().chain([(FLOOD, flood)]).collect();
+            let with_flood: Vec<(u32, u64)> = calm.iter().copied().chain([(flooder, flood)]).collect();
             worker.run(1_500, &with_flood, &mut rng);
             assert!(calm_clients().all(|client| worker.take(client)[2] == 0), "we never hold them");
-            worker.take(FLOOD);
+            worker.take(flooder);
             worker.run(3_000, &with_flood, &mut rng);
-            let flooded = worker.take(FLOOD);
+            let flooded = worker.take(flooder);
             assert!(flooded[1] > 30_000, "{flood}: what there is room for is answered: {flooded:?}");
             assert!(flooded[2] > flooded[0] / 10, "{flood}: the rest is held: {flooded:?}");
             let mut lost = 0;

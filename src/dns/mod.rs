@@ -109,6 +109,11 @@ impl Transport {
         !matches!(self, Transport::Udp)
     }
 
+    /// Whether zones are transferred over it.
+    pub const fn has_transfer(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
+    }
+
     /// Whether lengths are all that a listener sees, so that padding hides something.
     pub const fn is_encrypted(self) -> bool {
         matches!(self, Transport::Tls | Transport::Https | Transport::Quic)

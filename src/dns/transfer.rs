@@ -56,10 +56,10 @@ pub fn judge(snapshot: &Snapshot, ctx: &Ctx<'_>, query: &ParsedQuery<'_>, is_sig
     }
     if query.qtype == QTYPE_IXFR {
         let serial = snapshot.zones.zones.get(zone as usize).map_or(0, Zone::serial);
-        if !ctx.transport.is_stream() || client_serial(query) == Some(serial) {
+        if !ctx.transport.has_transfer() || client_serial(query) == Some(serial) {
             return Verdict::Soa(zone);
         }
-    } else if !ctx.transport.is_stream() {
+    } else if !ctx.transport.has_transfer() {
         return Verdict::Refused(ExtendedError::NOT_SUPPORTED);
     }
     Verdict::Whole(zone)

@@ -88,8 +88,12 @@ impl Answered<'_> {
     fn hints_of(&self, node: NodeId) -> [Vec<u8>; 2] {
         Family::BOTH.map(|family| {
             let is_picked = self.picks[family.index()].contains(&node);
+            let is_answered = |address: &IpAddr| {
+                let octets = octets(*address);
+                self.blocks[family.index()].records().any(|record| *record.rdata == *octets)
+            };
             let of_family = |address: &IpAddr| is_picked && Family::of(*address) == family;
-            self.fleet.addresses(node).filter(of_family).flat_map(octets).collect()
+            self.fleet.addresses(node).filter(of_family).filter(is_answered).flat_map(octets).collect()
         })
     }
 }

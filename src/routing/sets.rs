@@ -4,7 +4,7 @@
 //! have an address and may serve it, so that A and AAAA name the same nodes wherever they can. A
 //! compile that starts from an earlier table keeps that table's sets at their positions, so that
 //! slots which name them stay true. What other types say follows from that
-//! ([`records`](super::records)), so it has no part in what makes two sets equal.
+//! ([`super::records`]), so it has no part in what makes two sets equal.
 
 use super::block::Block;
 use super::records::{self, Answered};

@@ -122,7 +122,7 @@ impl BoundDoq {
                     presented,
                     turn: turn.clone(),
                     address: address.ip(),
-                    open_before_retry: limits.connections as u64 / PLACES_BEFORE_RETRY,
+                    open_before_retry: open_before_retry(&limits),
                     counters: set.clone(),
                 };
                 let socket = TokioRuntime.wrap_udp_socket(socket)?;
@@ -197,6 +197,11 @@ fn transport(limits: &Limits) -> io::Result<TransportConfig> {
         // Lengths must not tell what was asked (RFC 9250 5.4).
         .pad_to_mtu(true);
     Ok(transport)
+}
+
+/// Few enough that forged addresses take no client's places before clients must show that they have theirs.
+fn open_before_retry(limits: &Limits) -> u64 {
+    (limits.connections as u64 / PLACES_BEFORE_RETRY).min(limits.connections_per_client as u64 / 2)
 }
 
 /// One socket's endpoint.
@@ -317,8 +322,9 @@ impl<A: Answer> Doorman<A> {
             tokio::select! {
                 biased;
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
-                    ended.unwrap_or(Ok(()))?;
-                    visit.progress.made();
+                    if ended.unwrap_or(Ok(false))? {
+                        visit.progress.made();
+                    }
                 }
                 opened = connection.accept_bi() => {
                     let Ok((send, receive)) = opened else { return Ok(()) };
@@ -334,7 +340,7 @@ impl<A: Answer> Doorman<A> {
             }
         }
         while let Some(ended) = streams.join_next().await {
-            ended.unwrap_or(Ok(()))?;
+            ended.unwrap_or(Ok(false))?;
         }
         Ok(())
     }
@@ -349,9 +355,9 @@ struct Stream {
 }
 
 impl Stream {
-    /// An error is the whole connection's; a stream that got stuck just ends.
-    async fn exchange<A: Answer>(mut self, answers: Arc<SharedAnswers<A>>) -> Result<(), Breach> {
-        let Some(message) = self.message().await? else { return Ok(()) };
+    /// Whether the peer took a reply. An error is the whole connection's; a stream that got stuck just ends.
+    async fn exchange<A: Answer>(mut self, answers: Arc<SharedAnswers<A>>) -> Result<bool, Breach> {
+        let Some(message) = self.message().await? else { return Ok(false) };
         let query = query_in(&message)?;
         let mut framed = Vec::new();
         answers.reply(self.ends, query, |reply| push_frame(&mut framed, reply)).await;
@@ -359,10 +365,11 @@ impl Stream {
             return Err(Breach("this is no query that can be answered"));
         }
         let limit = self.limits.write;
-        if timeout(limit, self.deliver(&framed)).await.is_err() {
+        let is_taken = timeout(limit, self.deliver(&framed)).await;
+        if is_taken.is_err() {
             let _ = self.send.reset(EXCESSIVE_LOAD);
         }
-        Ok(())
+        Ok(is_taken.unwrap_or(false))
     }
 
     async fn message(&mut self) -> Result<Option<Vec<u8>>, Breach> {
@@ -382,11 +389,10 @@ impl Stream {
         }
     }
 
-    /// Until the peer has all of it, or wants no more.
-    async fn deliver(&mut self, framed: &[u8]) {
-        if self.send.write_all(framed).await.is_ok() && self.send.finish().is_ok() {
-            let _ = self.send.stopped().await;
-        }
+    /// Until the peer has all of it, or wants no more; false then.
+    async fn deliver(&mut self, framed: &[u8]) -> bool {
+        let is_sent = self.send.write_all(framed).await.is_ok() && self.send.finish().is_ok();
+        is_sent && matches!(self.send.stopped().await, Ok(None))
     }
 }
 

@@ -76,7 +76,7 @@ pub struct RunningEncrypted {
     pub(super) turn: Turn,
 }
 
-/// For what tells clients of QUIC that they are to connect again to leave.
+/// For what tells clients of QUIC that a connection has ended to leave.
 const LEAVING: Duration = Duration::from_millis(50);
 
 impl RunningEncrypted {
@@ -113,5 +113,6 @@ impl RunningEncrypted {
     /// Answers what has come in, for at most `drain`, then ends.
     pub async fn stop(mut self, drain: Duration) {
         self.plane.drain(drain).await;
+        tokio::time::sleep(LEAVING).await;
     }
 }

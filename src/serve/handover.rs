@@ -213,7 +213,7 @@ pub fn host(stream: UnixStream, given: &Given) -> Result<Line, HandoverError> {
         cookies: given.cookies.iter().flat_map(|secrets| told(&secrets.load())).collect(),
     })?;
     line.send_descriptors(&descriptors)?;
-    match line.receive(PATIENCE)? {
+    match line.receive(START_PATIENCE)? {
         Message::Serving => Ok(line),
         _ => Err(HandoverError::Order),
     }

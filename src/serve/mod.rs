@@ -65,6 +65,9 @@ pub trait Answer: Send + 'static {
     /// Called before each batch: the moment to look at the live table.
     fn refresh(&mut self);
 
+    /// Called after it over UDP: so many packets came at once, of [`BATCH`] at most.
+    fn received(&mut self, _count: usize) {}
+
     /// Writes a reply into `out` and returns its length; 0 sends nothing.
     fn answer(
         &mut self,

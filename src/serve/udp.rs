@@ -72,6 +72,7 @@ impl<A: Answer> Worker<A> {
 
     fn serve(&mut self, count: usize) {
         let mut tally = Tally::default();
+        self.answer.received(count);
         for index in 0..count {
             let Some((path, query, out)) = self.batch.exchange(index) else {
                 tally.count_oversized();
