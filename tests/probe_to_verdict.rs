@@ -11,7 +11,7 @@ use rhumb::model::fleet::{Fleet, HttpProbe, Node, ProbeKind, ProbeSpec, Region, 
 use rhumb::model::ids::{RegionId, SiteId};
 use rhumb::model::judgement::Combine;
 use rhumb::model::verdict::Verdict;
-use rhumb::probe::{ProbeEvent, Sink, start};
+use rhumb::probe::{ProbeEvent, Setting, Sink, start};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,14 +26,7 @@ const GENEROUS: Duration = Duration::from_secs(30);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 20, 30, 40);
 
 fn fleet_of_one(target: SocketAddr) -> Arc<Fleet> {
-    let http = HttpProbe {
-        tls: false,
-        path: "/".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: None,
-        verify: true,
-    };
+    let http = HttpProbe::default();
     let fast = Duration::from_millis(200);
     let probe = ProbeSpec {
         kind: ProbeKind::Http(http),
@@ -117,7 +110,8 @@ async fn a_node_dies_comes_back_and_falls_silent() {
     let sink: Sink = Arc::new(move |event| {
         let _ = sender.send(event);
     });
-    let prober = start(&tokio::runtime::Handle::current(), &fleet, Arc::clone(&clock), 7, sink);
+    let setting = Setting { clock: Arc::clone(&clock), seed: 7, folder: std::env::temp_dir() };
+    let prober = start(&tokio::runtime::Handle::current(), &fleet, setting, sink);
     let first = next_change(&mut model, &mut events).await;
     assert_eq!((first.from, first.to), (Verdict::Unknown, Verdict::Up), "{}", first.reason);
 

@@ -1,4 +1,4 @@
-//! What every other module may use: time, seeded randomness, hashing, prefixes, units, diagnostics,
+//! What every other module may use: time, seeded randomness, hashing, patterns, prefixes, units, diagnostics,
 //! and errors in words.
 //!
 //! Nothing here knows what a node or a query is, and nothing here does I/O. The one exception to
@@ -8,5 +8,6 @@ pub mod clock;
 pub mod diagnostic;
 pub mod error;
 pub mod hash;
+pub mod pattern;
 pub mod prefix;
 pub mod units;

@@ -9,7 +9,7 @@ use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::writer::{About, Event};
 use crate::model::policy::ServerConfig;
 use crate::model::status::Problem;
-use crate::probe::{self, ProbeEvent, Prober};
+use crate::probe::{self, ProbeEvent, Prober, Setting};
 use crate::store::watch::FolderWatch;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,17 +20,16 @@ use tokio::sync::{Notify, watch};
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
-    clock: SharedClock,
+    setting: Setting,
     events: SyncSender<Event>,
-    seed: u64,
     current: Option<Prober>,
     /// Observations that a full queue did not take.
     dropped: Arc<AtomicU64>,
 }
 
 impl Probing {
-    pub fn new(clock: SharedClock, events: SyncSender<Event>, seed: u64) -> Self {
-        Self { clock, events, seed, current: None, dropped: Arc::default() }
+    pub fn new(setting: Setting, events: SyncSender<Event>) -> Self {
+        Self { setting, events, current: None, dropped: Arc::default() }
     }
 
     /// Ends the former prober and starts one for `inputs`, tagging what it sees with `epoch`.
@@ -46,8 +45,8 @@ impl Probing {
             }
         };
         let handle = tokio::runtime::Handle::current();
-        let clock = Arc::clone(&self.clock);
-        self.current = Some(probe::start(&handle, &inputs.policy.fleet, clock, self.seed, Arc::new(sink)));
+        let setting = self.setting.clone();
+        self.current = Some(probe::start(&handle, &inputs.policy.fleet, setting, Arc::new(sink)));
     }
 
     pub fn dropped(&self) -> Arc<AtomicU64> {

@@ -24,6 +24,7 @@ use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
+use crate::probe;
 use crate::serve::certificate::CertificateError;
 use crate::serve::handover::{Given, HandoverError};
 use crate::serve::{self, BindError, BoundDns, Running};
@@ -158,7 +159,9 @@ impl Daemon {
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
-        let probing = Probing::new(Arc::clone(&clock), events.clone(), clock.wall().0);
+        let folder = options.policies.clone();
+        let setting = probe::Setting { clock: Arc::clone(&clock), seed: clock.wall().0, folder };
+        let probing = Probing::new(setting, events.clone());
         let sockets = Arc::clone(serving.counters());
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), probing.dropped(), logs.counts());
         let reload =

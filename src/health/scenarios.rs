@@ -47,14 +47,7 @@ pub(super) fn fleet_of(probes: Vec<ProbeSpec>) -> Arc<Fleet> {
 /// The default probe: HTTP, both families, gdnsd's thresholds.
 pub(super) fn default_probe() -> ProbeSpec {
     ProbeSpec {
-        kind: ProbeKind::Http(HttpProbe {
-            tls: false,
-            path: "/".to_owned(),
-            host: None,
-            status: vec![(200, 299)],
-            body: None,
-            verify: true,
-        }),
+        kind: ProbeKind::Http(HttpProbe::default()),
         targets: [
             Some(SocketAddr::from(([127, 1, 1, 1], 8081))),
             Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 8081))),

@@ -15,6 +15,8 @@ pub enum LabError {
     NotLoopback { node: String, what: &'static str, address: SocketAddr },
     #[error("node {node}: the lab serves no TLS, which its probe of {address} asks for; probe it by http")]
     Tls { node: String, address: SocketAddr },
+    #[error("node {node}: the lab answers tcp and http probes, not {kind}; probe it by one of those")]
+    Kind { node: String, kind: &'static str },
     #[error(
         "nodes {other} and {node} are both probed at {address}; give each an address or a port of its own"
     )]

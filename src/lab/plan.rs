@@ -60,6 +60,10 @@ fn node_endpoints(node: &Node) -> Result<Vec<Endpoint>, LabError> {
                     return Err(LabError::Tls { node: node.name.clone(), address });
                 }
                 ProbeKind::Http(http) => Some(health_route(&node.name, http)),
+                other => {
+                    let (node, kind) = (node.name.clone(), other.name());
+                    return Err(LabError::Kind { node, kind });
+                }
             };
             add(&mut endpoints, address, route);
         }

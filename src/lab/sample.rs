@@ -73,14 +73,8 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
 }
 
 fn probe(address: Ipv4Addr, number: u8) -> ProbeSpec {
-    let http = HttpProbe {
-        tls: false,
-        path: "/health".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: Some("fine".to_owned()),
-        verify: true,
-    };
+    let http =
+        HttpProbe { path: "/health".to_owned(), body: Some("fine".to_owned()), ..HttpProbe::default() };
     let v4 = SocketAddr::from((address, 8_081));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 18_100 + u16::from(number)));
     ProbeSpec {

@@ -2,6 +2,7 @@
 
 use super::ids::{LineId, NodeId, RegionId, SiteId};
 use super::judgement::{Combine, Judgement, StaleLoad};
+pub use super::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
 use crate::base::prefix::Family;
 use crate::base::units::{Coordinates, Ppm};
 use std::collections::BTreeMap;
@@ -92,39 +93,6 @@ pub struct ProbeSpec {
     pub fall: u8,
     /// Consecutive successes that clear the failure count (`ok_thresh`).
     pub ok: u8,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// The handshake completes.
-    Tcp,
-    Http(HttpProbe),
-}
-
-impl ProbeKind {
-    pub const fn name(&self) -> &'static str {
-        match self {
-            ProbeKind::Tcp => "tcp",
-            ProbeKind::Http(http) if http.tls => "https",
-            ProbeKind::Http(_) => "http",
-        }
-    }
-}
-
-/// An HTTP/1.1 GET.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpProbe {
-    pub tls: bool,
-    /// Starts with `/`.
-    pub path: String,
-    /// `Host` header and TLS server name; default: the target address.
-    pub host: Option<String>,
-    /// Accepted status codes, inclusive ranges. Default 200-299.
-    pub status: Vec<(u16, u16)>,
-    /// Text the body (first 64 KiB) must contain.
-    pub body: Option<String>,
-    /// Verify the certificate (default true).
-    pub verify: bool,
 }
 
 /// Where a node says how loaded it is: an HTTP GET answered with JSON.

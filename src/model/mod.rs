@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`ids`] | index newtypes, one per table, so that two numbers cannot be swapped silently |
 //! | [`fleet`] | regions, sites, nodes, probes, load feeds |
+//! | [`probe`] | what a probe asks, by kind |
 //! | [`clients`] | lines, areas, overrides, and the client groups geo makes of them |
 //! | [`service`] | steered names: profile, pools, chains, answers |
 //! | [`records`] | what a service steers besides addresses |
@@ -26,6 +27,7 @@ pub mod judgement;
 pub mod observation;
 pub mod placement;
 pub mod policy;
+pub mod probe;
 pub mod provenance;
 pub mod records;
 pub mod service;

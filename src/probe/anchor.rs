@@ -3,7 +3,8 @@
 //! A TCP handshake every second; an anchor that refuses has answered too, since the way to it is whole. Nothing
 //! is learned from its round trip, and no node's verdict hangs on an anchor alone.
 
-use super::{Bench, ProbeEvent, connect, grid::Grid};
+use super::tcp::connect;
+use super::{Bench, ProbeEvent, grid::Grid};
 use crate::model::ids::VantageId;
 use crate::model::judgement::Judgement;
 use crate::model::observation::{AnchorReport, FailureReason};

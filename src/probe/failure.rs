@@ -24,9 +24,14 @@ impl Fault {
         Self::new(FailureReason::Timeout, format!("no answer within {} ms", patience.as_millis()))
     }
 
+    /// No evidence about the node: the probe could not be made here.
+    pub fn of_machine(detail: impl Into<String>) -> Self {
+        Self { reason: FailureReason::Other, detail: detail.into(), local: true }
+    }
+
     pub fn of_io(error: &io::Error) -> Self {
         if is_local(error) {
-            return Self { reason: FailureReason::Other, detail: error.to_string(), local: true };
+            return Self::of_machine(format!("{error}; raise the limit of descriptors or ports"));
         }
         let reason = match error.kind() {
             ErrorKind::ConnectionRefused => FailureReason::Refused,

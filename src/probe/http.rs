@@ -1,4 +1,4 @@
-//! One HTTP/1.1 GET on a connection of its own, and what a probe makes of the answer.
+//! One HTTP/1.1 request on a connection of its own, and what a probe makes of the answer.
 //!
 //! hyper speaks the protocol on a socket we opened, so the target is an address, the name in `Host` and
 //! SNI is the policy's, and there is no pool, no redirect and no proxy from the environment. The body is
@@ -7,36 +7,35 @@
 //! The round trip is the longer of the TCP handshake and the time from the request to the head of the
 //! answer: each is one round trip, their sum would make an HTTP node look twice as far as a TCP one.
 
+use super::ask::{Ask, Call, Reply};
 use super::failure::Fault;
-use super::{Bench, connect, elapsed};
-use crate::base::clock::SharedClock;
+use super::micros_since;
+use super::tcp::connect;
+use super::tls::{self, Config, Configs, Protocol, Wanted};
 use crate::base::units::Micros;
-use crate::model::fleet::HttpProbe;
-use crate::model::observation::FailureReason;
+use crate::model::observation::{FailureReason, Measured};
+use crate::model::probe::{HttpProbe, Method};
+use async_trait::async_trait;
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 /// Bytes of a body that are looked at.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
+pub(super) const AGENT: &str = concat!("rhumb/", env!("CARGO_PKG_VERSION"));
 
-/// What to ask whom.
+/// What to ask.
 pub(super) struct Question<'a> {
-    pub target: SocketAddr,
+    pub method: Method,
     pub path: &'a str,
     /// `Host` and server name; default: the target.
     pub host: Option<&'a str>,
+    pub headers: &'a [(String, String)],
     /// `None` is plain HTTP.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<&'a Config>,
     /// Stop reading where this text was found.
     pub until: Option<&'a str>,
 }
@@ -51,21 +50,37 @@ pub(super) struct Answer {
     pub rtt: Micros,
 }
 
-/// One HTTP(S) probe; the round trip if the answer is as the policy wants it.
-pub(super) async fn probe(target: SocketAddr, probe: &HttpProbe, bench: &Bench) -> Result<Micros, Fault> {
-    let tls = match probe.tls {
-        true => Some(bench.tls.pick(probe.verify).ok_or_else(no_tls)?),
-        false => None,
-    };
-    let (path, host) = (probe.path.as_str(), probe.host.as_deref());
-    let question = Question { target, path, host, tls, until: probe.body.as_deref() };
-    let answer = fetch(&question, &bench.clock).await?;
-    judge(&answer, probe)?;
-    Ok(answer.rtt)
+/// An HTTP(S) probe.
+pub(super) struct Request {
+    probe: HttpProbe,
+    tls: Option<Config>,
 }
 
-pub(super) fn no_tls() -> Fault {
-    Fault::new(FailureReason::Tls, "this build cannot make a tls client configuration")
+impl Request {
+    pub fn new(probe: &HttpProbe, configs: &mut Configs) -> Self {
+        let wanted = || Wanted { verify: probe.verify, ca: probe.ca.clone(), protocol: Protocol::Http1 };
+        Self { probe: probe.clone(), tls: probe.tls.then(|| configs.pick(wanted())) }
+    }
+}
+
+#[async_trait]
+impl Ask for Request {
+    async fn ask(&self, call: &Call, learned: &mut Measured) -> Result<Reply, Fault> {
+        let probe = &self.probe;
+        let question = Question {
+            method: probe.method,
+            path: &probe.path,
+            host: probe.host.as_deref(),
+            headers: &probe.headers,
+            tls: self.tls.as_ref(),
+            // A pattern may want more than the text.
+            until: probe.body.as_deref().filter(|_| probe.matches.is_none()),
+        };
+        let began = call.clock.mono();
+        let answer = fetch(&question, call, learned).await?;
+        judge(&answer, probe)?;
+        Ok(Reply { rtt: answer.rtt, took: micros_since(began, &call.clock) })
+    }
 }
 
 fn judge(answer: &Answer, probe: &HttpProbe) -> Result<(), Fault> {
@@ -77,10 +92,14 @@ fn judge(answer: &Answer, probe: &HttpProbe) -> Result<(), Fault> {
         let detail = format!("status {}, expected {}", answer.status, wanted.join(" or "));
         return Err(Fault::new(FailureReason::Status, detail));
     }
-    match &probe.body {
-        Some(text) if find(&answer.body, text.as_bytes()).is_none() => {
-            let detail = format!("the first {} bytes of the body lack {text:?}", answer.body.len());
-            Err(Fault::new(FailureReason::Body, detail))
+    let lacks = |what: String| {
+        let detail = format!("the first {} bytes of the body {what}", answer.body.len());
+        Err(Fault::new(FailureReason::Body, detail))
+    };
+    match (&probe.body, &probe.matches) {
+        (Some(text), _) if find(&answer.body, text.as_bytes()).is_none() => lacks(format!("lack {text:?}")),
+        (_, Some(pattern)) if !pattern.is_in(&answer.body) => {
+            lacks(format!("do not match {:?}", pattern.as_str()))
         }
         _ => Ok(()),
     }
@@ -91,47 +110,47 @@ fn shown(range: &(u16, u16)) -> String {
 }
 
 /// Asks and reads the answer; takes as long as it takes (the caller bounds it).
-pub(super) async fn fetch(question: &Question<'_>, clock: &SharedClock) -> Result<Answer, Fault> {
-    let (stream, handshake) = connect(question.target, clock).await?;
-    let answer = match &question.tls {
-        None => exchange(stream, question, clock).await?,
+pub(super) async fn fetch(
+    question: &Question<'_>,
+    call: &Call,
+    learned: &mut Measured,
+) -> Result<Answer, Fault> {
+    // Before the connection: a configuration that could not be made is no evidence about the node.
+    let tls = question.tls.cloned().transpose()?;
+    let (stream, connected) = connect(call.target, &call.clock).await?;
+    learned.phases.connect = Some(connected);
+    stream.set_nodelay(true).map_err(|error| Fault::of_io(&error))?;
+    let answer = match &tls {
+        None => exchange(stream, question, call, learned).await?,
         Some(config) => {
-            let name = server_name(question)?;
-            let connector = TlsConnector::from(Arc::clone(config));
-            let stream = connector.connect(name, stream).await.map_err(|e| Fault::of_handshake(&e))?;
-            exchange(stream, question, clock).await?
+            let stream = tls::handshake(config, question.host, stream, call, learned).await?;
+            exchange(stream, question, call, learned).await?
         }
     };
-    Ok(Answer { rtt: answer.rtt.max(handshake), ..answer })
+    Ok(Answer { rtt: answer.rtt.max(connected), ..answer })
 }
 
-fn server_name(question: &Question<'_>) -> Result<ServerName<'static>, Fault> {
-    let Some(host) = question.host else {
-        return Ok(ServerName::from(question.target.ip()));
-    };
-    // A port belongs into `Host` but not into SNI; brackets are an IPv6 literal's.
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.contains(':') => name,
-        _ => host,
-    };
-    ServerName::try_from(name.to_owned())
-        .map_err(|_| Fault::new(FailureReason::Tls, format!("{name:?} cannot be a tls server name")))
-}
-
-async fn exchange<S>(stream: S, question: &Question<'_>, clock: &SharedClock) -> Result<Answer, Fault>
+async fn exchange<S>(
+    stream: S,
+    question: &Question<'_>,
+    call: &Call,
+    learned: &mut Measured,
+) -> Result<Answer, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let request = request_of(question)?;
-    let began = clock.mono();
+    let request = request_of(question, call)?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(BODY_BYTES)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Fault::of_hyper(&error))?;
-    let asked = async {
+    let began = call.clock.mono();
+    let first_byte = &mut learned.phases.first_byte;
+    let asked = async move {
         let response = sender.send_request(request).await.map_err(|error| Fault::of_hyper(&error))?;
-        let (status, rtt) = (response.status().as_u16(), elapsed(began, clock));
+        let (status, rtt) = (response.status().as_u16(), micros_since(began, &call.clock));
+        *first_byte = Some(rtt);
         let (body, cut) = read_body(response.into_body(), question.until).await?;
         Ok(Answer { status, body, cut, rtt })
     };
@@ -147,15 +166,31 @@ where
     }
 }
 
-fn request_of(question: &Question<'_>) -> Result<Request<Empty<Bytes>>, Fault> {
-    let host = question.host.map_or_else(|| question.target.to_string(), str::to_owned);
-    Request::get(question.path)
+fn request_of(question: &Question<'_>, call: &Call) -> Result<hyper::Request<Empty<Bytes>>, Fault> {
+    let cannot =
+        |why: &dyn std::fmt::Display| Fault::of_machine(format!("cannot ask {:?}: {why}", question.path));
+    let method = match question.method {
+        Method::Get => hyper::Method::GET,
+        Method::Head => hyper::Method::HEAD,
+        Method::Options => hyper::Method::OPTIONS,
+    };
+    let host = question.host.map_or_else(|| call.target.to_string(), str::to_owned);
+    let mut request = hyper::Request::builder()
+        .method(method)
+        .uri(question.path)
         .header(HOST, host)
-        .header(USER_AGENT, concat!("rhumb/", env!("CARGO_PKG_VERSION")))
+        .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .header(CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|error| Fault::new(FailureReason::Other, format!("cannot ask {:?}: {error}", question.path)))
+        .map_err(|error| cannot(&error))?;
+    for (name, value) in question.headers {
+        let name: HeaderName = name.parse().map_err(|error| cannot(&error))?;
+        let value: HeaderValue = value.parse().map_err(|error| cannot(&error))?;
+        // Policy's own outrank the usual ones.
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 /// The body up to its bound or to the end of `until`, and whether there is more of it.

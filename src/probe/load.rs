@@ -3,14 +3,17 @@
 //! A resource that cannot be read is left out and logged once; a reading in which nothing can be read is a
 //! failed one. Names are not resolved: a feed is asked at an address.
 
+use super::ask::Call;
 use super::failure::Fault;
 use super::grid::Grid;
-use super::http::{Answer, BODY_BYTES, Question, fetch, no_tls};
+use super::http::{Answer, BODY_BYTES, Question, fetch};
+use super::tls::{Config, Configs, Protocol, Wanted};
 use super::{Bench, ProbeEvent};
 use crate::base::units::Ppm;
 use crate::model::fleet::{Fleet, LoadFeed};
 use crate::model::ids::NodeId;
-use crate::model::observation::{LoadReport, LoadSample};
+use crate::model::observation::{LoadReport, LoadSample, Measured};
+use crate::model::probe::Method;
 use hyper::Uri;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +25,8 @@ use tracing::warn;
 pub(super) struct Feed {
     node: NodeId,
     spec: LoadFeed,
+    /// `None`: the feed is not https.
+    tls: Option<Config>,
 }
 
 impl Feed {
@@ -30,13 +35,14 @@ impl Feed {
     }
 }
 
-pub(super) fn feeds_of(fleet: &Fleet) -> Vec<Feed> {
-    let with_feed = |(node, spec): (NodeId, &Option<LoadFeed>)| Some(Feed { node, spec: spec.clone()? });
-    fleet.node_ids().zip(fleet.nodes.iter().map(|node| &node.load)).filter_map(with_feed).collect()
-}
-
-pub(super) fn wants_tls(fleet: &Fleet) -> bool {
-    fleet.nodes.iter().filter_map(|node| node.load.as_ref()).any(|feed| feed.url.starts_with("https:"))
+pub(super) fn feeds_of(fleet: &Fleet, configs: &mut Configs) -> Vec<Feed> {
+    let mut with_feed = |(node, spec): (NodeId, &Option<LoadFeed>)| {
+        let spec = spec.clone()?;
+        let verified = || Wanted { verify: true, ca: None, protocol: Protocol::Http1 };
+        let tls = spec.url.starts_with("https:").then(|| configs.pick(verified()));
+        Some(Feed { node, spec, tls })
+    };
+    fleet.node_ids().zip(&fleet.nodes).filter_map(|(id, node)| with_feed((id, &node.load))).collect()
 }
 
 pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) {
@@ -44,7 +50,7 @@ pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) 
     loop {
         grid.tick().await;
         let Ok(permit) = bench.permits.acquire().await else { return };
-        let result = read(&feed.spec, &bench).await;
+        let result = feed.read(&bench).await;
         drop(permit);
         let result = result.map(|(sample, missing)| {
             if !missing.is_empty() && !complained {
@@ -57,35 +63,42 @@ pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) 
     }
 }
 
-async fn read(spec: &LoadFeed, bench: &Bench) -> Result<(LoadSample, Vec<String>), String> {
-    let told = |what: &str| format!("load feed {}: {what}", spec.url);
-    let (target, path, tls) = place_of(&spec.url).map_err(|problem| told(&problem))?;
-    let tls = match tls {
-        true => Some(bench.tls.pick(true).ok_or_else(|| told(&no_tls().detail))?),
-        false => None,
-    };
-    let question = Question { target, path: &path, host: None, tls, until: None };
-    let asked = tokio::time::timeout(spec.timeout, fetch(&question, &bench.clock)).await;
-    let answer = match asked {
-        Err(_) => Err(Fault::timeout(spec.timeout)),
-        Ok(answer) => answer,
-    };
-    let answer = answer.map_err(|fault| told(&fault.detail))?;
-    sample_of(&answer, spec).map_err(|problem| told(&problem))
+impl Feed {
+    async fn read(&self, bench: &Bench) -> Result<(LoadSample, Vec<String>), String> {
+        let spec = &self.spec;
+        let told = |what: &str| format!("load feed {}: {what}", spec.url);
+        let (target, path) = place_of(&spec.url).map_err(|problem| told(&problem))?;
+        let question = Question {
+            method: Method::Get,
+            path: &path,
+            host: None,
+            headers: &[],
+            tls: self.tls.as_ref(),
+            until: None,
+        };
+        let call = Call { target, timeout: spec.timeout, clock: Arc::clone(&bench.clock) };
+        let mut unused = Measured::default();
+        let answer = match tokio::time::timeout(spec.timeout, fetch(&question, &call, &mut unused)).await {
+            Err(_) => Err(Fault::timeout(spec.timeout)),
+            Ok(answer) => answer,
+        };
+        let answer = answer.map_err(|fault| told(&fault.detail))?;
+        sample_of(&answer, spec).map_err(|problem| told(&problem))
+    }
 }
 
-/// Where to connect, what to ask for, and whether by TLS.
-fn place_of(url: &str) -> Result<(SocketAddr, String, bool), String> {
+/// Where to connect and what to ask for.
+fn place_of(url: &str) -> Result<(SocketAddr, String), String> {
     let uri: Uri = url.parse().map_err(|error| format!("not a url: {error}"))?;
-    let (tls, port) = match uri.scheme_str() {
-        Some("http") => (false, 80),
-        Some("https") => (true, 443),
+    let port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
         _ => return Err("the scheme must be http or https".to_owned()),
     };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let address: IpAddr = host.parse().map_err(|_| format!("{host:?} must be an address, not a name"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok((SocketAddr::new(address, uri.port_u16().unwrap_or(port)), path.to_owned(), tls))
+    Ok((SocketAddr::new(address, uri.port_u16().unwrap_or(port)), path.to_owned()))
 }
 
 /// What the document says, and which pointers lead nowhere.
@@ -161,10 +174,7 @@ mod tests {
     #[test]
     fn feeds_are_asked_at_addresses() {
         let place = place_of("http://[::1]:8080/a?b=c").expect("a literal");
-        assert_eq!(
-            (place.0.to_string().as_str(), place.1.as_str(), place.2),
-            ("[::1]:8080", "/a?b=c", false)
-        );
+        assert_eq!((place.0.to_string().as_str(), place.1.as_str()), ("[::1]:8080", "/a?b=c"));
         assert_eq!(place_of("https://127.0.0.1").expect("a literal").0.port(), 443);
         assert!(place_of("http://node.example/").expect_err("a name").contains("must be an address"));
         assert!(place_of("ftp://127.0.0.1/").is_err());

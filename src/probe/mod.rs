@@ -1,14 +1,16 @@
-//! Asks the nodes how they are: TCP connects, HTTP(S) requests and load feeds, on a fixed grid.
+//! Asks the nodes how they are: probes of every kind and load feeds, on a fixed grid.
 //!
 //! ```text
 //!  start ─▶ one task per (node, family, probe) and per load feed
-//!             │  tick of its grid ─▶ permit ─▶ connect, ask, judge ─▶ sink(ProbeEvent)
+//!             │  tick of its grid ─▶ permit ─▶ Ask::ask, judged ─▶ sink(ProbeEvent)
 //!             │      starts spread evenly over one interval; missed ticks are skipped, never made up
-//!  stop  ─▶ all tasks end, their sockets close
+//!  stop  ─▶ all tasks end, their sockets close, their processes are killed
 //! ```
-//! A task has one probe under way at most, so a target that hangs delays nobody but itself; at most
-//! [`CONCURRENT`] probes are under way in all, and waiting for a permit is no part of a round trip.
-//! Every probe opens a connection of its own: a pooled one would hide a listener that is gone.
+//! Kinds are listed in [`ask`], one file each. A task has one probe under way at most, so a target that
+//! hangs delays nobody but itself, as long as there is a permit for each target: as many as half of the
+//! descriptors this process may open ([`permits_for`]). Waiting for a permit is no part of a round trip.
+//! Every probe opens a socket of its own: a pooled connection would hide a listener that is gone, and a
+//! reply to an earlier probe finds nobody to mislead.
 //!
 //! **Late answers.** An answer after the timeout is [`Outcome::Slow`] if it comes within the slow
 //! window, `min(1 s, interval - timeout)`, else the probe has failed. The window ends where the next
@@ -16,14 +18,23 @@
 //! found after at most `(fall + 1) * interval` as long as the timeout is at most the interval (0.8 s
 //! for 200 ms and 3), and a refused connection is reported at once.
 //!
-//! Trouble of this machine (no descriptor, no port, no memory) says nothing of a node: it is logged,
+//! Trouble of this machine (no descriptor, no port, no program) says nothing of a node: it is logged,
 //! not reported. Verdicts, smoothing and quorum are `health`'s.
 
 mod anchor;
+mod ask;
+mod burst;
+mod certificate;
+mod command;
+mod dns;
 mod failure;
 mod grid;
+mod grpc;
 mod http;
+mod icmp;
 mod load;
+mod stun;
+mod tcp;
 mod tls;
 
 #[cfg(test)]
@@ -35,20 +46,25 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
 use crate::model::ids::{NodeId, VantageId};
-use crate::model::observation::{AnchorReport, FailureReason, LoadReport, Measured, Observation, Outcome};
+use crate::model::observation::{AnchorReport, LoadReport, Measured, Observation, Outcome};
+use ask::{Ask, Call};
 use failure::Fault;
 use grid::Grid;
+use rustix::process::{Resource, getrlimit};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-/// Probes under way at once.
-pub const CONCURRENT: usize = 512;
+/// Programs running at once.
+pub const COMMANDS: usize = 64;
+/// Probes under way at once, whatever the descriptors.
+const LEAST_PERMITS: usize = 64;
+const MOST_PERMITS: usize = 16_384;
 /// The longest wait for an answer after the timeout.
 const SLOW_WINDOW: Duration = Duration::from_secs(1);
 /// How long [`Prober::stop`] waits for its tasks.
@@ -65,6 +81,16 @@ pub enum ProbeEvent {
 /// Where events go; called on the runtime's threads, so it must not block.
 pub type Sink = Arc<dyn Fn(ProbeEvent) + Send + Sync>;
 
+/// What probing needs beside the fleet.
+#[derive(Clone)]
+pub struct Setting {
+    pub clock: SharedClock,
+    /// Decides the order of the first round only.
+    pub seed: u64,
+    /// The policy folder: files that probes name are relative to it, commands run in it.
+    pub folder: PathBuf,
+}
+
 /// The running probes of one fleet. Dropping it ends them as well, without waiting.
 #[derive(Debug)]
 pub struct Prober {
@@ -76,7 +102,7 @@ struct Bench {
     clock: SharedClock,
     sink: Sink,
     permits: Semaphore,
-    tls: tls::Configs,
+    commands: Semaphore,
 }
 
 /// One target of one probe.
@@ -86,30 +112,35 @@ struct Job {
     probe: u8,
     target: SocketAddr,
     spec: ProbeSpec,
+    asker: Arc<dyn Ask>,
 }
 
-/// Starts probing `fleet`. `seed` decides the order of the first round only.
+/// Starts probing `fleet`.
 ///
-/// Reads the platform's root certificates, once, if some probe verifies one.
-pub fn start(handle: &Handle, fleet: &Fleet, clock: SharedClock, seed: u64, sink: Sink) -> Prober {
-    let jobs = jobs_of(fleet);
-    let kinds = jobs.iter().map(|job| &job.spec.kind);
+/// Reads the root certificates that some probe trusts, once each.
+pub fn start(handle: &Handle, fleet: &Fleet, setting: Setting, sink: Sink) -> Prober {
+    let Setting { clock, seed, folder } = setting;
+    // A command starts in the folder, from where a relative path would lead elsewhere.
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let mut configs = tls::Configs::new(folder.clone());
+    let jobs = jobs_of(fleet, &mut configs, &folder);
+    let feeds = load::feeds_of(fleet, &mut configs);
+    let anchors = anchor::anchors_of(&fleet.judgement);
     let bench = Arc::new(Bench {
         clock,
         sink,
-        permits: Semaphore::new(CONCURRENT),
-        tls: tls::Configs::for_probes(kinds, load::wants_tls(fleet)),
+        permits: Semaphore::new(permits_for(jobs.len() + feeds.len() + anchors.len(), open_files())),
+        commands: Semaphore::new(COMMANDS),
     });
     let mut rng = SeededRng::new(seed);
     let mut tasks = JoinSet::new();
-    let jobs = grid::spread(jobs, |job| job.spec.interval, &mut rng);
-    for (job, grid) in jobs {
+    for (job, grid) in grid::spread(jobs, |job| job.spec.interval, &mut rng) {
         tasks.spawn_on(probe_on_grid(job, grid, Arc::clone(&bench)), handle);
     }
-    for (feed, grid) in grid::spread(load::feeds_of(fleet), |feed| feed.interval(), &mut rng) {
+    for (feed, grid) in grid::spread(feeds, |feed| feed.interval(), &mut rng) {
         tasks.spawn_on(load::read_on_grid(feed, grid, Arc::clone(&bench)), handle);
     }
-    for (anchor, grid) in grid::spread(anchor::anchors_of(&fleet.judgement), |_| anchor::INTERVAL, &mut rng) {
+    for (anchor, grid) in grid::spread(anchors, |_| anchor::INTERVAL, &mut rng) {
         tasks.spawn_on(anchor::ask_on_grid(anchor, grid, Arc::clone(&bench)), handle);
     }
     Prober { tasks }
@@ -132,13 +163,34 @@ impl Prober {
     }
 }
 
-fn jobs_of(fleet: &Fleet) -> Vec<Job> {
+/// Descriptors that this process may have open.
+fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// One for each target, so that those that hang hold nobody up; but no more than half of the
+/// descriptors, since the rest of the process needs some.
+fn permits_for(targets: usize, open_files: u64) -> usize {
+    let affordable = usize::try_from(open_files / 2).unwrap_or(usize::MAX);
+    let permits = targets.min(affordable).clamp(LEAST_PERMITS, MOST_PERMITS);
+    if permits < targets {
+        warn!(
+            targets,
+            permits, "fewer probes than targets can wait for answers at once; raise the limit of open files"
+        );
+    }
+    permits
+}
+
+fn jobs_of(fleet: &Fleet, configs: &mut tls::Configs, folder: &std::path::Path) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (id, node) in fleet.node_ids().zip(&fleet.nodes) {
         for (probe, spec) in (0..=u8::MAX).zip(&node.probes) {
+            let asker = ask::asker(&spec.kind, configs, folder);
             for family in Family::BOTH {
                 if let Some(target) = spec.targets[family.index()].filter(|_| node.has_family(family)) {
-                    jobs.push(Job { node: id, family, probe, target, spec: spec.clone() });
+                    let (spec, asker) = (spec.clone(), Arc::clone(&asker));
+                    jobs.push(Job { node: id, family, probe, target, spec, asker });
                 }
             }
         }
@@ -147,31 +199,33 @@ fn jobs_of(fleet: &Fleet) -> Vec<Job> {
 }
 
 async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
+    let permits = match job.spec.kind {
+        ProbeKind::Command(_) => &bench.commands,
+        _ => &bench.permits,
+    };
     let mut in_trouble = false;
     loop {
         grid.tick().await;
-        let Ok(permit) = bench.permits.acquire().await else { return };
-        let outcome = job.run(&bench).await;
+        let Ok(permit) = permits.acquire().await else { return };
+        let mut measured = Measured::default();
+        let outcome = job.run(&bench.clock, &mut measured).await;
         drop(permit);
         match outcome {
             Ok(outcome) => {
                 in_trouble = false;
-                let at = bench.clock.mono();
-                let (node, family, probe) = (job.node, job.family, job.probe);
-                let (vantage, measured) = (VantageId::LOCAL, Measured::default());
                 (bench.sink)(ProbeEvent::Observation(Observation {
-                    vantage,
-                    node,
-                    family,
-                    probe,
-                    at,
+                    vantage: VantageId::LOCAL,
+                    node: job.node,
+                    family: job.family,
+                    probe: job.probe,
+                    at: bench.clock.mono(),
                     outcome,
                     measured,
                 }));
             }
             Err(trouble) if !in_trouble => {
                 in_trouble = true;
-                warn!(target = %job.target, "probe not made: {trouble}; raise the descriptor or port limit");
+                warn!(target = %job.target, "{} probe not made: {trouble}", job.spec.kind.name());
             }
             Err(_) => {}
         }
@@ -185,47 +239,26 @@ fn slow_window(interval: Duration, timeout: Duration) -> Duration {
 
 impl Job {
     /// One probe, judged; an error is trouble of this machine.
-    async fn run(&self, bench: &Bench) -> Result<Outcome, String> {
-        let (timeout, began) = (self.spec.timeout, bench.clock.mono());
+    async fn run(&self, clock: &SharedClock, measured: &mut Measured) -> Result<Outcome, String> {
+        let timeout = self.spec.timeout;
         let patience = timeout + slow_window(self.spec.interval, timeout);
         let failed = |fault: Fault| Outcome::Failure {
             reason: fault.reason,
             detail: format!("{} {}: {}", self.spec.kind.name(), self.target, fault.detail),
         };
-        match tokio::time::timeout(patience, self.ask(bench)).await {
+        let call = Call { target: self.target, timeout, clock: Arc::clone(clock) };
+        match tokio::time::timeout(patience, self.asker.ask(&call, measured)).await {
             Err(_) => Ok(failed(Fault::timeout(patience))),
             Ok(Err(fault)) if fault.local => Err(fault.detail),
             Ok(Err(fault)) => Ok(failed(fault)),
-            Ok(Ok(rtt)) if bench.clock.mono().since(began) > timeout => Ok(Outcome::Slow { rtt }),
-            Ok(Ok(rtt)) => Ok(Outcome::Success { rtt }),
-        }
-    }
-
-    async fn ask(&self, bench: &Bench) -> Result<Micros, Fault> {
-        match &self.spec.kind {
-            ProbeKind::Tcp => connect(self.target, &bench.clock).await.map(|(_, rtt)| rtt),
-            ProbeKind::Http(probe) => http::probe(self.target, probe, bench).await,
+            Ok(Ok(reply)) if Duration::from_micros(reply.took.0.into()) > timeout => {
+                Ok(Outcome::Slow { rtt: reply.rtt })
+            }
+            Ok(Ok(reply)) => Ok(Outcome::Success { rtt: reply.rtt }),
         }
     }
 }
 
-/// A fresh connection and the round trip of its handshake.
-async fn connect(target: SocketAddr, clock: &SharedClock) -> Result<(TcpStream, Micros), Fault> {
-    let began = clock.mono();
-    let stream = TcpStream::connect(target).await.map_err(|error| Fault::of_io(&error))?;
-    stream.set_nodelay(true).map_err(|error| Fault::of_io(&error))?;
-    if is_connected_to_itself(&stream) {
-        return Err(Fault::new(FailureReason::Refused, "connection refused (the socket met itself)"));
-    }
-    Ok((stream, elapsed(began, clock)))
-}
-
-/// Whether the kernel gave the socket the very port it connects to (RFC 9293, simultaneous open): on an address
-/// of this machine that makes a connection to nobody look like a listener.
-fn is_connected_to_itself(stream: &TcpStream) -> bool {
-    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
-}
-
-fn elapsed(began: MonoTime, clock: &SharedClock) -> Micros {
+fn micros_since(began: MonoTime, clock: &SharedClock) -> Micros {
     Micros(u32::try_from(clock.mono().since(began).as_micros()).unwrap_or(u32::MAX))
 }

@@ -5,6 +5,7 @@ use crate::base::clock::SystemClock;
 use crate::model::fleet::{HttpProbe, LoadFeed, Node, Region, Site};
 use crate::model::ids::{RegionId, SiteId};
 use crate::model::judgement::{Combine, StaleLoad};
+use crate::model::observation::FailureReason;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -48,14 +49,7 @@ fn spec(kind: ProbeKind, target: SocketAddr) -> ProbeSpec {
 }
 
 fn http() -> HttpProbe {
-    HttpProbe {
-        tls: false,
-        path: "/health?full=1".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: None,
-        verify: true,
-    }
+    HttpProbe { path: "/health?full=1".to_owned(), ..HttpProbe::default() }
 }
 
 fn begin(fleet: &Fleet) -> (Prober, UnboundedReceiver<ProbeEvent>) {
@@ -64,7 +58,8 @@ fn begin(fleet: &Fleet) -> (Prober, UnboundedReceiver<ProbeEvent>) {
         // A test that has seen enough drops the receiver.
         let _ = sender.send(event);
     });
-    (start(&Handle::current(), fleet, Arc::new(SystemClock::new()), 1, sink), events)
+    let setting = Setting { clock: Arc::new(SystemClock::new()), seed: 1, folder: std::env::temp_dir() };
+    (start(&Handle::current(), fleet, setting, sink), events)
 }
 
 async fn next(events: &mut UnboundedReceiver<ProbeEvent>) -> ProbeEvent {
@@ -201,9 +196,10 @@ async fn a_socket_that_meets_itself_is_nobody() {
     let socket = tokio::net::TcpSocket::new_v6().expect("a socket");
     socket.bind(port).expect("the port is free");
     let stream = socket.connect(port).await.expect("a simultaneous open with itself");
-    assert!(is_connected_to_itself(&stream));
+    assert!(tcp::is_connected_to_itself(&stream, port));
     let (target, _heads) = serve(V6, Script::Never).await;
-    assert!(!is_connected_to_itself(&TcpStream::connect(target).await.expect("a listener")));
+    let stream = tokio::net::TcpStream::connect(target).await.expect("a listener");
+    assert!(!tcp::is_connected_to_itself(&stream, target));
 }
 
 #[tokio::test]

@@ -163,6 +163,7 @@ pub fn lower(probe: &ProbeFile, ends: &Ends, findings: &mut Findings) -> Option<
             },
             body: body.value().map(|body| body.0.clone()),
             verify: verify.value().copied().unwrap_or(true),
+            ..HttpProbe::default()
         })
     };
     Some(ProbeSpec {
