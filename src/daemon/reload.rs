@@ -11,7 +11,7 @@ use crate::model::policy::ServerConfig;
 use crate::model::status::Problem;
 use crate::probe::{self, ProbeEvent, Prober, Setting};
 use crate::store::watch::FolderWatch;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -28,7 +28,10 @@ pub struct Probing {
 }
 
 impl Probing {
-    pub fn new(setting: Setting, events: SyncSender<Event>) -> Self {
+    /// Probes the fleets of the policy folder `policies`.
+    pub fn new(policies: &Path, clock: SharedClock, events: SyncSender<Event>) -> Self {
+        let seed = clock.wall().0;
+        let setting = Setting { clock, seed, folder: policies.to_owned() };
         Self { setting, events, current: None, dropped: Arc::default() }
     }
 

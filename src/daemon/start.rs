@@ -24,7 +24,6 @@ use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
-use crate::probe;
 use crate::serve::certificate::CertificateError;
 use crate::serve::handover::{Given, HandoverError};
 use crate::serve::{self, BindError, BoundDns, Running};
@@ -159,9 +158,7 @@ impl Daemon {
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
-        let folder = options.policies.clone();
-        let setting = probe::Setting { clock: Arc::clone(&clock), seed: clock.wall().0, folder };
-        let probing = Probing::new(setting, events.clone());
+        let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let sockets = Arc::clone(serving.counters());
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), probing.dropped(), logs.counts());
         let reload =

@@ -62,6 +62,8 @@ pub struct ServerConfig {
     pub workers: u16,
     /// Planner tick.
     pub tick: Duration,
+    /// Probes may run programs. Default false.
+    pub commands: bool,
     /// `None`: zones are not signed.
     pub dnssec: Option<DnssecConfig>,
     /// `None`: every query over UDP is answered.
@@ -202,6 +204,7 @@ impl Default for ServerConfig {
             geo_files: Vec::new(),
             workers: 0,
             tick: Duration::from_secs(1),
+            commands: false,
             dnssec: None,
             rate_limit: Some(RateLimit::default()),
             query_limit: Some(QueryLimit::default()),

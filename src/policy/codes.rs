@@ -61,6 +61,8 @@ codes! {
     FAMILY_WITHOUT_PROBE = Warning "family-without-probe", "an address family of a node that no probe watches";
     PROBE_FAMILY_MISSING = Error "probe-family-missing", "a probe target of an address family that the node lacks";
     TIMEOUT_TOO_LONG = Warning "timeout-too-long", "a probe that waits longer for one answer than all its failures take";
+    BAD_PATTERN = Error "bad-pattern", "not a regular expression";
+    COMMANDS_NOT_ALLOWED = Error "commands-not-allowed", "a probe that runs a program where rhumb.yaml does not allow it";
     BAD_URL = Error "bad-url", "not a URL that a load feed can be read from";
     BAD_JSON_POINTER = Error "bad-json-pointer", "not a JSON pointer (RFC 6901)";
 

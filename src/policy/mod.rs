@@ -122,7 +122,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     let server = lower::server::lower(&folder.server, findings);
     let clients = lower::clients::lower(&folder.clients, findings);
     let places = lower::health::Places { lines: &clients.lines, areas: &clients.areas };
-    let fleet = lower::fleet::lower(&folder.fleet, &places, findings);
+    let fleet = lower::fleet::lower(&folder.fleet, &places, server.commands, findings);
     let world = lower::service::World { fleet: &fleet, clients: &clients };
     let mut services = lower::service::Services::default();
     for (path, service) in &folder.services {

@@ -371,6 +371,16 @@ macro_rules! choice {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($variant,)+ }
 
+        impl $name {
+            /// As it is written.
+            #[allow(dead_code, reason = "not every choice is told about")]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
         impl $crate::policy::read::Scalar for $name {
             fn schema() -> serde_json::Value {
                 serde_json::json!({ "type": "string", "enum": [$($word),+] })

@@ -5,6 +5,7 @@
 use super::codes;
 use super::read::{Bad, Scalar};
 use crate::base::diagnostic::did_you_mean;
+use crate::base::pattern::Pattern;
 use crate::base::units::Ppm;
 use serde_json::{Value as Json, json};
 use std::net::{IpAddr, SocketAddr};
@@ -384,6 +385,57 @@ impl Scalar for HttpPath {
             return Ok(Self(text.to_owned()));
         }
         Err(Bad::value(format!("`{text}` is not a path"), "begin with `/`, no spaces: /health"))
+    }
+}
+
+/// The name of a header of an HTTP request (RFC 9110 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderName(pub String);
+
+/// Those that say how the message itself is sent.
+const FRAMING: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+
+impl Scalar for HeaderName {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", "maxLength": 64 })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(token) {
+            return Err(Bad::value(
+                format!("`{text}` is not the name of a header"),
+                "as in `x-probe`, without colon",
+            ));
+        }
+        if FRAMING.contains(&text.to_ascii_lowercase().as_str()) {
+            return Err(Bad::value(
+                format!("`{text}` is not the policy's to set"),
+                "`host` is a key of the probe; the others say how the message is sent",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A regular expression, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternText(pub Pattern);
+
+impl Scalar for PatternText {
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "maxLength": 1024 })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let help = "the syntax of Rust's regex crate: no look-around, no back-references";
+        if text.is_empty() || text.len() > 1024 {
+            return Err(Bad::of(&codes::BAD_PATTERN, "a pattern of none or more than 1,024 bytes", help));
+        }
+        let read = Pattern::new(text).map(Self);
+        read.map_err(|why| {
+            Bad::of(&codes::BAD_PATTERN, format!("`{text}` is not a regular expression: {why}"), help)
+        })
     }
 }
 

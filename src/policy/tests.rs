@@ -316,3 +316,114 @@ fn mistakes_without_end_are_counted_not_kept() {
     let last = problems.iter().find(|problem| problem.code == "too-many").expect("a count");
     assert!(last.message.starts_with("4000 more"), "{}", last.message);
 }
+
+/// The one probe of a node whose probe has these keys.
+fn probe_of(keys: &str) -> ProbeKind {
+    let fleet = fleet(
+        &format!("{{probes: [{{{keys}}}]}}"),
+        "  a: {site: fra, addresses: [192.0.2.1, '2001:db8::1']}\n",
+    );
+    fleet.nodes[0].probes[0].kind.clone()
+}
+
+#[test]
+fn every_kind_of_probe_is_lowered() {
+    use crate::model::probe::{DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe};
+    let http =
+        probe_of("kind: https, method: HEAD, headers: {X-A: b, X-C: 1}, matches: 'a+', ca: certs/ca.pem");
+    let expected = HttpProbe {
+        tls: true,
+        method: Method::Head,
+        headers: vec![("X-A".to_owned(), "b".to_owned()), ("X-C".to_owned(), "1".to_owned())],
+        matches: crate::base::pattern::Pattern::new("a+").ok(),
+        ca: Some("certs/ca.pem".into()),
+        ..HttpProbe::default()
+    };
+    assert_eq!(http, ProbeKind::Http(expected));
+    assert_eq!(probe_of("kind: icmp"), ProbeKind::Icmp(PacketProbe { packets: 1 }));
+    assert_eq!(probe_of("kind: stun, packets: 5"), ProbeKind::Stun(PacketProbe { packets: 5 }));
+    let dns = |record, rcode, answer: Option<&str>| {
+        let (query, answer) = ("www.example.com".to_owned(), answer.map(str::to_owned));
+        ProbeKind::Dns(DnsProbe { query, record, rcode, answer })
+    };
+    assert_eq!(probe_of("kind: dns, query: WWW.example.com."), dns(1, 0, None));
+    let all = "kind: dns, query: www.example.com, record: TXT, rcode: NXDOMAIN, answer: here";
+    assert_eq!(probe_of(all), dns(16, 3, Some("here")));
+    let grpc = GrpcProbe { service: "a.B".to_owned(), tls: true, verify: false, ..GrpcProbe::default() };
+    assert_eq!(
+        probe_of("kind: grpc, port: 443, service: a.B, tls: true, verify: false"),
+        ProbeKind::Grpc(grpc)
+    );
+}
+
+#[test]
+fn kinds_have_their_usual_ports() {
+    for (keys, port) in [
+        ("kind: stun", 3478),
+        ("kind: dns, query: a.example", 53),
+        ("kind: http", 80),
+        ("kind: icmp", 0),
+        ("kind: stun, port: 7", 7),
+    ] {
+        let fleet = fleet(
+            &format!("{{probes: [{{{keys}}}]}}"),
+            "  a: {site: fra, addresses: [192.0.2.1, '2001:db8::1']}\n",
+        );
+        let ports = fleet.nodes[0].probes[0].targets.map(|target| target.map(|target| target.port()));
+        assert_eq!(ports, [Some(port), Some(port)], "{keys}");
+    }
+}
+
+#[test]
+fn keys_of_other_kinds_and_missing_ones_are_reported() {
+    let nodes = "version: 1\nregions: {eu: {}}\nsites: {fra: {region: eu}}\nnodes:\n  a: {site: fra, addresses: [192.0.2.1], probes: [{PROBE}]}\n";
+    for (keys, expected) in [
+        ("kind: tcp, port: 80, matches: a", "`matches` means nothing for probes of kind tcp"),
+        ("kind: icmp, port: 80", "`port` means nothing for probes of kind icmp"),
+        ("kind: http, packets: 3", "`packets` means nothing for probes of kind http"),
+        ("kind: stun, query: a.example", "`query` means nothing for probes of kind stun"),
+        ("kind: grpc", "`port` is missing"),
+        ("kind: dns", "`query` is missing"),
+        ("kind: command", "`command` is missing"),
+        ("kind: command, command: [x]", "this instance runs no programs"),
+        ("kind: https, verify: false, ca: x.pem", "`ca` means nothing beside `verify: false`"),
+        ("kind: http, headers: {Host: a}", "`Host` is not the policy's to set"),
+        ("kind: http, headers: {X-A: \"a\\nb\"}", "the value of `X-A` is not plain ASCII"),
+        ("kind: http, headers: {'X A': b}", "`X A` is not the name of a header"),
+        ("kind: http, matches: '(?=a)'", "is not a regular expression: look-around"),
+    ] {
+        let (_, problems) = load(&[file("fleet.yaml", &nodes.replace("PROBE", keys))]);
+        let seen: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert!(seen.iter().any(|seen| seen.contains(expected)), "{keys}: {seen:?}");
+    }
+}
+
+#[test]
+fn commands_run_where_the_instance_allows_them() {
+    let nodes = "version: 1\nregions: {eu: {}}\nsites: {fra: {region: eu}}\nnodes:\n  a: {site: fra, addresses: [192.0.2.1], probes: [{kind: command, command: [x, '{address}', 5]}]}\n";
+    let allowed = file("rhumb.yaml", "version: 1\ncommands: true\n");
+    let (policy, problems) = load(&[file("fleet.yaml", nodes), allowed]);
+    assert_eq!(problems, []);
+    let kind = policy.expect("no errors").fleet.nodes.remove(0).probes.remove(0).kind;
+    let command = ["x", "{address}", "5"].map(str::to_owned).to_vec();
+    assert_eq!(kind, ProbeKind::Command(crate::model::probe::CommandProbe { command }));
+}
+
+#[test]
+fn probes_are_combined_as_node_or_defaults_say() {
+    use crate::model::judgement::Combine;
+    let probes = "probes: [{kind: tcp, port: 1}, {kind: icmp}]";
+    let fleet = fleet(
+        &format!("{{{probes}, combine: any}}"),
+        "  a: {site: fra, addresses: [192.0.2.1]}\n  b: {site: fra, addresses: [192.0.2.2], combine: {at_least: 2}}\n\
+         \x20 c: {site: fra, addresses: [192.0.2.3], combine: all}\n",
+    );
+    let seen: Vec<Combine> = fleet.nodes.iter().map(|node| node.combine).collect();
+    assert_eq!(seen, [Combine::Any, Combine::AtLeast(2), Combine::All]);
+    let nodes = format!(
+        "version: 1\nregions: {{eu: {{}}}}\nsites: {{fra: {{region: eu}}}}\nnodes:\n  a: {{site: fra, addresses: [192.0.2.1], {probes}, combine: {{at_least: 3}}}}\n"
+    );
+    let (_, problems) = load(&[file("fleet.yaml", &nodes)]);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].message, "3 of 2 probes can never be well");
+}

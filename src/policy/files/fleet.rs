@@ -1,10 +1,11 @@
 //! `fleet.yaml`: what can be answered, and how it is watched.
 
 use crate::policy::files::health::{CombineWord, HealthFile, StaleWord, VantageFile};
+use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::Findings;
-use crate::policy::read::{List, OneOrMany, OrNone, Read, Table, choice, record};
+use crate::policy::read::{List, OrNone, Read, Table, record};
 use crate::policy::scalars::{
-    Degrees, HttpPath, HttpUrl, JsonPointer, Name, Percent, Span, StatusRange, Text, Version, Whole,
+    Degrees, HttpPath, HttpUrl, JsonPointer, Name, Percent, Span, Text, Version, Whole,
 };
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
@@ -139,40 +140,6 @@ record! {
 }
 
 record! {
-    /// How a node is watched.
-    pub struct ProbeFile {
-        /// tcp: the handshake completes. http, https: a GET is answered as it should be.
-        required kind: KindWord,
-        /// Port to connect to. Left out: 80 for http, 443 for https.
-        optional port: Whole<1, 65535>,
-        /// Path to GET.
-        optional path: HttpPath = "/",
-        /// Host header and TLS server name. Left out: the target address.
-        optional host: Text,
-        /// Accepted status codes and ranges.
-        optional status: OneOrMany<StatusRange> = "200-299",
-        /// Text that the first 64 KiB of the body must contain.
-        optional body: Text,
-        /// Verify the certificate (https).
-        optional verify: bool = true,
-        /// normal: every 2s. fast: every 200ms.
-        optional class: ClassWord = "normal",
-        /// Time between two probes, if the class's does not fit.
-        optional interval: Span<200, 3_600_000>,
-        /// Time one probe may take. Left out: the interval, at most 1s.
-        optional timeout: Span<10, 30_000>,
-        /// Consecutive successes that bring a node up.
-        optional rise: Whole<1, 100> = 5,
-        /// Failures, without `ok` consecutive successes between them, that take a node down.
-        optional fall: Whole<1, 100> = 3,
-        /// Consecutive successes that clear the count of failures.
-        optional ok: Whole<1, 100> = 5,
-        /// Where to connect instead of the node's answer addresses: only these families are probed.
-        optional target: Target,
-    }
-}
-
-record! {
     /// Addresses with ports, by family.
     pub struct TargetsFile {
         /// 127.0.0.1:8080
@@ -180,16 +147,6 @@ record! {
         /// `[::1]:8080`, in quotes
         optional ipv6: SocketAddr,
     }
-}
-
-choice! {
-    /// Kinds of probes.
-    pub enum KindWord { Tcp = "tcp", Http = "http", Https = "https", }
-}
-
-choice! {
-    /// How often a probe is made, in a word.
-    pub enum ClassWord { Normal = "normal", Fast = "fast", }
 }
 
 /// One address with port, or one for each family.

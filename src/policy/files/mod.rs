@@ -8,5 +8,6 @@ pub mod clients;
 pub mod fleet;
 pub mod health;
 pub mod records;
+pub mod probe;
 pub mod server;
 pub mod service;

@@ -39,6 +39,8 @@ record! {
         optional workers: Whole<0, 1024> = 0,
         /// How often the planner looks for better places.
         optional tick: Span<100, 60_000> = "1s",
+        /// Whether probes of kind `command` may run programs here, as the user rhumb runs as.
+        optional commands: bool = false,
         /// Zones to sign, with keys that `rhumb keys generate` makes. Left out: none.
         optional dnssec: DnssecFile,
         /// Limits of responses over UDP, or `none`. Left out: the defaults.

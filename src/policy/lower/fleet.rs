@@ -1,6 +1,7 @@
 //! `fleet.yaml` to [`Fleet`]: inheritance from `defaults`, references, addresses, capacity.
 
 use super::health::{self, Places};
+use super::load;
 use super::probe::{self, Ends};
 use super::selector::{Fact, NodeFacts};
 use super::{LINE, Names, REGION, SITE, location, title};
@@ -11,8 +12,9 @@ use crate::model::ids::{LineId, RegionId, SiteId};
 use crate::model::judgement::Combine;
 use crate::policy::codes;
 use crate::policy::files::fleet::{
-    CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, ProbeFile, RegionFile, SiteFile, TargetsFile,
+    CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, RegionFile, SiteFile, TargetsFile,
 };
+use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{List, OrNone, Slot, Table};
 use crate::policy::scalars::Name;
@@ -34,7 +36,13 @@ pub struct Lowered {
 /// Built-in labels; selectors use them like any other.
 pub const BUILT_IN: [&str; 4] = ["node", "site", "region", "line"];
 
-pub fn lower(file: &Slot<FleetFile>, places: &Places<'_>, findings: &mut Findings) -> Lowered {
+/// `commands`: whether this instance runs the programs of probes.
+pub fn lower(
+    file: &Slot<FleetFile>,
+    places: &Places<'_>,
+    commands: bool,
+    findings: &mut Findings,
+) -> Lowered {
     let empty = FleetFile {
         place: Place::default(),
         version: Slot::Absent,
@@ -54,6 +62,7 @@ pub fn lower(file: &Slot<FleetFile>, places: &Places<'_>, findings: &mut Finding
         regions: &region_names,
         sites: &site_names,
         lines: places.lines,
+        commands,
         site_regions: Vec::new(),
         addresses: HashMap::new(),
         out: Lowered {
@@ -69,7 +78,7 @@ pub fn lower(file: &Slot<FleetFile>, places: &Places<'_>, findings: &mut Finding
         },
     };
     lowering.lower_sites(sites, findings);
-    check_defaults(defaults, findings);
+    check_defaults(defaults, commands, findings);
     for (name, node) in nodes.value().map_or(&[][..], |table| &table.rows) {
         lowering.lower_node(name, node.as_ref(), defaults.value(), findings);
     }
@@ -87,12 +96,12 @@ fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {
     rows.iter().map(lower).collect()
 }
 
-fn check_defaults(defaults: &Slot<DefaultsFile>, findings: &mut Findings) {
+fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut Findings) {
     let Some(DefaultsFile { place: _, probes, combine: _, capacity, load }) = defaults.value() else {
         return;
     };
     for probe in probes.value().map_or(&[][..], |list| &list.items) {
-        probe::check(&probe.value, findings);
+        probe::check(&probe.value, commands, findings);
     }
     if let Some(capacity) = capacity.value() {
         check_capacity(capacity, None, findings);
@@ -108,6 +117,7 @@ struct Lowering<'a> {
     regions: &'a Names,
     sites: &'a Names,
     lines: &'a Names,
+    commands: bool,
     /// The region's name of each site, if it could be read.
     site_regions: Vec<Option<String>>,
     /// Who has an address.
@@ -172,6 +182,9 @@ impl Lowering<'_> {
         self.take_addresses(addresses, &mut lowered, name, findings);
         lowered.capacity = lower_capacity(capacity, defaults, name, findings);
         let ends = ends_of(&lowered, addresses, probe_target, findings);
+        for probe in probes.value().map_or(&[][..], |list| &list.items) {
+            probe::check(&probe.value, self.commands, findings);
+        }
         let places = lower_probes(probes, defaults, &ends, name, &mut lowered.probes, findings);
         let of_defaults = defaults.map(|defaults| &defaults.combine);
         lowered.combine = health::combine(combine, of_defaults, lowered.probes.len(), findings);
@@ -179,10 +192,10 @@ impl Lowering<'_> {
         lowered.load = match load.value() {
             Some(OrNone(None)) => None,
             Some(OrNone(Some(own))) => {
-                probe::check_load(own, inherited, findings);
-                probe::lower_load(Some(own), inherited, &ends)
+                load::check(own, inherited, findings);
+                load::lower(Some(own), inherited, &ends)
             }
-            None => inherited.and_then(|inherited| probe::lower_load(None, Some(inherited), &ends)),
+            None => inherited.and_then(|inherited| load::lower(None, Some(inherited), &ends)),
         };
         self.push(lowered, facts, places);
     }
@@ -335,9 +348,6 @@ fn lower_probes(
     let whole = !slot.is_broken() && slot.value().is_none_or(|list| list.whole);
     let mut places = Vec::new();
     for At { value: file, place: _ } in declared {
-        if !own.is_absent() {
-            probe::check(file, findings);
-        }
         if let Some(spec) = probe::lower(file, ends, findings) {
             out.push(spec);
             places.push(file.place);

@@ -1,12 +1,14 @@
-//! Probes and load feeds: declared once, perhaps in `defaults`, and made concrete for every node.
+//! Probes: declared once, perhaps in `defaults`, and made concrete for every node.
 //!
 //! [`check`] runs once per declaration, so that a mistake in the defaults is one mistake and not
 //! one per node; [`lower`] runs per node and reports only what is about that node.
 
+use super::probe_kind;
 use crate::base::prefix::Family;
-use crate::model::fleet::{HttpProbe, LoadFeed, ProbeKind, ProbeSpec};
+use crate::model::fleet::ProbeSpec;
 use crate::policy::codes;
-use crate::policy::files::fleet::{ClassWord, KindWord, LoadFile, ProbeFile, Target, TargetsFile};
+use crate::policy::files::fleet::{Target, TargetsFile};
+use crate::policy::files::probe::{ClassWord, KindWord, ProbeFile};
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::Slot;
 use crate::policy::scalars::duration_text;
@@ -20,28 +22,15 @@ const RISE: u8 = 5;
 const FALL: u8 = 3;
 const OK: u8 = 5;
 
-/// Contradictions inside one declaration.
-pub fn check(probe: &ProbeFile, findings: &mut Findings) {
-    let kind = probe.kind.value();
-    if kind == Some(&KindWord::Tcp) {
-        let http_only: [(&str, Option<Place>); 5] = [
-            ("path", probe.path.given().map(|at| at.place)),
-            ("host", probe.host.given().map(|at| at.place)),
-            ("status", probe.status.given().map(|at| at.place)),
-            ("body", probe.body.given().map(|at| at.place)),
-            ("verify", probe.verify.given().map(|at| at.place)),
-        ];
-        for (key, place) in http_only {
-            if let Some(place) = place {
-                findings
-                    .report(&codes::WRONG_VALUE, place, format!("`{key}` means nothing for a tcp probe"))
-                    .help("use kind http or https, or remove it");
-            }
-        }
-        if probe.port.is_absent() && probe.target.is_absent() {
-            findings
-                .report(&codes::MISSING_KEY, probe.place, "`port` is missing")
-                .help("a tcp probe has no usual port: add `port: …`");
+/// Contradictions inside one declaration. `commands`: whether this instance runs programs.
+pub fn check(probe: &ProbeFile, commands: bool, findings: &mut Findings) {
+    if let Some(At { value: kind, place }) = probe.kind.given() {
+        check_keys(probe, *kind, findings);
+        check_needs(probe, *kind, findings);
+        if *kind == KindWord::Command && !commands {
+            findings.report(&codes::COMMANDS_NOT_ALLOWED, *place, "this instance runs no programs").help(
+                "say `commands: true` in rhumb.yaml, if all who may edit this folder may run programs here",
+            );
         }
     }
     if let Some(At { value: Target::ByFamily(TargetsFile { place, ipv4, ipv6 }), .. }) = probe.target.given()
@@ -52,8 +41,94 @@ pub fn check(probe: &ProbeFile, findings: &mut Findings) {
             .report(&codes::WRONG_VALUE, *place, "a target without an address")
             .help("give ipv4, ipv6 or both, or remove the key");
     }
+    if let (Some(ca), Some(false)) = (probe.ca.given(), probe.verify.value()) {
+        findings
+            .report(&codes::WRONG_VALUE, ca.place, "`ca` means nothing beside `verify: false`")
+            .help("remove one of the two");
+    }
+    check_headers(probe, findings);
     check_families(&probe.target, findings);
     check_timeout(probe, findings);
+}
+
+/// Keys that mean nothing for this kind.
+fn check_keys(probe: &ProbeFile, kind: KindWord, findings: &mut Findings) {
+    use KindWord::{Command, Dns, Grpc, Http, Https, Icmp, Stun, Tcp};
+    fn place<T>(slot: &Slot<T>) -> Option<Place> {
+        slot.given().map(|at| at.place)
+    }
+    const HTTP: &[KindWord] = &[Http, Https];
+    let belongings: [(&str, Option<Place>, &[KindWord]); 18] = [
+        ("port", place(&probe.port), &[Tcp, Http, Https, Stun, Dns, Grpc, Command]),
+        ("method", place(&probe.method), HTTP),
+        ("path", place(&probe.path), HTTP),
+        ("host", place(&probe.host), &[Http, Https, Grpc]),
+        ("headers", place(&probe.headers), HTTP),
+        ("status", place(&probe.status), HTTP),
+        ("body", place(&probe.body), HTTP),
+        ("matches", place(&probe.matches), HTTP),
+        ("tls", place(&probe.tls), &[Grpc]),
+        ("verify", place(&probe.verify), &[Https, Http, Grpc]),
+        ("ca", place(&probe.ca), &[Https, Grpc]),
+        ("packets", place(&probe.packets), &[Icmp, Stun]),
+        ("query", place(&probe.query), &[Dns]),
+        ("record", place(&probe.record), &[Dns]),
+        ("rcode", place(&probe.rcode), &[Dns]),
+        ("answer", place(&probe.answer), &[Dns]),
+        ("service", place(&probe.service), &[Grpc]),
+        ("command", place(&probe.command), &[Command]),
+    ];
+    for (key, place, kinds) in belongings {
+        if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.word()).collect();
+            findings
+                .report(
+                    &codes::WRONG_VALUE,
+                    place,
+                    format!("`{key}` means nothing for probes of kind {}", kind.word()),
+                )
+                .help(format!("use kind {}, or remove it", kinds.join(" or ")));
+        }
+    }
+}
+
+/// Values that HTTP cannot carry (RFC 9110 5.5).
+fn check_headers(probe: &ProbeFile, findings: &mut Findings) {
+    for (name, value) in probe.headers.value().map_or(&[][..], |table| &table.rows) {
+        if value.as_ref().is_some_and(|value| !value.0.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+            findings
+                .report(
+                    &codes::WRONG_VALUE,
+                    name.place,
+                    format!("the value of `{}` is not plain ASCII", name.value.0),
+                )
+                .help("HTTP headers carry one line of letters, digits, signs and spaces");
+        }
+    }
+}
+
+/// Keys that this kind cannot do without.
+fn check_needs(probe: &ProbeFile, kind: KindWord, findings: &mut Findings) {
+    let mut missing = |key: &str, help: String| {
+        findings.report(&codes::MISSING_KEY, probe.place, format!("`{key}` is missing")).help(help);
+    };
+    match kind {
+        KindWord::Tcp | KindWord::Grpc if probe.port.is_absent() && probe.target.is_absent() => {
+            missing("port", format!("a {} probe has no usual port: add `port: …`", kind.word()));
+        }
+        KindWord::Dns if probe.query.is_absent() => {
+            missing("query", "add the name to ask for: `query: www.example.com`".to_owned());
+        }
+        KindWord::Command
+            if probe.command.value().map_or(probe.command.is_absent(), |list| list.items.is_empty()) =>
+        {
+            missing(
+                "command",
+                "add the program and its arguments: `command: [checks/node, \"{address}\"]`".to_owned(),
+            );
+        }
+        _ => {}
+    }
 }
 
 /// `ipv4:` holds an IPv4 socket and `ipv6:` an IPv6 one.
@@ -128,56 +203,25 @@ pub struct Ends {
 
 /// The probe as made for one node; `None` after a report, its own or an earlier one.
 pub fn lower(probe: &ProbeFile, ends: &Ends, findings: &mut Findings) -> Option<ProbeSpec> {
-    let ProbeFile {
-        place: _,
-        kind,
-        port,
-        path,
-        host,
-        status,
-        body,
-        verify,
-        class: _,
-        interval: _,
-        timeout: _,
-        rise,
-        fall: _,
-        ok,
-        target,
-    } = probe;
-    let kind = *kind.value()?;
+    let kind = *probe.kind.value()?;
     let usual_port = match kind {
-        KindWord::Tcp => None,
+        KindWord::Tcp | KindWord::Grpc => None,
         KindWord::Http => Some(80),
         KindWord::Https => Some(443),
+        KindWord::Stun => Some(3478),
+        KindWord::Dns => Some(53),
+        // These go to an address; a port is none of their business.
+        KindWord::Icmp | KindWord::Command => Some(0),
     };
-    let port = port.value().map(|port| u16::try_from(port.0).unwrap_or(u16::MAX)).or(usual_port);
-    let http = |tls| {
-        ProbeKind::Http(HttpProbe {
-            tls,
-            path: path.value().map_or_else(|| "/".to_owned(), |path| path.0.clone()),
-            host: host.value().map(|host| host.0.clone()),
-            status: match status.value() {
-                Some(ranges) => ranges.0.items.iter().map(|range| (range.value.0, range.value.1)).collect(),
-                None => vec![(200, 299)],
-            },
-            body: body.value().map(|body| body.0.clone()),
-            verify: verify.value().copied().unwrap_or(true),
-            ..HttpProbe::default()
-        })
-    };
+    let port = probe.port.value().map(|port| u16::try_from(port.0).unwrap_or(u16::MAX)).or(usual_port);
     Some(ProbeSpec {
-        kind: match kind {
-            KindWord::Tcp => ProbeKind::Tcp,
-            KindWord::Http => http(false),
-            KindWord::Https => http(true),
-        },
-        targets: targets(target, port, ends, findings),
+        kind: probe_kind::lower(probe, kind)?,
+        targets: targets(&probe.target, port, ends, findings),
         interval: interval_of(probe),
         timeout: timeout_of(probe),
-        rise: count(rise, RISE),
+        rise: count(&probe.rise, RISE),
         fall: fall_of(probe),
-        ok: count(ok, OK),
+        ok: count(&probe.ok, OK),
     })
 }
 
@@ -219,76 +263,5 @@ pub fn check_has_family(socket: &At<SocketAddr>, ends: &Ends, findings: &mut Fin
         findings
             .report(&codes::PROBE_FAMILY_MISSING, socket.place, message)
             .help(format!("add an {family} address to the node, or remove the target"));
-    }
-}
-
-/// A load feed, key by key from the node and then from the defaults.
-pub fn lower_load(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -> Option<LoadFeed> {
-    let absent = LoadFile::absent();
-    let own = own.unwrap_or(&absent);
-    let LoadFile { place: _, port, path, url, interval, timeout, max_age, stale, amount, ratios } =
-        defaults.unwrap_or(&absent);
-    let port = own.port.or(port).value();
-    let path = own.path.or(path).value().map_or("/load", |path| path.0.as_str());
-    // A node's own port or path outranks a URL of the defaults.
-    let url = match own.port.is_absent() && own.path.is_absent() {
-        true => own.url.or(url),
-        false => &own.url,
-    };
-    let url = match (url.value(), port, ends.first) {
-        (Some(url), _, _) => url.0.clone(),
-        (None, Some(port), Some(ip)) => {
-            format!("http://{}{path}", SocketAddr::new(ip, u16::try_from(port.0).unwrap_or(u16::MAX)))
-        }
-        _ => return None,
-    };
-    let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
-    Some(LoadFeed {
-        url,
-        interval: or(own.interval.or(interval).value().map(|span| span.0), 5_000),
-        timeout: or(own.timeout.or(timeout).value().map(|span| span.0), 1_000),
-        max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
-        stale: super::health::stale(own.stale.or(stale)),
-        amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
-        ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
-            let row = |(name, pointer): &(At<crate::policy::scalars::Name>, Option<_>)| {
-                let pointer: &crate::policy::scalars::JsonPointer = pointer.as_ref()?;
-                Some((name.value.0.clone(), pointer.0.clone()))
-            };
-            table.rows.iter().filter_map(row).collect()
-        }),
-    })
-}
-
-impl LoadFile {
-    /// A feed that says nothing.
-    fn absent() -> Self {
-        Self {
-            place: Place::default(),
-            port: Slot::Absent,
-            path: Slot::Absent,
-            url: Slot::Absent,
-            interval: Slot::Absent,
-            timeout: Slot::Absent,
-            max_age: Slot::Absent,
-            stale: Slot::Absent,
-            amount: Slot::Absent,
-            ratios: Slot::Absent,
-        }
-    }
-}
-
-/// Reports a feed that says neither where it is nor inherits it.
-pub fn check_load(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut Findings) {
-    let silent = |load: &LoadFile| load.port.is_absent() && load.url.is_absent();
-    if silent(own) && defaults.is_none_or(silent) {
-        findings
-            .report(&codes::MISSING_KEY, own.place, "`port` is missing")
-            .help("add `port: …` for a feed on the node's first address, or `url: …`");
-    }
-    if let (Some(_), Some(port)) = (own.url.given(), own.port.given()) {
-        findings
-            .report(&codes::WRONG_VALUE, port.place, "`port` means nothing beside `url`")
-            .help("keep one of the two");
     }
 }

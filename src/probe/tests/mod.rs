@@ -1,5 +1,8 @@
 //! Probes against real listeners on loopback, made here; events are waited for, never slept for.
 
+mod datagrams;
+mod servers;
+
 use super::*;
 use crate::base::clock::SystemClock;
 use crate::model::fleet::{HttpProbe, LoadFeed, Node, Region, Site};
