@@ -8,6 +8,7 @@ pub mod clock;
 pub mod diagnostic;
 pub mod error;
 pub mod hash;
+pub mod metrics_text;
 pub mod pattern;
 pub mod prefix;
 pub mod units;

@@ -65,6 +65,7 @@ codes! {
     COMMANDS_NOT_ALLOWED = Error "commands-not-allowed", "a probe that runs a program where rhumb.yaml does not allow it";
     BAD_URL = Error "bad-url", "not a URL that a load feed can be read from";
     BAD_JSON_POINTER = Error "bad-json-pointer", "not a JSON pointer (RFC 6901)";
+    BAD_METRIC = Error "bad-metric", "not a metric of Prometheus' text format";
 
     // Clients.
     BAD_CIDR = Error "bad-cidr", "not an address or network";

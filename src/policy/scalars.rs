@@ -5,6 +5,7 @@
 use super::codes;
 use super::read::{Bad, Scalar};
 use crate::base::diagnostic::did_you_mean;
+use crate::base::metrics_text::Selector;
 use crate::base::pattern::Pattern;
 use crate::base::units::Ppm;
 use serde_json::{Value as Json, json};
@@ -461,25 +462,39 @@ impl Scalar for StatusRange {
     }
 }
 
-/// A JSON pointer (RFC 6901) into a load report.
+/// Where in a load feed's answer a number is; what that looks like depends on the feed's format, so it is
+/// checked by [`json_pointer`] or [`metric_selector`] once that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonPointer(pub String);
+pub struct FeedPlace(pub String);
 
-impl Scalar for JsonPointer {
+impl Scalar for FeedPlace {
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^(/([^/~]|~[01])*)*$" })
+        json!({ "type": "string", "minLength": 1, "maxLength": 1024 })
     }
 
-    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
-        let escapes =
-            text.match_indices('~').all(|(at, _)| matches!(text.as_bytes().get(at + 1), Some(b'0' | b'1')));
-        if text.starts_with('/') && escapes {
-            return Ok(Self(text.to_owned()));
-        }
-        let help =
-            if escapes { "begin with `/`: /mbps" } else { "write `~` as ~0 and `/` inside a key as ~1" };
-        Err(Bad::of(&codes::BAD_JSON_POINTER, format!("`{text}` is not a JSON pointer"), help))
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        Text::parse(text, plain).map(|text| Self(text.0))
     }
+}
+
+/// Why `text` is not a JSON pointer (RFC 6901).
+pub fn json_pointer(text: &str) -> Result<(), Bad> {
+    let escapes =
+        text.match_indices('~').all(|(at, _)| matches!(text.as_bytes().get(at + 1), Some(b'0' | b'1')));
+    if text.starts_with('/') && escapes {
+        return Ok(());
+    }
+    let help = if escapes { "begin with `/`: /mbps" } else { "write `~` as ~0 and `/` inside a key as ~1" };
+    Err(Bad::of(&codes::BAD_JSON_POINTER, format!("`{text}` is not a JSON pointer"), help))
+}
+
+/// Why `text` names no metric of Prometheus' text format.
+pub fn metric_selector(text: &str) -> Result<(), Bad> {
+    let read = Selector::parse(text).map(drop);
+    read.map_err(|why| {
+        let message = format!("`{text}` is not a metric: {why}");
+        Bad::of(&codes::BAD_METRIC, message, "a name, perhaps with labels by = and !=: busy{job=\"edge\"}")
+    })
 }
 
 /// The address of a load feed.
@@ -595,8 +610,10 @@ mod tests {
         {
             assert!(HttpUrl::parse(text, true).is_err(), "{text}");
         }
-        assert!(JsonPointer::parse("/a~1b/0", true).is_ok());
-        assert!(JsonPointer::parse("/a~2", true).is_err());
-        assert!(JsonPointer::parse("mbps", true).is_err());
+        assert!(json_pointer("/a~1b/0").is_ok());
+        assert!(json_pointer("/a~2").is_err());
+        assert!(json_pointer("mbps").is_err());
+        assert!(metric_selector("mbps").is_ok());
+        assert!(metric_selector("/mbps").is_err());
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Question<'a> {
     pub tls: Option<&'a Config>,
     /// Stop reading where this text was found.
     pub until: Option<&'a str>,
+    /// Bytes of the body to read.
+    pub most: usize,
 }
 
 /// The part of an answer that probes and feeds look at.
@@ -75,6 +77,7 @@ impl Ask for Request {
             tls: self.tls.as_ref(),
             // A pattern may want more than the text.
             until: probe.body.as_deref().filter(|_| probe.matches.is_none()),
+            most: BODY_BYTES,
         };
         let began = call.clock.mono();
         let answer = fetch(&question, call, learned).await?;
@@ -151,7 +154,7 @@ where
         let response = sender.send_request(request).await.map_err(|error| Fault::of_hyper(&error))?;
         let (status, rtt) = (response.status().as_u16(), micros_since(began, &call.clock));
         *first_byte = Some(rtt);
-        let (body, cut) = read_body(response.into_body(), question.until).await?;
+        let (body, cut) = read_body(response.into_body(), question).await?;
         Ok(Answer { status, body, cut, rtt })
     };
     let mut asked = std::pin::pin!(asked);
@@ -194,18 +197,18 @@ fn request_of(question: &Question<'_>, call: &Call) -> Result<hyper::Request<Emp
 }
 
 /// The body up to its bound or to the end of `until`, and whether there is more of it.
-async fn read_body(mut body: Incoming, until: Option<&str>) -> Result<(Vec<u8>, bool), Fault> {
+async fn read_body(mut body: Incoming, question: &Question<'_>) -> Result<(Vec<u8>, bool), Fault> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Fault::of_hyper(&error))?;
         let Some(data) = frame.data_ref() else { continue };
         let before = read.len();
-        let room = BODY_BYTES - before;
+        let room = question.most - before;
         read.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
             return Ok((read, true));
         }
-        if let Some(text) = until {
+        if let Some(text) = question.until {
             let from = before.saturating_sub(text.len());
             if find(&read[from..], text.as_bytes()).is_some() {
                 return Ok((read, false));

@@ -1,4 +1,4 @@
-//! Load feeds: a JSON document per node, read by JSON pointers (RFC 6901).
+//! Load feeds: a document per node, JSON read by JSON pointers (RFC 6901) or Prometheus' text by metrics.
 //!
 //! A resource that cannot be read is left out and logged once; a reading in which nothing can be read is a
 //! failed one. Names are not resolved: a feed is asked at an address.
@@ -6,9 +6,10 @@
 use super::ask::Call;
 use super::failure::Fault;
 use super::grid::Grid;
-use super::http::{Answer, BODY_BYTES, Question, fetch};
+use super::http::{Answer, Question, fetch};
 use super::tls::{Config, Configs, Protocol, Wanted};
 use super::{Bench, ProbeEvent};
+use crate::base::metrics_text::Selector;
 use crate::base::units::Ppm;
 use crate::model::fleet::{Fleet, LoadFeed};
 use crate::model::ids::NodeId;
@@ -16,10 +17,14 @@ use crate::model::observation::{LoadReport, LoadSample, Measured};
 use crate::model::probe::Method;
 use hyper::Uri;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
+
+/// Of a document; node exporters print some hundreds.
+const DOCUMENT_BYTES: usize = 512 * 1024;
 
 /// One node's feed.
 pub(super) struct Feed {
@@ -54,7 +59,7 @@ pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) 
         drop(permit);
         let result = result.map(|(sample, missing)| {
             if !missing.is_empty() && !complained {
-                warn!(url = %feed.spec.url, "load feed lacks {}; correct its pointers", missing.join(", "));
+                warn!(url = %feed.spec.url, "load feed lacks {}; correct its places", missing.join(", "));
             }
             complained = !missing.is_empty();
             sample
@@ -75,6 +80,7 @@ impl Feed {
             headers: &[],
             tls: self.tls.as_ref(),
             until: None,
+            most: DOCUMENT_BYTES,
         };
         let call = Call { target, timeout: spec.timeout, clock: Arc::clone(&bench.clock) };
         let mut unused = Measured::default();
@@ -101,32 +107,55 @@ fn place_of(url: &str) -> Result<(SocketAddr, String), String> {
     Ok((SocketAddr::new(address, uri.port_u16().unwrap_or(port)), path.to_owned()))
 }
 
-/// What the document says, and which pointers lead nowhere.
+/// What the document says, and which places in it lack a number.
+///
+/// A place that begins with `/` is a JSON pointer, any other a metric of Prometheus' text format: policy
+/// has held them to the feed's format.
 fn sample_of(answer: &Answer, spec: &LoadFeed) -> Result<(LoadSample, Vec<String>), String> {
     if !(200..300).contains(&answer.status) {
         return Err(format!("status {}", answer.status));
     }
     if answer.cut {
-        return Err(format!("the document is larger than {} KiB", BODY_BYTES / 1024));
+        return Err(format!("the document is larger than {} KiB", DOCUMENT_BYTES / 1024));
     }
-    let document: Value =
-        serde_json::from_slice(&answer.body).map_err(|error| format!("not json: {error}"))?;
+    let document = Document::of(&answer.body, spec)?;
     let mut missing = Vec::new();
-    let mut number = |pointer: &String| {
-        let value = document.pointer(pointer).and_then(Value::as_f64).filter(|value| *value >= 0.0);
+    let mut number = |place: &String| {
+        let value = document.number(place).filter(|value| *value >= 0.0);
         if value.is_none() {
-            missing.push(format!("a number at {pointer:?}"));
+            missing.push(format!("a number at {place:?}"));
         }
         value
     };
     let amount = spec.amount.as_ref().and_then(&mut number).map(|value| value.round() as u64);
-    let ratio =
-        |(name, pointer): (&String, &String)| Some((name.clone(), Ppm::from_fraction(number(pointer)?)));
+    let ratio = |(name, place): (&String, &String)| Some((name.clone(), Ppm::from_fraction(number(place)?)));
     let ratios: Vec<(String, Ppm)> = spec.ratios.iter().filter_map(ratio).collect();
     if amount.is_none() && ratios.is_empty() {
         return Err(format!("the document lacks {}", missing.join(", ")));
     }
     Ok((LoadSample { amount, ratios }, missing))
+}
+
+enum Document<'a> {
+    Json(Value),
+    Metrics(Cow<'a, str>),
+}
+
+impl<'a> Document<'a> {
+    fn of(body: &'a [u8], spec: &LoadFeed) -> Result<Self, String> {
+        if spec.amount.iter().chain(spec.ratios.values()).any(|place| place.starts_with('/')) {
+            let read = serde_json::from_slice(body).map(Document::Json);
+            return read.map_err(|error| format!("not json: {error}"));
+        }
+        Ok(Document::Metrics(String::from_utf8_lossy(body)))
+    }
+
+    fn number(&self, place: &str) -> Option<f64> {
+        match self {
+            Document::Json(document) => document.pointer(place).and_then(Value::as_f64),
+            Document::Metrics(text) => Selector::parse(place).ok()?.sum(text),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +208,27 @@ mod tests {
         assert!(place_of("http://node.example/").expect_err("a name").contains("must be an address"));
         assert!(place_of("ftp://127.0.0.1/").is_err());
         assert!(place_of("").is_err());
+    }
+
+    #[test]
+    fn metrics_are_read_by_selector() {
+        let spec = LoadFeed {
+            amount: Some("egress_mbps{dir=\"out\"}".to_owned()),
+            ratios: BTreeMap::from([("cpu".to_owned(), "cpu_ratio".to_owned())]),
+            ..spec()
+        };
+        let body = "# TYPE cpu_ratio gauge\ncpu_ratio 0.5\negress_mbps{dir=\"in\"} 7\negress_mbps{dir=\"out\"} 412.6\n";
+        let read = |body: &str| {
+            let answer = Answer { status: 200, body: body.as_bytes().to_vec(), cut: false, rtt: Micros(1) };
+            sample_of(&answer, &spec)
+        };
+        let (sample, missing) = read(body).expect("both are there");
+        assert_eq!((sample.amount, missing.len()), (Some(413), 0));
+        assert_eq!(sample.ratios, [("cpu".to_owned(), Ppm(500_000))]);
+        assert_eq!(
+            read("cpu_ratio 0.5").expect("one is there").1,
+            ["a number at \"egress_mbps{dir=\\\"out\\\"}\""]
+        );
+        assert!(read("nothing").expect_err("none").contains("the document lacks"));
     }
 }

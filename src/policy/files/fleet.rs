@@ -3,9 +3,9 @@
 use crate::policy::files::health::{CombineWord, HealthFile, StaleWord, VantageFile};
 use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::Findings;
-use crate::policy::read::{List, OrNone, Read, Table, record};
+use crate::policy::read::{List, OrNone, Read, Table, choice, record};
 use crate::policy::scalars::{
-    Degrees, HttpPath, HttpUrl, JsonPointer, Name, Percent, Span, Text, Version, Whole,
+    Degrees, FeedPlace, HttpPath, HttpUrl, Name, Percent, Span, Text, Version, Whole,
 };
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
@@ -116,7 +116,7 @@ record! {
 }
 
 record! {
-    /// Where a node says how loaded it is: an HTTP GET answered with JSON.
+    /// Where a node says how loaded it is: an HTTP GET answered with JSON or with Prometheus' text.
     pub struct LoadFile {
         /// Port on the node's first address.
         optional port: Whole<1, 65535>,
@@ -132,10 +132,13 @@ record! {
         optional max_age: Span<1_000, 3_600_000> = "30s",
         /// What that means. hold: the last report stands. degraded: the node is degraded. ignore: its load is unknown.
         optional stale: StaleWord = "ignore",
-        /// JSON pointer (RFC 6901) to the load in the unit of the capacity.
-        optional amount: JsonPointer,
-        /// JSON pointers to resources as ratios (1 is full), by resource name.
-        optional ratios: Table<Name, JsonPointer>,
+        /// What the answer is. json: a document, read by JSON pointers (RFC 6901). prometheus: its text format,
+        /// read by metrics such as `busy{job="edge"}`; samples that match are added up.
+        optional format: FormatWord = "json",
+        /// Where in it the load is, in the unit of the capacity.
+        optional amount: FeedPlace,
+        /// Where in it resources are as ratios (1 is full), by resource name.
+        optional ratios: Table<Name, FeedPlace>,
     }
 }
 
@@ -147,6 +150,11 @@ record! {
         /// `[::1]:8080`, in quotes
         optional ipv6: SocketAddr,
     }
+}
+
+choice! {
+    /// Formats of load feeds.
+    pub enum FormatWord { Json = "json", Prometheus = "prometheus", }
 }
 
 /// One address with port, or one for each family.

@@ -106,6 +106,9 @@ fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut 
     if let Some(capacity) = capacity.value() {
         check_capacity(capacity, None, findings);
     }
+    if let Some(load) = load.value() {
+        load::check_places(load, None, findings);
+    }
     if let Some(LoadFile { url: Slot::Given(_), port: Slot::Given(port), .. }) = load.value() {
         findings
             .report(&codes::WRONG_VALUE, port.place, "`port` means nothing beside `url`")

@@ -3,9 +3,10 @@
 use super::probe::Ends;
 use crate::model::fleet::LoadFeed;
 use crate::policy::codes;
-use crate::policy::files::fleet::LoadFile;
+use crate::policy::files::fleet::{FormatWord, LoadFile};
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::Slot;
+use crate::policy::scalars::{FeedPlace, Name, json_pointer, metric_selector};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -> Option<LoadFeed> {
     let absent = LoadFile::absent();
     let own = own.unwrap_or(&absent);
-    let LoadFile { place: _, port, path, url, interval, timeout, max_age, stale, amount, ratios } =
+    let LoadFile { place: _, port, path, url, interval, timeout, max_age, stale, format: _, amount, ratios } =
         defaults.unwrap_or(&absent);
     let port = own.port.or(port).value();
     let path = own.path.or(path).value().map_or("/load", |path| path.0.as_str());
@@ -38,9 +39,8 @@ pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -
         stale: super::health::stale(own.stale.or(stale)),
         amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
         ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
-            let row = |(name, pointer): &(At<crate::policy::scalars::Name>, Option<_>)| {
-                let pointer: &crate::policy::scalars::JsonPointer = pointer.as_ref()?;
-                Some((name.value.0.clone(), pointer.0.clone()))
+            let row = |(name, place): &(At<Name>, Option<FeedPlace>)| {
+                Some((name.value.0.clone(), place.as_ref()?.0.clone()))
             };
             table.rows.iter().filter_map(row).collect()
         }),
@@ -59,6 +59,7 @@ impl LoadFile {
             timeout: Slot::Absent,
             max_age: Slot::Absent,
             stale: Slot::Absent,
+            format: Slot::Absent,
             amount: Slot::Absent,
             ratios: Slot::Absent,
         }
@@ -67,6 +68,7 @@ impl LoadFile {
 
 /// Reports a feed that says neither where it is nor inherits it.
 pub fn check(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut Findings) {
+    check_places(own, defaults, findings);
     let silent = |load: &LoadFile| load.port.is_absent() && load.url.is_absent();
     if silent(own) && defaults.is_none_or(silent) {
         findings
@@ -77,5 +79,29 @@ pub fn check(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut Finding
         findings
             .report(&codes::WRONG_VALUE, port.place, "`port` means nothing beside `url`")
             .help("keep one of the two");
+    }
+}
+
+/// Reports places that a feed of this format does not have. Those of the defaults are judged by the format
+/// that the defaults say.
+pub fn check_places(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut Findings) {
+    let absent = Slot::Absent;
+    let format = own.format.or(defaults.map_or(&absent, |defaults| &defaults.format)).value();
+    let check = match format {
+        Some(FormatWord::Prometheus) => metric_selector,
+        Some(FormatWord::Json) | None => json_pointer,
+    };
+    let mut judge = |text: &FeedPlace, place: Place| {
+        if let Err(bad) = check(&text.0) {
+            findings.report(bad.code, place, bad.message).help(bad.help);
+        }
+    };
+    if let Some(At { value, place }) = own.amount.given() {
+        judge(value, *place);
+    }
+    for (name, text) in own.ratios.value().map_or(&[][..], |table| &table.rows) {
+        if let Some(text) = text {
+            judge(text, name.place);
+        }
     }
 }
