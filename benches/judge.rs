@@ -25,6 +25,7 @@ const SITE: u16 = 20;
 
 fn fleet(vantages: u8) -> Fleet {
     let probe = ProbeSpec {
+        name: None,
         kind: ProbeKind::Tcp,
         targets: [Some(SocketAddr::from(([127, 0, 0, 1], 80))), None],
         interval: Duration::from_secs(2),

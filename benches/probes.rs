@@ -151,6 +151,7 @@ fn fleet(kind: &ProbeKind, targets: u32, port: u16) -> Fleet {
             _ => SocketAddr::from((address, port)),
         };
         let probe = ProbeSpec {
+            name: None,
             kind: kind.clone(),
             targets: [Some(target), None],
             interval: INTERVAL,

@@ -29,6 +29,7 @@ fn fleet_of_one(target: SocketAddr) -> Arc<Fleet> {
     let http = HttpProbe::default();
     let fast = Duration::from_millis(200);
     let probe = ProbeSpec {
+        name: None,
         kind: ProbeKind::Http(http),
         targets: [Some(target), None],
         interval: fast,

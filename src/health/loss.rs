@@ -140,6 +140,7 @@ mod tests {
     fn thresholds() -> Thresholds {
         let second = Duration::from_secs(1);
         let spec = crate::model::fleet::ProbeSpec {
+            name: None,
             kind: ProbeKind::Tcp,
             targets: [None; 2],
             interval: second,

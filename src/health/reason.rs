@@ -31,7 +31,7 @@ pub(super) fn awaiting(node: &Node) -> String {
 }
 
 fn kinds(node: &Node) -> String {
-    let mut names: Vec<&str> = node.probes.iter().map(|spec| spec.kind.name()).collect();
+    let mut names: Vec<&str> = node.probes.iter().map(|spec| spec.label()).collect();
     names.dedup();
     names.join(" or ")
 }
@@ -49,7 +49,7 @@ pub(super) fn of_finding(
     family: Family,
     before: Option<Finding>,
 ) -> String {
-    let kind = spec.kind.name();
+    let kind = spec.label();
     let place = target(spec, family).map_or_else(String::new, |address| address.to_string());
     match finding {
         Finding::Failing => failing(track, spec, kind, &place),
@@ -69,7 +69,7 @@ pub(super) fn of_finding(
 }
 
 fn answers(track: &Track, spec: &ProbeSpec, before: Option<Finding>, place: &str) -> String {
-    let kind = spec.kind.name();
+    let kind = spec.label();
     match before {
         Some(Finding::Failing) => {
             format!("{} {kind} probes in a row succeeded ({place})", spec.rise.max(1))

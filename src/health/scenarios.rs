@@ -47,6 +47,7 @@ pub(super) fn fleet_of(probes: Vec<ProbeSpec>) -> Arc<Fleet> {
 /// The default probe: HTTP, both families, gdnsd's thresholds.
 pub(super) fn default_probe() -> ProbeSpec {
     ProbeSpec {
+        name: None,
         kind: ProbeKind::Http(HttpProbe::default()),
         targets: [
             Some(SocketAddr::from(([127, 1, 1, 1], 8081))),

@@ -96,7 +96,8 @@ impl FamilyState {
 }
 
 fn kind(node: &Node, probe: u8) -> Option<Cow<'static, str>> {
-    node.probes.get(usize::from(probe)).map(|spec| Cow::Borrowed(spec.kind.name()))
+    let spec = node.probes.get(usize::from(probe))?;
+    Some(spec.name.clone().map_or(Cow::Borrowed(spec.kind.name()), Cow::Owned))
 }
 
 /// Observations that speak for the finding, of how many, and when the first was made.

@@ -78,6 +78,7 @@ fn probe(address: Ipv4Addr, number: u8) -> ProbeSpec {
     let v4 = SocketAddr::from((address, 8_081));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 18_100 + u16::from(number)));
     ProbeSpec {
+        name: None,
         kind: ProbeKind::Http(http),
         targets: [Some(v4), Some(v6)],
         interval: Duration::from_millis(200),

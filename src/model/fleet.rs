@@ -81,6 +81,8 @@ pub struct Capacity {
 /// How one probe of a node is made and counted; [`Node::combine`] says what several of them mean.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSpec {
+    /// What people call it; unique in the node. `None`: by its kind.
+    pub name: Option<String>,
     pub kind: ProbeKind,
     /// Where to connect for each family the node has, indexed by [`Family::index`]. `None`: that
     /// family is not probed by this probe.
@@ -110,6 +112,13 @@ pub struct LoadFeed {
     /// others are ratios in 0..=1 (1 is full).
     pub amount: Option<String>,
     pub ratios: BTreeMap<String, String>,
+}
+
+impl ProbeSpec {
+    /// As shown: `3 of 5 login probes failed`.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.kind.name())
+    }
 }
 
 impl Fleet {

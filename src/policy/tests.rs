@@ -420,10 +420,25 @@ fn probes_are_combined_as_node_or_defaults_say() {
     );
     let seen: Vec<Combine> = fleet.nodes.iter().map(|node| node.combine).collect();
     assert_eq!(seen, [Combine::Any, Combine::AtLeast(2), Combine::All]);
+    let named = fleet_of_named("login", "database").expect("no problems");
+    let labels: Vec<&str> = named.nodes[0].probes.iter().map(|probe| probe.label()).collect();
+    assert_eq!(labels, ["login", "database", "icmp"]);
+    assert_eq!(fleet_of_named("login", "login"), Err(vec!["two probes are called `login`".to_owned()]));
     let nodes = format!(
         "version: 1\nregions: {{eu: {{}}}}\nsites: {{fra: {{region: eu}}}}\nnodes:\n  a: {{site: fra, addresses: [192.0.2.1], {probes}, combine: {{at_least: 3}}}}\n"
     );
     let (_, problems) = load(&[file("fleet.yaml", &nodes)]);
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].message, "3 of 2 probes can never be well");
+}
+
+fn fleet_of_named(first: &str, second: &str) -> Result<Fleet, Vec<String>> {
+    let probes = format!(
+        "{{kind: tcp, port: 1, name: {first}}}, {{kind: tcp, port: 2, name: {second}}}, {{kind: icmp}}"
+    );
+    let nodes = format!(
+        "version: 1\nregions: {{eu: {{}}}}\nsites: {{fra: {{region: eu}}}}\nnodes:\n  a: {{site: fra, addresses: [192.0.2.1], probes: [{probes}]}}\n"
+    );
+    let (policy, problems) = load(&[file("fleet.yaml", &nodes)]);
+    policy.map(|policy| policy.fleet).ok_or(problems.into_iter().map(|problem| problem.message).collect())
 }

@@ -31,6 +31,7 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
     let is_fast = script.fast.as_ref().is_some_and(|pattern| is_meant(pattern, &name));
     let quick = Duration::from_millis(200);
     let probe = ProbeSpec {
+        name: None,
         kind: ProbeKind::Tcp,
         targets: [
             has("v4").then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 80))),

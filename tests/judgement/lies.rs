@@ -22,6 +22,7 @@ const STEP_MS: u64 = 2_000;
 
 fn model_of(vantages: u8) -> HealthModel {
     let probe = ProbeSpec {
+        name: None,
         kind: ProbeKind::Tcp,
         targets: [Some(SocketAddr::from(([127, 0, 0, 1], 80))), None],
         interval: Duration::from_millis(STEP_MS),

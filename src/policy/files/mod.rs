@@ -7,7 +7,7 @@
 pub mod clients;
 pub mod fleet;
 pub mod health;
-pub mod records;
 pub mod probe;
+pub mod records;
 pub mod server;
 pub mod service;

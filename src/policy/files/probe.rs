@@ -4,7 +4,9 @@
 
 use super::fleet::Target;
 use crate::policy::read::{List, OneOrMany, Table, choice, record};
-use crate::policy::scalars::{HeaderName, Hostname, HttpPath, PatternText, Span, StatusRange, Text, Whole};
+use crate::policy::scalars::{
+    HeaderName, Hostname, HttpPath, Name, PatternText, Span, StatusRange, Text, Whole,
+};
 
 record! {
     /// How a node is watched.
@@ -13,6 +15,8 @@ record! {
         /// to pings. stun: a media node answers binding requests. dns: a name server answers a query. grpc: the
         /// health service says SERVING. command: a program says how the node is (see docs/health.md).
         required kind: KindWord,
+        /// What people call it, in reasons and status: login, database. Left out: by its kind.
+        optional name: Name,
         /// Port to connect to. Left out: 80 for http, 443 for https, 3478 for stun, 53 for dns.
         optional port: Whole<1, 65535>,
         /// Method of the request (http, https).

@@ -100,9 +100,7 @@ fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut 
     let Some(DefaultsFile { place: _, probes, combine: _, capacity, load }) = defaults.value() else {
         return;
     };
-    for probe in probes.value().map_or(&[][..], |list| &list.items) {
-        probe::check(&probe.value, commands, findings);
-    }
+    check_probes(probes, commands, findings);
     if let Some(capacity) = capacity.value() {
         check_capacity(capacity, None, findings);
     }
@@ -114,6 +112,14 @@ fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut 
             .report(&codes::WRONG_VALUE, port.place, "`port` means nothing beside `url`")
             .help("keep one of the two");
     }
+}
+
+fn check_probes(probes: &Slot<List<ProbeFile>>, commands: bool, findings: &mut Findings) {
+    let probes = probes.value().map_or(&[][..], |list| &list.items);
+    for probe in probes {
+        probe::check(&probe.value, commands, findings);
+    }
+    probe::check_names(probes, findings);
 }
 
 struct Lowering<'a> {
@@ -185,9 +191,7 @@ impl Lowering<'_> {
         self.take_addresses(addresses, &mut lowered, name, findings);
         lowered.capacity = lower_capacity(capacity, defaults, name, findings);
         let ends = ends_of(&lowered, addresses, probe_target, findings);
-        for probe in probes.value().map_or(&[][..], |list| &list.items) {
-            probe::check(&probe.value, self.commands, findings);
-        }
+        check_probes(probes, self.commands, findings);
         let places = lower_probes(probes, defaults, &ends, name, &mut lowered.probes, findings);
         let of_defaults = defaults.map(|defaults| &defaults.combine);
         lowered.combine = health::combine(combine, of_defaults, lowered.probes.len(), findings);

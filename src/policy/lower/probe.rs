@@ -11,7 +11,7 @@ use crate::policy::files::fleet::{Target, TargetsFile};
 use crate::policy::files::probe::{ClassWord, KindWord, ProbeFile};
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::Slot;
-use crate::policy::scalars::duration_text;
+use crate::policy::scalars::{Name, duration_text};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -131,6 +131,20 @@ fn check_needs(probe: &ProbeFile, kind: KindWord, findings: &mut Findings) {
     }
 }
 
+/// Two probes of one node by the same name.
+pub fn check_names(probes: &[At<ProbeFile>], findings: &mut Findings) {
+    let named = |probe: &At<ProbeFile>| probe.value.name.given().cloned();
+    let names: Vec<At<Name>> = probes.iter().filter_map(named).collect();
+    for (at, name) in names.iter().enumerate() {
+        if let Some(first) = names[..at].iter().find(|first| first.value == name.value) {
+            findings
+                .report(&codes::WRONG_VALUE, name.place, format!("two probes are called `{}`", name.value.0))
+                .help("names tell the probes of a node apart: change one")
+                .related(first.place, "first called so here");
+        }
+    }
+}
+
 /// `ipv4:` holds an IPv4 socket and `ipv6:` an IPv6 one.
 pub fn check_targets(targets: &TargetsFile, findings: &mut Findings) {
     let TargetsFile { place: _, ipv4, ipv6 } = targets;
@@ -215,6 +229,7 @@ pub fn lower(probe: &ProbeFile, ends: &Ends, findings: &mut Findings) -> Option<
     };
     let port = probe.port.value().map(|port| u16::try_from(port.0).unwrap_or(u16::MAX)).or(usual_port);
     Some(ProbeSpec {
+        name: probe.name.value().map(|name| name.0.clone()),
         kind: probe_kind::lower(probe, kind)?,
         targets: targets(&probe.target, port, ends, findings),
         interval: interval_of(probe),

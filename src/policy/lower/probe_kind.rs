@@ -12,6 +12,7 @@ pub fn lower(probe: &ProbeFile, kind: KindWord) -> Option<ProbeKind> {
     let ProbeFile {
         place: _,
         kind: _,
+        name: _,
         port: _,
         method: _,
         path: _,

@@ -48,7 +48,7 @@ fn spec(kind: ProbeKind, target: SocketAddr) -> ProbeSpec {
     let mut targets = [None, None];
     targets[Family::of(target.ip()).index()] = Some(target);
     let (interval, timeout) = (Duration::from_secs(20), Duration::from_secs(10));
-    ProbeSpec { kind, targets, interval, timeout, rise: 5, fall: 3, ok: 5 }
+    ProbeSpec { name: None, kind, targets, interval, timeout, rise: 5, fall: 3, ok: 5 }
 }
 
 fn http() -> HttpProbe {
