@@ -13,6 +13,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Node, ProbeSpec};
 use crate::model::observation::FailureReason;
+use std::net::SocketAddr;
 
 pub(super) const NO_PROBE: &str = "no probe configured";
 const RESTORED: &str = "as before the restart: ";
@@ -50,7 +51,7 @@ pub(super) fn of_finding(
     before: Option<Finding>,
 ) -> String {
     let kind = spec.label();
-    let place = target(spec, family).map_or_else(String::new, |address| address.to_string());
+    let place = target(spec, family).map_or_else(String::new, place_of);
     match finding {
         Finding::Failing => failing(track, spec, kind, &place),
         Finding::Slow(Slowness::AboveBaseline) => {
@@ -66,6 +67,11 @@ pub(super) fn of_finding(
         }
         Finding::Answers => answers(track, spec, before, &place),
     }
+}
+
+/// A ping goes to an address, not to a port of it.
+fn place_of(address: SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
 fn answers(track: &Track, spec: &ProbeSpec, before: Option<Finding>, place: &str) -> String {

@@ -31,7 +31,11 @@ impl Fault {
 
     pub fn of_io(error: &io::Error) -> Self {
         if is_local(error) {
-            return Self::of_machine(format!("{error}; raise the limit of descriptors or ports"));
+            let remedy = match error.kind() {
+                ErrorKind::PermissionDenied => "a firewall of this machine forbids it",
+                _ => "raise the limit of descriptors or ports",
+            };
+            return Self::of_machine(format!("{error}; {remedy}"));
         }
         let reason = match error.kind() {
             ErrorKind::ConnectionRefused => FailureReason::Refused,

@@ -225,7 +225,7 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
             }
             Err(trouble) if !in_trouble => {
                 in_trouble = true;
-                warn!(target = %job.target, "{} probe not made: {trouble}", job.spec.kind.name());
+                warn!(target = job.place(), "{} probe not made: {trouble}", job.spec.kind.name());
             }
             Err(_) => {}
         }
@@ -238,13 +238,18 @@ fn slow_window(interval: Duration, timeout: Duration) -> Duration {
 }
 
 impl Job {
+    /// The target as people know it: pings and commands go to an address, not to a port of it.
+    fn place(&self) -> String {
+        if self.target.port() == 0 { self.target.ip().to_string() } else { self.target.to_string() }
+    }
+
     /// One probe, judged; an error is trouble of this machine.
     async fn run(&self, clock: &SharedClock, measured: &mut Measured) -> Result<Outcome, String> {
         let timeout = self.spec.timeout;
         let patience = timeout + slow_window(self.spec.interval, timeout);
         let failed = |fault: Fault| Outcome::Failure {
             reason: fault.reason,
-            detail: format!("{} {}: {}", self.spec.kind.name(), self.target, fault.detail),
+            detail: format!("{} {}: {}", self.spec.kind.name(), self.place(), fault.detail),
         };
         let call = Call { target: self.target, timeout, clock: Arc::clone(clock) };
         match tokio::time::timeout(patience, self.asker.ask(&call, measured)).await {
