@@ -220,7 +220,7 @@ impl Fair {
         if is_verified() {
             // A cookie tells who asks, not that there is no end of it.
             let owed_until = (*until).max(now) + self.cost / VERIFIED_SHARES;
-            if owed_until <= now + self.tolerance {
+            if owed_until <= now + 2 * self.tolerance {
                 *until = owed_until;
                 self.counts.verified += 1;
                 return Share::Within;
