@@ -4,11 +4,13 @@ use crate::base::clock::WallTime;
 use crate::health::HealthModel;
 use crate::model::status::Problem;
 use crate::model::verdict::{Distrust, Freeze, VantageHealth};
+use std::net::SocketAddr;
 
-/// One problem for each distrusted vantage, one for a frozen table.
+/// One problem for each distrusted vantage and each anchor that never answered, one for a frozen table.
 pub fn problems(health: &HealthModel, now: WallTime) -> Vec<Problem> {
     let distrusted = health.vantages().into_iter().filter_map(|vantage| distrusted(&vantage, now));
-    health.freeze().map(frozen).into_iter().chain(distrusted).collect()
+    let silent = health.silent_anchors().into_iter().map(|(vantage, anchor)| silent(vantage, anchor, now));
+    health.freeze().map(frozen).into_iter().chain(distrusted).chain(silent).collect()
 }
 
 fn frozen(freeze: Freeze) -> Problem {
@@ -19,6 +21,15 @@ fn frozen(freeze: Freeze) -> Problem {
         help: "clients of nodes that surely failed are still evacuated; look at the vantages and at this \
                machine's own network"
             .to_owned(),
+    }
+}
+
+fn silent(vantage: &str, anchor: SocketAddr, now: WallTime) -> Problem {
+    Problem {
+        since: now,
+        code: "anchor-silent".to_owned(),
+        message: format!("anchor {anchor} of vantage {vantage} has never answered, so it is not asked for"),
+        help: "name an address outside the fleet that takes TCP connections from there".to_owned(),
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) struct FamilyState {
     pub cause: Option<Cause>,
     pub cause_since: WallTime,
     /// What the vantages last agreed on, before damping and load.
-    agreed: Option<Verdict>,
+    pub agreed: Option<Verdict>,
     pub damping: Damping,
     /// By vantage. Each without tracks: nothing probes this family.
     pub standings: Vec<Standing>,
@@ -225,6 +225,10 @@ impl FamilyState {
             finding: word.finding,
         });
         let (verdict, cause) = match case.ailment() {
+            // Who is held back is down whatever else ails it, but for a circuit that says so itself.
+            Some(ailment) if ailment.verdict() != Verdict::Down && is_held_back => {
+                (Verdict::Down, Some(Cause::Damped))
+            }
             Some(ailment) if ailment.verdict() > verdict => {
                 (ailment.verdict(), Some(Cause::Ailment(ailment)))
             }

@@ -30,7 +30,7 @@ const TAU: Duration = Duration::from_secs(15);
 /// Resources kept of one node.
 const RESOURCES: usize = 32;
 
-/// Below the bound that enters by so much: well again.
+/// Below the bound that enters by so much, but no further than half of it: well again.
 const RELIEF: Ppm = Ppm::from_percent(10);
 
 /// What load and errors hold against a node.
@@ -187,7 +187,7 @@ impl LoadState {
 }
 
 fn below(enter: Ppm) -> Ppm {
-    Ppm(enter.0.saturating_sub(RELIEF.0))
+    Ppm(enter.0.saturating_sub(RELIEF.0).max(enter.0 / 2))
 }
 
 #[cfg(test)]
@@ -223,6 +223,15 @@ mod tests {
                 ratios: BTreeMap::new(),
             }),
         }
+    }
+
+    #[test]
+    fn a_small_bound_is_left_too() {
+        for percent in [1, 5, 10, 15] {
+            let leave = below(Ppm::from_percent(percent));
+            assert!(leave.0 > 0 && leave < Ppm::from_percent(percent), "{percent} %: {leave:?}");
+        }
+        assert_eq!(below(Ppm::from_percent(95)), Ppm::from_percent(85));
     }
 
     fn sample(amount: u64, cpu: u32) -> LoadSample {

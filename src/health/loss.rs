@@ -60,7 +60,7 @@ impl LossWindow {
             self.len -= 1;
         }
         let surely = self.at_least();
-        let calm = surely.0 < rules.bound.0 / 2;
+        let calm = surely == Ppm::ZERO || surely.0 < rules.bound.0 / 2;
         self.calm = if calm { self.calm.saturating_add(1) } else { 0 };
         self.lossy = match self.lossy {
             false => surely > rules.bound && usize::from(self.len) >= WEIGHS,
@@ -168,6 +168,20 @@ mod tests {
         assert_eq!(window((0..30).map(|at| (at * 3, 1, 0))).counts(), (0, 21), "a minute holds 21");
         let aged = window((0..16).map(|at| (at * 5, 1, 1)).chain((20..40).map(|at| (at * 5, 1, 0))));
         assert_eq!((aged.counts(), aged.is_lossy()), ((0, 16), false));
+    }
+
+    #[test]
+    fn a_bound_of_nothing_is_left_when_nothing_is_lost() {
+        let rules = LossRules { bound: Ppm::ZERO, ..LossRules::default() };
+        let mut window = LossWindow::default();
+        let mut lossy = Vec::new();
+        for second in 0..90 {
+            let lost = u8::from(second == 20);
+            let at = MonoTime::from_millis(second * 1_000);
+            window.add(Packets { sent: 1, lost }, at, thresholds(), &rules);
+            lossy.push(window.is_lossy());
+        }
+        assert!(lossy[20] && !lossy[89]);
     }
 
     #[test]

@@ -104,8 +104,9 @@ pub struct HealthModel {
     /// By node: its faults are a drill's.
     drilled: Vec<bool>,
     started: MonoTime,
-    /// How long a vantage counts after it was last heard: no shorter than its quickest probe takes to speak.
-    max_age: Duration,
+    /// How long a vantage counts in each family after it was last heard there: no shorter than its quickest
+    /// probe takes to speak.
+    max_age: [Duration; 2],
     freeze: Option<Freeze>,
     /// Changes for lines and areas, until they are fetched.
     scoped: Vec<Transition>,
@@ -152,7 +153,7 @@ impl HealthModel {
             sites,
             drilled: vec![false; nodes.len()],
             started: now,
-            max_age: nodes.iter().map(|node| node.max_age).min().unwrap_or_default(),
+            max_age: Family::BOTH.map(|family| max_age_of(&fleet, &nodes, family)),
             freeze: None,
             scoped: Vec::new(),
             nodes,
@@ -186,10 +187,10 @@ impl HealthModel {
         let standing = family.standings.get_mut(vantage)?;
         let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
         let sight = self.sights.get_mut(vantage)?;
-        let witness = Witness::new(sight, is_watched, &rules.trust);
-        let success = standing.observe(seen, node, rules, witness, wall)?;
+        let witness = Witness::new(sight, is_watched, &rules.trust, seen.at);
+        let answered = standing.observe(seen, node, rules, witness, wall)?;
         self.bench.now = self.bench.now.max(seen.at);
-        sight.note(success, standing.newest.replace(success), seen.family, seen.at);
+        sight.note(answered, standing.newest.replace(answered), seen.family, seen.at);
         let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
         if is_watched && (unheard || sight.is_dark(&rules.trust)) {
             self.assess(seen.at);
@@ -209,7 +210,7 @@ impl HealthModel {
     /// Takes in a reading of a load feed. A failed reading leaves the last one to its age. What it says
     /// of the node is heard by the next [`HealthModel::tick`].
     pub fn apply_load(&mut self, report: &LoadReport, _wall: WallTime) {
-        let may_open = !self.is_needed(report.node);
+        let may_open = !Family::BOTH.into_iter().any(|family| self.is_needed(report.node, family));
         let node = self.fleet.nodes.get(report.node.index());
         let (Some(node), Some(state)) = (node, self.nodes.get_mut(report.node.index())) else { return };
         if let Ok(sample) = &report.result {
@@ -318,7 +319,7 @@ impl HealthModel {
         let mut state = self.nodes[id.index()].families[family.index()].take()?;
         let mut case = self.case(id, family, wall);
         let by_choice = state.damping.is_armed() || case.load.is_open();
-        case.is_needed = by_choice && self.is_needed(id);
+        case.is_needed = by_choice && self.is_needed(id, family);
         let changed = state.settle(&case);
         if !state.scoped.is_empty() {
             let scoped = state.settle_scoped(&case);
@@ -328,10 +329,19 @@ impl HealthModel {
         changed
     }
 
-    /// Whether some pool cannot do without the node.
-    fn is_needed(&self, node: NodeId) -> bool {
-        self.pools.need(node, |other| self.nodes.get(other.index()).is_some_and(NodeState::may_serve))
+    /// Whether some pool cannot do without the node in this family, which it has.
+    fn is_needed(&self, node: NodeId, family: Family) -> bool {
+        let has = self.fleet.nodes.get(node.index()).is_some_and(|node| node.has_family(family));
+        let may_serve = |other: NodeId| self.nodes.get(other.index())?.may_serve(family);
+        has && self.pools.need(node, |other| if other == node { Some(true) } else { may_serve(other) })
     }
+}
+
+/// How long the quickest target of a family may be silent.
+fn max_age_of(fleet: &Fleet, nodes: &[NodeState], family: Family) -> Duration {
+    let is_asked = |node: &Node| node.probes.iter().any(|probe| probe.targets[family.index()].is_some());
+    let asked = fleet.nodes.iter().zip(nodes).filter(|(node, _)| is_asked(node));
+    asked.map(|(_, state)| state.max_age).min().unwrap_or(fleet.judgement.rules.trust.max_age)
 }
 
 /// The lines and areas that vantages stand for, with who stands for each.
@@ -368,8 +378,9 @@ impl NodeState {
         }
     }
 
-    fn may_serve(&self) -> bool {
-        self.families.iter().flatten().any(|family| family.held.verdict.may_serve())
+    /// `None` without the family.
+    fn may_serve(&self, family: Family) -> Option<bool> {
+        self.families[family.index()].as_ref().map(|family| family.held.verdict.may_serve())
     }
 
     fn inherit(&mut self, node: &Node, (old, old_node): (&NodeState, &Node), same_vantages: bool) {

@@ -55,13 +55,24 @@ fn middle_of(values: &mut [u32], at: usize) -> u32 {
     *values.select_nth_unstable(at).1
 }
 
-/// Who of the candidates (with how far each is out) may be set apart: the worst first, no pool beyond its share.
-pub(super) fn admit(mut candidates: Vec<(u32, NodeId)>, pools: &Pools, rules: &OutlierRules) -> Vec<NodeId> {
-    candidates.sort_unstable_by_key(|&(out, node)| (std::cmp::Reverse(out), node));
-    candidates.dedup_by_key(|&mut (_, node)| node);
+/// A node that is out: whether it is set apart already, and how far it is out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub is_admitted: bool,
+    pub out: u32,
+    pub node: NodeId,
+}
+
+/// Who may be set apart: those that are first, else they would change places with the noise; then the worst
+/// first, no pool beyond its share.
+pub(super) fn admit(mut candidates: Vec<Candidate>, pools: &Pools, rules: &OutlierRules) -> Vec<NodeId> {
+    candidates.sort_unstable_by_key(|it| (std::cmp::Reverse((it.is_admitted, it.out)), it.node));
+    // Several vantages may name one node: it counts once.
+    let mut named = std::collections::BTreeSet::new();
+    candidates.retain(|it| named.insert(it.node));
     let mut left: Vec<usize> = pools.iter().map(|pool| allowance(pool.members.len(), rules)).collect();
     let mut admitted = Vec::new();
-    for (_, node) in candidates {
+    for Candidate { node, .. } in candidates {
         if pools.of(node).all(|(pool, _)| left[pool] > 0) {
             pools.of(node).for_each(|(pool, _)| left[pool] -= 1);
             admitted.push(node);
@@ -106,10 +117,21 @@ mod tests {
     fn a_pool_gives_up_a_share_and_no_more() {
         let members: Vec<NodeId> = (0..10).map(NodeId).collect();
         let pools = Pools::new(vec![PoolBound { members: members.clone(), least_alive: 5 }], 10);
-        let candidates: Vec<(u32, NodeId)> = members.iter().map(|&node| (u32::from(node.0), node)).collect();
+        let candidate = |out, node| Candidate { is_admitted: false, out, node };
+        let candidates: Vec<Candidate> =
+            members.iter().map(|&node| candidate(u32::from(node.0), node)).collect();
+        let mut twice = candidates.clone();
+        twice.push(candidate(1, NodeId(9)));
+        twice.extend([candidate(8, NodeId(9)), Candidate { is_admitted: true, ..candidate(0, NodeId(2)) }]);
+        let admitted = admit(twice, &pools, &OutlierRules::default());
+        assert_eq!(admitted, [NodeId(2), NodeId(9)], "who is set apart stays, and nobody counts twice");
         let admitted = admit(candidates, &pools, &OutlierRules::default());
         assert_eq!(admitted, [NodeId(9), NodeId(8)], "a fifth of ten, the worst first");
         let small = Pools::new(vec![PoolBound { members: vec![NodeId(0), NodeId(1)], least_alive: 1 }], 2);
-        assert_eq!(admit(vec![(5, NodeId(0))], &small, &OutlierRules::default()), [], "of two, none");
+        assert_eq!(
+            admit(vec![candidate(5, NodeId(0))], &small, &OutlierRules::default()),
+            [],
+            "of two, none"
+        );
     }
 }

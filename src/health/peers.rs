@@ -5,7 +5,7 @@
 
 use super::HealthModel;
 use super::family::{Case, FamilyState};
-use super::outlier::{self, Bounds, LEAST};
+use super::outlier::{self, Bounds, Candidate, LEAST};
 use crate::base::clock::MonoTime;
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
@@ -67,7 +67,7 @@ impl HealthModel {
         of: (usize, Family),
         now: MonoTime,
         rules: &OutlierRules,
-        candidates: &mut Vec<(u32, NodeId)>,
+        candidates: &mut Vec<Candidate>,
     ) {
         // Nodes of large sites are compared there, the others within their pools.
         let mut judged = vec![None; self.nodes.len()];
@@ -88,7 +88,7 @@ impl HealthModel {
             standing.outlier.note(wanted, now, rules.lasting, rules.lasting * 2);
             if standing.outlier.is_on() {
                 let out = found.map_or(0, |(value, bounds)| value.0.saturating_sub(bounds.leave.0));
-                candidates.push((out, id));
+                candidates.push(Candidate { is_admitted: standing.is_admitted_outlier, out, node: id });
             }
         }
     }

@@ -15,7 +15,9 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub fn new(bounds: Vec<PoolBound>, nodes: usize) -> Self {
+    pub fn new(mut bounds: Vec<PoolBound>, nodes: usize) -> Self {
+        // Nobody's choice empties a pool, whatever it says it can do without.
+        bounds.iter_mut().for_each(|bound| bound.least_alive = bound.least_alive.max(1));
         let mut of = vec![Vec::new(); nodes];
         for (index, bound) in (0_u32..).zip(&bounds) {
             for member in &bound.members {
@@ -36,11 +38,14 @@ impl Pools {
         self.bounds.iter()
     }
 
-    /// Whether some pool would be below its least number of living members without `node`.
-    pub fn need(&self, node: NodeId, is_alive: impl Fn(NodeId) -> bool) -> bool {
+    /// Whether some pool would be below its least number of living members without `node`, of those that
+    /// have the family in question: `is_alive` is `None` for the others.
+    pub fn need(&self, node: NodeId, is_alive: impl Fn(NodeId) -> Option<bool>) -> bool {
         self.of(node).any(|(_, pool)| {
-            let others = pool.members.iter().filter(|&&other| other != node && is_alive(other)).count();
-            others < pool.least_alive
+            let having = pool.members.iter().filter(|&&other| is_alive(other).is_some()).count();
+            let least = (pool.least_alive * having).div_ceil(pool.members.len().max(1));
+            let is_other = |other: NodeId| other != node && is_alive(other) == Some(true);
+            pool.members.iter().filter(|&&other| is_other(other)).count() < least
         })
     }
 }
@@ -56,7 +61,7 @@ mod tests {
     #[test]
     fn a_node_is_needed_where_a_pool_would_fall_short() {
         let pools = Pools::new(vec![pool(&[0, 1, 2, 3], 2), pool(&[3, 4], 1)], 6);
-        let needed = |node, dead: &[u16]| pools.need(NodeId(node), |other| !dead.contains(&other.0));
+        let needed = |node, dead: &[u16]| pools.need(NodeId(node), |other| Some(!dead.contains(&other.0)));
         assert!(!needed(0, &[0]) && !needed(0, &[0, 1]));
         assert!(needed(0, &[0, 1, 2]), "one of the others is left, two are wanted");
         assert!(needed(3, &[3, 4]), "the smaller pool has nobody else");
@@ -64,8 +69,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_a_family_is_needed_and_the_last_of_a_pool_always() {
+        let pools = Pools::new(vec![pool(&[0, 1, 2, 3], 0)], 4);
+        assert!(pools.need(NodeId(0), |_| Some(false)), "none is wanted, but one has to be");
+        assert!(!pools.need(NodeId(0), |other| Some(other.0 == 1)));
+        let only_two = |alive: bool| move |other: NodeId| (other.0 < 2).then_some(alive);
+        assert!(pools.need(NodeId(0), only_two(false)) && !pools.need(NodeId(0), only_two(true)));
+    }
+
+    #[test]
     fn members_the_fleet_lacks_are_no_harm() {
         let pools = Pools::new(vec![pool(&[0, 9], 1)], 1);
-        assert!(pools.need(NodeId(0), |_| false) && !pools.need(NodeId(9), |_| false));
+        assert!(pools.need(NodeId(0), |_| Some(false)) && !pools.need(NodeId(9), |_| Some(false)));
     }
 }

@@ -7,11 +7,16 @@
 //! ```
 //! - **Meanwhile** ([`Witness`]). A target falls by a probe that began after the vantage had seen something, a
 //!   target or an anchor, since that target began to fail. So a network that is cut takes down nobody, however
-//!   fast some targets are probed, before it is known to be cut; where others answer it costs no time.
-//! - **Dark** is when fewer than 5 % of its targets answer. A true outage of 60 % is not dark.
+//!   fast some targets are probed, before it is known to be cut; where others answer it costs no time. While
+//!   anchors answer, they alone bear out: targets beside the vantage answer through any cut.
+//! - To refuse, or to give the wrong answer, is to answer: the way there is whole.
+//! - **Dark** is when fewer than 5 % of its targets answer. A true outage of 60 % is not dark. While all anchors
+//!   that used to answer fail, fewer than half are enough: a site's own nodes answer through its cut.
 //! - Anchors outside the fleet settle it: one that answered since means the fleet is down; all failed, or none
 //!   asked for 3 s, means the vantage is blind. Without anchors a vantage alone is believed; one with peers is
 //!   blind if most of them still see, or if none is heard. Vantages in the same dark bear each other out.
+//! - An anchor fails when it has for 2 s, so a lost packet is no outage. One that never answered, and a peer that never spoke, is no
+//!   witness for or against a vantage that has seen anything at all: it may never have worked.
 //! - A blind vantage that sees again begins to count again from the verdicts held: what it counted while
 //!   blind was its own outage.
 //!
@@ -26,6 +31,8 @@ use std::time::Duration;
 
 /// How long one waits for anchors and peers before dark is blind.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// An anchor that fails for so long is lost.
+const FAILS_FOR: Duration = Duration::from_secs(2);
 /// Fewer targets than this tell too little to call a vantage without anchors blind.
 const FEW: u32 = 4;
 
@@ -41,7 +48,7 @@ pub(super) enum Change {
 /// What the others are doing while one is in the dark.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peers {
-    /// There are some.
+    /// There are some that ever spoke.
     pub others: bool,
     /// So many are heard.
     pub heard: u32,
@@ -52,7 +59,14 @@ pub(super) struct Peers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Anchor {
     answered: Option<MonoTime>,
-    failed: Option<MonoTime>,
+    /// The first and the newest failure since.
+    failed: Option<(MonoTime, MonoTime)>,
+}
+
+impl Anchor {
+    fn fails(&self) -> bool {
+        self.failed.is_some_and(|(first, newest)| newest.since(first) >= FAILS_FOR)
+    }
 }
 
 /// One vantage.
@@ -62,7 +76,7 @@ pub(super) struct Sight {
     /// Targets whose newest outcome is known, and those of them that answered.
     asked: u32,
     answering: u32,
-    last_success: Option<MonoTime>,
+    last_answer: Option<MonoTime>,
     /// Since when nothing has answered.
     run_since: Option<MonoTime>,
     dark_since: Option<MonoTime>,
@@ -81,23 +95,27 @@ pub(super) struct Witness<'a> {
     sight: &'a Sight,
     rules: &'a TrustRules,
     is_watched: bool,
+    now: MonoTime,
 }
 
 impl<'a> Witness<'a> {
-    pub fn new(sight: &'a Sight, is_watched: bool, rules: &'a TrustRules) -> Self {
-        Self { sight, rules, is_watched }
+    pub fn new(sight: &'a Sight, is_watched: bool, rules: &'a TrustRules, now: MonoTime) -> Self {
+        Self { sight, rules, is_watched, now }
     }
 
     /// There is nobody to ask, or the dark has been borne out by others.
     pub fn is_needless(&self) -> bool {
-        let Sight { anchors, is_believed, .. } = self.sight;
-        !self.is_watched || (anchors.is_empty() && *is_believed && self.sight.is_dark(self.rules))
+        !self.is_watched || (self.sight.is_believed && self.sight.is_dark(self.rules))
     }
 
     /// Something answered it since then: a target or an anchor.
     pub fn saw_since(&self, since: MonoTime) -> bool {
-        let anchors = self.sight.anchors.iter().filter_map(|anchor| anchor.answered).max();
-        self.sight.last_success.max(anchors).is_some_and(|at| at >= since)
+        let anchors = self.sight.last_of_anchors();
+        // Anchors that were lost are no hindrance to a vantage whose targets answer.
+        let is_left_alone = anchors.is_none_or(|at| self.now.since(at) > self.rules.max_age)
+            && !(anchors.is_some() && self.sight.is_dark(self.rules));
+        let targets = self.sight.last_answer.filter(|_| is_left_alone);
+        targets.max(anchors).is_some_and(|at| at >= since)
     }
 }
 
@@ -107,7 +125,7 @@ impl Sight {
             heard: [None; 2],
             asked: 0,
             answering: 0,
-            last_success: None,
+            last_answer: None,
             run_since: None,
             dark_since: None,
             anchors: vec![Anchor::default(); vantage.anchors.len()],
@@ -118,14 +136,14 @@ impl Sight {
         }
     }
 
-    /// Takes in the outcome of one target, and what its newest outcome was before.
-    pub fn note(&mut self, success: bool, before: Option<bool>, family: Family, at: MonoTime) {
+    /// Takes in whether one target answered, well or not, and whether it had before.
+    pub fn note(&mut self, answered: bool, before: Option<bool>, family: Family, at: MonoTime) {
         self.heard[family.index()] = self.heard[family.index()].max(Some(at));
         self.asked += u32::from(before.is_none());
-        self.answering += u32::from(success);
+        self.answering += u32::from(answered);
         self.answering -= u32::from(before == Some(true)).min(self.answering);
-        if success {
-            self.last_success = self.last_success.max(Some(at));
+        if answered {
+            self.last_answer = self.last_answer.max(Some(at));
             self.run_since = None;
             self.own_outage &= self.distrust.is_some();
         } else {
@@ -136,10 +154,9 @@ impl Sight {
     pub fn anchor(&mut self, anchor: usize, success: bool, at: MonoTime) {
         let Some(anchor) = self.anchors.get_mut(anchor) else { return };
         if success {
-            anchor.answered = Some(at);
+            (anchor.answered, anchor.failed) = (Some(at), None);
         } else {
-            anchor.failed = Some(at);
-            self.own_outage |= self.run_since.is_some();
+            anchor.failed = Some((anchor.failed.map_or(at, |(first, _)| first), at));
         }
     }
 
@@ -170,17 +187,46 @@ impl Sight {
         self.heard.iter().any(Option::is_some)
     }
 
-    pub fn is_heard_at_all(&self, now: MonoTime, started: MonoTime, max_age: Duration) -> bool {
-        Family::BOTH.iter().any(|&family| self.is_heard(family, now, started, max_age))
+    pub fn is_heard_at_all(&self, now: MonoTime, started: MonoTime, max_age: [Duration; 2]) -> bool {
+        Family::BOTH.iter().any(|&family| self.is_heard(family, now, started, max_age[family.index()]))
     }
 
     /// Whether something answered it just now.
     pub fn saw_something(&self, now: MonoTime, max_age: Duration) -> bool {
-        self.last_success.is_some_and(|at| now.since(at) <= max_age)
+        self.last_answer.is_some_and(|at| now.since(at) <= max_age)
+    }
+
+    pub fn has_ever_seen(&self) -> bool {
+        self.last_answer.is_some()
+    }
+
+    fn last_of_anchors(&self) -> Option<MonoTime> {
+        self.anchors.iter().filter_map(|anchor| anchor.answered).max()
+    }
+
+    /// Whether its anchors tell anything.
+    fn is_anchored(&self) -> bool {
+        !self.anchors.is_empty() && (!self.has_ever_seen() || self.last_of_anchors().is_some())
+    }
+
+    /// The anchors to ask: of those that answered ever, if there are any.
+    fn anchors(&self) -> impl Iterator<Item = &Anchor> {
+        let some_answered = self.last_of_anchors().is_some();
+        self.anchors.iter().filter(move |anchor| !some_answered || anchor.answered.is_some())
+    }
+
+    /// Positions of anchors that never answered though targets did.
+    pub fn silent_anchors(&self) -> impl Iterator<Item = usize> {
+        let is_silent = |anchor: &Anchor| self.has_ever_seen() && anchor.answered.is_none() && anchor.fails();
+        (0..).zip(&self.anchors).filter(move |(_, anchor)| is_silent(anchor)).map(|(at, _)| at)
     }
 
     /// Sees almost nothing.
     pub fn is_dark(&self, rules: &TrustRules) -> bool {
+        let lost_anchors = self.last_of_anchors().is_some() && self.anchors().all(Anchor::fails);
+        if lost_anchors && self.answering * 2 < self.asked {
+            return true;
+        }
         self.asked > 0
             && u64::from(self.answering) * 1_000_000 < u64::from(self.asked) * u64::from(rules.dark.0)
     }
@@ -191,9 +237,10 @@ impl Sight {
         let dark = self.is_dark(rules);
         self.dark_since = dark.then(|| self.dark_since.unwrap_or(now));
         let blind = dark && self.is_blind(peers, now);
-        self.is_believed = dark && !blind && peers.heard > 0 && peers.seeing * 2 <= peers.heard;
+        let share_it = peers.heard > 0 && peers.seeing * 2 <= peers.heard;
+        self.is_believed = dark && !blind && !self.is_anchored() && (share_it || !peers.others);
         // Without anchors it is the light that returns that tells it had been the vantage's own night.
-        self.own_outage |= self.anchors.is_empty() && blind;
+        self.own_outage |= blind;
         self.distrust = match (heard, blind, self.odds.is_on()) {
             (false, ..) => Some(Distrust::Silent),
             (true, true, _) => Some(Distrust::Blind),
@@ -206,22 +253,19 @@ impl Sight {
         if self.distrust.is_some() {
             return Change::Moved;
         }
-        let was_own = std::mem::take(&mut self.own_outage) && !(self.anchors.is_empty() && dark);
+        let was_own = std::mem::take(&mut self.own_outage) && !(!self.is_anchored() && dark);
         if was_own { Change::SeesAgain } else { Change::Moved }
     }
 
     fn is_blind(&self, peers: Peers, now: MonoTime) -> bool {
         let is_due = self.dark_since.is_some_and(|since| now.since(since) >= PATIENCE);
-        if self.anchors.is_empty() {
+        if !self.is_anchored() {
             let most_see = peers.seeing * 2 > peers.heard && self.asked >= FEW;
             return is_due && peers.others && (most_see || peers.heard == 0);
         }
         let since = self.run_since.into_iter().chain(self.dark_since).min().unwrap_or(now);
-        let answers = |anchor: &Anchor| {
-            anchor.answered.is_some_and(|at| at >= since && anchor.failed.is_none_or(|failed| failed < at))
-        };
-        let fails = |anchor: &Anchor| anchor.failed.is_some_and(|at| at >= since);
-        !self.anchors.iter().any(answers) && (is_due || self.anchors.iter().all(fails))
+        let answers = |anchor: &Anchor| anchor.answered.is_some_and(|at| at >= since) && !anchor.fails();
+        !self.anchors().any(answers) && (is_due || self.anchors().all(Anchor::fails))
     }
 
     pub fn distrust(&self) -> Option<Distrust> {

@@ -39,7 +39,7 @@ pub(super) struct Standing {
     /// One per check that asks this family.
     pub tracks: Vec<Track>,
     heard_at: Option<MonoTime>,
-    /// The newest outcome of any check.
+    /// Whether the newest check of any was answered, well or not.
     pub newest: Option<bool>,
     /// Far worse than its peers, for long enough.
     pub outlier: Lasting,
@@ -58,7 +58,7 @@ impl Standing {
         }
     }
 
-    /// Takes in an observation; `None` for a check that is not there, else whether it was a success.
+    /// Takes in an observation; `None` for a check that is not there, else whether it was answered.
     pub fn observe(
         &mut self,
         seen: &Observation,
@@ -71,7 +71,8 @@ impl Standing {
         let track = self.tracks.iter_mut().find(|track| track.probe == seen.probe)?;
         track.observe(seen, spec, rules, witness, wall);
         self.heard_at = self.heard_at.max(Some(seen.at));
-        Some(!matches!(seen.outcome, Outcome::Failure { .. }))
+        let is_silence = matches!(seen.outcome, Outcome::Failure { reason, .. } if !reason.is_answer());
+        Some(!is_silence)
     }
 
     pub fn is_fresh(&self, now: MonoTime, max_age: Duration) -> bool {

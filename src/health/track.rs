@@ -16,6 +16,7 @@ use crate::model::judgement::{HealthRules, LossRules};
 use crate::model::observation::{FailureReason, Observation, Outcome, Packets};
 use crate::model::verdict::{Rule, Verdict};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Longest failure detail kept, in bytes.
 const DETAIL_BYTES: usize = 200;
@@ -88,13 +89,15 @@ pub(super) struct Track {
     pub loss: LossWindow,
     /// Failures in a row since which the vantage has seen nothing: not counted as losses yet.
     unborne: u8,
-    /// At the newest failure the vantage had seen something since the first one.
+    /// Since when nothing but failures were seen; an episode may have had successes since it began.
+    run_since: Option<MonoTime>,
+    /// At the newest failure the vantage had seen something since the first one of its run.
     borne_out: bool,
     failure: Option<Failure>,
     /// Whether the failures of this episode had different reasons.
     pub mixed: bool,
     /// When the failures that count began.
-    failing_since: (MonoTime, WallTime),
+    failing_since: WallTime,
     /// As last shown; the limit is crossed by it and by nothing else.
     pub certificate_days: Option<i32>,
     expiring: bool,
@@ -109,6 +112,7 @@ impl Track {
             latency,
             loss: LossWindow::default(),
             unborne: 0,
+            run_since: None,
             borne_out: false,
             failure: None,
             mixed: false,
@@ -146,17 +150,13 @@ impl Track {
             Outcome::Slow { rtt } => answered(*rtt, true),
             Outcome::Failure { reason, detail } => {
                 self.latency.miss();
-                self.remember(*reason, detail, at, wall);
+                self.remember(*reason, detail, wall);
             }
         }
         let success = !matches!(seen.outcome, Outcome::Failure { .. });
-        // A probe that may still have begun in the vantage's own outage does not decide: this one began
-        // after the failure before it, and by that one the vantage had seen something again.
-        // At first there is no failure before it: that the vantage sees at all has to do.
-        let sees = || witness.saw_since(MonoTime(at.0.saturating_sub(interval.as_micros() as u64)));
-        let is_first = self.counter.standing().is_none();
-        let is_borne_out = witness.is_needless() || self.borne_out || (is_first && sees());
-        self.borne_out = !success && witness.saw_since(self.failing_since.0);
+        let is_borne_out = self.is_borne_out(seen, spec, witness);
+        self.run_since = (!success).then(|| self.run_since.unwrap_or(at));
+        self.borne_out = self.run_since.is_some_and(|since| witness.saw_since(since));
         let changed = self.counter.count(success, success || is_borne_out, thresholds);
         if changed && success {
             self.loss.clear();
@@ -167,6 +167,23 @@ impl Track {
             self.certificate_days = Some(days);
             self.expiring = days < i32::from(rules.certificate.days);
         }
+    }
+
+    /// Whether a failure is surely not the vantage's own outage, and so may be the last that is needed.
+    fn is_borne_out(&self, seen: &Observation, spec: &ProbeSpec, witness: Witness<'_>) -> bool {
+        let Outcome::Failure { reason, .. } = seen.outcome else { return false };
+        if witness.is_needless() || reason.is_answer() {
+            return true;
+        }
+        if self.run_since.is_some() {
+            // This probe began after the failure before it, and by that one the vantage had seen something
+            // again; what it saw only during the probe may be the end of its own outage.
+            return self.borne_out;
+        }
+        // No failure just before it: that something answered while this one waited has to do. Who is told
+        // at once that there is no way has not waited.
+        let waited = if reason == FailureReason::Timeout { spec.timeout } else { Duration::ZERO };
+        witness.saw_since(MonoTime(seen.at.0.saturating_sub(waited.as_micros() as u64)))
     }
 
     /// Failures in a row while the vantage saw nothing are told as one until it is sure they are the target's.
@@ -192,12 +209,12 @@ impl Track {
         self.loss.add(packets, at, thresholds, rules);
     }
 
-    fn remember(&mut self, reason: FailureReason, detail: &str, at: MonoTime, wall: WallTime) {
+    fn remember(&mut self, reason: FailureReason, detail: &str, wall: WallTime) {
         let continues = self.counter.episode().failures > 0;
         let same = self.failure.as_ref().is_none_or(|before| before.reason == reason);
         self.mixed = continues && (self.mixed || !same);
         if !continues {
-            self.failing_since = (at, wall);
+            self.failing_since = wall;
         }
         let mut end = detail.len().min(DETAIL_BYTES);
         while !detail.is_char_boundary(end) {
@@ -218,14 +235,14 @@ impl Track {
     }
 
     pub fn failing_since(&self) -> Option<WallTime> {
-        (self.counter.episode().failures > 0).then_some(self.failing_since.1)
+        (self.counter.episode().failures > 0).then_some(self.failing_since)
     }
 
     /// Begins to count again from a known standing; what is usual is remembered.
     pub fn restart(&mut self, up: bool) {
         self.counter.restart(up);
         self.loss.clear();
-        (self.unborne, self.borne_out) = (0, false);
+        (self.unborne, self.borne_out, self.run_since) = (0, false, None);
         self.latency.pardon();
     }
 

@@ -16,6 +16,7 @@ use crate::base::prefix::Family;
 use crate::model::ids::NodeId;
 use crate::model::judgement::Vantage;
 use crate::model::verdict::{Freeze, NodeHealth, VantageHealth, Verdict};
+use std::net::SocketAddr;
 
 impl HealthModel {
     /// Fewer than half of the nodes are surely known: nobody is to be moved by choice. Never for a vantage
@@ -31,6 +32,19 @@ impl HealthModel {
             VantageHealth { name: vantage.name.clone(), distrust: sight.distrust(), answering, asked }
         };
         self.fleet.judgement.vantages.iter().zip(&self.sights).map(told).collect()
+    }
+
+    /// Anchors that never answered though the targets of their vantage did: they tell nothing.
+    pub fn silent_anchors(&self) -> Vec<(&str, SocketAddr)> {
+        let vantages = self.fleet.judgement.vantages.iter().zip(&self.sights);
+        let of = |(vantage, sight): (&'_ Vantage, &'_ Sight)| {
+            sight.silent_anchors().filter_map(|at| vantage.anchors.get(at).copied()).collect::<Vec<_>>()
+        };
+        vantages
+            .flat_map(|(vantage, sight)| {
+                of((vantage, sight)).into_iter().map(|anchor| (vantage.name.as_str(), anchor))
+            })
+            .collect()
     }
 
     /// As [`HealthModel::view`], but nodes of which no trusted vantage says anything fresh are unknown: while
@@ -55,6 +69,7 @@ impl HealthModel {
     /// Weighs every vantage anew.
     pub(super) fn assess(&mut self, now: MonoTime) {
         let (rules, max_age) = (&self.fleet.judgement.rules.trust, self.max_age);
+        let longest = max_age[0].max(max_age[1]);
         let several = self.sights.len() > 1;
         let anchored = self.fleet.judgement.vantages.iter().any(|vantage| !vantage.anchors.is_empty());
         self.bench.is_watched = several || anchored;
@@ -68,7 +83,7 @@ impl HealthModel {
             .sights
             .iter()
             .zip(&heard)
-            .map(|(sight, &heard)| heard && !sight.is_dark(rules) && sight.saw_something(now, max_age))
+            .map(|(sight, &heard)| heard && !sight.is_dark(rules) && sight.saw_something(now, longest))
             .collect();
         let mut see_again = Vec::new();
         for at in 0..self.sights.len() {
@@ -76,7 +91,8 @@ impl HealthModel {
                 (0..self.sights.len()).filter(|&other| other != at && of(other)).count() as u32
             };
             let peers = Peers {
-                others: several,
+                others: among_others(&|other| self.sights[other].was_ever_heard()) > 0
+                    || (several && !self.sights[at].has_ever_seen()),
                 heard: among_others(&|other| heard[other] && self.sights[other].was_ever_heard()),
                 seeing: among_others(&|other| seeing[other]),
             };
@@ -91,6 +107,7 @@ impl HealthModel {
                     .enumerate()
                     .fold(0_u16, |mask, (at, sight)| mask | u16::from(counts(sight)) << at)
             };
+            let max_age = max_age[family.index()];
             let is_heard = |sight: &Sight| sight.is_heard(family, now, self.started, max_age);
             self.bench.trusted[family.index()] = mask(&|sight| sight.distrust().is_none() && is_heard(sight));
             self.bench.seeing[family.index()] =
@@ -102,7 +119,7 @@ impl HealthModel {
     /// What a vantage counted while blind was its own outage.
     fn begin_again(&mut self, vantage: usize) {
         for family in self.nodes.iter_mut().flat_map(|node| node.families.iter_mut().flatten()) {
-            let up = family.held.verdict != Verdict::Down;
+            let up = family.agreed.unwrap_or(family.held.verdict) != Verdict::Down;
             if let Some(standing) = family.standings.get_mut(vantage) {
                 standing.restart(up);
             }
@@ -136,8 +153,13 @@ impl HealthModel {
     }
 
     pub(super) fn note_freeze(&mut self, wall: WallTime) {
+        if !self.bench.is_watched {
+            // Also where an edit has taken away the anchors or peers it was declared by.
+            self.freeze = None;
+            return;
+        }
         // At first everybody is awaited.
-        if !self.bench.is_watched || self.bench.now.since(self.started) <= self.max_age {
+        if self.bench.now.since(self.started) <= self.max_age[0].max(self.max_age[1]) {
             return;
         }
         let is_known = |&id: &NodeId| {

@@ -1,10 +1,12 @@
 //! Asks the anchors of this vantage: places outside the fleet that tell a cut network from a dead fleet.
 //!
-//! A TCP handshake every second; an anchor that refuses has answered too, since the way to it is whole. Nothing
+//! A TCP handshake every second, or as often as the quickest probe asks or gives up, for a target falls by what an anchor said
+//! meanwhile; an anchor that refuses has answered too, since the way to it is whole. Nothing
 //! is learned from its round trip, and no node's verdict hangs on an anchor alone.
 
 use super::tcp::connect;
 use super::{Bench, ProbeEvent, grid::Grid};
+use crate::model::fleet::Fleet;
 use crate::model::ids::VantageId;
 use crate::model::judgement::Judgement;
 use crate::model::observation::{AnchorReport, FailureReason};
@@ -12,7 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(1);
+/// How long an answer is awaited; an anchor may be far away.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One anchor of the vantage this process is.
 pub(super) struct Anchor {
@@ -25,12 +29,17 @@ pub(super) fn anchors_of(judgement: &Judgement) -> Vec<Anchor> {
     (0..=u8::MAX).zip(local).map(|(position, &target)| Anchor { position, target }).collect()
 }
 
+/// How often anchors are asked: while any probe waits, one answers.
+pub(super) fn interval(fleet: &Fleet) -> Duration {
+    let probes = fleet.nodes.iter().flat_map(|node| &node.probes);
+    probes.map(|probe| probe.interval.min(probe.timeout)).fold(LONGEST, Duration::min)
+}
+
+/// Takes no permit of the probes: a fleet that swallows packets must not keep its anchors from being asked.
 pub(super) async fn ask_on_grid(anchor: Anchor, mut grid: Grid, bench: Arc<Bench>) {
     loop {
         grid.tick().await;
-        let Ok(permit) = bench.permits.acquire().await else { return };
-        let asked = tokio::time::timeout(INTERVAL, connect(anchor.target, &bench.clock)).await;
-        drop(permit);
+        let asked = tokio::time::timeout(TIMEOUT, connect(anchor.target, &bench.clock)).await;
         let is_success = match asked {
             Ok(Ok(_)) => true,
             Ok(Err(fault)) if fault.local => continue,

@@ -140,7 +140,8 @@ pub fn start(handle: &Handle, fleet: &Fleet, setting: Setting, sink: Sink) -> Pr
     for (feed, grid) in grid::spread(feeds, |feed| feed.interval(), &mut rng) {
         tasks.spawn_on(load::read_on_grid(feed, grid, Arc::clone(&bench)), handle);
     }
-    for (anchor, grid) in grid::spread(anchors, |_| anchor::INTERVAL, &mut rng) {
+    let pace = anchor::interval(fleet);
+    for (anchor, grid) in grid::spread(anchors, |_| pace, &mut rng) {
         tasks.spawn_on(anchor::ask_on_grid(anchor, grid, Arc::clone(&bench)), handle);
     }
     Prober { tasks }

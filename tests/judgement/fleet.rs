@@ -76,11 +76,15 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
     }
 }
 
+pub fn anchor_addresses(count: u8) -> Vec<SocketAddr> {
+    (0..count).map(|n| SocketAddr::from(([127, 0, 0, 1], 9_000 + u16::from(n)))).collect()
+}
+
 fn judgement_of(script: &Script) -> Judgement {
     let vantage = |it: &VantageScript| Vantage {
         name: it.name.clone(),
         stands_for: it.line.clone().map(Scope::Line),
-        anchors: (0..it.anchors).map(|n| SocketAddr::from(([127, 0, 0, 1], 9_000 + u16::from(n)))).collect(),
+        anchors: anchor_addresses(it.anchors),
     };
     match script.vantages.is_empty() {
         true => Judgement::default(),

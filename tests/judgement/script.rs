@@ -23,6 +23,8 @@
 //!   - { at: 60s, node: a-1, load: 99, errors: 40 } # percent; feed: false silences the feed
 //!   - { at: 60s, vantage: tokyo, cut: true }       # its network: targets and anchors time out
 //!   - { at: 60s, vantage: tokyo, silent: true }    # what it sees does not arrive
+//!   - { at: 60s, vantage: tokyo, anchors_answer: false }
+//!   - { at: 60s, vantage: tokyo, anchors: 0 }      # an edit: it has so many anchors from now on
 //!   - { at: 60s, drill: a-1 }
 //!   - { at: 60s, suspend: 10m }                    # nothing runs; monotonic time passes
 //!   - { at: 60s, clock: 3600 }                     # the wall clock steps, seconds
@@ -126,6 +128,8 @@ pub struct Happening {
     pub feed: Option<bool>,
     pub cut: Option<bool>,
     pub silent: Option<bool>,
+    pub anchors_answer: Option<bool>,
+    pub anchors: Option<u8>,
     pub drill: Option<String>,
     pub suspend: Option<Span>,
     pub clock: Option<i64>,

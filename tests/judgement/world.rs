@@ -2,9 +2,9 @@
 //!
 //! Every (vantage, node, family, check) is probed on its own grid, phases spread by the seed; a probe's
 //! outcome is decided when it starts and seen when it ends. A tick comes every second, a load report every
-//! five, anchors every two.
+//! five, anchors every second or as often as the quickest probe.
 
-use super::fleet::fleet_of;
+use super::fleet::{anchor_addresses, fleet_of};
 use super::script::{Happening, Script, is_meant};
 use rhumb::base::clock::{MonoTime, WallTime};
 use rhumb::base::hash::SeededRng;
@@ -170,7 +170,8 @@ impl World<'_> {
         }
         for (vantage, anchors) in (0_u8..).zip(self.script.vantages.iter().map(|vantage| vantage.anchors)) {
             for anchor in 0..anchors {
-                let phase = self.rng.below(2_000_000);
+                let pace = self.anchor_interval();
+                let phase = self.rng.below(pace);
                 self.schedule(phase, Due::Anchor { vantage, anchor });
             }
         }
@@ -224,7 +225,16 @@ impl World<'_> {
             self.model = HealthModel::new(Arc::clone(&self.fleet), &kept, self.mono(), self.wall());
             self.bound_pools();
         }
-        if happening.reload {
+        if let Some(anchors) = happening.anchors {
+            let mut edited = Fleet::clone(&self.fleet);
+            for vantage in &mut edited.judgement.vantages {
+                if happening.vantage.as_ref().is_none_or(|name| *name == vantage.name) {
+                    vantage.anchors = anchor_addresses(anchors);
+                }
+            }
+            self.fleet = Arc::new(edited);
+        }
+        if happening.reload || happening.anchors.is_some() {
             self.model = self.model.reload(Arc::clone(&self.fleet), self.mono(), self.wall());
             self.bound_pools();
         }
@@ -356,13 +366,19 @@ impl World<'_> {
 
     fn anchor(&mut self, vantage: u8, anchor: u8) {
         let grid = Grid { vantage, node: 0, family: 0, check: 0 };
-        let is_success = !self.last(grid, |it| it.cut).unwrap_or(false);
+        let is_cut = self.last(grid, |it| it.cut).unwrap_or(false);
+        let is_success = !is_cut && self.last(grid, |it| it.anchors_answer).unwrap_or(true);
         if !self.last(grid, |it| it.silent).unwrap_or(false) {
             let report = AnchorReport { vantage: VantageId(vantage), anchor, at: self.mono(), is_success };
             self.model.apply_anchor(&report);
             self.look();
         }
-        self.schedule(self.now_us + 2_000_000, Due::Anchor { vantage, anchor });
+        self.schedule(self.now_us + self.anchor_interval(), Due::Anchor { vantage, anchor });
+    }
+
+    fn anchor_interval(&self) -> u64 {
+        let probes = self.fleet.nodes.iter().flat_map(|node| &node.probes);
+        probes.map(|probe| us(probe.interval.min(probe.timeout))).fold(1_000_000, u64::min)
     }
 
     fn load(&mut self, node: u16) {
