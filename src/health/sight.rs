@@ -253,7 +253,7 @@ impl Sight {
         if self.distrust.is_some() {
             return Change::Moved;
         }
-        let was_own = std::mem::take(&mut self.own_outage) && !(!self.is_anchored() && dark);
+        let was_own = std::mem::take(&mut self.own_outage) && (self.is_anchored() || !dark);
         if was_own { Change::SeesAgain } else { Change::Moved }
     }
 
