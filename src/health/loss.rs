@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_bound_of_nothing_is_left_when_nothing_is_lost() {
-        let rules = LossRules { bound: Ppm::ZERO, ..LossRules::default() };
+        let rules = LossRules { bound: Ppm::ZERO };
         let mut window = LossWindow::default();
         let mut lossy = Vec::new();
         for second in 0..90 {
