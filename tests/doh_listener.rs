@@ -12,7 +12,8 @@ use listeners::{NAME, client, issue, table};
 use rhumb::dns::Transport;
 use rhumb::routing::Snapshot;
 use rhumb::serve::certificate::Purpose;
-use rhumb::serve::{Limits, RunningEncrypted, bind_doh};
+use rhumb::serve::handover::Given;
+use rhumb::serve::{BoundTls, Limits, RunningEncrypted};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::process::Command;
@@ -29,8 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MESSAGE: &str = "application/dns-message";
 
 fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningEncrypted {
-    let bound = bind_doh(&["127.0.0.1:0".parse().expect("address")]).expect("a free port");
-    bound.start(config, table(snapshot), limits).expect("threads")
+    let bound =
+        BoundTls::bind(&["127.0.0.1:0".parse().expect("address")], Purpose::Doh, &mut Given::default())
+            .expect("a free port");
+    bound.start_doh(config, table(snapshot), limits).expect("threads")
 }
 
 async fn connect(

@@ -8,7 +8,8 @@ use listeners::{NAME, Table, client, issue};
 use rhumb::dns::{Scratch, Transport};
 use rhumb::routing::Snapshot;
 use rhumb::serve::certificate::Purpose;
-use rhumb::serve::{Limits, RunningEncrypted, bind_dot};
+use rhumb::serve::handover::Given;
+use rhumb::serve::{BoundTls, Limits, RunningEncrypted};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::sync::Arc;
@@ -34,10 +35,12 @@ fn start_settling(
     limits: Limits,
     settled: &Arc<AtomicUsize>,
 ) -> RunningEncrypted {
-    let bound = bind_dot(&["127.0.0.1:0".parse().expect("address")]).expect("a free port");
+    let bound =
+        BoundTls::bind(&["127.0.0.1:0".parse().expect("address")], Purpose::Dot, &mut Given::default())
+            .expect("a free port");
     let table =
         |_| Table { snapshot: snapshot.clone(), scratch: Scratch::default(), settled: settled.clone() };
-    bound.start(config, table, limits).expect("threads")
+    bound.start_dot(config, table, limits).expect("threads")
 }
 
 async fn connect(

@@ -12,7 +12,8 @@ mod world;
 use listeners::{NAME, client, issue, table};
 use rhumb::base::clock::SystemClock;
 use rhumb::serve::certificate::Purpose;
-use rhumb::serve::{Limits, Running, RunningEncrypted, Totals, bind, bind_dot};
+use rhumb::serve::handover::Given;
+use rhumb::serve::{BoundTls, Limits, Running, RunningEncrypted, Totals, bind};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
@@ -48,7 +49,9 @@ impl Server {
         let plain = bind(&[any], 1).expect("a free port");
         let plain = plain.start(table(&snapshot), limits.clone(), clock).expect("threads");
         let (trusted, config) = issue(Purpose::Dot);
-        let dot = bind_dot(&[any]).expect("a free port").start(config, table(&snapshot), limits);
+        let dot = BoundTls::bind(&[any], Purpose::Dot, &mut Given::default())
+            .expect("a free port")
+            .start_dot(config, table(&snapshot), limits);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self { runtime: runtime.expect("a runtime"), plain, dot: dot.expect("threads"), trusted }
     }

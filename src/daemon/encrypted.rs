@@ -8,8 +8,7 @@ use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
 use crate::serve::certificate::Purpose;
 use crate::serve::handover::Given;
 use crate::serve::{
-    AnswerRecords, BindError, BoundDoh, BoundDoq, BoundDot, Counters, Limits, RunningEncrypted,
-    bind_doh_given, bind_doq_given, bind_dot_given,
+    AnswerRecords, BindError, BoundDoq, BoundTls, Counters, Limits, RunningEncrypted, bind_doq_given,
 };
 use rustls::ServerConfig;
 use std::io;
@@ -47,8 +46,8 @@ impl<B> Listener<B> {
 
 /// All encrypted listeners, bound.
 pub struct Bound {
-    dot: Option<Listener<BoundDot>>,
-    doh: Option<Listener<BoundDoh>>,
+    dot: Option<Listener<BoundTls>>,
+    doh: Option<Listener<BoundTls>>,
     doq: Option<Listener<BoundDoq>>,
 }
 
@@ -56,8 +55,12 @@ pub struct Bound {
 pub fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Result<Bound, StartError> {
     let Settings { dot, doh, doq, .. } = server;
     Ok(Bound {
-        dot: Listener::bind(dot.as_ref(), policies, Purpose::Dot, |at| bind_dot_given(at, given))?,
-        doh: Listener::bind(doh.as_ref(), policies, Purpose::Doh, |at| bind_doh_given(at, given))?,
+        dot: Listener::bind(dot.as_ref(), policies, Purpose::Dot, |at| {
+            BoundTls::bind(at, Purpose::Dot, given)
+        })?,
+        doh: Listener::bind(doh.as_ref(), policies, Purpose::Doh, |at| {
+            BoundTls::bind(at, Purpose::Doh, given)
+        })?,
         doq: Listener::bind(doq.as_ref(), policies, Purpose::Doq, |at| bind_doq_given(at, given))?,
     })
 }
@@ -91,9 +94,9 @@ impl Bound {
     ) -> io::Result<Encrypted> {
         let mut renewals = Vec::new();
         let dot =
-            run(self.dot, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+            run(self.dot, &mut renewals, |bound, config| bound.start_dot(config, &answers, limits.clone()))?;
         let doh =
-            run(self.doh, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+            run(self.doh, &mut renewals, |bound, config| bound.start_doh(config, &answers, limits.clone()))?;
         let doq =
             run(self.doq, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
         let is_any = !renewals.is_empty();

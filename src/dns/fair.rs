@@ -23,7 +23,7 @@
 //! for another. Clients with a valid cookie are answered all the same; who they are is asked only where it
 //! matters. What becomes of answers is `rrl`'s; streams have their own limits (`serve::gate`).
 
-use super::rrl::Held;
+use super::rrl::{Held, SETS, place, prefix_key};
 use super::{Ctx, parse};
 use crate::base::clock::MonoTime;
 use crate::model::policy::QueryLimit;
@@ -44,15 +44,9 @@ const CALM: u32 = 10;
 /// Shares of a client that shows a valid cookie.
 const VERIFIED_SHARES: u64 = 8;
 const WAYS: usize = 4;
-/// 16,384 entries, 256 KiB.
-const SETS: usize = 4_096;
 const SECOND_NS: u64 = 1_000_000_000;
 /// The debt of a prefix that is never limited.
 const ALLOWED: u64 = u64::MAX;
-const IN_USE: u64 = 1 << 63;
-const IS_V6: u64 = 1 << 59;
-/// Digits of e.
-const MULTIPLIER: u64 = 0xb7e1_5162_8aed_2a6b;
 
 /// What is to be done with a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +195,7 @@ impl Fair {
     /// Counts a query of a prefix. `is_verified` is asked only of those above their share.
     #[inline(never)]
     pub fn judge(&mut self, peer: IpAddr, now: MonoTime, is_verified: impl FnOnce() -> bool) -> Share {
-        let (key, now) = (key(peer), now.0 * 1_000);
+        let (key, now) = (prefix_key(&peer), now.0 * 1_000);
         let place = place(key, self.seed);
         let Some(set) = self.sets.get_mut(place) else { return Share::Within };
         let known = set.keys.iter().zip(&mut set.until).find(|(it, _)| **it == key);
@@ -266,20 +260,6 @@ impl Fair {
 pub(super) fn is_verified(ctx: &Ctx<'_>, query: &[u8]) -> bool {
     let shown = parse(query).ok().and_then(|query| query.edns?.cookie);
     ctx.cookie_reply(shown.as_ref()).is_some_and(|cookie| cookie.is_verified)
-}
-
-#[inline(always)]
-fn key(peer: IpAddr) -> u64 {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => IN_USE | u64::from(v4.to_bits() >> 8),
-        IpAddr::V6(v6) => IN_USE | IS_V6 | (v6.to_bits() >> 72) as u64,
-    }
-}
-
-#[inline(always)]
-const fn place(key: u64, seed: u64) -> usize {
-    let product = (key ^ seed) as u128 * MULTIPLIER as u128;
-    (product as u64 ^ (product >> 64) as u64) as usize % SETS
 }
 
 #[cfg(test)]
@@ -561,7 +541,7 @@ mod tests {
             ("0.0.0.1", "::1", false),
         ] {
             let [first, second] = [first, second].map(|text| text.parse().expect("an address"));
-            assert_eq!(key(first) == key(second), is_shared, "{first} {second}");
+            assert_eq!(prefix_key(&first) == prefix_key(&second), is_shared, "{first} {second}");
         }
     }
 }

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 const WAYS: usize = 4;
 /// 16,384 entries, 256 KiB. An entry counts while it is in debt, which is a second at most: these do
 /// for as many prefixes a second and worker.
-const SETS: usize = 4_096;
+pub(super) const SETS: usize = 4_096;
 /// The bucket, in microseconds.
 const BURST: u64 = 1_000_000;
 /// Bits of an entry's state that count held responses; the others are microseconds.
@@ -165,20 +165,25 @@ impl Set {
 /// The set of a key: a folded multiplication, as foldhash hashes integers, of which few keys are told
 /// apart by who does not know the seed.
 #[inline(always)]
-const fn place(key: u64, seed: u64) -> usize {
+pub(super) const fn place(key: u64, seed: u64) -> usize {
     let product = (key ^ seed) as u128 * MULTIPLIER as u128;
     (product as u64 ^ (product >> 64) as u64) as usize % SETS
 }
 
-/// The prefix whose budget it is, and which. An IPv4 client is the same over a socket of either family.
+/// The prefix whose budget it is, and which.
 #[inline(always)]
 fn key(peer: &IpAddr, class: AnswerClass) -> u64 {
-    let class = IN_USE | (class as u64) << CLASS_SHIFT;
+    prefix_key(peer) | (class as u64) << CLASS_SHIFT
+}
+
+/// A client's /24 or /56, never 0. An IPv4 client is the same over a socket of either family.
+#[inline(always)]
+pub(super) fn prefix_key(peer: &IpAddr) -> u64 {
     match peer {
-        IpAddr::V4(v4) => class | u64::from(v4.to_bits() >> 8),
+        IpAddr::V4(v4) => IN_USE | u64::from(v4.to_bits() >> 8),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => class | u64::from(v4.to_bits() >> 8),
-            None => class | IS_V6 | (v6.to_bits() >> 72) as u64,
+            Some(v4) => IN_USE | u64::from(v4.to_bits() >> 8),
+            None => IN_USE | IS_V6 | (v6.to_bits() >> 72) as u64,
         },
     }
 }

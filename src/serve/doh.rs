@@ -10,14 +10,12 @@
 //! (PING, SETTINGS, a window it never opens), so only requests count as life.
 
 use super::answers::SharedAnswers;
-use super::certificate::Purpose;
 use super::connection::DRAIN_FRESH;
 use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
-use super::gate::{self, Admit, Limits, Progress, Visit};
-use super::handover::Given;
+use super::gate::{Admit, Limits, Progress, Visit};
 use super::http::Exchange;
-use super::plane::{Plane, THREADS};
-use super::{Answer, BindError, Counters, Transport};
+use super::plane::THREADS;
+use super::{Answer, Transport};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,7 +23,6 @@ use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,59 +45,21 @@ const HEAD_LIST: u32 = 16 * 1_024;
 /// Of a reply that the peer does not take yet, per stream.
 const SEND_ROOM: usize = 64 * 1_024;
 
-/// Listeners that nobody accepts from yet.
-#[derive(Debug)]
-pub struct BoundDoh(BoundTls);
-
-/// Binds TLS listeners on every address; port 0 takes any free one.
-///
-/// # Errors
-/// The first address that cannot be served; nothing stays bound.
-pub fn bind_doh(listen: &[SocketAddr]) -> Result<BoundDoh, BindError> {
-    bind_doh_given(listen, &mut Given::default())
-}
-
-/// As [`bind_doh`], but takes the listeners that `given` has.
-///
-/// # Errors
-/// As [`bind_doh`].
-pub fn bind_doh_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDoh, BindError> {
-    BoundTls::bind(listen, Purpose::Doh, given).map(BoundDoh)
-}
-
-impl BoundDoh {
-    pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.0.addresses
-    }
-
-    /// Adds the listeners themselves to `given`.
-    ///
-    /// # Errors
-    /// No descriptor left.
-    pub fn share(&self, given: &mut Given) -> io::Result<()> {
-        self.0.share(given)
-    }
-
-    /// Starts a runtime and accepts in it.
+impl BoundTls {
+    /// Speaks DNS over HTTPS, in a runtime of its own.
     ///
     /// # Errors
     /// No thread or descriptor left.
-    pub fn start<A: Answer>(
+    pub fn start_doh<A: Answer>(
         self,
         config: Arc<ServerConfig>,
         answers: impl Fn(usize) -> A,
         limits: Limits,
     ) -> io::Result<RunningEncrypted> {
-        let BoundTls { addresses, listeners } = self.0;
-        let counters = Arc::new(Counters::with_sets(1));
-        let set = counters.set(0);
-        let slot = CertificateSlot::new(config);
-        let answers = SharedAnswers::new((0..THREADS).map(answers), Transport::Https, set.clone());
-        let doorman = Arc::new(Doorman { slot: slot.clone(), answers: Arc::new(answers) });
-        let plane = Plane::start("doh", counters, |runtime, stop| {
-            gate::start(listeners, doorman, limits, stop, set, runtime)
-        })?;
-        Ok(RunningEncrypted::new(addresses, slot, plane))
+        self.start("doh", config, limits, |slot, set| {
+            let answers = SharedAnswers::new((0..THREADS).map(answers), Transport::Https, set);
+            Doorman { slot, answers: Arc::new(answers) }
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use super::encrypted::{CertificateSlot, RunningEncrypted};
 use super::gate::{Admit, Arrival, Ends, Gate, Limits, Visit, WAITING};
 use super::handover::Given;
 use super::plane::{Plane, THREADS};
-use super::quic_socket::{Deafness, SharedSocket};
+use super::quic_socket::{SharedSocket, Turn};
 use super::{Answer, BindError, Counters, Transport};
 use crate::dns;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -133,13 +133,6 @@ impl BoundDoq {
         })?;
         Ok(RunningEncrypted { addresses, slot, plane, turn })
     }
-}
-
-/// When the sockets are this process's to read: from the one until the other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Turn {
-    pub listen: CancellationToken,
-    pub deafness: Deafness,
 }
 
 /// The certificate as QUIC takes it, made anew when it is renewed.

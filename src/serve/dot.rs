@@ -10,14 +10,12 @@
 //! needs, and its other listeners can take it as it is. Answers to be padded (RFC 8467) come from the byte encoder.
 
 use super::answers::push_frame;
-use super::certificate::Purpose;
 use super::connection::{self, Respond};
 use super::counters::{Set, Tally};
 use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
-use super::gate::{self, Admit, Ends, Limits, Visit};
-use super::handover::Given;
-use super::plane::{Plane, THREADS};
-use super::{Answer, BindError, Counters, Messages, Transport};
+use super::gate::{Admit, Ends, Limits, Visit};
+use super::plane::THREADS;
+use super::{Answer, Messages, Transport};
 use crate::dns::RecordReply;
 use crate::dns::transfer::is_asked;
 use hickory_server::net::NetError;
@@ -45,62 +43,21 @@ pub trait AnswerRecords: Answer {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply>;
 }
 
-/// Listeners that nobody accepts from yet.
-#[derive(Debug)]
-pub struct BoundDot(BoundTls);
-
-/// Binds TLS listeners on every address; port 0 takes any free one.
-///
-/// # Errors
-/// The first address that cannot be served; nothing stays bound.
-pub fn bind_dot(listen: &[SocketAddr]) -> Result<BoundDot, BindError> {
-    bind_dot_given(listen, &mut Given::default())
-}
-
-/// As [`bind_dot`], but takes the listeners that `given` has.
-///
-/// # Errors
-/// As [`bind_dot`].
-pub fn bind_dot_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDot, BindError> {
-    BoundTls::bind(listen, Purpose::Dot, given).map(BoundDot)
-}
-
-impl BoundDot {
-    pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.0.addresses
-    }
-
-    /// Adds the listeners themselves to `given`.
-    ///
-    /// # Errors
-    /// No descriptor left.
-    pub fn share(&self, given: &mut Given) -> io::Result<()> {
-        self.0.share(given)
-    }
-
-    /// Starts a runtime and accepts in it.
+impl BoundTls {
+    /// Speaks DNS over TLS, in a runtime of its own.
     ///
     /// # Errors
     /// No thread or descriptor left.
-    pub fn start<A: AnswerRecords>(
+    pub fn start_dot<A: AnswerRecords>(
         self,
         config: Arc<ServerConfig>,
         answers: impl Fn(usize) -> A,
         limits: Limits,
     ) -> io::Result<RunningEncrypted> {
-        let BoundTls { addresses, listeners } = self.0;
-        let counters = Arc::new(Counters::with_sets(1));
-        let set = counters.set(0);
-        let slot = CertificateSlot::new(config);
-        let seats = Arc::new(Seats {
-            answers: (0..THREADS).map(|index| Mutex::new(answers(index))).collect(),
-            turn: AtomicUsize::new(0),
-        });
-        let doorman = Arc::new(Doorman { slot: slot.clone(), seats, counters: set.clone() });
-        let plane = Plane::start("dot", counters, |runtime, stop| {
-            gate::start(listeners, doorman, limits, stop, set, runtime)
-        })?;
-        Ok(RunningEncrypted::new(addresses, slot, plane))
+        self.start("dot", config, limits, |slot, counters| {
+            let answers = (0..THREADS).map(|index| Mutex::new(answers(index))).collect();
+            Doorman { slot, seats: Arc::new(Seats { answers, turn: AtomicUsize::new(0) }), counters }
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the encrypted transports share: listeners, the handshake, and a certificate that may change.
 
 use super::certificate::Purpose;
-use super::doq::Turn;
-use super::gate::Visit;
+use super::counters::Set;
+use super::gate::{self, Admit, Limits, Visit};
 use super::handover::Given;
 use super::plane::Plane;
+use super::quic_socket::Turn;
 use super::{BindError, Counters, bind};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -17,23 +18,51 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// TLS listeners that nobody accepts from yet.
+/// TLS listeners that nobody accepts from yet; what they speak is decided when they start.
 #[derive(Debug)]
-pub(super) struct BoundTls {
-    pub addresses: Vec<SocketAddr>,
-    pub listeners: Vec<TcpListener>,
+pub struct BoundTls {
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<TcpListener>,
 }
 
 impl BoundTls {
     /// On every address, from `given` where it has one; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// The first address that cannot be served; nothing stays bound.
     pub fn bind(listen: &[SocketAddr], purpose: Purpose, given: &mut Given) -> Result<Self, BindError> {
         let (addresses, listeners) = bind::bind_streams_given(listen, purpose.name(), given)?;
         Ok(Self { addresses, listeners })
     }
 
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
     /// Adds the listeners themselves to `given`.
+    ///
+    /// # Errors
+    /// No descriptor left.
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
         self.listeners.iter().try_for_each(|listener| given.add(listener.try_clone()?.into()))
+    }
+
+    /// Starts a runtime called `name` and accepts in it, for what `doorman` makes of the certificate and
+    /// the counters.
+    pub(super) fn start<A: Admit<TcpStream>>(
+        self,
+        name: &str,
+        config: Arc<ServerConfig>,
+        limits: Limits,
+        doorman: impl FnOnce(CertificateSlot, Arc<Set>) -> A,
+    ) -> io::Result<RunningEncrypted> {
+        let counters = Arc::new(Counters::with_sets(1));
+        let (set, slot) = (counters.set(0), CertificateSlot::new(config));
+        let doorman = Arc::new(doorman(slot.clone(), set.clone()));
+        let plane = Plane::start(name, counters, |runtime, stop| {
+            gate::start(self.listeners, doorman, limits, stop, set, runtime)
+        })?;
+        Ok(RunningEncrypted { addresses: self.addresses, slot, plane, turn: Turn::default() })
     }
 }
 
@@ -80,10 +109,6 @@ pub struct RunningEncrypted {
 const LEAVING: Duration = Duration::from_millis(50);
 
 impl RunningEncrypted {
-    pub(super) fn new(addresses: Vec<SocketAddr>, slot: CertificateSlot, plane: Plane) -> Self {
-        Self { addresses, slot, plane, turn: Turn::default() }
-    }
-
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -104,10 +129,9 @@ impl RunningEncrypted {
 
     /// Ends while another process goes on: as [`stop`](Self::stop), but of sockets that have no
     /// connections of their own nothing more is read.
-    pub async fn part(mut self, drain: Duration) {
+    pub async fn part(self, drain: Duration) {
         self.turn.deafness.begin();
-        self.plane.drain(drain).await;
-        tokio::time::sleep(LEAVING).await;
+        self.stop(drain).await;
     }
 
     /// Answers what has come in, for at most `drain`, then ends.

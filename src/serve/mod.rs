@@ -3,8 +3,8 @@
 //! ```text
 //!  bind (all or nothing) ─▶ BoundDns ─▶ start ─▶ udp-0 .. udp-n   plain threads, batches of 32
 //!                                              └▶ plane ─▶ gate ─▶ connection tasks
-//!  bind_dot ─▶ BoundDot ─▶ start ─▶ plane ─▶ gate ─▶ TLS ─▶ hickory's RequestHandler
-//!  bind_doh ─▶ BoundDoh ─▶ start ─▶ plane ─▶ gate ─▶ TLS ─▶ hyper
+//!  BoundTls::bind ─▶ start_dot ─▶ plane ─▶ gate ─▶ TLS ─▶ hickory's RequestHandler
+//!                 └▶ start_doh ─▶ plane ─▶ gate ─▶ TLS ─▶ hyper
 //!  bind_doq ─▶ BoundDoq ─▶ start ─▶ plane ─▶ gate ─▶ quinn
 //!  stop ─▶ what is queued is answered, up to a deadline
 //! ```
@@ -39,10 +39,9 @@ mod tests;
 
 pub use bind::{BindError, BoundDns, bind, bind_given};
 pub use counters::{Counters, Totals};
-pub use doh::{BoundDoh, bind_doh, bind_doh_given};
 pub use doq::{BoundDoq, bind_doq, bind_doq_given};
-pub use dot::{AnswerRecords, BoundDot, bind_dot, bind_dot_given};
-pub use encrypted::RunningEncrypted;
+pub use dot::AnswerRecords;
+pub use encrypted::{BoundTls, RunningEncrypted};
 pub use gate::Limits;
 pub use udp_batch::BATCH;
 

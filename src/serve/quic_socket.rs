@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 /// Whether to leave what comes in to the other process; once said it stays.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,13 @@ impl Deafness {
     pub fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+}
+
+/// When the sockets are this process's to read: from the one until the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn {
+    pub listen: CancellationToken,
+    pub deafness: Deafness,
 }
 
 /// Sends as ever, receives until it is deaf.
