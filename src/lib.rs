@@ -22,6 +22,7 @@ pub mod explain;
 pub mod geo;
 pub mod health;
 pub mod lab;
+pub mod latency;
 pub mod model;
 pub mod observe;
 pub mod policy;

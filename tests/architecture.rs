@@ -39,6 +39,7 @@ const TABLE: &[Module] = &[
     pure(2, "policy", &["model"]),
     pure(2, "geo", &["model"]),
     pure(2, "health", &["model"]),
+    pure(2, "latency", &["model"]),
     pure(2, "zone", &["model"]),
     pure(2, "schedule", &["model"]),
     pure(3, "routing", &["model", "geo", "zone"]),

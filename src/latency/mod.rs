@@ -1,0 +1,350 @@
+//! How far client groups are from sites, as measured: the latency map.
+//!
+//! ```text
+//!  prior (great circle) ───────────────────────────────┐
+//!  vantages that stand for a line or area ─┐           ├─▶ estimate ─▶ settle ─▶ the map planned with
+//!  reports of clients ─▶ cell: 64 votes ───┴─▶ median ─┘
+//! ```
+//! For a group and a site, with n votes and k = 20: `estimate = (n * median + k * prior) / (n + k)`.
+//! So a few votes lean, many decide, and nothing measured leaves the prior. A vantage is worth ten.
+//!
+//! - *Per site, not per node*: the nodes of a site share its network; by what one of them is slower
+//!   than usual the planner prices it anyway.
+//! - *Anonymous*: below `least_sources` client networks nothing of a group is used or shown. Sources
+//!   are kept as salted hashes.
+//! - *Poison*: a source has one vote, of a key's all votes together never the majority (`cell`). Where
+//!   a key is all there is, it may pull the estimate by less than the planner moves anybody for.
+//! - *Settled*: an estimate stands until the new one differs by 2 ms and 5 %, so noise moves nobody.
+//! - *Coverage*: a map that covers a tenth less than the one before is held back, for a day at most.
+//!
+//! Pure: time is an argument. It neither receives reports (`control`) nor knows clients' addresses.
+
+mod cell;
+mod kept;
+#[cfg(test)]
+mod tests;
+
+pub use cell::{Feed, MOST_VOTES, Median, Sample};
+pub use kept::{KeptCell, KeptMap};
+
+use crate::base::clock::MonoTime;
+use crate::base::hash::mix_pair;
+use crate::base::prefix::Prefix;
+use crate::base::units::{Micros, Ppm};
+use crate::model::clients::ClientGroup;
+use crate::model::fleet::Fleet;
+use crate::model::ids::{AreaId, GroupId, LineId, SiteId};
+use crate::model::placement::LatencyPrior;
+use cell::{Cell, Vote};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Paths with votes of clients, in all; further ones are refused.
+pub const MOST_CELLS: usize = 65_536;
+/// Votes the prior is worth: k.
+const PRIOR_VOTES: u64 = 20;
+/// Votes a vantage is worth.
+const VANTAGE_VOTES: u32 = 10;
+/// Round trips believed at all.
+const LEAST_RTT: Micros = Micros(100);
+const MOST_RTT: Micros = Micros::from_millis(10_000);
+/// Seconds count from here, so that what was kept may be older than the process.
+const EPOCH_S: u64 = 1 << 32;
+
+/// The policy of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Votes older than this are dropped.
+    pub max_age: Duration,
+    /// Client networks below which nothing of a group is used or shown.
+    pub least_sources: usize,
+    /// Longest that a map is kept for want of one that covers as much.
+    pub hold: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(3_600), least_sources: 5, hold: Duration::from_secs(86_400) }
+    }
+}
+
+/// Whose clients see as a vantage does, in the ids of the policy in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    Line(LineId),
+    Area(AreaId),
+}
+
+/// What one vantage that stands for clients measured: by site, `None` where it has nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VantageView {
+    pub stands_for: Stand,
+    pub rtts: Vec<Option<Micros>>,
+}
+
+/// Why a report is not taken; a sentence for whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("the round trip has to be between 0.1 ms and 10 s")]
+    Rtt,
+    #[error("the jitter is longer than the round trip's bound of 10 s")]
+    Jitter,
+    #[error("the loss is above 1")]
+    Loss,
+    #[error("no such client group or site")]
+    Place,
+    #[error("as many paths are measured as the map holds")]
+    Full,
+}
+
+/// What the map says of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// What is planned with.
+    pub rtt: Micros,
+    pub prior: Micros,
+    /// What was measured, if enough was.
+    pub measured: Option<Median>,
+    /// n / (n + k).
+    pub confidence: Ppm,
+}
+
+/// What became of [`LatencyMap::draw`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Drawing {
+    Unchanged,
+    /// Plan with this from now on.
+    Drawn(LatencyPrior),
+    /// Held back: it would cover `now` paths where the one in force covers `before`.
+    Thin {
+        now: usize,
+        before: usize,
+    },
+}
+
+/// Where the clients of a group are counted in.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Standing {
+    line: Option<LineId>,
+    areas: Vec<AreaId>,
+}
+
+type Path = (u32, u32);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct LatencyMap {
+    rules: Rules,
+    salt: u64,
+    groups: Vec<String>,
+    standings: Vec<Standing>,
+    sites: Vec<String>,
+    cells: BTreeMap<Path, Cell>,
+    vantages: Vec<VantageView>,
+    /// In force, by path; where it says nothing the prior stands.
+    settled: BTreeMap<Path, Micros>,
+    /// Since when a thinner map is held back.
+    thin_since_s: Option<u64>,
+}
+
+impl LatencyMap {
+    /// An empty map. `salt` is secret.
+    pub fn new(rules: Rules, salt: u64, groups: &[ClientGroup], fleet: &Fleet) -> Self {
+        let standing = |group: &ClientGroup| Standing { line: group.line, areas: group.areas.clone() };
+        Self {
+            rules,
+            salt,
+            groups: groups.iter().map(|group| group.key.clone()).collect(),
+            standings: groups.iter().map(standing).collect(),
+            sites: fleet.sites.iter().map(|site| site.name.clone()).collect(),
+            cells: BTreeMap::new(),
+            vantages: Vec::new(),
+            settled: BTreeMap::new(),
+            thin_since_s: None,
+        }
+    }
+
+    /// The same measurements for another policy or other geo data: by group key and site name.
+    pub fn reloaded(&self, rules: Rules, groups: &[ClientGroup], fleet: &Fleet, now: MonoTime) -> Self {
+        let mut map = Self::new(rules, self.salt, groups, fleet);
+        map.adopt(&self.keep(now), now, Duration::ZERO);
+        map
+    }
+
+    /// Takes what a client of `network` says of the path from its group to a site. Whether it is in the
+    /// sample that counts is not told.
+    ///
+    /// # Errors
+    /// Values no path can have, ids of another policy, or no room.
+    pub fn report(
+        &mut self,
+        (group, site): (GroupId, SiteId),
+        network: Prefix,
+        feed: Feed,
+        sample: Sample,
+        now: MonoTime,
+    ) -> Result<(), Rejected> {
+        check(&sample)?;
+        if group.index() >= self.groups.len() || site.index() >= self.sites.len() {
+            return Err(Rejected::Place);
+        }
+        let path = path(group, site);
+        if self.cells.len() >= MOST_CELLS && !self.cells.contains_key(&path) {
+            return Err(Rejected::Full);
+        }
+        let vote = Vote { source: self.source(network), feed, sample, at_s: seconds(now) };
+        self.cells.entry(path).or_default().cast(vote);
+        Ok(())
+    }
+
+    fn source(&self, network: Prefix) -> u64 {
+        let bits = network.bits();
+        let halves = mix_pair((bits >> 64) as u64, bits as u64);
+        mix_pair(self.salt, mix_pair(halves, u64::from(network.len()) << 1 | network.family().index() as u64))
+    }
+
+    /// Replaces what vantages that stand for clients measured.
+    pub fn set_vantages(&mut self, views: Vec<VantageView>) {
+        self.vantages = views;
+    }
+
+    /// Drops what is too old, and draws the map anew over `prior`.
+    pub fn draw(&mut self, prior: &LatencyPrior, now: MonoTime) -> Drawing {
+        let oldest = seconds(now).saturating_sub(self.rules.max_age.as_secs());
+        self.cells.retain(|_, cell| cell.expire(oldest));
+        let fresh = self.estimates(prior);
+        let before = self.settled.len();
+        if fresh.len() * 10 < before * 9 && !self.has_held(now) {
+            return Drawing::Thin { now: fresh.len(), before };
+        }
+        self.thin_since_s = None;
+        let settled = fresh.into_iter().map(|(path, estimate)| {
+            let held = self.settled.get(&path).filter(|held| !is_news(**held, estimate));
+            (path, held.copied().unwrap_or(estimate))
+        });
+        let settled = settled.collect();
+        if settled == self.settled {
+            return Drawing::Unchanged;
+        }
+        self.settled = settled;
+        Drawing::Drawn(self.over(prior))
+    }
+
+    /// Whether a thin map has been held back for as long as policy wants.
+    fn has_held(&mut self, now: MonoTime) -> bool {
+        let since = *self.thin_since_s.get_or_insert(seconds(now));
+        seconds(now).saturating_sub(since) >= self.rules.hold.as_secs()
+    }
+
+    /// `prior` with what is in force in place of what it guesses.
+    pub fn over(&self, prior: &LatencyPrior) -> LatencyPrior {
+        let mut drawn = prior.clone();
+        for (&(group, site), &rtt) in &self.settled {
+            let at = group as usize * prior.sites + site as usize;
+            if let Some(place) = drawn.rtt.get_mut(at).filter(|_| (site as usize) < prior.sites) {
+                *place = rtt;
+            }
+        }
+        drawn
+    }
+
+    /// Paths in force that are measured.
+    pub fn coverage(&self) -> usize {
+        self.settled.len()
+    }
+
+    /// By path, of every path that is measured enough.
+    fn estimates(&self, prior: &LatencyPrior) -> BTreeMap<Path, Micros> {
+        let mut paths: Vec<Path> = self.cells.keys().copied().collect();
+        for (group, standing) in self.standings.iter().enumerate() {
+            let seen = self.vantages.iter().filter(|view| standing.is_in(view.stands_for));
+            let sites = seen.flat_map(|view| view.rtts.iter().enumerate());
+            paths.extend(sites.filter(|(_, rtt)| rtt.is_some()).map(|(site, _)| (group as u32, site as u32)));
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        let estimate = |path: Path| {
+            let prior = prior.rtt.get(path.0 as usize * prior.sites + path.1 as usize)?;
+            Some((path, blend(*prior, &self.median(path)?)))
+        };
+        paths.into_iter().filter_map(estimate).collect()
+    }
+
+    fn median(&self, path: Path) -> Option<Median> {
+        let standing = self.standings.get(path.0 as usize)?;
+        let seen = self.vantages.iter().filter(|view| standing.is_in(view.stands_for));
+        let seen = seen.filter_map(|view| *view.rtts.get(path.1 as usize)?);
+        let vantages: Vec<Micros> = seen.collect();
+        let enough = self.cells.get(&path).filter(|cell| cell.sources() >= self.rules.least_sources);
+        enough.unwrap_or(&Cell::default()).median(&vantages, VANTAGE_VOTES)
+    }
+
+    /// What is known of one path. `None`: no such path.
+    pub fn estimate(&self, group: GroupId, site: SiteId, prior: &LatencyPrior) -> Option<Estimate> {
+        let path = path(group, site);
+        let prior = *prior.rtt.get(group.index() * prior.sites + site.index())?;
+        let measured = self.median(path);
+        let votes = measured.map_or(0, |median| u64::from(median.votes));
+        Some(Estimate {
+            rtt: self.settled.get(&path).copied().unwrap_or(prior),
+            prior,
+            measured,
+            confidence: Ppm::ratio(votes, votes + PRIOR_VOTES),
+        })
+    }
+}
+
+impl Standing {
+    fn is_in(&self, stand: Stand) -> bool {
+        match stand {
+            Stand::Line(line) => self.line == Some(line),
+            Stand::Area(area) => self.areas.binary_search(&area).is_ok(),
+        }
+    }
+}
+
+fn path(group: GroupId, site: SiteId) -> Path {
+    (group.index() as u32, site.index() as u32)
+}
+
+fn seconds(now: MonoTime) -> u64 {
+    EPOCH_S + now.0 / 1_000_000
+}
+
+fn check(sample: &Sample) -> Result<(), Rejected> {
+    if !(LEAST_RTT..=MOST_RTT).contains(&sample.rtt) {
+        return Err(Rejected::Rtt);
+    }
+    if sample.jitter.is_some_and(|jitter| jitter > MOST_RTT) {
+        return Err(Rejected::Jitter);
+    }
+    if sample.loss.is_some_and(|loss| loss > Ppm::WHOLE) {
+        return Err(Rejected::Loss);
+    }
+    Ok(())
+}
+
+/// What the measured and the prior make together. One party alone stays within its leash.
+fn blend(prior: Micros, median: &Median) -> Micros {
+    let (n, k) = (u64::from(median.votes), PRIOR_VOTES);
+    let sum = n * u64::from(median.rtt.0) + k * u64::from(prior.0);
+    let blended = (sum / (n + k)) as u32;
+    if !median.is_one_party {
+        return Micros(blended);
+    }
+    let leash = leash(prior);
+    Micros(blended.clamp(prior.0.saturating_sub(leash), prior.0.saturating_add(leash)))
+}
+
+/// Half of what a cost has to differ by for the planner to move anybody (10 ms or 15 %), and a little
+/// less: one path drawn nearer and another drawn farther are still no reason to move.
+const fn leash(prior: Micros) -> u32 {
+    let relative = prior.0 / 100 * 7;
+    if relative > 4_900 { relative } else { 4_900 }
+}
+
+/// Whether the difference is worth a new map: 2 ms and 5 %.
+fn is_news(held: Micros, fresh: Micros) -> bool {
+    let difference = held.0.abs_diff(fresh.0);
+    difference >= 2_000 && difference >= held.0 / 20
+}
