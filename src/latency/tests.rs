@@ -1,3 +1,5 @@
+//! What the map makes of votes, vantages, time, restarts and nonsense.
+
 use super::*;
 use crate::model::fleet::Site;
 use crate::model::ids::RegionId;
