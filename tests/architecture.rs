@@ -73,6 +73,7 @@ const RATCHET: &[(&str, &str, usize)] = &[];
 const UNSAFE_FILES: &[&str] = &[
     "src/serve/udp_batch.rs",
     "tests/support/mod.rs",
+    "tests/network/delay.rs",
     "tests/no_allocation.rs",
     "benches/throughput/mmsg.rs",
 ];

@@ -50,8 +50,14 @@ pub struct Rhumb {
 
 impl Rhumb {
     pub fn spawn(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rhumb"))
-            .args(args)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rhumb"));
+        command.args(args);
+        Self::spawn_command(command)
+    }
+
+    /// The binary as `command` starts it.
+    pub fn spawn_command(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,114 @@
+//! Faults of real networks: packets that vanish, are refused, come late, or come one way only, between network
+//! namespaces that the test makes.
+//!
+//! Needs root, iproute2 and nftables; without them the tests say that they are skipped, and fail where
+//! `RHUMB_REQUIRE_TOOLS` is set.
+
+#![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
+
+#[path = "network/delay.rs"]
+mod delay;
+#[path = "network/net.rs"]
+mod net;
+mod support;
+#[path = "network/world.rs"]
+mod world;
+
+use delay::Delay;
+use std::time::Instant;
+use world::World;
+
+/// Five times a second, silent after 200 ms: down after three failures.
+const FAST: &str = "{kind: tcp, class: fast, port: 8000, timeout: 200ms}";
+/// As often, but with patience for a long way.
+const PATIENT: &str = "{kind: tcp, class: fast, port: 8000, timeout: 1s}";
+
+/// What is done to the packets of a node, and what its verdict says then.
+const FAULTS: [(&str, &str); 5] = [
+    ("ip daddr NODE drop", "timed out"),
+    ("ip saddr NODE drop", "timed out"),
+    ("ip daddr NODE tcp dport 8000 reject with tcp reset", "refused"),
+    ("ip daddr NODE reject with icmp host-unreachable", "found no route"),
+    ("ip daddr NODE numgen random mod 100 < 90 drop", "timed out"),
+];
+
+#[test]
+fn a_node_that_cannot_be_reached_is_left_by_its_clients() {
+    let Some(world) = World::start(6, FAST) else { return };
+    // A node each: the third fall of one would have its recovery held back for flapping.
+    let mut fresh: Vec<usize> = (0..6).collect();
+    for (rule, said) in FAULTS {
+        let at = support::wait_for("clients on a node without a past", || {
+            fresh.iter().position(|&node| world.is_answered(node))
+        });
+        let node = fresh.remove(at);
+        let since = Instant::now();
+        world.net.fault(&rule.replace("NODE", &world.nodes[node].to_string()));
+        let reason = world.wait_verdict(node, "down");
+        eprintln!("{rule}: {reason}, seen after {:?}", since.elapsed());
+        assert!(reason.contains(said), "{rule}: {reason}");
+        support::wait_for("clients to leave", || (!world.is_answered(node)).then_some(()));
+        for other in (0..6).filter(|other| *other != node) {
+            assert_ne!(world.health(other)["verdict"], "down", "{rule} is n{node}'s alone");
+        }
+        world.net.heal();
+        world.wait_verdict(node, "up");
+    }
+}
+
+#[test]
+fn loss_and_latency_degrade_a_node() {
+    let Some(world) = World::start(4, PATIENT) else { return };
+    // Every eighth handshake: never three failures without five successes between them.
+    let syn = format!("ip daddr {} tcp flags & (syn|ack) == syn", world.nodes[2]);
+    world.net.fault(&format!("{syn} numgen inc mod 8 == 0 drop"));
+    let delay = Delay::on(&world.net, world.nodes[3]);
+    // The baseline is learned with the delay's detour in place.
+    for _ in 0..10 {
+        assert_eq!(world.health(3)["verdict"], "up");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    delay.set(350);
+    let late = world.wait_verdict(3, "degraded");
+    assert!(late.contains("round trip"), "{late}");
+    let lossy = world.wait_verdict(2, "degraded");
+    assert!(lossy.contains("probes"), "{lossy}");
+    eprintln!("{late}; {lossy}");
+    world.net.heal();
+    delay.set(0);
+    world.net.straighten();
+    world.wait_verdict(2, "up");
+    world.wait_verdict(3, "up");
+}
+
+#[test]
+fn the_schedulers_own_cut_moves_nobody() {
+    let Some(world) = World::start(6, FAST) else { return };
+    let before = world.answers();
+    world.net.fault("ip saddr 10.77.0.0/24 drop");
+    let told = world.wait_problem("table-frozen");
+    eprintln!("{told}");
+    assert_eq!(world.answers(), before, "a cut of its own is no fault of the fleet");
+    assert!(world.problem("vantage-distrusted").is_some(), "and the vantage is named");
+    for node in 0..6 {
+        assert_ne!(world.health(node)["verdict"], "down", "n{node}");
+    }
+    world.net.heal();
+    support::wait_for("trust to come back", || world.problem("table-frozen").is_none().then_some(()));
+    assert_eq!(world.answers(), before);
+}
+
+#[test]
+fn a_true_outage_of_most_nodes_moves_everybody_to_the_rest() {
+    let Some(world) = World::start(10, FAST) else { return };
+    let lost: Vec<String> = (0..6).map(|at| world.nodes[at].to_string()).collect();
+    world.net.fault(&format!("ip daddr {{ {} }} drop", lost.join(", ")));
+    for node in 0..6 {
+        world.wait_verdict(node, "down");
+    }
+    support::wait_for("clients to leave", || (!(0..6).any(|node| world.is_answered(node))).then_some(()));
+    assert!(world.problem("table-frozen").is_none() && world.problem("vantage-distrusted").is_none());
+    for node in 6..10 {
+        assert_eq!(world.health(node)["verdict"], "up");
+    }
+}
