@@ -5,6 +5,7 @@
 //! `RHUMB_REQUIRE_TOOLS` is set.
 
 #![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so, and the figures are of interest")]
 
 #[path = "network/delay.rs"]
 mod delay;
