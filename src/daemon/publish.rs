@@ -53,6 +53,11 @@ impl Publisher {
         Self { live: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new(), lint, signing, book: None }
     }
 
+    #[cfg(test)]
+    pub fn set_lint(&mut self, lint: Lint) {
+        self.lint = lint;
+    }
+
     /// Has serials written before they are shown, from the next table on.
     #[must_use]
     pub fn with_book(self, book: SerialBook) -> Self {

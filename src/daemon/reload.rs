@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
@@ -140,16 +140,14 @@ pub async fn run(
         let newer = loaded.inputs.map(|newer| (what_changed(&inputs, &newer), newer));
         match newer.filter(|(what, _)| !what.is_empty()) {
             Some((what, newer)) => {
-                let fleet_changed = inputs.policy.fleet != newer.policy.fleet;
-                epoch += u64::from(fleet_changed);
                 tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
-                inputs = newer;
-                let event = Event::Reload { inputs: Box::new(inputs.clone()), epoch, what, fleet_changed };
-                // Before the new prober starts, so that the writer knows the epoch when results come.
-                let sender = events.clone();
-                let _ = tokio::task::spawn_blocking(move || sender.send(event)).await;
-                if fleet_changed {
-                    probing.restart(&inputs, epoch).await;
+                // Of what is refused nothing is taken up, and the probes go on as they were; the next
+                // reading offers it again.
+                if let Some(now) = offer(&events, newer.clone(), what).await {
+                    inputs = newer;
+                    if std::mem::replace(&mut epoch, now) != now {
+                        probing.restart(&inputs, epoch).await;
+                    }
                 }
             }
             None if !amiss && !was_amiss => continue,
@@ -161,6 +159,17 @@ pub async fn run(
             drop(trigger.pull());
         }
     }
+}
+
+/// Has the writer take up new inputs; the epoch its probes are of from now on, `None` if it did not.
+async fn offer(events: &SyncSender<Event>, inputs: Inputs, what: String) -> Option<u64> {
+    let (reply, answer) = oneshot::channel();
+    let event = Event::Reload { inputs: Box::new(inputs), what, reply };
+    let sender = events.clone();
+    let sent = tokio::task::spawn_blocking(move || sender.send(event)).await;
+    // Awaited before a new prober starts, so that the writer knows the epoch when results come.
+    sent.ok()?.ok()?;
+    answer.await.ok()?.ok()
 }
 
 /// Logs what was not logged (`told`) the last time, and hands all of it to the status.

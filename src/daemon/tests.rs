@@ -1,6 +1,8 @@
 //! The daemon from inside: first tables, faulty tables, a dead writer. From outside it is tested in
 //! `tests/daemon.rs`.
 
+mod refusal;
+
 use super::first::{FirstTable, Former, first_table};
 use super::foresight::Outlook;
 use super::inputs::{Inputs, Loader};

@@ -50,11 +50,12 @@ pub enum Event {
         epoch: u64,
         event: ProbeEvent,
     },
+    /// The reply is the epoch whose probes count from now on, or that the inputs were refused and
+    /// everything is as before.
     Reload {
         inputs: Box<Inputs>,
-        epoch: u64,
         what: String,
-        fleet_changed: bool,
+        reply: tokio::sync::oneshot::Sender<Result<u64, Refused>>,
     },
     /// Replaces all problems about one subject.
     Problems {
@@ -69,7 +70,14 @@ pub enum Event {
     /// A defect, for the tests of what happens then.
     #[cfg(test)]
     Panic,
+    /// Another judge of tables, for the tests of what happens when one is refused.
+    #[cfg(test)]
+    Lint(crate::daemon::publish::Lint),
 }
+
+/// The table of new inputs was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
 
 /// Subjects whose problems are replaced together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,8 +239,8 @@ impl Writer {
         match event {
             Event::Probe { epoch, event } if epoch == self.epoch => self.observe(&event),
             Event::Probe { .. } => {}
-            Event::Reload { inputs, epoch, what, fleet_changed } => {
-                self.reload(*inputs, epoch, what, fleet_changed);
+            Event::Reload { inputs, what, reply } => {
+                let _ = reply.send(self.reload(*inputs, what));
             }
             Event::Problems { about, problems } => {
                 self.reporter.set_problems(about, problems);
@@ -244,6 +252,8 @@ impl Writer {
             Event::Stop => return true,
             #[cfg(test)]
             Event::Panic => panic!("as a test asked"),
+            #[cfg(test)]
+            Event::Lint(lint) => self.publisher.set_lint(lint),
         }
         false
     }
@@ -375,12 +385,15 @@ impl Writer {
         names
     }
 
-    /// Takes up new inputs, or none of them if their table is refused.
-    fn reload(&mut self, mut inputs: Inputs, epoch: u64, what: String, fleet_changed: bool) {
+    /// Takes up new inputs, or none of them if their table is refused. What they change is told by the
+    /// inputs in force here, which are not always those that were read last.
+    fn reload(&mut self, mut inputs: Inputs, what: String) -> Result<u64, Refused> {
         inputs.zones = self.publisher.serials().apply(&inputs.policy, &inputs.zones);
         let (old_policy, new_policy) = (&self.inputs.policy, &inputs.policy);
         let (old_groups, new_groups) = (self.inputs.geo.groups(), inputs.geo.groups());
         let remapped = schedule::remap(old_policy, old_groups, &self.assignment, new_policy, new_groups);
+        let fleet_changed = old_policy.fleet != new_policy.fleet;
+        let epoch = self.epoch + u64::from(fleet_changed);
         // Ramps and dwell times outlive edits that leave the planner's world as it is.
         let same_world = !fleet_changed
             && old_policy.services == new_policy.services
@@ -402,11 +415,13 @@ impl Writer {
         self.pending = Pending::default();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
+            Ok(self.epoch)
         } else {
             let World { inputs, epoch, health, assignment, memory } = former;
             (self.inputs, self.epoch, self.health) = (inputs, epoch, health);
             (self.assignment, self.memory) = (assignment, memory);
             self.show();
+            Err(Refused)
         }
     }
 
