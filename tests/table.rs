@@ -117,6 +117,40 @@ fn families_move_in_lockstep_and_are_filled_from_the_next_node() {
 }
 
 #[test]
+fn a_family_that_an_area_cannot_reach_is_filled_for_its_clients_alone() {
+    let mut world = World::new();
+    let before = world.snapshot();
+    world.set_verdict_for("asia", TYO, Family::V6, Verdict::Down);
+    let after = world.snapshot();
+    assert!(lint(&after, None).is_empty(), "{:?}", lint(&after, None));
+    let split = world.service("split");
+    let earlier = rhumb::routing::compile(rhumb::routing::SnapshotInput {
+        policy: Arc::clone(&before.policy),
+        ..world.input(Some(&before))
+    });
+    assert!(earlier.expect("fits").services()[split].answers_like(&after.services()[split]));
+    let mut filled = 0;
+    for client in 0..500_u32 {
+        let (asia, europe) = (0x0100_0000 + client * 256, 0x0200_0000 + client * 256);
+        let found = |snapshot: &Snapshot, qtype, client| nodes(snapshot, "split.rhumb.test", qtype, client);
+        for qtype in [A, AAAA] {
+            assert_eq!(found(&after, qtype, europe), found(&before, qtype, europe));
+        }
+        assert_eq!(found(&after, A, asia), found(&before, A, asia), "the other family stays");
+        let (was, is) = (found(&before, AAAA, asia), found(&after, AAAA, asia));
+        assert!(!is.contains(&1) && (was.contains(&1) || was == is));
+        filled += usize::from(was.contains(&1));
+    }
+    assert!(filled > 50, "{filled}");
+    // Who gets the node all the same gets a table that is not published.
+    world.set_verdict_for("asia", TYO, Family::V4, Verdict::Down);
+    let split = world.service("split");
+    world.policy.services[split].on_all_down = OnAllDown::NoData;
+    world.assignment.services[split] = everyone(placement(&[(TYO, 100)], &[], Normal), &world.geo);
+    assert!(lint(&world.snapshot(), None).join("\n").contains("`split` has an answer without any address"));
+}
+
+#[test]
 fn a_family_that_is_down_everywhere_follows_the_policy() {
     let mut world = World::new();
     for node in [TYO, HKG, FRA] {
@@ -190,6 +224,11 @@ fn a_table_made_from_another_answers_like_one_from_nothing() {
         if below(2) == 0 {
             let (node, family) = ([TYO, HKG, FRA][below(3)], Family::BOTH[below(2)]);
             world.set_verdict(node, family, [Verdict::Up, Verdict::Down][below(2)]);
+        }
+        if below(3) == 0 {
+            let (node, family) = ([TYO, HKG, FRA][below(3)], Family::BOTH[below(2)]);
+            let area = ["asia", "europe"][below(2)];
+            world.set_verdict_for(area, node, family, [Verdict::Up, Verdict::Down][below(2)]);
         }
         if below(3) > 0 {
             let service = world.service(["split", "pair", "live", "one"][below(4)]);

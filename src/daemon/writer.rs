@@ -28,7 +28,7 @@ use crate::model::ids::{Generation, NodeId};
 use crate::model::placement::Assignment;
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::Problem;
-use crate::model::verdict::{NodeHealth, Verdict};
+use crate::model::verdict::{NodeHealth, Scope, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
@@ -98,11 +98,11 @@ pub enum About {
     Trust,
 }
 
-/// Nodes whose eligibility changed since the last table.
+/// Nodes whose eligibility changed since the last table, each with the clients it did so for.
 #[derive(Default)]
 struct Pending {
-    down: Vec<NodeId>,
-    up: Vec<NodeId>,
+    down: Vec<(NodeId, Option<Scope>)>,
+    up: Vec<(NodeId, Option<Scope>)>,
     evacuate_at: Option<MonoTime>,
 }
 
@@ -265,6 +265,7 @@ impl Writer {
                 if let Some(transition) = self.health.apply(observation, wall) {
                     self.note(&transition);
                 }
+                self.note_scoped();
             }
             ProbeEvent::Load(report) => self.health.apply_load(report, wall),
             ProbeEvent::Anchor(report) => self.health.apply_anchor(report),
@@ -283,15 +284,23 @@ impl Writer {
     fn note(&mut self, transition: &Transition) {
         self.log(transition);
         self.verdicts_moved = true;
+        let subject = (transition.node, transition.scope.clone());
         match transition.to {
             Verdict::Down => {
-                self.pending.up.retain(|node| *node != transition.node);
-                self.pending.down.push(transition.node);
+                self.pending.up.retain(|other| *other != subject);
+                self.pending.down.push(subject);
                 let at = self.clock.mono() + COALESCE;
                 self.pending.evacuate_at.get_or_insert(at);
             }
-            _ if transition.from == Verdict::Down => self.pending.up.push(transition.node),
+            _ if transition.from == Verdict::Down => self.pending.up.push(subject),
             _ => {}
+        }
+    }
+
+    /// What changed for the clients of lines and areas moves them as quickly.
+    fn note_scoped(&mut self) {
+        for change in self.health.scoped_changes() {
+            self.note(&change);
         }
     }
 
@@ -307,6 +316,7 @@ impl Writer {
         for transition in &transitions {
             self.note(transition);
         }
+        self.note_scoped();
         if self.pending.evacuate_at.is_some() {
             self.evacuate();
         }
@@ -337,12 +347,8 @@ impl Writer {
         self.replan(Pass::Full, cause);
     }
 
-    /// Tells who is distrusted and whether the table is frozen, and logs what changed for lines and areas.
+    /// Tells who is distrusted and whether the table is frozen.
     fn tell_trust(&mut self) {
-        for change in self.health.scoped_changes() {
-            self.log(&change);
-            self.verdicts_moved = true;
-        }
         let problems = trust::problems(&self.health, self.clock.wall());
         for problem in problems.iter().filter(|problem| !self.reporter.knows(problem)) {
             tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
@@ -377,9 +383,12 @@ impl Writer {
         });
     }
 
-    fn names(&self, nodes: &[NodeId]) -> Vec<String> {
-        let mut names: Vec<String> =
-            nodes.iter().map(|&node| self.inputs.policy.fleet.node(node).name.clone()).collect();
+    fn names(&self, nodes: &[(NodeId, Option<Scope>)]) -> Vec<String> {
+        let name = |(node, scope): &(NodeId, Option<Scope>)| {
+            let name = &self.inputs.policy.fleet.node(*node).name;
+            scope.as_ref().map_or_else(|| name.clone(), |scope| format!("{name} for {scope}"))
+        };
+        let mut names: Vec<String> = nodes.iter().map(name).collect();
         names.sort();
         names.dedup();
         names

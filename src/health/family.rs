@@ -112,6 +112,11 @@ impl FamilyState {
         wall: WallTime,
     ) -> Self {
         let mut standings: Vec<Standing> = (0..vantages).map(|_| Standing::new(node, family)).collect();
+        let mut scoped = scoped.to_vec();
+        for own in &mut scoped {
+            let before = restored.and_then(|it| it.scoped.iter().find(|before| before.scope == own.scope));
+            own.held = before.map(|it| (it.verdict, it.since, reason::restored(&it.reason)));
+        }
         let restored = restored.filter(|before| before.verdict != Verdict::Unknown);
         let is_unprobed = standings[0].tracks.is_empty();
         let held = match restored {
@@ -127,13 +132,13 @@ impl FamilyState {
                     *first = Track::new(first.probe, before.baseline);
                 }
                 let reason = reason::restored(&before.reason);
-                let (votes, scoped) = (Vec::new(), Vec::new());
-                FamilyHealth { reason, observed: false, votes, scoped, ..before.clone() }
+                let (votes, told) = (Vec::new(), Vec::new());
+                FamilyHealth { reason, observed: false, votes, scoped: told, ..before.clone() }
             }
             None => FamilyHealth { since: wall, reason: reason::awaiting(node), ..FamilyHealth::default() },
         };
         let (cause, damping) = (None, Damping::default());
-        Self { held, cause, cause_since: wall, agreed: None, damping, standings, scoped: scoped.to_vec() }
+        Self { held, cause, cause_since: wall, agreed: None, damping, standings, scoped }
     }
 
     /// Takes over what was learned; of other vantages only this process's own.

@@ -14,6 +14,7 @@
 //! | [`judgement`] | the constants of judgement, and the vantages |
 //! | [`observation`] | what a probe or a load feed saw |
 //! | [`verdict`] | what health makes of it |
+//! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
 //! | [`transfer`] | which zones go to whom |
@@ -29,6 +30,7 @@ pub mod placement;
 pub mod policy;
 pub mod probe;
 pub mod provenance;
+pub mod reach;
 pub mod records;
 pub mod service;
 pub mod status;

@@ -16,9 +16,10 @@ use crate::base::prefix::Family;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
+use crate::model::reach::Reach;
 use crate::model::service::{OnAllDown, Service};
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bounds on the slots of a distribution with more than one answer.
@@ -36,19 +37,17 @@ const MAX_IDLE_SETS: usize = 1_024;
 
 /// What services are compiled against.
 pub struct Material<'a> {
-    ground: Ground<'a>,
-    serving: Arc<[[bool; 2]]>,
+    fleet: &'a Fleet,
+    reach: Arc<Reach>,
     draws: Vec<Option<Box<[u32]>>>,
     node_hashes: Vec<u64>,
 }
 
 impl<'a> Material<'a> {
-    /// `serving`: per node and family, has addresses and may serve.
-    pub fn new(fleet: &'a Fleet, serving: &'a Arc<[[bool; 2]]>) -> Self {
-        let ground = Ground { fleet, serving };
+    pub fn new(fleet: &'a Fleet, reach: &Arc<Reach>) -> Self {
         let nodes = &fleet.nodes;
         let node_hashes = nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
-        Self { ground, serving: Arc::clone(serving), draws: vec![None; nodes.len()], node_hashes }
+        Self { fleet, reach: Arc::clone(reach), draws: vec![None; nodes.len()], node_hashes }
     }
 
     /// A node's draws for every slot, made when first wanted and shared by all services.
@@ -78,26 +77,42 @@ impl<'a> Material<'a> {
 pub struct Earlier<'a> {
     pub table: &'a ServiceTable,
     pub plan: &'a ServiceAssignment,
-    /// By node: serves the same families as then.
-    is_steady: Vec<bool>,
+    /// For each pair of views that some group has, then and now; by node: serves the same families as then.
+    is_steady: BTreeMap<(u16, u16), Vec<bool>>,
+    now: &'a Reach,
 }
 
 impl<'a> Earlier<'a> {
-    /// `serving`: as it is now, by node and family.
-    pub fn new(table: &'a ServiceTable, plan: &'a ServiceAssignment, serving: &[[bool; 2]]) -> Self {
-        let is_steady = serving.iter().zip(&*table.serving).map(|(now, then)| now == then).collect();
-        Self { table, plan, is_steady }
+    /// `now`: of the same groups.
+    pub fn new(table: &'a ServiceTable, plan: &'a ServiceAssignment, now: &'a Reach) -> Self {
+        let mut earlier = Self { table, plan, is_steady: BTreeMap::new(), now };
+        let alike = table.reach.is_uniform() && now.is_uniform();
+        for group in 0..if alike { 1 } else { plan.by_group.len() } {
+            let pair = earlier.views(group);
+            if !earlier.is_steady.contains_key(&pair) {
+                let (then, now) = (table.reach.view(group), now.view(group));
+                let same = now.serving.iter().zip(&then.serving).map(|(now, then)| now == then);
+                earlier.is_steady.insert(pair, same.collect());
+            }
+        }
+        earlier
+    }
+
+    /// Of a group, then and now.
+    fn views(&self, group: usize) -> (u16, u16) {
+        (self.table.reach.view_of(group) as u16, self.now.view_of(group) as u16)
     }
 
     /// Whether the table would come out the same.
     pub fn is_for(&self, plan: &ServiceAssignment) -> bool {
-        self.plan == plan && self.is_steady.iter().all(|it| *it)
+        self.plan == plan && self.is_steady.values().flatten().all(|it| *it)
     }
 
     /// The distribution that a group had, if it may have it still.
     fn distribution(&self, group: usize, placement: &Placement) -> Option<&'a Distribution> {
         let then = self.plan.placements.get(*self.plan.by_group.get(group)? as usize)?;
-        let steady = |node: NodeId| self.is_steady.get(node.index()) == Some(&true);
+        let is_steady = self.is_steady.get(&self.views(group))?;
+        let steady = |node: NodeId| is_steady.get(node.index()) == Some(&true);
         let is_same = then == placement
             && placement.shares.iter().all(|share| steady(share.node))
             && placement.backups.iter().all(|&node| steady(node));
@@ -123,8 +138,10 @@ pub fn compile_service(
     let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
+    let reach = Arc::clone(&material.reach);
+    let ground = Ground { fleet: material.fleet, serving: &reach.global().serving };
     let mut filler = Filler {
-        sets: Sets::new(material.ground, service, earlier_sets),
+        sets: Sets::new(ground, service, earlier_sets),
         material,
         service,
         slots: wanted_slots.clamp(MIN_SLOTS, MAX_SLOTS),
@@ -132,11 +149,14 @@ pub fn compile_service(
         plain_index: HashMap::default(),
         fold_index: HashMap::default(),
     };
-    let mut by_placement = vec![None; plan.placements.len()];
+    let placements = plan.placements.len();
+    let mut by_view_and_placement = vec![None; reach.views().len() * placements];
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
-        let known = by_placement[at as usize].get_or_insert_with(|| {
+        let view = reach.view_of(group);
+        let known = by_view_and_placement[view * placements + at as usize].get_or_insert_with(|| {
+            filler.sets.ground.serving = &reach.views()[view].serving;
             let kept = earlier.and_then(|earlier| earlier.distribution(group, placement));
             filler.distribution(placement, kept)
         });
@@ -152,7 +172,7 @@ pub fn compile_service(
         sets: filler.sets.into_sets(),
         distributions,
         by_group,
-        serving: Arc::clone(&filler.material.serving),
+        reach: Arc::clone(&filler.material.reach),
     }
 }
 
@@ -167,7 +187,7 @@ struct Filler<'m, 'a> {
     fold_index: HashMap<FoldKey, u32, FixedState>,
 }
 
-/// A normal placement without what cannot change its answer.
+/// A normal placement without what cannot change its answer, whatever view of the nodes its clients have.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct FoldKey {
     nodes: [(u16, u32); MAX_PICKS],
@@ -204,7 +224,7 @@ impl Filler<'_, '_> {
 
     /// Where every share's node serves both families, backups answer only what shares leave open.
     fn fold_key(&self, placement: &Placement) -> Option<FoldKey> {
-        let serves_both = |node: NodeId| self.material.ground.serves(node) == [true; 2];
+        let serves_both = |node: NodeId| self.sets.ground.serves(node) == [true; 2];
         let live = || placement.shares.iter().filter(|share| share.share.0 > 0);
         let count = live().count();
         let is_plain = placement.mode == PlacementMode::Normal && (1..=MAX_PICKS).contains(&count);
@@ -297,8 +317,8 @@ impl Filler<'_, '_> {
             shares.chain(placement.backups.iter().copied())
         };
         Family::BOTH.iter().all(|&family| {
-            nodes().any(|node| self.material.ground.is_usable(node, family, placement.mode))
-                || !nodes().any(|node| self.material.ground.fleet.node(node).has_family(family))
+            nodes().any(|node| self.sets.ground.is_usable(node, family, placement.mode))
+                || !nodes().any(|node| self.sets.ground.fleet.node(node).has_family(family))
         })
     }
 
@@ -306,9 +326,8 @@ impl Filler<'_, '_> {
     /// answer it, so the order of the others does not matter.
     fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Vec<u32> {
         let winners = Family::BOTH.map(|family| {
-            let usable = |at: &usize| {
-                self.material.ground.is_usable(placement.shares[*at].node, family, placement.mode)
-            };
+            let usable =
+                |at: &usize| self.sets.ground.is_usable(placement.shares[*at].node, family, placement.mode);
             let able: Vec<usize> = live.iter().copied().filter(usable).collect();
             (!able.is_empty()).then(|| self.winners(placement, &able))
         });
@@ -330,8 +349,7 @@ impl Filler<'_, '_> {
     fn set_of_winners(&mut self, placement: &Placement, v4: Option<usize>, v6: Option<usize>) -> u32 {
         let node = |at: usize| placement.shares[at].node;
         // A winner of IPv4 that can answer IPv6 too was beaten there by one that has IPv6 alone.
-        let v6_first =
-            v4.is_some_and(|at| self.material.ground.is_usable(node(at), Family::V6, placement.mode));
+        let v6_first = v4.is_some_and(|at| self.sets.ground.is_usable(node(at), Family::V6, placement.mode));
         let winners = if v6_first { [v6, v4] } else { [v4, v6] };
         let order: Vec<_> =
             winners.into_iter().flatten().map(node).chain(placement.backups.iter().copied()).collect();

@@ -9,8 +9,9 @@ use super::records;
 use super::snapshot::Snapshot;
 use super::steer::{AnswerSet, Distribution, Reply, ServiceTable};
 use crate::base::prefix::Family;
-use crate::model::ids::ServiceId;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::PlacementMode;
+use crate::model::reach::View;
 use crate::model::service::OnAllDown;
 use crate::zone::name::Name;
 use crate::zone::rtype;
@@ -119,23 +120,15 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
     if table.by_group.iter().any(|at| *at as usize >= table.distributions.len()) {
         said.insert("sends a client group to a distribution that does not exist".to_owned());
     }
-    let mut is_used = vec![(false, false); table.sets.len()];
     for distribution in &table.distributions {
         said.extend(lint_distribution(table, distribution, &service.on_all_down));
-        for set in distribution.slots.used() {
-            let Some((is_used, is_normal)) = is_used.get_mut(*set as usize) else { continue };
-            *is_used = true;
-            *is_normal |= distribution.mode == PlacementMode::Normal;
-        }
     }
-    for (set, (is_used, is_normal)) in table.sets.iter().zip(is_used) {
-        if is_used {
-            said.extend(lint_set(candidate, service.ttl, set));
-            said.extend(records::lint(&service.records, service.ttl, set));
-        }
-        if is_normal {
-            said.extend(lint_normal_set(candidate, set));
-        }
+    for (set, _) in table.sets.iter().zip(table.sets_in_use()).filter(|(_, is_used)| *is_used) {
+        said.extend(lint_set(service.ttl, set));
+        said.extend(records::lint(&service.records, service.ttl, set));
+    }
+    for (view, distributions) in by_view(candidate, table) {
+        said.extend(lint_view(candidate, table, &view.serving, distributions));
     }
     said.into_iter().map(|what| format!("service `{}` {what}", service.name)).take(MAX_FINDINGS).collect()
 }
@@ -168,12 +161,62 @@ fn lint_distribution(
     said
 }
 
+/// The distributions of those clients that may be given the same nodes.
+fn by_view<'a>(
+    candidate: &'a Snapshot,
+    table: &'a ServiceTable,
+) -> impl Iterator<Item = (&'a View, Vec<&'a Distribution>)> {
+    let reach = candidate.reach();
+    let mut distributions = vec![BTreeSet::new(); reach.views().len()];
+    if reach.is_uniform() {
+        distributions[0].extend(0..table.distributions.len());
+    } else {
+        for (group, at) in table.by_group.iter().enumerate() {
+            distributions[reach.view_of(group)].insert(*at as usize);
+        }
+    }
+    reach.views().iter().zip(distributions).map(|(view, positions)| {
+        (view, positions.into_iter().filter_map(|at| table.distributions.get(at)).collect())
+    })
+}
+
+/// What clients of one view are answered with: nodes that they may be given.
+fn lint_view(
+    candidate: &Snapshot,
+    table: &ServiceTable,
+    serving: &[[bool; 2]],
+    distributions: Vec<&Distribution>,
+) -> Vec<String> {
+    let mut is_used = vec![(false, false); table.sets.len()];
+    for distribution in distributions {
+        for set in distribution.slots.used() {
+            let Some((is_used, is_normal)) = is_used.get_mut(*set as usize) else { continue };
+            *is_used = true;
+            *is_normal |= distribution.mode == PlacementMode::Normal;
+        }
+    }
+    let mut said = Vec::new();
+    for (set, (is_used, is_normal)) in table.sets.iter().zip(is_used) {
+        if is_used {
+            said.extend(lint_agreement(candidate, serving, set));
+        }
+        if is_normal {
+            said.extend(lint_normal_set(candidate, serving, set));
+        }
+    }
+    said
+}
+
+fn serves(serving: &[[bool; 2]], node: NodeId, family: Family) -> bool {
+    serving.get(node.index()).is_some_and(|families| families[family.index()])
+}
+
 /// A set for clients in normal service: every pick may serve the family it answers.
-fn lint_normal_set(candidate: &Snapshot, set: &AnswerSet) -> Vec<String> {
+fn lint_normal_set(candidate: &Snapshot, serving: &[[bool; 2]], set: &AnswerSet) -> Vec<String> {
     let mut said = Vec::new();
     for family in Family::BOTH.into_iter().filter(|family| !set.is_open[family.index()]) {
         for node in set.picks[family.index()].iter() {
-            if !candidate.may_serve(*node, family) {
+            if !serves(serving, *node, family) {
                 let name = &candidate.policy.fleet.node(*node).name;
                 said.push(format!("answers {family} with node `{name}`, which may not serve it"));
             }
@@ -185,8 +228,8 @@ fn lint_normal_set(candidate: &Snapshot, set: &AnswerSet) -> Vec<String> {
     said
 }
 
-/// Bytes, types and TTLs; and both families speak of the same nodes where the nodes have both.
-fn lint_set(candidate: &Snapshot, ttl: u32, set: &AnswerSet) -> Vec<String> {
+/// Bytes, types and TTLs.
+fn lint_set(ttl: u32, set: &AnswerSet) -> Vec<String> {
     let mut said = Vec::new();
     for family in Family::BOTH {
         let block = &set.blocks[family.index()];
@@ -198,9 +241,13 @@ fn lint_set(candidate: &Snapshot, ttl: u32, set: &AnswerSet) -> Vec<String> {
             said.push(format!("has {family} answer bytes that are not well-formed"));
         }
     }
+    said
+}
+
+/// Both families speak of the same nodes where the nodes have both.
+fn lint_agreement(candidate: &Snapshot, serving: &[[bool; 2]], set: &AnswerSet) -> Option<String> {
     let [v4, v6] = &set.picks;
-    let both =
-        |node: &&crate::model::ids::NodeId| Family::BOTH.iter().all(|it| candidate.may_serve(**node, *it));
+    let both = |node: &&NodeId| Family::BOTH.iter().all(|it| serves(serving, **node, *it));
     if let (Some(four), Some(six)) = (v4.first(), v6.first())
         && four != six
         && both(&four)
@@ -208,7 +255,7 @@ fn lint_set(candidate: &Snapshot, ttl: u32, set: &AnswerSet) -> Vec<String> {
         && !set.is_open[1]
     {
         let name = &candidate.policy.fleet.node(*four).name;
-        said.push(format!("picks node `{name}` for IPv4 and another for IPv6, though it serves both"));
+        return Some(format!("picks node `{name}` for IPv4 and another for IPv6, though it serves both"));
     }
-    said
+    None
 }

@@ -64,7 +64,8 @@ impl SetKey {
 
 /// Sets by position, and back.
 pub struct Sets<'a> {
-    ground: Ground<'a>,
+    /// Its view is that of the clients whose orders come next; equal answers are one set for all.
+    pub(super) ground: Ground<'a>,
     service: &'a Service,
     sets: Vec<AnswerSet>,
     index: HashMap<SetKey, u32, FixedState>,

@@ -16,12 +16,12 @@ use super::names::Names;
 use super::signed::Signed;
 use super::steer::{self, ServiceTable};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::prefix::Family;
 use crate::geo::GeoTable;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::model::placement::{Assignment, ServiceAssignment};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
+use crate::model::reach::Reach;
 use crate::model::verdict::NodeHealth;
 use crate::zone::{ZoneSet, rtype};
 use std::sync::Arc;
@@ -74,8 +74,7 @@ pub struct Snapshot {
     services: Vec<Arc<ServiceTable>>,
     /// log2 of every group's size.
     group_bits: Arc<[[u8; 2]]>,
-    /// Per node and family: has addresses and may serve.
-    serving: Arc<[[bool; 2]]>,
+    reach: Arc<Reach>,
     nsid: Box<[u8]>,
     identity: Option<Identity>,
     signed: Option<Arc<Signed>>,
@@ -138,9 +137,9 @@ impl Snapshot {
         self.group_bits.get(group.index()).copied().unwrap_or_default()
     }
 
-    /// Whether a node had addresses of the family and could serve it when this table was made.
-    pub fn may_serve(&self, node: crate::model::ids::NodeId, family: Family) -> bool {
-        self.serving.get(node.index()).is_some_and(|families| families[family.index()])
+    /// Who might be given which node when this table was made.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// What NSID (RFC 5001) answers: `instance gen 7`.
@@ -197,15 +196,15 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         Some(old) => Arc::clone(&old.group_bits),
         None => geo.groups().iter().map(steer::group_bits).collect(),
     };
-    let serving = serving(&policy, &health);
+    let reach = Arc::new(Reach::of(&policy, geo.groups(), &health));
     // Client groups are numbered by policy and geo.
     let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
-    let mut material = Material::new(&policy.fleet, &serving);
+    let mut material = Material::new(&policy.fleet, &reach);
     let mut services = Vec::with_capacity(policy.services.len());
     for (id, plan) in policy.service_ids().zip(&assignment.services) {
         let earlier = kin.and_then(|old| {
             let plan = old.assignment.services.get(id.index())?;
-            Some((&old.services[id.index()], Earlier::new(&old.services[id.index()], plan, &serving)))
+            Some((&old.services[id.index()], Earlier::new(&old.services[id.index()], plan, &reach)))
         });
         services.push(match &earlier {
             Some((table, earlier)) if earlier.is_for(plan) => Arc::clone(table),
@@ -227,7 +226,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         names,
         services,
         group_bits,
-        serving,
+        reach,
         nsid,
         identity,
         signed: None,
@@ -257,17 +256,6 @@ fn identity(policy: &Policy) -> Identity {
 fn disagree(problems: Vec<Diagnostic>) -> CompileError {
     let first = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
     CompileError::Disagree { first, count: problems.len() }
-}
-
-fn serving(policy: &Policy, health: &[NodeHealth]) -> Arc<[[bool; 2]]> {
-    let nodes = policy.fleet.nodes.iter().zip(health);
-    let families = |(node, health): (&crate::model::fleet::Node, &NodeHealth)| {
-        Family::BOTH.map(|family| {
-            let allowed = health.family(family).is_none_or(|it| it.verdict.may_serve());
-            node.has_family(family) && allowed
-        })
-    };
-    nodes.map(families).collect()
 }
 
 fn verify(input: &SnapshotInput<'_>) -> Result<(), CompileError> {

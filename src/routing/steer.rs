@@ -19,6 +19,7 @@ use crate::base::prefix::Family;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, NodeId, PoolId};
 use crate::model::placement::PlacementMode;
+use crate::model::reach::Reach;
 use std::sync::Arc;
 
 /// Longest client prefixes that are hashed: longer ones would only split resolver caches.
@@ -39,8 +40,8 @@ pub struct ServiceTable {
     pub distributions: Vec<Distribution>,
     /// Group to position in `distributions`.
     pub by_group: Vec<u32>,
-    /// Which families nodes served when it was made, by node.
-    pub serving: Arc<[[bool; 2]]>,
+    /// Who might be given which node when it was made.
+    pub reach: Arc<Reach>,
 }
 
 /// What some clients are answered with. Arrays are indexed by [`Family::index`].
@@ -335,7 +336,7 @@ mod tests {
             sets: Vec::new(),
             distributions: Vec::new(),
             by_group: Vec::new(),
-            serving: Arc::default(),
+            reach: Arc::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! policy, groups, prior ─▶ world   another: ask everybody
-//! chains as they stand  ─▶ ladders another: ask whoever is on it
+//! chains as they stand  ─▶ ladders another: ask whoever is on it, or came to it from another
 //! a node's settled offer           another: ask whom it serves, backs, or could win
 //! nothing of it                    ask one group in 64, so that nothing is missed for long
 //! ```
@@ -25,8 +25,10 @@ const TURNS: u32 = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Footing {
     world: u64,
-    /// By service and rule.
+    /// By service, then views x rules.
     ladders: Vec<Vec<u64>>,
+    /// By group, unless all have the same.
+    views: Vec<u16>,
     offers: Vec<Offer>,
     turn: u32,
 }
@@ -45,18 +47,36 @@ struct Offer {
 
 impl Footing {
     pub fn of(terrain: &Terrain<'_>, loads: &Loads, turn: u32) -> Self {
+        let (global, returns) = (terrain.reach.global(), &terrain.returns[0]);
         let offer = |(at, &signal): (usize, &NodeSignal)| Offer {
             signal,
-            families: terrain.families[at],
-            ramp_ppm: terrain.ramps[at],
-            homecoming: terrain.homecoming[at],
+            families: global.serving[at],
+            ramp_ppm: returns.ramps[at],
+            homecoming: returns.homecoming[at],
             allowance: loads.allowance(NodeId::from_index(at)),
             full: loads.is_full(NodeId::from_index(at)),
             price_us: loads.price[at],
         };
         let offers = terrain.signals.iter().enumerate().map(offer);
-        let ladders = terrain.ladders.iter().map(|ladders| ladders.iter().map(fingerprint).collect());
-        Self { world: world(terrain.input), ladders: ladders.collect(), offers: offers.collect(), turn }
+        let views: Vec<u64> = (0..terrain.returns.len()).map(|view| own_of(terrain, view)).collect();
+        let ladders = terrain.ladders.iter().map(|ladders| {
+            let rules = ladders.len() / views.len();
+            let own = |(at, ladder): (usize, &Ladder)| fingerprint(ladder) ^ views[at / rules.max(1)];
+            ladders.iter().enumerate().map(own).collect()
+        });
+        Self {
+            world: world(terrain.input),
+            ladders: ladders.collect(),
+            views: terrain.reach.by_group().to_vec(),
+            offers: offers.collect(),
+            turn,
+        }
+    }
+
+    /// The chain of a rule as it stands for a group; `rules`: of the service.
+    fn ladder(&self, service: usize, rule: usize, rules: usize, group: usize) -> Option<u64> {
+        let view = self.views.get(group).map_or(0, |&view| usize::from(view));
+        self.ladders.get(service)?.get(view * rules + rule).copied()
     }
 
     pub fn next_turn(&self) -> u32 {
@@ -70,16 +90,41 @@ impl Footing {
         let is_changed: Vec<bool> = pairs.map(|(now, then)| now != then).collect();
         let nodes: Vec<NodeId> =
             (0..is_changed.len()).filter(|&at| is_changed[at]).map(NodeId::from_index).collect();
-        let ladders = self.ladders.iter().zip(&before.ladders);
-        let ladders =
-            ladders.map(|(now, then)| now.iter().zip(then).map(|(now, then)| now != then).collect());
-        comparable.then(|| Changes { ladders: ladders.collect(), is_changed, nodes, turn: self.turn })
+        let ladders = match self.views.is_empty() && before.views.is_empty() {
+            true => Chains::Alike(by_rule(&self.ladders, &before.ladders)),
+            false => Chains::ByGroup(self.clone(), before.clone()),
+        };
+        comparable.then_some(Changes { ladders, is_changed, nodes, turn: self.turn })
     }
+}
+
+fn by_rule(now: &[Vec<u64>], then: &[Vec<u64>]) -> Vec<Vec<bool>> {
+    let differs =
+        |(now, then): (&Vec<u64>, &Vec<u64>)| now.iter().zip(then).map(|(now, then)| now != then).collect();
+    now.iter().zip(then).map(differs).collect()
+}
+
+/// Which chains are another than before.
+enum Chains {
+    /// By service and rule: everybody sees the same.
+    Alike(Vec<Vec<bool>>),
+    /// Some see others, now and then.
+    ByGroup(Footing, Footing),
+}
+
+/// What a view has of its own beside its ladders; nothing for the first, whose nodes are offers.
+fn own_of(terrain: &Terrain<'_>, view: usize) -> u64 {
+    if view == 0 {
+        return 0;
+    }
+    let mut hasher = hasher();
+    (&terrain.reach.views()[view].serving, &terrain.returns[view]).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The difference between two footings.
 pub(super) struct Changes {
-    ladders: Vec<Vec<bool>>,
+    ladders: Chains,
     is_changed: Vec<bool>,
     nodes: Vec<NodeId>,
     turn: u32,
@@ -90,8 +135,14 @@ impl Changes {
         group % TURNS as usize == self.turn as usize
     }
 
-    pub fn of_ladder(&self, service: usize, rule: usize) -> bool {
-        self.ladders[service][rule]
+    /// Whether the chain is another for the group; `rules`: how many the service has.
+    pub fn of_ladder(&self, service: usize, rule: usize, rules: usize, group: usize) -> bool {
+        match &self.ladders {
+            Chains::Alike(differs) => differs[service][rule],
+            Chains::ByGroup(now, then) => {
+                now.ladder(service, rule, rules, group) != then.ladder(service, rule, rules, group)
+            }
+        }
     }
 
     pub fn any_node(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode};
 use crate::model::service::Service;
+use crate::model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// The whole decision for one group of one service.
@@ -173,7 +174,7 @@ impl Told<'_> {
                 .map_or("", |s| &s.name)
                 .to_owned(),
             pool: self.pool(node),
-            verdict: self.terrain.signals[node.index()].verdict.name().to_owned(),
+            verdict: self.verdict(node).name().to_owned(),
             cost: self.cost(node),
             utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
             state: self.state(node),
@@ -210,10 +211,22 @@ impl Told<'_> {
         }
     }
 
+    /// For the group: down where its line or area cannot reach the node at all.
+    fn verdict(&self, node: NodeId) -> Verdict {
+        let may_serve = self.outlook.may_serve[node.index()];
+        if may_serve { self.terrain.signals[node.index()].verdict } else { Verdict::Down }
+    }
+
     /// Why it carries none of the group.
     fn because(&self, node: NodeId) -> String {
-        if !self.terrain.may_serve[node.index()] {
-            return "it is down".to_owned();
+        if !self.outlook.may_serve[node.index()] {
+            let health = self.terrain.input.health.get(node.index());
+            let view = self.terrain.reach.view(self.group.index());
+            let is_global = !self.terrain.reach.global().may_serve[node.index()];
+            return match health.and_then(|health| view.taken_by(health)).filter(|_| !is_global) {
+                Some(scope) => format!("it is down for {scope}"),
+                None => "it is down".to_owned(),
+            };
         }
         let Some(rung) = self.outlook.ladder.rung(node) else {
             return "it has weight 0 and a weighted member of its pool serves".to_owned();

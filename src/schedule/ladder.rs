@@ -10,7 +10,8 @@
 //! of their pool is down. Level 0 by cost comes before level 1 by cost; chains are an order.
 //!
 //! A ladder whose chain has no node that may serve is marked all down; its levels are then built as
-//! if all were up, for the services that answer that way.
+//! if all were up, for the services that answer that way. Where only a line or area cannot reach any, as if
+//! its clients could reach whom everybody else can: a node that nobody reaches is no better for them.
 
 use crate::base::units::Ppm;
 use crate::model::ids::{AreaId, NodeId, PoolId};
@@ -57,12 +58,16 @@ pub struct Ladder {
 const NOWHERE: u16 = u16::MAX;
 
 impl Ladder {
-    /// Evaluates `rule` over `nodes` nodes.
-    pub fn build(service: &Service, rule: &ChainRule, may_serve: &[bool]) -> Self {
+    /// Evaluates `rule` for clients who may be given the nodes of `may_serve`, by node; `everybody` may be
+    /// given those and perhaps more.
+    pub fn build(service: &Service, rule: &ChainRule, may_serve: &[bool], everybody: &[bool]) -> Self {
         let mut ladder = Self::climb(service, rule, may_serve);
         if ladder.rungs.is_empty() {
             let pools = std::mem::take(&mut ladder.pools);
-            ladder = Self::climb(service, rule, &vec![true; may_serve.len()]);
+            ladder = Self::climb(service, rule, everybody);
+            if ladder.rungs.is_empty() {
+                ladder = Self::climb(service, rule, &vec![true; may_serve.len()]);
+            }
             ladder.pools = pools;
             ladder.all_down = true;
         }
@@ -168,7 +173,7 @@ mod tests {
 
     fn ladder(pools: Vec<Pool>, alive: &[bool]) -> Ladder {
         let service = service("s", pools);
-        Ladder::build(&service, &service.chains[0], alive)
+        Ladder::build(&service, &service.chains[0], alive, alive)
     }
 
     fn nodes(ladder: &Ladder, level: usize) -> Vec<u16> {
@@ -203,6 +208,14 @@ mod tests {
         let l = ladder(vec![pool(&[0, 1]), pool(&[2])], &[false; 3]);
         assert!(l.all_down && !l.pools[0].passes);
         assert_eq!((nodes(&l, 0), nodes(&l, 1)), (vec![0, 1], vec![2]));
+    }
+
+    #[test]
+    fn clients_who_reach_none_are_ranked_as_if_they_reached_whom_others_do() {
+        let service = service("s", vec![pool(&[0, 1]), pool(&[2])]);
+        let l = Ladder::build(&service, &service.chains[0], &[false; 3], &[false, true, true]);
+        assert!(l.all_down && l.pools[0].alive == 0);
+        assert_eq!((nodes(&l, 0), nodes(&l, 1)), (vec![1], vec![2]));
     }
 
     #[test]

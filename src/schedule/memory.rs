@@ -6,8 +6,11 @@
 
 use super::change::Footing;
 use super::cost::NodeSignal;
+use super::scoped::Scoped;
 use super::steady::{self, Burden};
+use super::terrain::Returns;
 use crate::model::ids::{GroupId, ServiceId};
+use crate::model::reach::{Closure, View};
 use std::collections::BTreeMap;
 
 /// The loop keeps it and hands it back unchanged.
@@ -24,6 +27,8 @@ pub struct PlannerMemory {
     /// When anybody was last moved at discretion.
     pub(super) moved_at_ms: Option<u64>,
     pub(super) nodes: Vec<NodeMemory>,
+    /// Nodes that the clients of a line or area do not reach, or got back a short while ago.
+    pub(super) scoped: Scoped,
     /// By service: demand in fine units, the recent maximum held.
     pub(super) demand: Vec<u64>,
     /// By service: the demand that was planned for last.
@@ -71,12 +76,12 @@ const WORTHWHILE_PPB: i64 = 2_500_000;
 /// or when one is this old: a table for every handful of clients would be worse than the wait.
 const PATIENCE_MS: u64 = 30_000;
 /// A node that came back reaches its whole weight after this time.
-const RAMP_MS: u64 = 300_000;
+pub(super) const RAMP_MS: u64 = 300_000;
 /// A node that was relieved takes no newcomers at discretion for so long, unless its load is gone: its
 /// clients ask for more than the plan thinks, and would be sent away again.
 const STRAIN_MS: u64 = 300_000;
 /// For so long after a node came back, or became better, nobody is loyal to a refuge from it.
-const HOMECOMING_MS: u64 = 60_000;
+pub(super) const HOMECOMING_MS: u64 = 60_000;
 /// The ramp moves in these steps, so that it makes few tables.
 const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
 
@@ -98,6 +103,7 @@ impl PlannerMemory {
             wished_ppb: 0,
             moved_at_ms: None,
             nodes: vec![NodeMemory { serving: true, ..NodeMemory::default() }; nodes],
+            scoped: Scoped::default(),
             demand: vec![0; services],
             planned: vec![0; services],
             carried: vec![0; services * nodes],
@@ -168,6 +174,18 @@ impl PlannerMemory {
         self.nodes.iter_mut().map(home).collect()
     }
 
+    /// Notes whom lines and areas do not reach and who is back. Returns `closures` with those added whose
+    /// clients are told apart only because somebody came back to them.
+    pub(super) fn close(&mut self, closures: Vec<Closure>, global: &View) -> Vec<Closure> {
+        self.scoped.note(&closures, global, self.at_ms);
+        self.scoped.apart(closures)
+    }
+
+    /// How nodes come back to the clients of a view: no faster than to everybody.
+    pub(super) fn returns_of(&self, view: &View, everybody: &Returns) -> Returns {
+        self.scoped.returns(view, everybody, self.at_ms)
+    }
+
     /// The base loads to plan with.
     pub(super) fn settle_base(&mut self, burdens: impl Iterator<Item = Burden>) -> Vec<u64> {
         let now = self.at_ms;
@@ -212,7 +230,7 @@ impl PlannerMemory {
     }
 }
 
-fn ramp(age_ms: u64) -> u32 {
+pub(super) fn ramp(age_ms: u64) -> u32 {
     let linear = age_ms.min(RAMP_MS) * 1_000_000 / RAMP_MS;
     let reached = RAMP_PPM.iter().rev().find(|&&step| u64::from(step) <= linear);
     reached.copied().unwrap_or(RAMP_PPM[0])

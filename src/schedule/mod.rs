@@ -19,6 +19,7 @@
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
 //! | `memory` | what is remembered between plans |
+//! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
 //!
@@ -41,9 +42,12 @@ mod plan;
 #[cfg(test)]
 mod properties;
 mod remap;
+mod scoped;
 mod steady;
 mod sweep;
 mod terrain;
+#[cfg(test)]
+mod scopes;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -36,12 +36,6 @@ const WHOLE: u32 = Ppm::WHOLE.0;
 pub(super) struct Question<'t> {
     pub outlook: Outlook<'t>,
     pub loads: &'t Loads,
-    pub ramps: &'t [u32],
-    /// By node: became better lately.
-    pub homecoming: &'t [bool],
-    /// By node: the families it serves, and those that anybody does.
-    pub families: &'t [[bool; 2]],
-    pub offered: [bool; 2],
     /// Fine units.
     pub demand: u64,
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
@@ -150,7 +144,7 @@ impl Question<'_> {
             let cost = self.cost(rung.node);
             let own = self.is_held(rung.node);
             if circle.would_change(cost, own) && self.limit(rung.node, stage, left, parts) > 0 {
-                circle.see(cost, own, self.homecoming[rung.node.index()]);
+                circle.see(cost, own, self.outlook.homecoming[rung.node.index()]);
             }
         }
         if !circle.close() {
@@ -219,7 +213,7 @@ impl Question<'_> {
             limit -= limit % LEAST_SHARE;
         }
         if stage == Stage::Careful {
-            limit = limit.min(self.ramps[node.index()].saturating_sub(fixed + added));
+            limit = limit.min(self.outlook.ramps[node.index()].saturating_sub(fixed + added));
             let theirs = !self.discretionary || self.held.iter().any(|share| share.node == node);
             if !theirs && self.loads.is_full(node) {
                 return 0;
@@ -281,7 +275,7 @@ impl Question<'_> {
             return few;
         }
         for &node in &self.cheapest(shares, MOST).nodes()[few.count..] {
-            let served = self.families[node.index()];
+            let served = self.outlook.families[node.index()];
             if (0..2).any(|at| served[at] && counts[at] < self.outlook.answers) {
                 few.push(node);
                 (0..2).for_each(|at| counts[at] += usize::from(served[at]));
@@ -316,13 +310,13 @@ impl Question<'_> {
     fn coverage(&self, shares: &[Share], backups: &[NodeId]) -> [usize; 2] {
         let nodes = shares.iter().map(|share| share.node).chain(backups.iter().copied());
         nodes.fold([0; 2], |counts, node| {
-            let served = self.families[node.index()];
+            let served = self.outlook.families[node.index()];
             [counts[0] + usize::from(served[0]), counts[1] + usize::from(served[1])]
         })
     }
 
     fn is_covered(&self, counts: [usize; 2]) -> bool {
-        (0..2).all(|at| !self.offered[at] || counts[at] >= self.outlook.answers)
+        (0..2).all(|at| !self.outlook.offered[at] || counts[at] >= self.outlook.answers)
     }
 
     /// The `want` first nodes beside `shares`.

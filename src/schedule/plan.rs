@@ -13,11 +13,12 @@ use super::load::{Loads, part, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
 use super::sweep::{Patience, Sweep};
-use super::terrain::Terrain;
+use super::terrain::{Returns, Terrain};
 use super::{Pass, Plan, PlanInput};
 use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode};
+use crate::model::reach::{self, Reach, View};
 
 /// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
 const FIRST_ROUNDS: usize = 3;
@@ -178,9 +179,13 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'
         memory.settle(at, NodeSignal::of(input.health.get(at)), target)
     };
     let signals: Vec<NodeSignal> = input.policy.fleet.nodes.iter().enumerate().map(signal).collect();
-    let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
-    let ramps = memory.ramps(&may_serve);
-    Terrain::survey(input, signals, ramps, memory.homecomings())
+    let global = View::global(input.policy, input.health);
+    let ramps = memory.ramps(&global.may_serve);
+    let everybody = Returns { ramps, homecoming: memory.homecomings() };
+    let closures = memory.close(reach::closures(input.health, &global), &global);
+    let reach = Reach::new(input.policy, input.groups, global, &closures);
+    let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody)).collect();
+    Terrain::survey(input, signals, reach, returns)
 }
 
 fn open<'a>(input: &PlanInput<'a>) -> Vec<Book<'a>> {

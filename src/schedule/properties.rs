@@ -76,7 +76,7 @@ fn pairs(w: &World) -> Vec<(ServiceId, GroupId, Ladder)> {
         let service = w.policy.service(id);
         for (group, client) in w.groups.iter().enumerate() {
             let rule = rule_for(service, &client.areas).expect("there is a catch-all");
-            let ladder = Ladder::build(service, &service.chains[rule], &may_serve);
+            let ladder = Ladder::build(service, &service.chains[rule], &may_serve, &may_serve);
             pairs.push((id, GroupId::from_index(group), ladder));
         }
     }

@@ -157,7 +157,7 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         if let (Some(ladder), Some(placement)) =
             (self.terrain.ladder(service, group), self.books[service].get(held))
-            && self.is_untouched(ladder, placement)
+            && is_untouched(ladder, &self.terrain.reach.view(group).may_serve, placement)
         {
             return;
         }
@@ -171,7 +171,7 @@ impl<'t> Sweep<'t> {
             .get(held)
             .filter(|placement| placement.mode == PlacementMode::Normal && !placement.shares.is_empty());
         let Some(placement) = sound else { return self.place(service, group, outlook) };
-        let alive = |node: NodeId| self.terrain.may_serve[node.index()] && outlook.ladder.is_member(node);
+        let alive = |node: NodeId| outlook.may_serve[node.index()] && outlook.ladder.is_member(node);
         let survivors: Vec<Share> = if placement.shares.iter().all(|share| alive(share.node)) {
             if placement.backups.iter().any(|&node| outlook.ladder.rung(node).is_none()) {
                 self.refresh_backups(service, group, outlook);
@@ -187,17 +187,6 @@ impl<'t> Sweep<'t> {
         }
     }
 
-    /// Whether all nodes of a normal placement may serve: most pairs of most plans.
-    fn is_untouched(&self, ladder: &Ladder, placement: &Placement) -> bool {
-        let alive =
-            |share: &Share| self.terrain.may_serve[share.node.index()] && ladder.is_member(share.node);
-        !ladder.all_down
-            && placement.mode == PlacementMode::Normal
-            && !placement.shares.is_empty()
-            && placement.shares.iter().all(alive)
-            && placement.backups.iter().all(|&node| ladder.rung(node).is_some())
-    }
-
     /// Whether anything changed that a pair could care about, or it is its turn.
     fn may_wish(&self, service: usize, group: usize, held: u32, memory: &PlannerMemory) -> bool {
         let Some(changes) = &self.changes else { return true };
@@ -210,7 +199,8 @@ impl<'t> Sweep<'t> {
         }
         let Some(rule) = self.terrain.rule(service, group) else { return false };
         let Some(placement) = self.books[service].get(held) else { return true };
-        if changes.of_ladder(service, rule) {
+        let rules = self.terrain.input.policy.services[service].chains.len();
+        if changes.of_ladder(service, rule, rules, group) {
             return true;
         }
         changes.any_node()
@@ -278,7 +268,7 @@ impl<'t> Sweep<'t> {
             let price = cost(rung.node);
             let own = holds(rung.node);
             if circle.would_change(price, own) {
-                circle.see(price, own, self.terrain.homecoming[rung.node.index()]);
+                circle.see(price, own, outlook.homecoming[rung.node.index()]);
             }
         }
         if !circle.close() {
@@ -290,7 +280,7 @@ impl<'t> Sweep<'t> {
             let held = shares.iter().find(|share| share.node == rung.node);
             let admitted = circle.admits(cost(rung.node), held.is_some());
             match held {
-                Some(share) if admitted && self.terrain.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
+                Some(share) if admitted && outlook.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
                     let allowance = self.loads.allowance(rung.node).unwrap_or(0);
                     found[count] = (u64::from(rung.weight) * allowance, share.share.0);
                     count += 1;
@@ -450,7 +440,7 @@ impl<'t> Sweep<'t> {
         held: &'q [Share],
         discretionary: bool,
     ) -> Question<'q> {
-        Question { demand, held, discretionary, ..idle_question(self.terrain, &self.loads, outlook) }
+        Question { demand, held, discretionary, ..idle_question(&self.loads, outlook) }
     }
 
     fn ask(
@@ -478,7 +468,7 @@ impl<'t> Sweep<'t> {
 
     /// Interns a placement with backups that are best, or about as good and in use already.
     fn back(&mut self, service: usize, outlook: Outlook<'t>, placement: Placement) -> u32 {
-        let question = idle_question(self.terrain, &self.loads, outlook);
+        let question = idle_question(&self.loads, outlook);
         let ranked = question.rank_backups(&placement.shares);
         let shares = placement.shares.clone();
         let placement = Placement { backups: ranked.nodes().to_vec(), ..placement };
@@ -553,21 +543,19 @@ impl<'t> Sweep<'t> {
     }
 }
 
+/// Whether all nodes of a normal placement may serve its clients: most pairs of most plans.
+fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Placement) -> bool {
+    let alive = |share: &Share| may_serve[share.node.index()] && ladder.is_member(share.node);
+    !ladder.all_down
+        && placement.mode == PlacementMode::Normal
+        && !placement.shares.is_empty()
+        && placement.shares.iter().all(alive)
+        && placement.backups.iter().all(|&node| ladder.rung(node).is_some())
+}
+
 /// What a group without demand and without a past asks.
-fn idle_question<'q>(terrain: &'q Terrain<'_>, loads: &'q Loads, outlook: Outlook<'q>) -> Question<'q> {
-    let Terrain { ramps, homecoming, families, .. } = terrain;
-    let offered = terrain.offered;
-    Question {
-        outlook,
-        loads,
-        ramps,
-        homecoming,
-        families,
-        offered,
-        demand: 0,
-        held: &[],
-        discretionary: false,
-    }
+fn idle_question<'q>(loads: &'q Loads, outlook: Outlook<'q>) -> Question<'q> {
+    Question { outlook, loads, demand: 0, held: &[], discretionary: false }
 }
 
 /// From which part of the clients on a change is worth it.

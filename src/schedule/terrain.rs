@@ -4,10 +4,12 @@
 //! ```text
 //!  group ─▶ place (equal rows of the prior) ─▶ row of costs per profile ─┐
 //!        ─▶ line ─────────────────▶ row of line penalties per service ───┼─▶ Outlook
-//!        ─▶ areas ────────────────▶ rule per service ─▶ Ladder ──────────┘
+//!        ─▶ areas ─┬──────────────▶ rule per service ─▶ Ladder ──────────┘
+//!        ─▶ line ──┴──────────────▶ view: what lines and areas can reach ┘
 //! ```
 //! Costs are kept per (profile, place), not per (service, group): services and groups share them.
-//! Groups of one place, line and set of areas are one *class*: what is best for one is for all.
+//! Groups of one place, line and set of areas are one *class*: what is best for one is for all. There is
+//! one view, and one ladder per rule, until a line or area cannot reach a node that others can.
 
 use super::PlanInput;
 use super::cost::{self, CostTerms, NodeSignal};
@@ -15,9 +17,9 @@ use super::ladder::{self, Ladder};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::clients::ClientGroup;
-use crate::model::fleet::Node;
 use crate::model::ids::{LineId, NodeId};
 use crate::model::placement::LatencyPrior;
+use crate::model::reach::{Reach, View};
 use crate::model::service::Profile;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -27,15 +29,12 @@ use std::hash::Hash;
 pub(super) struct Terrain<'a> {
     pub input: &'a PlanInput<'a>,
     pub signals: Vec<NodeSignal>,
-    pub may_serve: Vec<bool>,
-    /// By node: the families it has and may serve.
-    pub families: Vec<[bool; 2]>,
-    /// Families that any node serves.
-    pub offered: [bool; 2],
-    /// By node: ppm of its weight while it ramps up again.
-    pub ramps: Vec<u32>,
-    /// By node: became better lately, so nobody is loyal to a refuge from it.
-    pub homecoming: Vec<bool>,
+    /// Who may be given which node.
+    pub reach: Reach,
+    /// By view of `reach`.
+    pub returns: Vec<Returns>,
+    /// By view: families that any node serves.
+    offered: Vec<[bool; 2]>,
     /// By group.
     pub classes: Vec<u32>,
     pub class_count: usize,
@@ -51,10 +50,19 @@ pub(super) struct Terrain<'a> {
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
     penalties: Vec<u32>,
     line_rows: usize,
-    /// By service and rule.
+    /// By service, then views x rules.
     pub ladders: Vec<Vec<Ladder>>,
     /// services x area sets: position of the rule.
     rules: Vec<Option<u16>>,
+}
+
+/// How nodes are coming back to the clients of one view.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Returns {
+    /// By node: ppm of its weight while it ramps up again.
+    pub ramps: Vec<u32>,
+    /// By node: became better lately, so nobody is loyal to a refuge from it.
+    pub homecoming: Vec<bool>,
 }
 
 /// What one group sees of one service's chain.
@@ -63,6 +71,14 @@ pub(super) struct Outlook<'t> {
     pub ladder: &'t Ladder,
     /// Nodes in one answer.
     pub answers: usize,
+    pub may_serve: &'t [bool],
+    /// By node: the families it has and may serve.
+    pub families: &'t [[bool; 2]],
+    /// Families that any node serves.
+    pub offered: [bool; 2],
+    /// As in [`Returns`].
+    pub ramps: &'t [u32],
+    pub homecoming: &'t [bool],
     row: &'t [u32],
     penalty: &'t [u32],
 }
@@ -79,11 +95,9 @@ impl<'a> Terrain<'a> {
     pub fn survey(
         input: &'a PlanInput<'a>,
         signals: Vec<NodeSignal>,
-        ramps: Vec<u32>,
-        homecoming: Vec<bool>,
+        reach: Reach,
+        returns: Vec<Returns>,
     ) -> Self {
-        let may_serve: Vec<bool> = signals.iter().map(|signal| signal.may_serve).collect();
-        let families = families(input);
         let (places, samples) = places(input.groups, input.prior);
         let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
         let (classes, class_samples) =
@@ -93,8 +107,11 @@ impl<'a> Terrain<'a> {
             class_sizes[class as usize] += 1;
         }
         let ladders = input.policy.services.iter().map(|service| {
-            let build = |rule| Ladder::build(service, rule, &may_serve);
-            service.chains.iter().map(build).collect()
+            let of_view = |view: &View| {
+                let build = |rule| Ladder::build(service, rule, &view.may_serve, &reach.global().may_serve);
+                service.chains.iter().map(build).collect::<Vec<_>>()
+            };
+            reach.views().iter().flat_map(of_view).collect()
         });
         let ladders = ladders.collect();
         let rules = input.policy.services.iter().flat_map(|service| {
@@ -112,11 +129,9 @@ impl<'a> Terrain<'a> {
             class_sizes,
             input,
             signals,
-            may_serve,
-            offered: Family::BOTH.map(|family| families.iter().any(|serves| serves[family.index()])),
-            families,
-            ramps,
-            homecoming,
+            offered: reach.views().iter().map(offered).collect(),
+            reach,
+            returns,
             classes,
             places,
             area_sets,
@@ -128,7 +143,9 @@ impl<'a> Terrain<'a> {
     #[inline]
     pub fn outlook(&self, service: usize, group: usize) -> Option<Outlook<'_>> {
         let nodes = self.signals.len();
-        let ladder = &self.ladders[service][self.rule(service, group)?];
+        let ladder = self.ladder(service, group)?;
+        let view = self.reach.view_of(group);
+        let View { may_serve, serving, .. } = &self.reach.views()[view];
         let profile = self.input.policy.services[service].profile;
         let place = self.places[group] as usize;
         let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
@@ -136,6 +153,11 @@ impl<'a> Terrain<'a> {
         Some(Outlook {
             ladder,
             answers: usize::from(self.input.policy.services[service].answers),
+            may_serve,
+            families: serving,
+            offered: self.offered[view],
+            ramps: &self.returns[view].ramps,
+            homecoming: &self.returns[view].homecoming,
             row: self.rows[profile as usize * self.samples.len() + place]
                 .get_or_init(|| self.row(profile, place)),
             penalty: &self.penalties[at..at + nodes],
@@ -145,7 +167,9 @@ impl<'a> Terrain<'a> {
     /// The chain as it stands for the group.
     #[inline]
     pub fn ladder(&self, service: usize, group: usize) -> Option<&Ladder> {
-        Some(&self.ladders[service][self.rule(service, group)?])
+        let rule = self.rule(service, group)?;
+        let rules = self.input.policy.services[service].chains.len();
+        Some(&self.ladders[service][self.reach.view_of(group) * rules + rule])
     }
 
     fn row(&self, profile: Profile, place: usize) -> Box<[u32]> {
@@ -185,15 +209,8 @@ fn classify<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize
     (number.collect(), samples)
 }
 
-fn families(input: &PlanInput<'_>) -> Vec<[bool; 2]> {
-    let serves = |(at, node): (usize, &Node)| {
-        let health = input.health.get(at);
-        Family::BOTH.map(|family| {
-            let judged = health.and_then(|health| health.family(family));
-            node.has_family(family) && judged.is_none_or(|judged| judged.verdict.may_serve())
-        })
-    };
-    input.policy.fleet.nodes.iter().enumerate().map(serves).collect()
+fn offered(view: &View) -> [bool; 2] {
+    Family::BOTH.map(|family| view.serving.iter().any(|serves| serves[family.index()]))
 }
 
 /// Groups with equal rows of the prior are at one place.

@@ -29,7 +29,7 @@ use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::records::{Binding, NodeText, RecordRule, RecordSet, RecordType, SrvRule};
 use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
-use rhumb::model::verdict::{FamilyHealth, NodeHealth, Verdict};
+use rhumb::model::verdict::{FamilyHealth, NodeHealth, Scope, ScopedHealth, Verdict};
 use rhumb::routing::{CompileError, Snapshot, SnapshotInput, compile};
 use rhumb::zone::ZoneSet;
 use std::net::IpAddr;
@@ -163,6 +163,15 @@ impl World {
     pub fn set_verdict(&mut self, node: NodeId, family: Family, verdict: Verdict) {
         let health = self.health[node.index()].families[family.index()].as_mut();
         health.expect("the node has the family").verdict = verdict;
+    }
+
+    /// For the clients of an area alone.
+    pub fn set_verdict_for(&mut self, area: &str, node: NodeId, family: Family, verdict: Verdict) {
+        let health = self.health[node.index()].families[family.index()].as_mut();
+        let scoped = &mut health.expect("the node has the family").scoped;
+        let scope = Scope::Area(area.to_owned());
+        scoped.retain(|own| own.scope != scope);
+        scoped.push(ScopedHealth { scope, verdict, since: WallTime(0), reason: String::new() });
     }
 }
 
