@@ -349,6 +349,34 @@ fn a_broken_geo_file_keeps_the_last_good_data_also_across_a_restart() {
     world.wait_problem("geo-refused");
 }
 
+/// Whatever a crash or a disk did to it, the kept geo table costs time at most.
+#[test]
+fn a_kept_geo_table_survives_a_kill_and_is_never_needed() {
+    let world = World::new();
+    let kept = world.folder.root.path().join("state/geo-table");
+    let mut rhumb = world.serve();
+    world.wait_answer(GERMANY, "127.2.1.1");
+    // Killed at the first sign of a write.
+    let partial = kept.with_file_name("geo-table.new");
+    wait_for("the geo table being kept", || (partial.exists() || kept.exists()).then_some(()));
+    rhumb.kill();
+    let mut rhumb = world.serve();
+    world.wait_answer(GERMANY, "127.2.1.1");
+    wait_for("the geo table", || kept.exists().then_some(()));
+    rhumb.kill();
+    let mut rhumb = world.serve();
+    rhumb.wait_line("the compiled geo table is taken from");
+    world.wait_answer(GERMANY, "127.2.1.1");
+    world.wait_answer(JAPAN, "127.1.1.1");
+    rhumb.kill();
+    let bytes = std::fs::read(&kept).expect("reads");
+    std::fs::write(&kept, &bytes[..bytes.len() / 2]).expect("truncates");
+    let mut rhumb = world.serve();
+    rhumb.wait_line("is passed over, the geo table is compiled: it is cut short");
+    world.wait_answer(JAPAN, "127.1.1.1");
+    wait_for("the geo table written anew", || std::fs::read(&kept).ok().filter(|now| *now == bytes));
+}
+
 #[test]
 fn tcp_answers_as_udp_does() {
     let world = World::new();

@@ -7,18 +7,20 @@
 use crate::base::clock::WallTime;
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::error::chain;
-use crate::geo::{self, Countries, Database, GeoTable};
+use crate::geo::frozen::{self, FrozenError, Key};
+use crate::geo::{self, Compiled, Countries, Database, GeoTable};
 use crate::model::clients::Clients;
 use crate::model::placement::LatencyPrior;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
 use crate::sign::files::KeyFolder;
+use crate::store::geo_table::GeoTableFile;
 use crate::store::policy_dir;
 use crate::store::state_dir::{GeoFile, KeptInputs};
 use crate::zone::ZoneSet;
 use crate::{policy, routing, sign, zone};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Largest geo database that is read.
 const MAX_GEO_FILE_BYTES: u64 = 512 << 20;
@@ -33,6 +35,17 @@ pub struct Inputs {
     pub prior: Arc<LatencyPrior>,
     /// Geo files other than the shipped ones, kept for a restart.
     pub geo_files: Arc<Vec<GeoFile>>,
+    /// `geo` with what it was compiled from, kept for a restart too.
+    pub compiled: Arc<CompiledGeo>,
+}
+
+/// A compiled geo table, and how to know it again.
+pub struct CompiledGeo {
+    pub table: Arc<GeoTable>,
+    pub notes: Vec<String>,
+    pub key: Key,
+    /// It was read from the state folder, where it need not be written again.
+    pub is_recalled: bool,
 }
 
 impl Inputs {
@@ -107,22 +120,59 @@ fn mistakes_in_a_sentence(diagnostics: &[Diagnostic]) -> String {
 /// table compiled from them, because most edits touch neither.
 pub struct Loader {
     folder: PathBuf,
-    databases: Option<OpenDatabases>,
-    compiled: Option<CompiledGeo>,
+    recalls: Option<StateFolder>,
+    databases: Option<Arc<Databases>>,
+    latest: Option<Latest>,
 }
 
-/// Databases in overlay order, and the files they came from; no file at all: the shipped ones.
-#[derive(Clone)]
-struct OpenDatabases {
+/// Where a table that was compiled before may lie.
+#[derive(Clone, Debug)]
+pub enum StateFolder {
+    Given(PathBuf),
+    /// As `rhumb.yaml` says.
+    Configured,
+}
+
+/// Geo files in overlay order, no file at all: the shipped ones; and the databases in them, which are
+/// opened when something is compiled from them. A table that is recalled needs none.
+struct Databases {
     files: Arc<Vec<GeoFile>>,
-    databases: Arc<Vec<Database>>,
+    open: OnceLock<Vec<Database>>,
 }
 
-/// A compiled table and what it was made of.
-struct CompiledGeo {
+/// The last table and what it was made of.
+struct Latest {
     files: Arc<Vec<GeoFile>>,
     clients: Clients,
-    table: Arc<GeoTable>,
+    compiled: Arc<CompiledGeo>,
+}
+
+impl Databases {
+    fn of(files: Vec<GeoFile>) -> Self {
+        Self { files: Arc::new(files), open: OnceLock::new() }
+    }
+
+    /// Reads and verifies all of them, once.
+    fn open(&self) -> Result<&[Database], String> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let databases = if self.files.is_empty() {
+            geo::shipped::databases().map_err(|error| chain(&error))?
+        } else {
+            let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
+            self.files.iter().map(open).collect::<Result<_, _>>().map_err(|error| chain(&error))?
+        };
+        Ok(self.open.get_or_init(|| databases))
+    }
+
+    fn key(&self, clients: &Clients) -> Key {
+        let countries = Countries::shipped();
+        match self.files.as_slice() {
+            [] => Key::of(geo::shipped::files(), clients, countries),
+            files => Key::of(files.iter().map(|file| file.bytes.as_slice()), clients, countries),
+        }
+    }
 }
 
 /// What one reading gave.
@@ -135,7 +185,14 @@ pub struct Loaded {
 
 impl Loader {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), databases: None, compiled: None }
+        Self { folder: folder.to_owned(), recalls: None, databases: None, latest: None }
+    }
+
+    /// Takes a compiled geo table from the state folder where one of the same inputs lies there.
+    #[must_use]
+    pub fn recalling(mut self, from: StateFolder) -> Self {
+        self.recalls = Some(from);
+        self
     }
 
     pub fn folder(&self) -> &Path {
@@ -154,7 +211,7 @@ impl Loader {
         };
         let warnings = checked.warnings.clone();
         let files = read_geo_files(&self.folder, &checked.policy.server.geo_files);
-        match files.and_then(|files| self.open(files)).and_then(|open| self.finish(&checked, open)) {
+        match files.and_then(|files| self.finish(&checked, self.databases_of(files))) {
             Ok(inputs) => Loaded { inputs: Some(inputs), refusals: Vec::new(), warnings },
             Err(what) => {
                 // The last good databases serve the new policy; `what` stays a problem.
@@ -168,60 +225,93 @@ impl Loader {
     /// Makes inputs of what a former run kept.
     pub fn load_kept(&mut self, kept: KeptInputs) -> Result<Inputs, Refusal> {
         let checked = check_sources(kept.files)?;
-        self.open(kept.geo).and_then(|open| self.finish(&checked, open)).map_err(Refusal::Geo)
+        self.finish(&checked, self.databases_of(kept.geo)).map_err(Refusal::Geo)
     }
 
     /// Takes the geo files a former run kept as the last good ones.
     pub fn recall_geo(&mut self, geo: Vec<GeoFile>) -> Result<(), Refusal> {
-        self.databases = Some(self.open(geo).map_err(Refusal::Geo)?);
+        let databases = self.databases_of(geo);
+        databases.open().map_err(Refusal::Geo)?;
+        self.databases = Some(databases);
         Ok(())
     }
 
-    /// Opens `files`, unless they are those in force.
-    fn open(&self, files: Vec<GeoFile>) -> Result<OpenDatabases, String> {
-        if let Some(open) = self.databases.as_ref().filter(|open| *open.files == files) {
-            return Ok(open.clone());
+    /// Those in force, if they are of the same files.
+    fn databases_of(&self, files: Vec<GeoFile>) -> Arc<Databases> {
+        match self.databases.as_ref().filter(|known| *known.files == files) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Databases::of(files)),
         }
-        let databases = if files.is_empty() {
-            geo::shipped::databases().map_err(|error| chain(&error))?
-        } else {
-            let open = |file: &GeoFile| Database::read(&file.name, file.bytes.clone());
-            files.iter().map(open).collect::<Result<_, _>>().map_err(|error| chain(&error))?
-        };
-        Ok(OpenDatabases { files: Arc::new(files), databases: Arc::new(databases) })
     }
 
-    /// Compiles `checked` with `open`, which are the good ones from then on.
-    fn finish(&mut self, checked: &Checked, open: OpenDatabases) -> Result<Inputs, String> {
+    /// Compiles `checked` with `databases`, which are the good ones from then on.
+    fn finish(&mut self, checked: &Checked, databases: Arc<Databases>) -> Result<Inputs, String> {
         let policy = &checked.policy;
-        let geo = self.compile(&open, &policy.clients)?;
-        let prior = Arc::new(geo::latency_prior(geo.groups(), &policy.fleet));
-        let geo_files = Arc::clone(&open.files);
-        self.databases = Some(open);
+        let compiled = self.compile(&databases, policy)?;
+        let prior = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
+        let geo_files = Arc::clone(&databases.files);
+        self.databases = Some(databases);
         Ok(Inputs {
             sources: Arc::clone(&checked.sources),
             policy: Arc::clone(&checked.policy),
             zones: Arc::clone(&checked.zones),
-            geo,
+            geo: Arc::clone(&compiled.table),
             prior,
             geo_files,
+            compiled,
         })
     }
 
-    fn compile(&mut self, open: &OpenDatabases, clients: &Clients) -> Result<Arc<GeoTable>, String> {
-        let known = self.compiled.as_ref();
-        if let Some(known) = known.filter(|it| Arc::ptr_eq(&it.files, &open.files) && it.clients == *clients)
+    fn compile(&mut self, databases: &Databases, policy: &Policy) -> Result<Arc<CompiledGeo>, String> {
+        let clients = &policy.clients;
+        let known = self.latest.as_ref();
+        if let Some(known) =
+            known.filter(|it| Arc::ptr_eq(&it.files, &databases.files) && it.clients == *clients)
         {
-            return Ok(Arc::clone(&known.table));
+            return Ok(Arc::clone(&known.compiled));
         }
-        let databases: Vec<&Database> = open.databases.iter().collect();
-        let compiled =
-            geo::compile(&databases, clients, Countries::shipped()).map_err(|error| chain(&error))?;
-        compiled.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let table = Arc::new(compiled.table);
-        let (files, clients) = (Arc::clone(&open.files), clients.clone());
-        self.compiled = Some(CompiledGeo { files, clients, table: Arc::clone(&table) });
-        Ok(table)
+        let key = databases.key(clients);
+        let recalled = self.recall(key, policy);
+        let is_recalled = recalled.is_some();
+        let Compiled { table, notes } = match recalled {
+            Some(compiled) => compiled,
+            None => {
+                let open: Vec<&Database> = databases.open()?.iter().collect();
+                geo::compile(&open, clients, Countries::shipped()).map_err(|error| chain(&error))?
+            }
+        };
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let compiled = Arc::new(CompiledGeo { table: Arc::new(table), notes, key, is_recalled });
+        let files = Arc::clone(&databases.files);
+        self.latest = Some(Latest { files, clients: clients.clone(), compiled: Arc::clone(&compiled) });
+        Ok(compiled)
+    }
+
+    /// The table of `key`, if a former run kept it and it is whole.
+    fn recall(&self, key: Key, policy: &Policy) -> Option<Compiled> {
+        let folder = match self.recalls.as_ref()? {
+            StateFolder::Given(folder) => folder,
+            StateFolder::Configured => &policy.server.state_dir,
+        };
+        let file = GeoTableFile::inside(folder);
+        let passed_over = |why: &dyn std::fmt::Display| {
+            tracing::warn!("{} is passed over, the geo table is compiled: {why}", file.path().display());
+        };
+        let bytes = file.read(frozen::MAX_BYTES).inspect_err(|error| passed_over(error)).ok()??;
+        match frozen::thaw(&bytes, key, &policy.clients, Countries::shipped()) {
+            Ok(compiled) => {
+                tracing::info!("the compiled geo table is taken from {}", file.path().display());
+                Some(compiled)
+            }
+            Err(other @ FrozenError::OtherInputs) => {
+                tracing::info!("{} is not used: {other}", file.path().display());
+                None
+            }
+            Err(error) => {
+                passed_over(&error);
+                None
+            }
+        }
     }
 }
 

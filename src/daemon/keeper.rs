@@ -80,6 +80,9 @@ pub trait Store: Send + 'static {
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError>;
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
 
+    /// After these inputs were kept: their compiled geo table, if that is kept too. Does not wait.
+    fn keep_geo(&mut self, _: &Inputs) {}
+
     /// Whether nothing is written before another process has stopped writing.
     fn waits_for_another(&self) -> bool {
         false
@@ -189,6 +192,7 @@ impl<S: Store> Worker<S> {
     fn write(&mut self) -> Result<(), StateError> {
         if let Some(newest) = self.inputs.as_ref() {
             self.store.keep_inputs(newest)?;
+            self.store.keep_geo(newest);
             self.inputs = None;
         }
         if let Some(newest) = self.table.as_ref() {

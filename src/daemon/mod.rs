@@ -25,6 +25,7 @@
 //! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
+//! | `geo_keeper` | writes the compiled geo table beside it |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
@@ -40,6 +41,7 @@ pub mod first;
 pub mod cookies;
 pub mod dnstap;
 pub mod foresight;
+mod geo_keeper;
 pub mod inputs;
 pub mod keeper;
 pub mod publish;

@@ -2,7 +2,7 @@
 
 use crate::base::clock::SharedClock;
 use crate::daemon::first::{self, FirstTable, Former};
-use crate::daemon::inputs::{self, Loaded, Loader, Refusal};
+use crate::daemon::inputs::{self, Loaded, Loader, Refusal, StateFolder};
 use crate::daemon::start::{Options, StartError};
 use crate::daemon::writer::About;
 use crate::model::policy::ServerConfig as Settings;
@@ -24,7 +24,8 @@ pub struct Recovered {
 
 /// Inputs from the folder, or else the last good ones; and the last good table.
 pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
-    let mut loader = Loader::new(&options.policies);
+    let state_folder = options.state.clone().map_or(StateFolder::Configured, StateFolder::Given);
+    let mut loader = Loader::new(&options.policies).recalling(state_folder);
     let mut loaded = loader.load();
     let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
     let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());

@@ -9,9 +9,11 @@
 //! fails is told in the log and the next is heard.
 
 use crate::base::error::chain;
+use crate::daemon::geo_keeper::GeoKeeper;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Store;
 use crate::serve::handover::{self, Given, HandoverError, Line};
+use crate::store::geo_table::GeoTableFile;
 use crate::store::saved_table::SavedTable;
 use crate::store::state_dir::{StateDir, StateError};
 use std::io;
@@ -153,7 +155,8 @@ impl Inheritance {
         let (hold, held) = channel();
         let is_held = self.line.is_some();
         self.hold = is_held.then_some(hold);
-        HeldStore { state, held: is_held.then_some(held) }
+        let geo = GeoKeeper::start(GeoTableFile::inside(state.path()));
+        HeldStore { state, geo, held: is_held.then_some(held) }
     }
 
     /// Tells the predecessor that this process answers and waits for it to stop; then offers the same
@@ -177,6 +180,7 @@ impl Inheritance {
 /// keeper's thread and nobody else.
 pub struct HeldStore {
     state: StateDir,
+    geo: GeoKeeper,
     held: Option<Receiver<()>>,
 }
 
@@ -198,6 +202,10 @@ impl Store for HeldStore {
 
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError> {
         self.ours()?.keep_inputs(&inputs.to_keep())
+    }
+
+    fn keep_geo(&mut self, inputs: &Inputs) {
+        self.geo.keep(Arc::clone(&inputs.compiled));
     }
 
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError> {

@@ -15,6 +15,7 @@
 //! | `overlay`, `attributes` | files, overrides and CIDR lists on top of each other; what policy can tell apart |
 //! | [`mod@compile`], `leaves` | the walk over all inputs at once, merging equal siblings as it goes |
 //! | [`table`], `trie` | the lookup structure and how it is laid out |
+//! | [`frozen`] | a compiled table as bytes, checked when it is read again |
 //! | [`distance`] | great-circle distance and the latency prior |
 //! | [`build`] | makes such files from Debian's packages |
 //! | [`shipped`] | the databases and countries embedded in the binary |
@@ -30,6 +31,7 @@ pub mod database;
 pub mod distance;
 mod error;
 pub mod facts;
+pub mod frozen;
 mod leaves;
 mod overlay;
 pub mod report;

@@ -23,6 +23,11 @@ pub fn databases() -> Result<Vec<Database>, GeoError> {
     Ok(vec![read("geo-data/country.mmdb (shipped)", COUNTRY)?, read("geo-data/asn.mmdb (shipped)", ASN)?])
 }
 
+/// The files themselves, in the same order, for [`Key::of`](super::frozen::Key::of).
+pub const fn files() -> [&'static [u8]; 2] {
+    [COUNTRY, ASN]
+}
+
 impl Countries {
     /// The embedded `countries.csv`.
     pub fn shipped() -> &'static Countries {

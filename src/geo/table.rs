@@ -6,7 +6,7 @@
 use super::countries::Countries;
 use super::error::GeoError;
 use super::leaves::Leaves;
-use super::trie::{Builder, CHUNK, LOW, MAX_ENTRIES, OFFSET_SHIFT, ROOT_BITS, V4_MIDDLE_END};
+use super::trie::{Builder, CHUNK, LOW, Layout, MAX_ENTRIES, OFFSET_SHIFT, ROOT_BITS, V4_MIDDLE_END};
 use crate::base::prefix::{Family, Prefix, left_aligned};
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, Revision};
@@ -25,10 +25,23 @@ pub struct GeoTable {
     v4_root: Box<[u32; V4_ROOT]>,
     v6_root: Box<[u32; V6_ROOT]>,
     entries: Vec<u32>,
+    /// So many of `entries` were made for IPv4.
+    v4_entries: usize,
     groups: Vec<ClientGroup>,
     revision: Revision,
     countries: Countries,
 }
+
+/// [`Layout`] that owns its words.
+#[derive(Debug)]
+pub(super) struct Words {
+    pub roots: [Vec<u32>; 2],
+    pub entries: Vec<u32>,
+    pub v4_entries: usize,
+}
+
+/// Entries in the roots, by family.
+pub(super) const ROOT_ENTRIES: [usize; 2] = [V4_ROOT, V6_ROOT];
 
 /// The answer of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +62,33 @@ impl GeoTable {
     ) -> Result<Self, GeoError> {
         let mut builder = Builder::default();
         let v4_root = sized(builder.family(Family::V4, leaves[0].as_slice()));
+        let v4_entries = builder.len();
         let v6_root = sized(builder.family(Family::V6, leaves[1].as_slice()));
         if !builder.fits() {
             return Err(GeoError::TableTooLarge { limit_mib: (MAX_ENTRIES * size_of::<u32>()) >> 20 });
         }
-        Ok(Self { v4_root, v6_root, entries: builder.into_entries(), groups, revision, countries })
+        let entries = builder.into_entries();
+        Ok(Self { v4_root, v6_root, entries, v4_entries, groups, revision, countries })
+    }
+
+    /// A table whose words were kept; `None` unless every lookup in them ends in one of `groups`.
+    pub(super) fn restored(
+        words: Words,
+        groups: Vec<ClientGroup>,
+        revision: Revision,
+        countries: Countries,
+    ) -> Option<Self> {
+        let Words { roots: [v4_root, v6_root], entries, v4_entries } = words;
+        let v4_root: Box<[u32; V4_ROOT]> = v4_root.into_boxed_slice().try_into().ok()?;
+        let v6_root: Box<[u32; V6_ROOT]> = v6_root.into_boxed_slice().try_into().ok()?;
+        let table = Self { v4_root, v6_root, entries, v4_entries, groups, revision, countries };
+        let has_groups = (1..=MAX_GROUPS).contains(&table.groups.len());
+        (has_groups && table.layout().is_sound(table.groups.len())).then_some(table)
+    }
+
+    pub(super) fn layout(&self) -> Layout<'_> {
+        let roots = [&self.v4_root[..], &self.v6_root[..]];
+        Layout { roots, entries: &self.entries, v4_entries: self.v4_entries }
     }
 
     /// The group of an address given left-aligned. Bits past the family's are ignored.

@@ -38,6 +38,83 @@ pub(super) const fn leaf_entry(leaf: Leaf) -> u32 {
     (leaf.value & 0xffff) << 16 | (leaf.len as u32) << 8
 }
 
+/// What lookups walk through.
+#[derive(Debug)]
+pub(super) struct Layout<'a> {
+    /// By family.
+    pub roots: [&'a [u32]; 2],
+    pub entries: &'a [u32],
+    /// So many of `entries` were made for IPv4, and may be shared by IPv6.
+    pub v4_entries: usize,
+}
+
+impl Layout<'_> {
+    /// Whether every lookup ends, in a leaf of a group below `groups` and of a depth that its family has.
+    ///
+    /// Chunks are stored after those that they lead to, so it is enough to look at each entry once: one
+    /// that leads to earlier entries only is the start of no circle.
+    pub fn is_sound(&self, groups: usize) -> bool {
+        let [v4_root, v6_root] = self.roots;
+        let Some(v4_entries) = self.entries.get(..self.v4_entries) else { return false };
+        let chunks = Marks::new(v4_entries.iter().map(|entry| entry & CHUNK != 0));
+        let is_middle = |&entry: &u32| {
+            let wanted = CHUNK | u32::from(64 - (V4_MIDDLE_END - ROOT_BITS[0]));
+            entry & CHUNK == 0 || entry & 0xff == wanted
+        };
+        // The second chunk of an IPv4 lookup is the last: nobody looks whether it leads on.
+        let ends = |(at, &entry): (usize, &u32)| {
+            is_leaf(entry, groups, Family::V4)
+                || entry & LOW == 0 && target(entry, at).is_some_and(|inside| !chunks.any(inside))
+        };
+        let leads = |end: usize, family: Family| {
+            move |&entry: &u32| is_leaf(entry, groups, family) || target(entry, end).is_some()
+        };
+        v4_root.iter().all(leads(self.v4_entries, Family::V4))
+            && v4_root.iter().all(is_middle)
+            && v6_root.iter().all(leads(self.entries.len(), Family::V6))
+            && v4_entries.iter().enumerate().all(ends)
+            && (self.entries.iter().enumerate().skip(self.v4_entries))
+                .all(|(at, &entry)| is_leaf(entry, groups, Family::V6) || target(entry, at).is_some())
+    }
+}
+
+/// As [`leaf_entry`] makes it, for a group and a family that there are.
+fn is_leaf(entry: u32, groups: usize, family: Family) -> bool {
+    entry & 0xff == 0 && (entry >> 8 & 0xff) <= u32::from(family.bits()) && (entry >> 16) < groups as u32
+}
+
+/// The entries that a chunk entry leads to, if it is one and they stand before `end`.
+fn target(entry: u32, end: usize) -> Option<std::ops::Range<usize>> {
+    let stride = 64_u32.checked_sub(entry & (CHUNK - 1))?;
+    let is_chunk = entry & CHUNK != 0 && (1..=u32::from(MAX_STRIDE)).contains(&stride);
+    let offset = (entry >> OFFSET_SHIFT) as usize;
+    let inside = offset..offset + (1 << stride.min(u32::from(MAX_STRIDE)));
+    (is_chunk && inside.end <= end).then_some(inside)
+}
+
+/// A bit for each entry.
+struct Marks(Vec<u64>);
+
+impl Marks {
+    fn new(of: impl ExactSizeIterator<Item = bool>) -> Self {
+        let mut words = vec![0; of.len().div_ceil(64)];
+        for (at, is_marked) in of.enumerate() {
+            words[at / 64] |= u64::from(is_marked) << (at % 64);
+        }
+        Self(words)
+    }
+
+    /// Whether one of `range`, which is not empty and inside, is marked.
+    fn any(&self, range: std::ops::Range<usize>) -> bool {
+        let (first, last) = (range.start / 64, (range.end - 1) / 64);
+        (first..=last).any(|word| {
+            let from = if word == first { u64::MAX << (range.start % 64) } else { u64::MAX };
+            let to = if word == last { u64::MAX >> (63 - (range.end - 1) % 64) } else { u64::MAX };
+            self.0[word] & from & to != 0
+        })
+    }
+}
+
 /// Chunks of both families, appended as they are made.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
@@ -55,6 +132,11 @@ impl Builder {
     /// Whether every chunk made so far can be pointed to.
     pub fn fits(&self) -> bool {
         self.entries.len() <= MAX_ENTRIES
+    }
+
+    /// Entries so far.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub fn into_entries(mut self) -> Vec<u32> {
@@ -129,4 +211,66 @@ fn leading_on(leaves: &[Leaf], len: u8) -> usize {
     let mut last = None;
     let inner = leaves.iter().filter(|leaf| leaf.len > len).map(|leaf| leaf.bits >> (128 - u32::from(len)));
     inner.filter(|&prefix| last.replace(prefix) != Some(prefix)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn leaf(group: u32, depth: u8) -> u32 {
+        leaf_entry(Leaf { bits: 0, len: depth, value: group })
+    }
+
+    const fn chunk(offset: u32, stride: u32) -> u32 {
+        offset << OFFSET_SHIFT | CHUNK | (64 - stride)
+    }
+
+    /// Sixteen leaves, a middle chunk that leads to two of them, and for IPv6 one that leads anywhere.
+    fn layout(change: impl Fn(&mut [Vec<u32>; 2], &mut Vec<u32>)) -> bool {
+        let mut entries = vec![leaf(1, 32); 16];
+        entries.extend([leaf(0, 24); 15]);
+        entries.push(chunk(0, 1));
+        let v4_entries = entries.len();
+        entries.extend([leaf(2, 128), chunk(31, 0)]);
+        entries[v4_entries + 1] = chunk(16, 4);
+        let mut roots = [vec![leaf(0, 8), chunk(16, 4)], vec![leaf(0, 3), chunk(v4_entries as u32, 1)]];
+        change(&mut roots, &mut entries);
+        Layout { roots: [&roots[0], &roots[1]], entries: &entries, v4_entries }.is_sound(3)
+    }
+
+    #[test]
+    fn a_layout_is_sound_if_every_lookup_ends_in_a_group() {
+        assert!(layout(|_, _| {}));
+        let entry = |at: usize, value: u32| layout(move |_, entries| entries[at] = value);
+        let root = |family: usize, value: u32| layout(move |roots, _| roots[family][0] = value);
+        assert!(entry(0, leaf(2, 32)), "another group is no fault");
+        assert!(!entry(0, leaf(3, 32)), "no such group");
+        assert!(!entry(0, leaf(1, 33)), "deeper than an IPv4 address");
+        assert!(entry(32, leaf(1, 33)), "not so for IPv6");
+        assert!(!entry(32, leaf(1, 129)));
+        assert!(!entry(32, leaf(1, 128) | 1), "a leaf with a shift");
+        assert!(!entry(33, chunk(33, 1)), "leads to itself");
+        assert!(!entry(33, chunk(32, 2)), "leads past itself");
+        assert!(!entry(33, chunk(1 << 20, 1)), "leads outside");
+        assert!(!entry(33, chunk(0, 9)), "wider than any chunk");
+        assert!(!entry(33, chunk(0, 0)));
+        assert!(!entry(31, chunk(0, 1) | LOW), "IPv4 has no lower half");
+        assert!(!layout(|_, entries| (entries[8], entries[31]) = (chunk(0, 1), chunk(8, 1))), "a third step");
+        assert!(!root(0, chunk(16, 3)), "the first IPv4 chunk has one width");
+        assert!(!root(0, chunk(17, 4)), "into what is not IPv4's");
+        assert!(!root(0, leaf(0, 33)) && root(1, leaf(0, 33)));
+        assert!(!root(1, chunk(33, 2)) && !root(1, leaf(3, 0)));
+        assert!(root(1, chunk(32, 1)));
+    }
+
+    #[test]
+    fn marks_are_found_in_ranges_over_several_words() {
+        let marks = Marks::new((0..300).map(|at| at == 63 || at == 200));
+        for (start, end) in [(0, 63), (64, 200), (201, 300), (128, 129)] {
+            assert!(!marks.any(start..end), "{start}..{end}");
+        }
+        for (start, end) in [(0, 64), (63, 64), (0, 300), (64, 201), (200, 201), (130, 256)] {
+            assert!(marks.any(start..end), "{start}..{end}");
+        }
+    }
 }

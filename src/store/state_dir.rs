@@ -6,6 +6,7 @@
 //!   inputs, inputs.previous   sealed: the policy files last published, and which geo files
 //!   table,  table.previous    sealed: the table last published (see saved_table)
 //!   geo/<digest>.mmdb         the geo files last published, checked by their digest when read
+//!   geo-table                 the geo table last compiled (see geo_table)
 //! ```
 
 use super::saved_table::SavedTable;

@@ -4,6 +4,7 @@
 pub(crate) mod mmdb;
 
 mod compile;
+mod frozen;
 mod table;
 
 use super::countries::Countries;
