@@ -2,9 +2,13 @@
 //!
 //! The file has 32 hexadecimal digits in a line: the secret cookies are made with, and in a second
 //! line one that is accepted too, so that a fleet can be told the next secret before it is used
-//! (RFC 9018 5). It is read at the start only. Random ones are taken over from a predecessor. What cookies mean is `dns::cookie`'s to know.
+//! (RFC 9018 5). It is read at the start only. Random ones are taken over from a predecessor with their
+//! age, so that they are rolled in time however often one process follows another. What cookies mean is
+//! `dns::cookie`'s to know.
 
+use crate::base::clock::{SharedClock, WallTime};
 use crate::dns::CookieSecrets;
+use crate::serve::handover::Cookies;
 use arc_swap::ArcSwap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,35 +31,41 @@ pub enum SecretsError {
     NoRandomness,
 }
 
-/// What everything that answers looks at.
-pub type SharedSecrets = Arc<ArcSwap<CookieSecrets>>;
-
 /// The secrets in force, and what renews them.
 pub struct Secrets {
-    live: Arc<ArcSwap<CookieSecrets>>,
+    cookies: Cookies,
     seed: u64,
     rolling: Option<JoinHandle<()>>,
 }
 
 impl Secrets {
     /// Those of `file`, else those of a predecessor, else random ones. Must be called inside a runtime.
-    pub fn start(file: Option<&Path>, inherited: Option<SharedSecrets>) -> Result<Self, SecretsError> {
-        let seed = u64::from_ne_bytes(random()?);
-        let Some(file) = file else {
-            let live = match inherited {
-                Some(live) => live,
-                None => Arc::new(ArcSwap::from_pointee(CookieSecrets::new(&random()?, None))),
-            };
-            let rolling = tokio::spawn(roll(Arc::clone(&live)));
-            return Ok(Self { live, seed, rolling: Some(rolling) });
+    pub fn start(
+        file: Option<&Path>,
+        inherited: Option<Cookies>,
+        clock: &SharedClock,
+    ) -> Result<Self, SecretsError> {
+        let (seed, now) = (u64::from_ne_bytes(random()?), clock.wall());
+        if let Some(file) = file {
+            return Ok(Self { cookies: Cookies::new(read(file)?, now), seed, rolling: None });
+        }
+        let cookies = match inherited {
+            Some(cookies) if is_possible(cookies.made(), now) => cookies,
+            Some(cookies) => Cookies::new(CookieSecrets::clone(&cookies.secrets.load()), now),
+            None => Cookies::new(CookieSecrets::new(&random()?, None), now),
         };
-        let secrets = read(file)?;
-        Ok(Self { live: Arc::new(ArcSwap::from_pointee(secrets)), seed, rolling: None })
+        let rolling = tokio::spawn(roll(cookies.clone(), Arc::clone(clock)));
+        Ok(Self { cookies, seed, rolling: Some(rolling) })
     }
 
     /// What workers look at.
     pub fn live(&self) -> &Arc<ArcSwap<CookieSecrets>> {
-        &self.live
+        &self.cookies.secrets
+    }
+
+    /// For a successor.
+    pub fn cookies(&self) -> Cookies {
+        self.cookies.clone()
     }
 
     /// What the tables that strangers fill are keyed with.
@@ -72,14 +82,31 @@ impl Drop for Secrets {
     }
 }
 
-async fn roll(live: Arc<ArcSwap<CookieSecrets>>) {
+async fn roll(cookies: Cookies, clock: SharedClock) {
     loop {
-        tokio::time::sleep(ROLL_EVERY).await;
+        tokio::time::sleep(left(cookies.made(), clock.wall())).await;
         match random() {
-            Ok(next) => live.store(Arc::new(CookieSecrets::clone(&live.load()).roll(&next))),
-            Err(error) => tracing::error!("the cookie secret stays: {error}"),
+            Ok(next) => {
+                let rolled = CookieSecrets::clone(&cookies.secrets.load()).roll(&next);
+                cookies.replace(rolled, clock.wall());
+            }
+            Err(error) => {
+                tracing::error!("the cookie secret stays: {error}");
+                tokio::time::sleep(ROLL_EVERY).await;
+            }
         }
     }
+}
+
+/// Whether a predecessor told the moment, and its clock was no later than ours.
+fn is_possible(made: WallTime, now: WallTime) -> bool {
+    made != WallTime(0) && made <= now
+}
+
+/// Until a secret made then is rolled; all of it where the clock went back.
+fn left(made: WallTime, now: WallTime) -> Duration {
+    let age = if is_possible(made, now) { now.0 - made.0 } else { 0 };
+    ROLL_EVERY.saturating_sub(Duration::from_millis(age))
 }
 
 /// From the system.
@@ -114,6 +141,7 @@ fn secret(line: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::ManualClock;
     use crate::dns::cookie::Cookie;
     use std::net::IpAddr;
 
@@ -145,11 +173,63 @@ mod tests {
         assert!(!reply(&second, &reply(&both, &cookie).payload()).is_verified);
     }
 
+    fn clock(now: WallTime) -> SharedClock {
+        Arc::new(ManualClock::starting_at(now))
+    }
+
     #[tokio::test]
     async fn random_secrets_differ_and_files_that_are_not_there_are_told() {
         assert_ne!(random::<16>().expect("random"), random().expect("random"));
-        assert!(Secrets::start(None, None).is_ok());
-        let error = Secrets::start(Some(Path::new("no/such/file")), None).err().expect("no file");
+        let clock = clock(WallTime(1));
+        assert!(Secrets::start(None, None, &clock).is_ok());
+        let error = Secrets::start(Some(Path::new("no/such/file")), None, &clock).err().expect("no file");
         assert!(error.to_string().starts_with("cannot read the cookie secrets no/such/file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_secret_keeps_its_age_when_it_goes_from_process_to_process() {
+        let hours = |n: u64| n * 3_600_000;
+        let (made, first) = (WallTime(hours(1_000)), CookieSecrets::new(&[1; 16], None));
+        let young = clock(WallTime(made.0 + hours(25)));
+        // Each takes over from the one before, an hour before the secret is due.
+        let mut handed = Cookies::new(first, made);
+        for _ in 0..3 {
+            let secrets = Secrets::start(None, Some(handed), &young).expect("starts");
+            handed = secrets.cookies();
+            assert_eq!(handed.made(), made);
+        }
+        // And one after it was: the secret is rolled at once, and the one before stays good.
+        let due = clock(WallTime(made.0 + hours(26)));
+        let secrets = Secrets::start(None, Some(handed), &due).expect("starts");
+        while secrets.live().load().keys().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let keys = secrets.live().load().keys().to_vec();
+        assert!(keys[0] != [1; 16] && keys[1] == [1; 16], "{keys:?}");
+        assert_eq!(secrets.cookies().made(), due.wall());
+    }
+
+    #[tokio::test]
+    async fn an_age_that_cannot_be_begins_now() {
+        let now = clock(WallTime(5_000));
+        for made in [0, 5_001, 4_000] {
+            let handed = Cookies::new(CookieSecrets::new(&[1; 16], None), WallTime(made));
+            let secrets = Secrets::start(None, Some(handed), &now).expect("starts");
+            let expected = if made == 4_000 { made } else { 5_000 };
+            assert_eq!(secrets.cookies().made(), WallTime(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_secrets_life() {
+        let day = 24 * 3_600_000;
+        let check = |made: u64, now: u64, left_ms: u128| {
+            assert_eq!(left(WallTime(made), WallTime(now)).as_millis(), left_ms, "{made} {now}");
+        };
+        let whole = ROLL_EVERY.as_millis();
+        check(5 * day, 6 * day, whole - u128::from(day));
+        check(5 * day, 9 * day, 0);
+        check(0, 9 * day, whole);
+        check(6 * day, 5 * day, whole);
     }
 }

@@ -8,7 +8,7 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::admin;
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
-use crate::daemon::cookies::{Secrets, SecretsError, SharedSecrets};
+use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::descriptors;
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
@@ -25,7 +25,7 @@ use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
-use crate::serve::handover::{Given, HandoverError};
+use crate::serve::handover::{Cookies, Given, HandoverError};
 use crate::serve::{self, BindError, BoundDns, Running};
 use crate::store::state_dir::{StateDir, StateError};
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ impl Daemon {
         let inputs = first.inputs.clone();
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
-        let secrets = start_secrets(&server, &options, inheritance.given.cookies.take())?;
+        let secrets = start_secrets(&server, &options, inheritance.given.cookies.take(), &clock)?;
         let Sockets { bound, encrypted, admin: (admin_listener, admin), offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
@@ -313,7 +313,7 @@ async fn open_sockets(
     let admin = admin::bind(server.admin, given).await?;
     let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
-    let cookies = Some(Arc::clone(secrets.live()));
+    let cookies = Some(secrets.cookies());
     let mut offered = Given { replaces_listen: given.replaces_listen, cookies, ..Given::default() };
     let share = |offered: &mut Given| {
         bound.share(offered)?;
@@ -371,10 +371,11 @@ fn listening(plain: &BoundDns, encrypted: &encrypted::Bound) -> Vec<String> {
 fn start_secrets(
     server: &Settings,
     options: &Options,
-    inherited: Option<SharedSecrets>,
+    inherited: Option<Cookies>,
+    clock: &SharedClock,
 ) -> Result<Secrets, SecretsError> {
     let file = server.cookie_secrets.as_ref().map(|file| options.policies.join(file));
-    Secrets::start(file.as_deref(), inherited)
+    Secrets::start(file.as_deref(), inherited, clock)
 }
 
 fn start_keeper(

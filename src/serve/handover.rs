@@ -18,6 +18,7 @@
 //! a socket that only the same user can open. Whatever fails before `Serving` leaves
 //! the host as it was. Connections already accepted stay with the host.
 
+use crate::base::clock::WallTime;
 use crate::dns::CookieSecrets;
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
@@ -37,6 +38,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Name of the socket in the state folder.
@@ -93,9 +95,37 @@ enum Message {
         /// Secrets of cookies, hexadecimal; a host that does not know of them sends none.
         #[serde(default)]
         cookies: Vec<String>,
+        /// When the first of them was made, in milliseconds since 1970; 0: not told.
+        #[serde(default)]
+        cookies_made: WallTime,
     },
     Serving,
     Parted,
+}
+
+/// Secrets of cookies, and since when they are in use.
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    pub secrets: Arc<ArcSwap<CookieSecrets>>,
+    made: Arc<AtomicU64>,
+}
+
+impl Cookies {
+    pub fn new(secrets: CookieSecrets, made: WallTime) -> Self {
+        let made = Arc::new(AtomicU64::new(made.0));
+        Self { secrets: Arc::new(ArcSwap::from_pointee(secrets)), made }
+    }
+
+    /// Uses `secrets` from now on.
+    pub fn replace(&self, secrets: CookieSecrets, now: WallTime) {
+        self.secrets.store(Arc::new(secrets));
+        self.made.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When the secret in use was made; 0 if a predecessor did not tell.
+    pub fn made(&self) -> WallTime {
+        WallTime(self.made.load(Ordering::Relaxed))
+    }
 }
 
 /// Sockets that somebody else opened, and the lock of the state folder.
@@ -106,8 +136,9 @@ pub struct Given {
     pub lock: Option<File>,
     /// They stand in place of the addresses that are configured.
     pub replaces_listen: bool,
-    /// As they are when they are handed over, so that cookies of clients stay valid.
-    pub cookies: Option<Arc<ArcSwap<CookieSecrets>>>,
+    /// As they are when they are handed over, so that cookies of clients stay valid, and that secrets
+    /// are not older than they may be however often they go over.
+    pub cookies: Option<Cookies>,
 }
 
 impl Given {
@@ -210,7 +241,8 @@ pub fn host(stream: UnixStream, given: &Given) -> Result<Line, HandoverError> {
         count: descriptors.len(),
         has_lock: given.lock.is_some(),
         replaces_listen: given.replaces_listen,
-        cookies: given.cookies.iter().flat_map(|secrets| told(&secrets.load())).collect(),
+        cookies: given.cookies.iter().flat_map(|cookies| told(&cookies.secrets.load())).collect(),
+        cookies_made: given.cookies.as_ref().map(Cookies::made).unwrap_or_default(),
     })?;
     line.send_descriptors(&descriptors)?;
     match line.receive(START_PATIENCE)? {
@@ -224,10 +256,10 @@ fn told(secrets: &CookieSecrets) -> Vec<String> {
 }
 
 /// `None`: none came, or none that are understood; the guest makes its own.
-fn heard(cookies: &[String]) -> Option<Arc<ArcSwap<CookieSecrets>>> {
+fn heard(cookies: &[String], made: WallTime) -> Option<Cookies> {
     let key = |text: &String| HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok();
     let keys = cookies.iter().map(key).collect::<Option<Vec<[u8; 16]>>>()?;
-    CookieSecrets::of_keys(&keys).map(|secrets| Arc::new(ArcSwap::from_pointee(secrets)))
+    CookieSecrets::of_keys(&keys).map(|secrets| Cookies::new(secrets, made))
 }
 
 impl Line {
@@ -254,9 +286,14 @@ impl Line {
     pub fn take(&mut self) -> Result<Given, HandoverError> {
         self.send(&Message::Hello { version: VERSION })?;
         let (count, has_lock, replaces_listen, cookies) = match self.receive(PATIENCE)? {
-            Message::Sockets { version: VERSION, count, has_lock, replaces_listen, cookies } => {
-                (count, has_lock, replaces_listen, heard(&cookies))
-            }
+            Message::Sockets {
+                version: VERSION,
+                count,
+                has_lock,
+                replaces_listen,
+                cookies,
+                cookies_made,
+            } => (count, has_lock, replaces_listen, heard(&cookies, cookies_made)),
             Message::Hello { version } | Message::Sockets { version, .. } => {
                 return Err(HandoverError::Version(version));
             }
@@ -389,7 +426,7 @@ mod tests {
         let (first, addresses) = (given.udp[0].0, given.udp.iter().map(|(at, _)| *at).collect::<Vec<_>>());
         given.lock.as_ref().expect("a lock").try_lock().expect("free");
         let secrets = CookieSecrets::new(&[1; 16], Some(&[2; 16]));
-        let given = Given { cookies: Some(Arc::new(ArcSwap::from_pointee(secrets))), ..given };
+        let given = Given { cookies: Some(Cookies::new(secrets, WallTime(7))), ..given };
         let host = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a guest");
             drop(listener);
@@ -407,7 +444,9 @@ mod tests {
         let mut buffer = [0; 16];
         assert_eq!(taken.udp[0].1.recv(&mut buffer).expect("what waited"), 7);
         assert_eq!(taken.tcp.len(), 1);
-        assert_eq!(taken.cookies.as_ref().expect("secrets").load().keys(), [[1; 16], [2; 16]]);
+        let cookies = taken.cookies.as_ref().expect("secrets");
+        assert_eq!(cookies.secrets.load().keys(), [[1; 16], [2; 16]]);
+        assert_eq!(cookies.made(), WallTime(7), "their age goes over with them");
         let another = File::open(folder.path().join("lock")).expect("opens");
         assert!(another.try_lock().is_err(), "the lock never came free");
         drop(taken);
@@ -443,7 +482,7 @@ mod tests {
         let long = "00".repeat(17);
         for cookies in [&[][..], &["xy"], &["00"], &[long.as_str()], &[&long[2..]; 3], &[&long[2..], ""]] {
             let cookies: Vec<String> = cookies.iter().map(|text| (*text).to_owned()).collect();
-            assert!(heard(&cookies).is_none(), "{cookies:?}");
+            assert!(heard(&cookies, WallTime(1)).is_none(), "{cookies:?}");
         }
     }
 
