@@ -23,7 +23,7 @@ fn run(world: &World, health: &[NodeHealth], previous: Option<&Plan>, now_ms: u6
     plan(&PlanInput {
         policy: &world.policy,
         groups: &world.groups,
-        prior: &world.prior,
+        latencies: &world.latencies,
         health,
         previous: previous.map(|plan| &plan.assignment),
         memory: previous.map_or(&fresh, |plan| &plan.memory),

@@ -10,7 +10,7 @@ use rhumb::model::clients::{Area, ClientGroup, Line};
 use rhumb::model::fleet::{Capacity, Node, Region, Site};
 use rhumb::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
 use rhumb::model::judgement::Combine;
-use rhumb::model::placement::LatencyPrior;
+use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
@@ -42,7 +42,7 @@ impl Size {
 pub struct World {
     pub policy: Policy,
     pub groups: Vec<ClientGroup>,
-    pub prior: LatencyPrior,
+    pub latencies: Latencies,
     pub health: Vec<NodeHealth>,
 }
 
@@ -59,9 +59,9 @@ impl World {
             (0..size.regions).map(|at| Area { name: format!("area{at}"), ..Area::default() }).collect();
         fleet(&mut policy, size);
         policy.services = (0..size.services).map(|at| service(at, size, &policy)).collect();
-        let (groups, prior) = clients(size, &sites, &mut rng);
+        let (groups, latencies) = clients(size, &sites, &mut rng);
         let health = policy.fleet.nodes.iter().map(|node| healthy(node, fill)).collect();
-        Self { policy, groups, prior, health }
+        Self { policy, groups, latencies, health }
     }
 }
 
@@ -136,7 +136,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
     }
 }
 
-fn clients(size: Size, sites: &[(i64, i64)], rng: &mut SeededRng) -> (Vec<ClientGroup>, LatencyPrior) {
+fn clients(size: Size, sites: &[(i64, i64)], rng: &mut SeededRng) -> (Vec<ClientGroup>, Latencies) {
     let mut groups = Vec::new();
     let mut rtt = Vec::new();
     for place in 0..size.places {
@@ -159,7 +159,7 @@ fn clients(size: Size, sites: &[(i64, i64)], rng: &mut SeededRng) -> (Vec<Client
             rtt.extend_from_slice(&row);
         }
     }
-    (groups, LatencyPrior { sites: sites.len(), rtt })
+    (groups, Latencies::prior(sites.len(), rtt))
 }
 
 fn round_trip(a: (i64, i64), b: (i64, i64)) -> Micros {

@@ -9,7 +9,7 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::geo::{self, Countries, GeoTable};
 use rhumb::health::HealthModel;
 use rhumb::model::ids::Generation;
-use rhumb::model::placement::LatencyPrior;
+use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::verdict::{NodeHealth, NodeLoad, Verdict};
@@ -26,7 +26,7 @@ pub struct World {
     pub policy: Arc<Policy>,
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
-    pub prior: LatencyPrior,
+    pub latencies: Latencies,
     pub health: Vec<NodeHealth>,
     pub memory: PlannerMemory,
 }
@@ -52,7 +52,7 @@ impl World {
         let databases: Vec<&geo::Database> = databases.iter().collect();
         let compiled = geo::compile(&databases, &policy.clients, Countries::shipped()).expect("compiles");
         let geo = Arc::new(compiled.table);
-        let prior = geo::latency_prior(geo.groups(), &policy.fleet);
+        let latencies = geo::latency_prior(geo.groups(), &policy.fleet);
         let model =
             HealthModel::new(Arc::new(policy.fleet.clone()), &BTreeMap::new(), MonoTime(0), WallTime(0));
         let mut health = model.view();
@@ -66,7 +66,7 @@ impl World {
             let utilisation = Ppm::ratio(amount, 10_000);
             node.load = Some(NodeLoad { amount: Some(amount), utilisation, binding: "mbps".to_owned() });
         }
-        Self { policy, zones: Arc::new(zones), geo, prior, health, memory: PlannerMemory::default() }
+        Self { policy, zones: Arc::new(zones), geo, latencies, health, memory: PlannerMemory::default() }
     }
 
     pub fn groups(&self) -> usize {
@@ -77,7 +77,7 @@ impl World {
         schedule::plan(&PlanInput {
             policy: &self.policy,
             groups: self.geo.groups(),
-            prior: &self.prior,
+            latencies: &self.latencies,
             health,
             previous: previous.map(|plan| &plan.assignment),
             // As the loop does: each plan is made with the memory of the one before.

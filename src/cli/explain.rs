@@ -124,7 +124,7 @@ fn candidates(candidates: &[CandidateView]) -> Table {
         let ms = |micros: i64| format!("{:.1}", micros as f64 / 1e3);
         let terms = [
             i64::from(cost.total_us),
-            i64::from(cost.prior_us),
+            i64::from(cost.distance_us),
             i64::from(cost.excess_us),
             cost.curve_us,
             i64::from(cost.loss_us),

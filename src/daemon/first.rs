@@ -133,7 +133,7 @@ fn make(
     let plan = schedule::plan(&PlanInput {
         policy: &inputs.policy,
         groups: inputs.geo.groups(),
-        prior: &inputs.prior,
+        latencies: &inputs.latencies,
         health: &view,
         previous: previous.as_ref(),
         memory: &PlannerMemory::default(),

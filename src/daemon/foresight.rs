@@ -102,7 +102,7 @@ impl Outlook {
         let plan = schedule::plan(&PlanInput {
             policy: &self.inputs.policy,
             groups: self.inputs.geo.groups(),
-            prior: &self.inputs.prior,
+            latencies: &self.inputs.latencies,
             health: &health,
             previous: Some(&self.live.assignment),
             memory: &self.memory,

@@ -10,7 +10,7 @@ use crate::base::error::chain;
 use crate::geo::frozen::{self, FrozenError, Key};
 use crate::geo::{self, Compiled, Countries, Database, GeoTable};
 use crate::model::clients::Clients;
-use crate::model::placement::LatencyPrior;
+use crate::model::placement::Latencies;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
 use crate::sign::files::KeyFolder;
@@ -32,7 +32,8 @@ pub struct Inputs {
     pub policy: Arc<Policy>,
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
-    pub prior: Arc<LatencyPrior>,
+    /// By distance alone.
+    pub latencies: Arc<Latencies>,
     /// Geo files other than the shipped ones, kept for a restart.
     pub geo_files: Arc<Vec<GeoFile>>,
     /// `geo` with what it was compiled from, kept for a restart too.
@@ -248,7 +249,7 @@ impl Loader {
     fn finish(&mut self, checked: &Checked, databases: Arc<Databases>) -> Result<Inputs, String> {
         let policy = &checked.policy;
         let compiled = self.compile(&databases, policy)?;
-        let prior = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
+        let latencies = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
         let geo_files = Arc::clone(&databases.files);
         self.databases = Some(databases);
         Ok(Inputs {
@@ -256,7 +257,7 @@ impl Loader {
             policy: Arc::clone(&checked.policy),
             zones: Arc::clone(&checked.zones),
             geo: Arc::clone(&compiled.table),
-            prior,
+            latencies,
             geo_files,
             compiled,
         })

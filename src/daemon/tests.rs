@@ -182,7 +182,7 @@ fn without_node(inputs: &Inputs, live: &Snapshot, node: NodeId) -> Snapshot {
     let plan = crate::schedule::plan(&crate::schedule::PlanInput {
         policy: &inputs.policy,
         groups: inputs.geo.groups(),
-        prior: &inputs.prior,
+        latencies: &inputs.latencies,
         health: &health,
         previous: Some(&live.assignment),
         memory: &Default::default(),
@@ -250,7 +250,7 @@ fn a_restart_ramps_nobody_who_was_up() {
     let next = crate::schedule::plan(&crate::schedule::PlanInput {
         policy: &inputs.policy,
         groups: inputs.geo.groups(),
-        prior: &inputs.prior,
+        latencies: &inputs.latencies,
         health: &first.health.view(),
         previous: Some(&first.snapshot.assignment),
         memory: &first.plan.memory,

@@ -519,7 +519,7 @@ impl Writer {
         PlanInput {
             policy: &self.inputs.policy,
             groups: self.inputs.geo.groups(),
-            prior: &self.inputs.prior,
+            latencies: &self.inputs.latencies,
             health,
             previous: Some(&self.assignment),
             memory: &self.memory,

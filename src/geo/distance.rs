@@ -7,7 +7,7 @@
 use crate::base::units::{Coordinates, Micros};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
-use crate::model::placement::LatencyPrior;
+use crate::model::placement::Latencies;
 use std::f64::consts::{FRAC_PI_2, PI};
 
 const EARTH_RADIUS_KM: f64 = 6_371.0;
@@ -24,7 +24,7 @@ pub fn distance_km(a: Coordinates, b: Coordinates) -> u32 {
 }
 
 /// The expected round trip from each group to each site of the fleet.
-pub fn latency_prior(groups: &[ClientGroup], fleet: &Fleet) -> LatencyPrior {
+pub fn latency_prior(groups: &[ClientGroup], fleet: &Fleet) -> Latencies {
     let sites: Vec<_> = fleet.sites.iter().map(|site| site.location.map(unit_vector)).collect();
     let mut rtt = Vec::with_capacity(groups.len() * sites.len());
     for group in groups {
@@ -34,7 +34,7 @@ pub fn latency_prior(groups: &[ClientGroup], fleet: &Fleet) -> LatencyPrior {
             _ => UNKNOWN,
         }));
     }
-    LatencyPrior { sites: sites.len(), rtt }
+    Latencies::prior(sites.len(), rtt)
 }
 
 type Vector = [f64; 3];

@@ -1,7 +1,7 @@
 //! The map as it is kept for a restart: by names and ages, so that it outlives ids and clocks.
 
 use super::cell::{Cell, Feed, MOST_VOTES, Sample, Vote};
-use super::{LatencyMap, MOST_CELLS, Path, check, seconds};
+use super::{LatencyMap, MOST_CELLS, Path, Settled, check, seconds};
 use crate::base::clock::MonoTime;
 use crate::base::units::{Micros, Ppm};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use std::time::Duration;
 pub struct KeptMap {
     pub salt: u64,
     pub cells: Vec<KeptCell>,
-    /// Group key, site name and round trip (us) of what was in force.
-    pub settled: Vec<(String, String, u32)>,
+    /// Group key, site name, round trip (us) and votes of what was in force.
+    pub settled: Vec<(String, String, u32, u16)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +37,9 @@ impl LatencyMap {
             let votes = cell.votes().iter().map(|vote| keep_vote(vote, seconds(now)));
             Some(KeptCell { group, site, votes: votes.collect() })
         });
-        let settled = self.settled.iter().filter_map(|(&path, rtt)| {
+        let settled = self.settled.iter().filter_map(|(&path, settled)| {
             let (group, site) = name(path)?;
-            Some((group, site, rtt.0))
+            Some((group, site, settled.rtt.0, settled.votes))
         });
         KeptMap { salt: self.salt, cells: cells.collect(), settled: settled.collect() }
     }
@@ -68,10 +68,11 @@ impl LatencyMap {
                 cells.push((path, cell));
             }
         }
-        let settled = kept.settled.iter().filter_map(|(group, site, rtt)| {
-            Some((path(group, site)?, Micros(*rtt))).filter(|(_, rtt)| *rtt <= super::MOST_RTT)
+        let settled = kept.settled.iter().filter_map(|(group, site, rtt, votes)| {
+            let settled = Settled { rtt: Micros(*rtt), votes: *votes };
+            (settled.rtt <= super::MOST_RTT).then_some((path(group, site)?, settled))
         });
-        let settled: Vec<(Path, Micros)> = settled.collect();
+        let settled: Vec<(Path, Settled)> = settled.collect();
         self.cells.extend(cells);
         self.settled.extend(settled);
     }

@@ -14,7 +14,8 @@
 //!   are kept as salted hashes.
 //! - *Poison*: a source has one vote, of a key's all votes together never the majority (`cell`). Where
 //!   a key is all there is, it may pull the estimate by less than the planner moves anybody for.
-//! - *Settled*: an estimate stands until the new one differs by 2 ms and 5 %, so noise moves nobody.
+//! - *Settled*: an estimate stands until the new one differs by 2 ms and 5 %, or has twice or half the
+//!   votes, so noise moves nobody.
 //! - *Coverage*: a map that covers a tenth less than the one before is held back, for a day at most.
 //!
 //! Pure: time is an argument. It neither receives reports (`control`) nor knows clients' addresses.
@@ -34,15 +35,13 @@ use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{AreaId, GroupId, LineId, SiteId};
-use crate::model::placement::LatencyPrior;
+use crate::model::placement::Latencies;
 use cell::{Cell, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Paths with votes of clients, in all; further ones are refused.
-pub const MOST_CELLS: usize = 65_536;
-/// Votes the prior is worth: k.
-const PRIOR_VOTES: u64 = 20;
+pub const MOST_CELLS: usize = 8_192;
 /// Votes a vantage is worth.
 const VANTAGE_VOTES: u32 = 10;
 /// Round trips believed at all.
@@ -109,12 +108,20 @@ pub struct Estimate {
     pub confidence: Ppm,
 }
 
+/// What is planned with, of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    rtt: Micros,
+    /// 0 where one party alone measured: guesses beside the distance stay as they are.
+    votes: u16,
+}
+
 /// What became of [`LatencyMap::draw`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Drawing {
     Unchanged,
     /// Plan with this from now on.
-    Drawn(LatencyPrior),
+    Drawn(Latencies),
     /// Held back: it would cover `now` paths where the one in force covers `before`.
     Thin {
         now: usize,
@@ -142,7 +149,7 @@ pub struct LatencyMap {
     cells: BTreeMap<Path, Cell>,
     vantages: Vec<VantageView>,
     /// In force, by path; where it says nothing the prior stands.
-    settled: BTreeMap<Path, Micros>,
+    settled: BTreeMap<Path, Settled>,
     /// Since when a thinner map is held back.
     thin_since_s: Option<u64>,
 }
@@ -209,7 +216,7 @@ impl LatencyMap {
     }
 
     /// Drops what is too old, and draws the map anew over `prior`.
-    pub fn draw(&mut self, prior: &LatencyPrior, now: MonoTime) -> Drawing {
+    pub fn draw(&mut self, prior: &Latencies, now: MonoTime) -> Drawing {
         let oldest = seconds(now).saturating_sub(self.rules.max_age.as_secs());
         self.cells.retain(|_, cell| cell.expire(oldest));
         let fresh = self.estimates(prior);
@@ -219,7 +226,7 @@ impl LatencyMap {
         }
         self.thin_since_s = None;
         let settled = fresh.into_iter().map(|(path, estimate)| {
-            let held = self.settled.get(&path).filter(|held| !is_news(**held, estimate));
+            let held = self.settled.get(&path).filter(|held| !is_news(held, &estimate));
             (path, held.copied().unwrap_or(estimate))
         });
         let settled = settled.collect();
@@ -237,12 +244,17 @@ impl LatencyMap {
     }
 
     /// `prior` with what is in force in place of what it guesses.
-    pub fn over(&self, prior: &LatencyPrior) -> LatencyPrior {
+    pub fn over(&self, prior: &Latencies) -> Latencies {
         let mut drawn = prior.clone();
-        for (&(group, site), &rtt) in &self.settled {
+        if self.settled.is_empty() {
+            return drawn;
+        }
+        drawn.votes = vec![0; prior.rtt.len()];
+        for (&(group, site), settled) in &self.settled {
             let at = group as usize * prior.sites + site as usize;
-            if let Some(place) = drawn.rtt.get_mut(at).filter(|_| (site as usize) < prior.sites) {
-                *place = rtt;
+            if (site as usize) < prior.sites && at < prior.rtt.len() {
+                drawn.rtt[at] = settled.rtt;
+                drawn.votes[at] = settled.votes;
             }
         }
         drawn
@@ -254,7 +266,7 @@ impl LatencyMap {
     }
 
     /// By path, of every path that is measured enough.
-    fn estimates(&self, prior: &LatencyPrior) -> BTreeMap<Path, Micros> {
+    fn estimates(&self, prior: &Latencies) -> BTreeMap<Path, Settled> {
         let mut paths: Vec<Path> = self.cells.keys().copied().collect();
         for (group, standing) in self.standings.iter().enumerate() {
             let seen = self.vantages.iter().filter(|view| standing.is_in(view.stands_for));
@@ -280,16 +292,17 @@ impl LatencyMap {
     }
 
     /// What is known of one path. `None`: no such path.
-    pub fn estimate(&self, group: GroupId, site: SiteId, prior: &LatencyPrior) -> Option<Estimate> {
+    pub fn estimate(&self, group: GroupId, site: SiteId, prior: &Latencies) -> Option<Estimate> {
         let path = path(group, site);
         let prior = *prior.rtt.get(group.index() * prior.sites + site.index())?;
         let measured = self.median(path);
-        let votes = measured.map_or(0, |median| u64::from(median.votes));
+        let (votes, k) =
+            (measured.map_or(0, |median| u64::from(median.votes)), u64::from(Latencies::PRIOR_VOTES));
         Some(Estimate {
-            rtt: self.settled.get(&path).copied().unwrap_or(prior),
+            rtt: self.settled.get(&path).map_or(prior, |settled| settled.rtt),
             prior,
             measured,
-            confidence: Ppm::ratio(votes, votes + PRIOR_VOTES),
+            confidence: Ppm::ratio(votes, votes + k),
         })
     }
 }
@@ -325,15 +338,16 @@ fn check(sample: &Sample) -> Result<(), Rejected> {
 }
 
 /// What the measured and the prior make together. One party alone stays within its leash.
-fn blend(prior: Micros, median: &Median) -> Micros {
-    let (n, k) = (u64::from(median.votes), PRIOR_VOTES);
+fn blend(prior: Micros, median: &Median) -> Settled {
+    let (n, k) = (u64::from(median.votes), u64::from(Latencies::PRIOR_VOTES));
     let sum = n * u64::from(median.rtt.0) + k * u64::from(prior.0);
     let blended = (sum / (n + k)) as u32;
     if !median.is_one_party {
-        return Micros(blended);
+        return Settled { rtt: Micros(blended), votes: u16::try_from(n).unwrap_or(u16::MAX) };
     }
     let leash = leash(prior);
-    Micros(blended.clamp(prior.0.saturating_sub(leash), prior.0.saturating_add(leash)))
+    let rtt = blended.clamp(prior.0.saturating_sub(leash), prior.0.saturating_add(leash));
+    Settled { rtt: Micros(rtt), votes: 0 }
 }
 
 /// Half of what a cost has to differ by for the planner to move anybody (10 ms or 15 %), and a little
@@ -343,8 +357,9 @@ const fn leash(prior: Micros) -> u32 {
     if relative > 4_900 { relative } else { 4_900 }
 }
 
-/// Whether the difference is worth a new map: 2 ms and 5 %.
-fn is_news(held: Micros, fresh: Micros) -> bool {
-    let difference = held.0.abs_diff(fresh.0);
-    difference >= 2_000 && difference >= held.0 / 20
+/// Whether the difference is worth a new map: 2 ms and 5 %, or twice or half the votes.
+fn is_news(held: &Settled, fresh: &Settled) -> bool {
+    let difference = held.rtt.0.abs_diff(fresh.rtt.0);
+    let (less, more) = (held.votes.min(fresh.votes), held.votes.max(fresh.votes));
+    difference >= 2_000 && difference >= held.rtt.0 / 20 || more > 2 * less
 }

@@ -36,8 +36,8 @@ fn map() -> LatencyMap {
     LatencyMap::new(Rules::default(), 7, &groups(), &fleet(&["x", "y"]))
 }
 
-fn prior() -> LatencyPrior {
-    LatencyPrior { sites: 2, rtt: vec![Micros::from_millis(100); 6] }
+fn prior() -> Latencies {
+    Latencies::prior(2, vec![Micros::from_millis(100); 6])
 }
 
 fn network(number: u32) -> Prefix {
@@ -190,7 +190,7 @@ fn a_reload_carries_over_by_name() {
     before.draw(&prior(), at(0));
     let groups = [group("b", None, &[]), group("a", None, &[])];
     let after = before.reloaded(Rules::default(), &groups, &fleet(&["z", "y", "x"]), at(1));
-    let prior = LatencyPrior { sites: 3, rtt: vec![Micros::from_millis(100); 6] };
+    let prior = Latencies::prior(3, vec![Micros::from_millis(100); 6]);
     let ms: Vec<u32> = after.over(&prior).rtt.iter().map(|rtt| rtt.0 / 1_000).collect();
     assert_eq!(ms, [100, 100, 100, 100, 100, 70]);
     let estimate = after.estimate(GroupId(1), SiteId(2), &prior).expect("a path");
@@ -208,7 +208,7 @@ fn damaged_leftovers_do_no_harm() {
             cell("a", vec![vote(0, 0), vote(u32::MAX, 0), vote(50_000, u64::MAX), vote(50_000, 3)]),
             cell("nowhere", vec![vote(50_000, 0)]),
         ],
-        settled: vec![("a".into(), "x".into(), u32::MAX), ("a".into(), "nowhere".into(), 5)],
+        settled: vec![("a".into(), "x".into(), u32::MAX, 1), ("a".into(), "nowhere".into(), 5, 1)],
     };
     let map = map().restored(&kept, at(0), Duration::MAX);
     assert_eq!((map.coverage(), map.cells.len()), (0, 0));

@@ -11,18 +11,42 @@ use crate::base::units::{Micros, Ppm};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// Estimated round trip from a client group to a site, before anything is measured.
+/// Estimated round trips from client groups to sites: a prior by distance, and what was measured in it
+/// (semantics.md, "Signals").
 ///
-/// Row-major `groups x sites`. Depends only on geo data and fleet, so it is computed once per reload.
+/// Row-major `groups x sites`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LatencyPrior {
+pub struct Latencies {
     pub sites: usize,
     pub rtt: Vec<Micros>,
+    /// Measurements behind each, against [`PRIOR_VOTES`](Self::PRIOR_VOTES) of the prior. Empty: none behind
+    /// any.
+    pub votes: Vec<u16>,
 }
 
-impl LatencyPrior {
-    pub fn rtt(&self, group: GroupId, site: super::ids::SiteId) -> Micros {
-        self.rtt[group.index() * self.sites + site.index()]
+impl Latencies {
+    /// How many measurements the prior is worth: k.
+    pub const PRIOR_VOTES: u32 = 20;
+
+    /// Nothing is measured.
+    pub fn prior(sites: usize, rtt: Vec<Micros>) -> Self {
+        Self { sites, rtt, votes: Vec::new() }
+    }
+
+    /// By site; empty for a group that is not there.
+    pub fn row(&self, group: usize) -> &[Micros] {
+        self.rtt.get(group * self.sites..(group + 1) * self.sites).unwrap_or(&[])
+    }
+
+    /// By site; empty where nothing is measured.
+    pub fn votes(&self, group: usize) -> &[u16] {
+        self.votes.get(group * self.sites..(group + 1) * self.sites).unwrap_or(&[])
+    }
+
+    /// What is left of something guessed (us) when there are `votes` measurements: k / (n + k) of it.
+    pub fn unmeasured(guess_us: u32, votes: u16) -> u32 {
+        let k = u64::from(Self::PRIOR_VOTES);
+        (u64::from(guess_us) * k / (u64::from(votes) + k)) as u32
     }
 }
 

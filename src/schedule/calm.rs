@@ -64,7 +64,7 @@ impl Scene {
         w.groups = (0..60).map(|at| group(&format!("g{at}"), 0)).collect();
         w.groups.iter_mut().for_each(|group| group.v4_slash24 = rng.below(20_000) as u32);
         let rtt = (0..60 * usize::from(SITES)).map(|_| Micros(5_000 + rng.below(150_000) as u32));
-        w.prior = crate::model::placement::LatencyPrior { sites: usize::from(SITES), rtt: rtt.collect() };
+        w.latencies = crate::model::placement::Latencies::prior(usize::from(SITES), rtt.collect());
         // Half of the scenes measure their demand, half state it.
         let draft = plan_first(&w);
         if seed.is_multiple_of(2) {

@@ -188,10 +188,11 @@ fn world(input: &PlanInput<'_>) -> u64 {
     for group in input.groups {
         (group.line, &group.areas, group.v4_slash24, group.v6_slash48).hash(&mut hasher);
     }
-    for pair in input.prior.rtt.chunks(2) {
+    for pair in input.latencies.rtt.chunks(2) {
         let second = pair.get(1).map_or(0, |rtt| rtt.0);
         hasher.write_u64(u64::from(pair[0].0) << 32 | u64::from(second));
     }
+    input.latencies.votes.hash(&mut hasher);
     for node in &input.policy.fleet.nodes {
         let capacity = node.capacity.as_ref().map(|c| (c.amount, c.target, c.cap));
         (node.site, node.line, capacity).hash(&mut hasher);

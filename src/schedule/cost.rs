@@ -84,7 +84,7 @@ impl NodeSignal {
 /// The parts of a cost; they sum to `total_us`, up to the ceiling of a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CostTerms {
-    pub prior_us: u32,
+    pub distance_us: u32,
     pub excess_us: u32,
     pub curve_us: i64,
     pub loss_us: u32,
@@ -130,7 +130,7 @@ pub fn terms(profile: Profile, prior: Micros, node: &NodeSignal) -> CostTerms {
         Verdict::Degraded => lossy / 2 + DEGRADED_US,
     };
     CostTerms {
-        prior_us: prior.0,
+        distance_us: prior.0,
         excess_us: node.excess_us,
         curve_us: i64::try_from(clean).unwrap_or(i64::MAX) - i64::try_from(rtt).unwrap_or(i64::MAX),
         loss_us: bounded(lossy - clean),
@@ -221,7 +221,7 @@ mod tests {
         for profile in Profile::ALL {
             let node = NodeSignal { jitter_us: 4_000, utilisation_ppm: 500_000, ..degraded };
             let t = terms(profile, Micros(333_333), &node).with(40_000, 25_000);
-            let sum = i64::from(t.prior_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
+            let sum = i64::from(t.distance_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
             let more = t.load_us + t.verdict_us + t.line_us + t.congestion_us;
             assert_eq!(sum + i64::from(more), i64::from(t.total_us), "{profile:?}");
         }

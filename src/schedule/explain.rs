@@ -285,7 +285,7 @@ mod tests {
         let input = PlanInput {
             policy: &w.policy,
             groups: &w.groups,
-            prior: &w.prior,
+            latencies: &w.latencies,
             health: &w.health,
             previous: Some(&plan.assignment),
             memory: &memory,
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!((told.pools[0].role, told.pools[1].role), (PoolRole::First, PoolRole::Spill));
         for candidate in &told.candidates {
             let c = candidate.cost;
-            assert_eq!(c.prior_us + c.excess_us + c.verdict_us + c.line_us, c.total_us);
+            assert_eq!(c.distance_us + c.excess_us + c.verdict_us + c.line_us, c.total_us);
         }
         assert!(explain(&input, ServiceId(7), GroupId(0)).is_none());
         assert!(serde_json::to_string(&told).expect("plain data").contains(r#""state":"picked""#));

@@ -60,7 +60,7 @@ pub use remap::remap;
 
 use crate::model::clients::ClientGroup;
 use crate::model::ids::ServiceId;
-use crate::model::placement::{Assignment, LatencyPrior, Move};
+use crate::model::placement::{Assignment, Latencies, Move};
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
 
@@ -78,7 +78,7 @@ pub enum Pass {
 pub struct PlanInput<'a> {
     pub policy: &'a Policy,
     pub groups: &'a [ClientGroup],
-    pub prior: &'a LatencyPrior,
+    pub latencies: &'a Latencies,
     /// By node. A node without an entry counts as `unknown`.
     pub health: &'a [NodeHealth],
     /// In the positions of `policy` and `groups`; after a reload, [`remap`]ped.

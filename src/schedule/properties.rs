@@ -33,8 +33,9 @@ fn random(seed: u64, down_percent: u64) -> World {
         group.v4_slash24 = rng.below(20_000) as u32;
         group.areas = (rng.below(2) > 0).then_some(AreaId(0)).into_iter().collect();
     }
-    w.prior.sites = sites;
-    w.prior.rtt = (0..w.groups.len() * sites).map(|_| Micros(5_000 + rng.below(200_000) as u32)).collect();
+    w.latencies.sites = sites;
+    w.latencies.rtt =
+        (0..w.groups.len() * sites).map(|_| Micros(5_000 + rng.below(200_000) as u32)).collect();
     w.policy.services = (0..1 + rng.below(3)).map(|at| random_service(at, nodes, &mut rng)).collect();
     w
 }

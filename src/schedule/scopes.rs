@@ -160,7 +160,7 @@ fn explain_names_the_line() {
     let input = PlanInput {
         policy: &w.policy,
         groups: &w.groups,
-        prior: &w.prior,
+        latencies: &w.latencies,
         health: &w.health,
         previous: Some(&first.assignment),
         memory: &first.memory,
@@ -333,8 +333,8 @@ proptest! {
         }
         let cold = plan_first(&now);
         let cost = |plan: &Plan, pair: (ServiceId, GroupId)| {
-            let row = pair.1.index() * now.prior.sites;
-            let of = |node: NodeId| u64::from(now.prior.rtt[row + node.index()].0);
+            let row = pair.1.index() * now.latencies.sites;
+            let of = |node: NodeId| u64::from(now.latencies.rtt[row + node.index()].0);
             let shares = &held(plan, pair).shares;
             shares.iter().map(|share| of(share.node) * u64::from(share.share.0)).sum::<u64>() / 1_000_000
         };

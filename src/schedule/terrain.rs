@@ -2,7 +2,7 @@
 //! and which groups are alike.
 //!
 //! ```text
-//!  group ─▶ place (equal rows of the prior) ─▶ row of costs per profile ─┐
+//!  group ─▶ place (equal rows of latencies) ─▶ row of costs per profile ─┐
 //!        ─▶ line ─────────────────▶ row of line penalties per service ───┼─▶ Outlook
 //!        ─▶ areas ─┬──────────────▶ rule per service ─▶ Ladder ──────────┘
 //!        ─▶ line ──┴──────────────▶ view: what lines and areas can reach ┘
@@ -18,7 +18,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId};
-use crate::model::placement::LatencyPrior;
+use crate::model::placement::Latencies;
 use crate::model::reach::{Reach, View};
 use crate::model::service::Profile;
 use std::cell::OnceCell;
@@ -50,6 +50,8 @@ pub(super) struct Terrain<'a> {
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
     penalties: Vec<u32>,
     line_rows: usize,
+    /// By node.
+    sites: Vec<u32>,
     /// By service, then views x rules.
     pub ladders: Vec<Vec<Ladder>>,
     /// services x area sets: position of the rule.
@@ -81,13 +83,23 @@ pub(super) struct Outlook<'t> {
     pub homecoming: &'t [bool],
     row: &'t [u32],
     penalty: &'t [u32],
+    /// By node: its site.
+    sites: &'t [u32],
+    /// By site; empty where nothing is measured.
+    votes: &'t [u16],
 }
 
 impl Outlook<'_> {
     /// Cost without congestion, us.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
-        self.row[node.index()].saturating_add(self.penalty[node.index()])
+        let node = node.index();
+        // Almost no group is measured, so almost none pays for the question.
+        let penalty = match self.votes.get(self.sites[node] as usize) {
+            Some(&votes) => Latencies::unmeasured(self.penalty[node], votes),
+            None => self.penalty[node],
+        };
+        self.row[node].saturating_add(penalty)
     }
 }
 
@@ -98,7 +110,7 @@ impl<'a> Terrain<'a> {
         reach: Reach,
         returns: Vec<Returns>,
     ) -> Self {
-        let (places, samples) = places(input.groups, input.prior);
+        let (places, samples) = places(input.groups, input.latencies);
         let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
         let (classes, class_samples) =
             classify((0..input.groups.len()).map(|g| (places[g], input.groups[g].line, area_sets[g])));
@@ -124,6 +136,7 @@ impl<'a> Terrain<'a> {
             samples,
             penalties: penalties(input),
             line_rows: input.policy.clients.lines.len() + 1,
+            sites: input.policy.fleet.nodes.iter().map(|node| node.site.index() as u32).collect(),
             area_set_count: area_samples.len(),
             class_count: class_samples.len(),
             class_sizes,
@@ -161,6 +174,8 @@ impl<'a> Terrain<'a> {
             row: self.rows[profile as usize * self.samples.len() + place]
                 .get_or_init(|| self.row(profile, place)),
             penalty: &self.penalties[at..at + nodes],
+            sites: &self.sites,
+            votes: self.input.latencies.votes(group),
         })
     }
 
@@ -175,7 +190,7 @@ impl<'a> Terrain<'a> {
     fn row(&self, profile: Profile, place: usize) -> Box<[u32]> {
         let group = self.samples[place];
         let price = |(node, signal): (usize, &NodeSignal)| {
-            cost::terms(profile, prior(self.input, group, NodeId::from_index(node)), signal).total_us
+            cost::terms(profile, distance(self.input, group, NodeId::from_index(node)), signal).total_us
         };
         self.signals.iter().enumerate().map(price).collect()
     }
@@ -189,9 +204,11 @@ impl<'a> Terrain<'a> {
     pub fn terms(&self, service: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
         let input = self.input;
         let service = &input.policy.services[service];
-        let prior = prior(input, group, node);
+        let distance = distance(input, group, node);
         let line = line_penalty(input, service.line_penalty, input.groups[group].line, node);
-        cost::terms(service.profile, prior, &self.signals[node.index()]).with(line, congestion_us)
+        let votes = input.latencies.votes(group).get(self.sites[node.index()] as usize);
+        let line = Latencies::unmeasured(line, votes.copied().unwrap_or(0));
+        cost::terms(service.profile, distance, &self.signals[node.index()]).with(line, congestion_us)
     }
 }
 
@@ -213,16 +230,14 @@ fn offered(view: &View) -> [bool; 2] {
     Family::BOTH.map(|family| view.serving.iter().any(|serves| serves[family.index()]))
 }
 
-/// Groups with equal rows of the prior are at one place.
-fn places(groups: &[ClientGroup], prior: &LatencyPrior) -> (Vec<u32>, Vec<usize>) {
-    let row = |group: usize| prior.rtt.get(group * prior.sites..(group + 1) * prior.sites).unwrap_or(&[]);
-    classify((0..groups.len()).map(row))
+/// Groups that are as far from every site, by as much evidence, are at one place.
+fn places(groups: &[ClientGroup], latencies: &Latencies) -> (Vec<u32>, Vec<usize>) {
+    classify((0..groups.len()).map(|group| (latencies.row(group), latencies.votes(group))))
 }
 
-fn prior(input: &PlanInput<'_>, group: usize, node: NodeId) -> Micros {
+fn distance(input: &PlanInput<'_>, group: usize, node: NodeId) -> Micros {
     let site = input.policy.fleet.nodes[node.index()].site.index();
-    let known = (site < input.prior.sites).then(|| input.prior.rtt.get(group * input.prior.sites + site));
-    known.flatten().copied().unwrap_or(cost::PRIOR_DEFAULT)
+    input.latencies.row(group).get(site).copied().unwrap_or(cost::PRIOR_DEFAULT)
 }
 
 fn line_penalty(input: &PlanInput<'_>, penalty: Micros, line: Option<LineId>, node: NodeId) -> u32 {

@@ -6,7 +6,7 @@ use crate::model::clients::ClientGroup;
 use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::judgement::Combine;
-use crate::model::placement::{Assignment, LatencyPrior, Placement};
+use crate::model::placement::{Assignment, Latencies, Placement};
 use crate::model::policy::Policy;
 use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(super) struct World {
     pub policy: Policy,
     pub groups: Vec<ClientGroup>,
-    pub prior: LatencyPrior,
+    pub latencies: Latencies,
     pub health: Vec<NodeHealth>,
 }
 
@@ -112,8 +112,8 @@ pub(super) fn world(nodes: u16, services: Vec<Service>) -> World {
     policy.fleet.sites.push(Site { name: "s0".to_owned(), title: None, region: RegionId(0), location: None });
     policy.fleet.nodes = (0..nodes).map(|at| node(&format!("n{at}"), 0, None)).collect();
     let groups: Vec<ClientGroup> = (0..4).map(|at| group(&format!("g{at}"), 0)).collect();
-    let prior = LatencyPrior { sites: 1, rtt: vec![Micros::from_millis(20); groups.len()] };
-    World { policy, groups, prior, health: vec![up(); usize::from(nodes)] }
+    let latencies = Latencies::prior(1, vec![Micros::from_millis(20); groups.len()]);
+    World { policy, groups, latencies, health: vec![up(); usize::from(nodes)] }
 }
 
 /// As [`world`], each node on a site of its own: node n is `rtt_ms[g][n]` from group g.
@@ -127,7 +127,7 @@ pub(super) fn spread(rtt_ms: &[&[u32]], services: Vec<Service>) -> World {
     }
     world.groups = (0..rtt_ms.len()).map(|at| group(&format!("g{at}"), 0)).collect();
     let rtt = rtt_ms.iter().flat_map(|row| row.iter().map(|&ms| Micros::from_millis(ms)));
-    world.prior = LatencyPrior { sites: nodes, rtt: rtt.collect() };
+    world.latencies = Latencies::prior(nodes, rtt.collect());
     world
 }
 
@@ -137,7 +137,7 @@ impl World {
         plan(&PlanInput {
             policy: &self.policy,
             groups: &self.groups,
-            prior: &self.prior,
+            latencies: &self.latencies,
             health: &self.health,
             previous: previous.map(|plan| &plan.assignment),
             memory: previous.map_or(&fresh, |plan| &plan.memory),

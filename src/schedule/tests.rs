@@ -101,13 +101,13 @@ fn a_small_gain_moves_nobody_and_a_large_one_waits_three_seconds() {
     let mut w = spread(&[&[50, 70]], vec![service("s", vec![pool(&[0, 1])])]);
     let first = plan_first(&w);
     assert_eq!(shares(&first.assignment, 0), [(0, 1_000_000)]);
-    w.prior.rtt[1] = Micros::from_millis(46);
+    w.latencies.rtt[1] = Micros::from_millis(46);
     let same = w.run(first.clone(), 1_000, 10);
     assert!(shares(&same.assignment, 0).contains(&(0, 500_000)), "joins as a peer, does not take over");
-    w.prior.rtt[1] = Micros::from_millis(56);
+    w.latencies.rtt[1] = Micros::from_millis(56);
     let same = w.run(first.clone(), 1_000, 10);
     assert_eq!(shares(&same.assignment, 0), [(0, 1_000_000)]);
-    w.prior.rtt[1] = Micros::from_millis(30);
+    w.latencies.rtt[1] = Micros::from_millis(30);
     let waiting = w.run(first.clone(), 1_000, 3);
     assert_eq!(shares(&waiting.assignment, 0), [(0, 1_000_000)]);
     let moved = w.run(first, 1_000, 4);
@@ -191,7 +191,7 @@ fn the_budget_bounds_what_moves_in_a_minute() {
     let rows: Vec<&[u32]> = vec![&[20, 90]; 20];
     let mut w = spread(&rows, vec![service("s", vec![pool(&[0, 1])])]);
     let first = plan_first(&w);
-    for rtt in w.prior.rtt.iter_mut().step_by(2) {
+    for rtt in w.latencies.rtt.iter_mut().step_by(2) {
         *rtt = Micros::from_millis(200);
     }
     let moved = |plan: &super::Plan| (0..20).filter(|&g| shares(&plan.assignment, g)[0].0 == 1).count();
@@ -204,7 +204,7 @@ fn the_budget_bounds_what_moves_in_a_minute() {
 #[test]
 fn malformed_input_is_survived() {
     let mut w = world(2, vec![service("s", vec![pool(&[0, 1, 9])]), service("t", vec![])]);
-    w.prior.rtt.clear();
+    w.latencies.rtt.clear();
     w.health.clear();
     w.policy.services[1].chains.clear();
     let plan = plan_first(&w);
