@@ -13,11 +13,13 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
+use crate::daemon::paths::Paths;
 use crate::daemon::publish::Lint;
 use crate::daemon::saved;
 use crate::daemon::serials::Serials;
 use crate::health::HealthModel;
 use crate::model::ids::Generation;
+use crate::model::latency::KeptLatencies;
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::Problem;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
@@ -37,6 +39,8 @@ pub struct Former {
     pub table: Option<SavedTable>,
     /// There was a table, or there may have been one, that cannot be read: its number is unknown.
     pub is_history_lost: bool,
+    /// What was measured of the paths from clients to sites.
+    pub latencies: Option<KeptLatencies>,
 }
 
 /// A table to begin with, not published yet.
@@ -51,6 +55,7 @@ pub struct FirstTable {
     pub problem: Option<Problem>,
     /// Of transferred zones.
     pub serials: Serials,
+    pub paths: Paths,
 }
 
 /// A writer's first table could not be made: the inputs do not fit together.
@@ -71,7 +76,7 @@ pub fn first_table(
 ) -> Result<FirstTable, FirstTableError> {
     let generation = first_generation(former, clock.wall());
     let attempt = |inputs: &Inputs, placed: bool| {
-        let table = make(inputs.clone(), former.table.as_ref(), placed, generation, clock)?;
+        let table = make(inputs.clone(), former, placed, generation, clock)?;
         let findings = lint(&table.snapshot, None).sentences();
         Ok::<_, CompileError>((table, findings))
     };
@@ -116,12 +121,14 @@ pub fn first_table(
 
 fn make(
     mut inputs: Inputs,
-    saved: Option<&SavedTable>,
+    former: &Former,
     keeps_placements: bool,
     generation: Generation,
     clock: &SharedClock,
 ) -> Result<FirstTable, CompileError> {
     let (now, wall) = (clock.mono(), clock.wall());
+    let saved = former.table.as_ref();
+    let paths = Paths::restore(former.latencies.as_ref(), &mut inputs, now, wall);
     let serials = Serials::restored(saved.map_or_else(BTreeMap::new, |table| table.serials.clone()));
     inputs.zones = serials.apply(&inputs.policy, &inputs.zones);
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
@@ -158,7 +165,7 @@ fn make(
         previous: None,
     })?;
     let published_before = saved.map_or(WallTime(0), |table| table.provenance.published_at);
-    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None, serials })
+    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None, serials, paths })
 }
 
 /// A number above any that clients can have seen.

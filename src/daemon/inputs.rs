@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 /// Largest geo database that is read.
 const MAX_GEO_FILE_BYTES: u64 = 512 << 20;
 
-/// Everything a table is made from, but for what is measured. Cheap to clone.
+/// Everything a table is made from, but for verdicts and load. Cheap to clone.
 #[derive(Clone)]
 pub struct Inputs {
     pub sources: Arc<Vec<SourceFile>>,
@@ -33,6 +33,8 @@ pub struct Inputs {
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
     /// By distance alone.
+    pub prior: Arc<Latencies>,
+    /// With what was measured: what plans are made with.
     pub latencies: Arc<Latencies>,
     /// Geo files other than the shipped ones, kept for a restart.
     pub geo_files: Arc<Vec<GeoFile>>,
@@ -249,7 +251,7 @@ impl Loader {
     fn finish(&mut self, checked: &Checked, databases: Arc<Databases>) -> Result<Inputs, String> {
         let policy = &checked.policy;
         let compiled = self.compile(&databases, policy)?;
-        let latencies = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
+        let prior = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
         let geo_files = Arc::clone(&databases.files);
         self.databases = Some(databases);
         Ok(Inputs {
@@ -257,7 +259,8 @@ impl Loader {
             policy: Arc::clone(&checked.policy),
             zones: Arc::clone(&checked.zones),
             geo: Arc::clone(&compiled.table),
-            latencies,
+            latencies: Arc::clone(&prior),
+            prior,
             geo_files,
             compiled,
         })

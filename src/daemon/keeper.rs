@@ -7,6 +7,7 @@
 
 use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
+use crate::model::latency::KeptLatencies;
 use crate::store::saved_table::{SavedSerial, SavedTable};
 use crate::store::state_dir::{StateDir, StateError};
 use arc_swap::ArcSwapOption;
@@ -29,6 +30,7 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 struct Desk {
     inputs: ArcSwapOption<Inputs>,
     table: ArcSwapOption<Wanted>,
+    latencies: ArcSwapOption<KeptLatencies>,
     /// The last that was handed in.
     last: ArcSwapOption<SavedTable>,
     is_stopping: AtomicBool,
@@ -79,6 +81,7 @@ impl SerialBook {
 pub trait Store: Send + 'static {
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError>;
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
+    fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError>;
 
     /// After these inputs were kept: their compiled geo table, if that is kept too. Does not wait.
     fn keep_geo(&mut self, _: &Inputs) {}
@@ -96,6 +99,10 @@ impl Store for StateDir {
 
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError> {
         StateDir::keep_table(self, table)
+    }
+
+    fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
+        StateDir::keep_latencies(self, kept)
     }
 }
 
@@ -119,7 +126,7 @@ impl Keeper {
         let (alive, ended) = sync_channel(1);
         let desk = Arc::new(Desk::default());
         let waits_for_another = store.waits_for_another();
-        let worker = Worker { store, desk: Arc::clone(&desk), inputs: None, table: None };
+        let worker = Worker { store, desk: Arc::clone(&desk), inputs: None, table: None, latencies: None };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
             worker.run(&rings, report);
@@ -145,6 +152,11 @@ impl Keeper {
         self.desk.put_and_wait(&self.bell, table);
     }
 
+    pub fn keep_latencies(&self, kept: KeptLatencies) {
+        self.desk.latencies.store(Some(Arc::new(kept)));
+        let _ = self.bell.try_send(());
+    }
+
     pub fn serial_book(&self) -> SerialBook {
         SerialBook { desk: Arc::clone(&self.desk), bell: self.bell.clone() }
     }
@@ -164,13 +176,13 @@ struct Worker<S> {
     desk: Arc<Desk>,
     inputs: Option<Arc<Inputs>>,
     table: Option<Arc<Wanted>>,
+    latencies: Option<Arc<KeptLatencies>>,
 }
 
 impl<S: Store> Worker<S> {
     fn run(mut self, rings: &Receiver<()>, mut report: impl FnMut(Option<String>)) {
         loop {
-            let is_waiting = self.inputs.is_some() || self.table.is_some();
-            let rung = match is_waiting {
+            let rung = match self.is_waiting() {
                 true => rings.recv_timeout(RETRY),
                 false => rings.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -179,13 +191,18 @@ impl<S: Store> Worker<S> {
                 || matches!(rung, Err(RecvTimeoutError::Disconnected));
             self.inputs = self.desk.inputs.swap(None).or(self.inputs.take());
             self.table = self.desk.table.swap(None).or(self.table.take());
-            if self.inputs.is_some() || self.table.is_some() {
+            self.latencies = self.desk.latencies.swap(None).or(self.latencies.take());
+            if self.is_waiting() {
                 report(self.write().err().map(|error| chain(&error)));
             }
             if is_last {
                 return;
             }
         }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.inputs.is_some() || self.table.is_some() || self.latencies.is_some()
     }
 
     /// Writes what waits; what could not be written goes on waiting.
@@ -201,6 +218,10 @@ impl<S: Store> Worker<S> {
                 let _ = done.try_send(());
             }
             self.table = None;
+        }
+        if let Some(newest) = self.latencies.as_ref() {
+            self.store.keep_latencies(newest)?;
+            self.latencies = None;
         }
         Ok(())
     }
@@ -229,6 +250,10 @@ mod tests {
         fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError> {
             self.began.send(table.generation().0).expect("the test listens");
             self.permits.recv().expect("the test permits");
+            Ok(())
+        }
+
+        fn keep_latencies(&mut self, _: &KeptLatencies) -> Result<(), StateError> {
             Ok(())
         }
     }

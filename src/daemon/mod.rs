@@ -46,6 +46,7 @@ pub mod inputs;
 pub mod keeper;
 pub mod publish;
 pub mod notify;
+pub mod paths;
 pub mod pulse;
 pub mod querylog;
 mod recover;

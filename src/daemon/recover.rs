@@ -48,7 +48,8 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     let recalled = state.recall_table();
     // What was published while nothing could be kept is not known either.
     let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
-    let former = Former { table: problems.unwrap(recalled), is_history_lost };
+    let latencies = problems.unwrap(state.recall_latencies());
+    let former = Former { table: problems.unwrap(recalled), is_history_lost, latencies };
     let kept = || {
         let kept = state.recall_inputs().ok().flatten()?.value;
         let inputs = loader.load_kept(kept).ok()?;

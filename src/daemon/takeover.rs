@@ -12,6 +12,7 @@ use crate::base::error::chain;
 use crate::daemon::geo_keeper::GeoKeeper;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Store;
+use crate::model::latency::KeptLatencies;
 use crate::serve::handover::{self, Given, HandoverError, Line};
 use crate::store::geo_table::GeoTableFile;
 use crate::store::saved_table::SavedTable;
@@ -210,5 +211,9 @@ impl Store for HeldStore {
 
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError> {
         self.ours()?.keep_table(table)
+    }
+
+    fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
+        self.ours()?.keep_latencies(kept)
     }
 }

@@ -16,6 +16,7 @@ use crate::daemon::first::FirstTable;
 use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
+use crate::daemon::paths::{PathReport, Paths};
 use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
@@ -62,6 +63,11 @@ pub enum Event {
         about: About,
         problems: Vec<Problem>,
     },
+    /// What somebody measured, in the ids of policy `epoch`.
+    Path {
+        epoch: u64,
+        report: PathReport,
+    },
     Explain {
         request: explain::Request,
         reply: tokio::sync::oneshot::Sender<Result<Explanation, String>>,
@@ -96,6 +102,8 @@ pub enum About {
     Transfer,
     /// Vantages that are distrusted, a frozen table.
     Trust,
+    /// Measured latencies.
+    Latencies,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -113,6 +121,7 @@ struct World {
     health: HealthModel,
     assignment: Arc<Assignment>,
     memory: PlannerMemory,
+    paths: Paths,
 }
 
 pub struct Writer {
@@ -122,6 +131,7 @@ pub struct Writer {
     health: HealthModel,
     assignment: Arc<Assignment>,
     memory: PlannerMemory,
+    paths: Paths,
     planned_load: Vec<u64>,
     publisher: Publisher,
     foresight: Foresight,
@@ -142,7 +152,7 @@ impl Writer {
         mut reporter: Reporter,
         pulse: Pulse,
     ) -> Self {
-        let FirstTable { inputs, health, plan, snapshot, published_before, problem, serials } = first;
+        let FirstTable { inputs, health, plan, snapshot, published_before, problem, serials, paths } = first;
         let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
@@ -156,6 +166,7 @@ impl Writer {
             health,
             assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
+            paths,
             planned_load: plan.planned_load,
             publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
@@ -226,6 +237,9 @@ impl Writer {
             }
         }
         self.keep_table();
+        if let Some(kept) = self.paths.to_keep(self.clock.mono(), self.clock.wall(), true) {
+            self.keeper.keep_latencies(kept);
+        }
         self.keeper.stop();
     }
 
@@ -246,6 +260,12 @@ impl Writer {
                 self.reporter.set_problems(about, problems);
                 self.show();
             }
+            Event::Path { epoch, report } if epoch == self.epoch => {
+                if let Err(why) = self.paths.report(&report, &self.inputs, self.clock.mono()) {
+                    tracing::debug!("a measurement is not taken: {why}");
+                }
+            }
+            Event::Path { .. } => {}
             Event::Explain { request, reply } => {
                 let _ = reply.send(self.explain(&request));
             }
@@ -324,6 +344,7 @@ impl Writer {
             self.reporter.set_problems(About::Recovery, Vec::new());
         }
         self.tell_trust();
+        self.measure();
         match self.health.freeze() {
             // Nobody is moved by choice on what is not surely known; who recovered waits.
             Some(_) => self.show(),
@@ -336,6 +357,17 @@ impl Writer {
         }
         self.foresee();
         self.publisher.free_retired();
+    }
+
+    /// Has the next plan know what was measured since the last.
+    fn measure(&mut self) {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        if let Some(held) = self.paths.draw(&mut self.inputs, &self.health.view(), now) {
+            self.reporter.set_problems(About::Latencies, held.problems(wall));
+        }
+        if let Some(kept) = self.paths.to_keep(now, wall, false) {
+            self.keeper.keep_latencies(kept);
+        }
     }
 
     fn rebalance(&mut self) {
@@ -414,21 +446,23 @@ impl Writer {
             false => self.health.clone(),
         };
         health.bound_pools(new_policy.pool_bounds());
+        let paths = self.paths.carried_to(&mut inputs, now);
         let former = World {
             inputs: std::mem::replace(&mut self.inputs, inputs),
             epoch: std::mem::replace(&mut self.epoch, epoch),
             health: std::mem::replace(&mut self.health, health),
             assignment: std::mem::replace(&mut self.assignment, Arc::new(remapped)),
             memory: std::mem::replace(&mut self.memory, memory),
+            paths: std::mem::replace(&mut self.paths, paths),
         };
         self.pending = Pending::default();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
             Ok(self.epoch)
         } else {
-            let World { inputs, epoch, health, assignment, memory } = former;
+            let World { inputs, epoch, health, assignment, memory, paths } = former;
             (self.inputs, self.epoch, self.health) = (inputs, epoch, health);
-            (self.assignment, self.memory) = (assignment, memory);
+            (self.assignment, self.memory, self.paths) = (assignment, memory, paths);
             self.show();
             Err(Refused)
         }

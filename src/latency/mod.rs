@@ -21,14 +21,13 @@
 //! Pure: time is an argument. It neither receives reports (`control`) nor knows clients' addresses.
 
 mod cell;
-mod kept;
+mod keep;
 #[cfg(test)]
 mod tests;
 
 pub use cell::{Feed, MOST_VOTES, Median, Sample};
-pub use kept::{KeptCell, KeptMap};
 
-use crate::base::clock::MonoTime;
+use crate::base::clock::{MonoTime, WallTime};
 use crate::base::hash::mix_pair;
 use crate::base::prefix::Prefix;
 use crate::base::units::{Micros, Ppm};
@@ -40,7 +39,7 @@ use cell::{Cell, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Paths with votes of clients, in all; further ones are refused.
+/// Paths with votes of clients, in all; further ones are refused. Full, they take about 20 MiB.
 pub const MOST_CELLS: usize = 8_192;
 /// Votes a vantage is worth.
 const VANTAGE_VOTES: u32 = 10;
@@ -174,7 +173,7 @@ impl LatencyMap {
     /// The same measurements for another policy or other geo data: by group key and site name.
     pub fn reloaded(&self, rules: Rules, groups: &[ClientGroup], fleet: &Fleet, now: MonoTime) -> Self {
         let mut map = Self::new(rules, self.salt, groups, fleet);
-        map.adopt(&self.keep(now), now, Duration::ZERO);
+        map.adopt(&self.keep(now, WallTime(0)), now, Duration::ZERO);
         map
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::fleet::Site;
 use crate::model::ids::RegionId;
+use crate::model::latency::{KeptCell, KeptLatencies};
 use std::net::{IpAddr, Ipv4Addr};
 
 const MINUTE: u64 = 60_000_000;
@@ -174,10 +175,10 @@ fn a_restart_keeps_the_map_and_its_age() {
     let mut before = map();
     feed(&mut before, Feed::Connection, 0..60, 60, at(50));
     before.draw(&prior(), at(50));
-    let text = serde_json::to_string(&before.keep(at(70))).expect("plain data");
-    let kept: KeptMap = serde_json::from_str(&text).expect("what was written");
+    let text = serde_json::to_string(&before.keep(at(70), WallTime(1_000_000))).expect("plain data");
+    let kept: KeptLatencies = serde_json::from_str(&text).expect("what was written");
     // Another process, whose clock begins at zero, half an hour later.
-    let mut after = map().restored(&kept, at(0), Duration::from_secs(30 * 60));
+    let mut after = map().restored(&kept, at(0), WallTime(1_000_000 + 30 * 60_000));
     assert_eq!((planned(&after), after.coverage()), (70_000, 1));
     assert_eq!(after.draw(&prior(), at(9)), Drawing::Unchanged);
     assert!(matches!(after.draw(&prior(), at(11)), Drawing::Thin { .. }), "an hour old by now");
@@ -202,16 +203,17 @@ fn a_reload_carries_over_by_name() {
 fn damaged_leftovers_do_no_harm() {
     let vote = |rtt, age| (1, None, rtt, None, None, age);
     let cell = |group: &str, votes| KeptCell { group: group.into(), site: "x".into(), votes };
-    let kept = KeptMap {
+    let kept = KeptLatencies {
         salt: 1,
+        at: WallTime(5),
         cells: vec![
             cell("a", vec![vote(0, 0), vote(u32::MAX, 0), vote(50_000, u64::MAX), vote(50_000, 3)]),
             cell("nowhere", vec![vote(50_000, 0)]),
         ],
         settled: vec![("a".into(), "x".into(), u32::MAX, 1), ("a".into(), "nowhere".into(), 5, 1)],
     };
-    let map = map().restored(&kept, at(0), Duration::MAX);
+    let map = map().restored(&kept, at(0), WallTime(u64::MAX));
     assert_eq!((map.coverage(), map.cells.len()), (0, 0));
-    let map = super::tests::map().restored(&kept, at(0), Duration::ZERO);
+    let map = super::tests::map().restored(&kept, at(0), WallTime(0));
     assert_eq!((map.coverage(), map.cells[&(1, 0)].sources()), (0, 1));
 }

@@ -25,6 +25,7 @@ pub mod dnssec;
 pub mod fleet;
 pub mod ids;
 pub mod judgement;
+pub mod latency;
 pub mod observation;
 pub mod placement;
 pub mod policy;

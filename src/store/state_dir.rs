@@ -14,6 +14,7 @@ use super::sealed;
 pub use super::sealed::Found;
 use crate::base::diagnostic::SourceFile;
 use crate::model::ids::Revision;
+use crate::model::latency::KeptLatencies;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -200,6 +201,19 @@ impl StateDir {
     /// The newest table kept whole. `Ok(None)` when there never was one.
     pub fn recall_table(&self) -> Result<Option<Found<SavedTable>>, String> {
         sealed::read_newest(&self.root.join("table"), SavedTable::parse)
+    }
+
+    pub fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
+        sealed::write(&self.root.join("latencies"), &payload).map_err(failed)
+    }
+
+    /// The newest measured paths kept whole. `Ok(None)` when there never were any.
+    pub fn recall_latencies(&self) -> Result<Option<Found<KeptLatencies>>, String> {
+        let parse = |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| error.to_string());
+        sealed::read_newest(&self.root.join("latencies"), parse)
     }
 
     fn geo_path(&self, digest: &str) -> PathBuf {

@@ -1,34 +1,17 @@
-//! The map as it is kept for a restart: by names and ages, so that it outlives ids and clocks.
+//! To and from what is kept for a restart.
 
 use super::cell::{Cell, Feed, MOST_VOTES, Sample, Vote};
 use super::{LatencyMap, MOST_CELLS, Path, Settled, check, seconds};
 use crate::base::clock::MonoTime;
+use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
-use serde::{Deserialize, Serialize};
+use crate::model::latency::{KeptCell, KeptLatencies, KeptVote};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// See the module. Client networks are salted hashes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptMap {
-    pub salt: u64,
-    pub cells: Vec<KeptCell>,
-    /// Group key, site name, round trip (us) and votes of what was in force.
-    pub settled: Vec<(String, String, u32, u16)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptCell {
-    pub group: String,
-    pub site: String,
-    pub votes: Vec<KeptVote>,
-}
-
-/// Source, key if there was one, round trip (us), jitter (us), loss (ppm), age (s).
-pub type KeptVote = (u64, Option<u8>, u32, Option<u32>, Option<u32>, u64);
-
 impl LatencyMap {
-    pub fn keep(&self, now: MonoTime) -> KeptMap {
+    /// Everything, as of `now` and `wall`.
+    pub fn keep(&self, now: MonoTime, wall: WallTime) -> KeptLatencies {
         let name = |(group, site): Path| {
             Some((self.groups.get(group as usize)?.clone(), self.sites.get(site as usize)?.clone()))
         };
@@ -41,18 +24,18 @@ impl LatencyMap {
             let (group, site) = name(path)?;
             Some((group, site, settled.rtt.0, settled.votes))
         });
-        KeptMap { salt: self.salt, cells: cells.collect(), settled: settled.collect() }
+        KeptLatencies { salt: self.salt, at: wall, cells: cells.collect(), settled: settled.collect() }
     }
 
-    /// A map that goes on where `kept` ended, which is `since` ago.
-    pub fn restored(mut self, kept: &KeptMap, now: MonoTime, since: Duration) -> Self {
+    /// Goes on where `kept` ended. A clock that went back makes nothing younger than it was.
+    pub fn restored(mut self, kept: &KeptLatencies, now: MonoTime, wall: WallTime) -> Self {
         self.salt = kept.salt;
-        self.adopt(kept, now, since);
+        self.adopt(kept, now, Duration::from_millis(wall.0.saturating_sub(kept.at.0)));
         self
     }
 
     /// Takes over what is known by name here; the rest is dropped, as is what no path can have.
-    pub(super) fn adopt(&mut self, kept: &KeptMap, now: MonoTime, since: Duration) {
+    pub(super) fn adopt(&mut self, kept: &KeptLatencies, now: MonoTime, since: Duration) {
         let groups = positions(&self.groups);
         let sites = positions(&self.sites);
         let path = |group: &str, site: &str| Some((*groups.get(group)?, *sites.get(site)?));
