@@ -12,6 +12,7 @@ mod geo;
 mod geo_build;
 pub mod keys;
 mod lab;
+mod node;
 pub mod render;
 pub mod schema;
 mod serve;
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Show what a running rhumb is doing
     Status(status::StatusArgs),
+    /// Tell why a node is what it is
+    Node(node::NodeArgs),
     /// Look into geo databases, and build them
     Geo(geo::GeoArgs),
     /// Make, show and replace the keys that sign zones
@@ -71,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Status(args) => args.run(),
+        Command::Node(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
         Command::Zone(args) => args.run(),

@@ -117,7 +117,7 @@ fn marked_line(text: &str, span: Span) -> Option<(String, std::ops::Range<usize>
 }
 
 /// Text without control characters: a policy file must not steer the terminal.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

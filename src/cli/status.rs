@@ -147,7 +147,8 @@ fn verdicts(node: &NodeStatus) -> String {
     }
 }
 
-fn seconds(ms: u64) -> String {
+/// A length of time as people say it.
+pub(super) fn seconds(ms: u64) -> String {
     match ms / 1_000 {
         0 => format!("{ms} ms"),
         s if s < 120 => format!("{s} s"),

@@ -2,6 +2,7 @@
 
 use crate::control::metrics;
 use crate::explain::{Explanation, Request};
+use crate::model::portrait::NodePortrait;
 use crate::model::status::{Problem, Status, Traffic};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -16,6 +17,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 /// Asks the writer; `None` when it is too busy or gone.
 pub type Ask = Arc<dyn Fn(Request) -> Option<oneshot::Receiver<Result<Explanation, String>>> + Send + Sync>;
 
+/// The same of a node's name.
+pub type AskNode =
+    Arc<dyn Fn(String) -> Option<oneshot::Receiver<Result<NodePortrait, String>>> + Send + Sync>;
+
 /// Whether the writer is at work, or what is wrong with it now.
 pub type Health = Arc<dyn Fn() -> Result<(), Problem> + Send + Sync>;
 
@@ -28,6 +33,7 @@ const QUESTIONS_WAITING: usize = 4;
 pub struct Admin {
     pub status: watch::Receiver<Option<Arc<Status>>>,
     pub explain: Ask,
+    pub node: AskNode,
     /// False while starting and while draining.
     pub ready: watch::Receiver<bool>,
     pub health: Health,
@@ -45,6 +51,28 @@ pub struct Questions {
 impl Default for Questions {
     fn default() -> Self {
         Self { waiting: Arc::new(Semaphore::new(QUESTIONS_WAITING)), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Questions {
+    /// Puts a question to the writer when it is its turn, and tells the answer.
+    async fn put<T: Serialize>(
+        &self,
+        ask: impl FnOnce() -> Option<oneshot::Receiver<Result<T, String>>>,
+    ) -> Response {
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return ask_again(format!("{QUESTIONS_WAITING} questions are waiting already; ask again"));
+        };
+        let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned());
+        let Ok(_turn) = self.turn.acquire().await else { return stopping() };
+        let Some(answer) = ask() else {
+            return ask_again("the writer's queue is full; ask again".to_owned());
+        };
+        match answer.await {
+            Ok(Ok(told)) => Json(told).into_response(),
+            Ok(Err(what)) => refuse(StatusCode::NOT_FOUND, what),
+            Err(_) => stopping(),
+        }
     }
 }
 
@@ -74,6 +102,11 @@ struct ExplainQuery {
     qtype: String,
 }
 
+#[derive(Deserialize)]
+struct NodeQuery {
+    name: String,
+}
+
 fn type_a() -> String {
     "A".to_owned()
 }
@@ -86,8 +119,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics_text))
         .route("/explain", get(explain))
+        .route("/node", get(node))
         .fallback(async || {
-            let routes = "/status /explain?name=&client=&type= /metrics /healthz /readyz";
+            let routes = "/status /node?name= /explain?name=&client=&type= /metrics /healthz /readyz";
             refuse(StatusCode::NOT_FOUND, format!("no such page; there are {routes}"))
         })
         .with_state(admin)
@@ -139,20 +173,11 @@ async fn explain(State(admin): State<Admin>, Query(query): Query<ExplainQuery>) 
         Ok(request) => request,
         Err(what) => return refuse(StatusCode::BAD_REQUEST, what),
     };
-    let Ok(_waiting) = admin.questions.waiting.try_acquire() else {
-        return ask_again(format!("{QUESTIONS_WAITING} questions are waiting already; ask again"));
-    };
-    let Ok(_turn) = admin.questions.turn.acquire().await else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned());
-    };
-    let Some(answer) = (admin.explain)(request) else {
-        return ask_again("the writer's queue is full; ask again".to_owned());
-    };
-    match answer.await {
-        Ok(Ok(explanation)) => Json(explanation).into_response(),
-        Ok(Err(what)) => refuse(StatusCode::NOT_FOUND, what),
-        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned()),
-    }
+    admin.questions.put(|| (admin.explain)(request)).await
+}
+
+async fn node(State(admin): State<Admin>, Query(query): Query<NodeQuery>) -> Response {
+    admin.questions.put(|| (admin.node)(query.name)).await
 }
 
 /// Busy for a moment: whoever asked may come back after a second.
@@ -194,7 +219,8 @@ mod tests {
         let ready = watch::channel(true).1;
         let status = watch::channel(None).1;
         let traffic = Arc::new(Traffic::default);
-        Admin { status, explain, ready, health, traffic, questions: Questions::default() }
+        let node: AskNode = Arc::new(|_| None);
+        Admin { status, explain, node, ready, health, traffic, questions: Questions::default() }
     }
 
     #[tokio::test]

@@ -49,7 +49,8 @@ impl Sights {
     pub fn routes(self, events: &SyncSender<Event>) -> Admin {
         let Self { status, ready, pulse, traffic } = self;
         let health = Arc::new(move || pulse.check());
-        Admin { status, explain: ask_writer(events), ready, health, traffic, questions: Questions::default() }
+        let (explain, node, questions) = (ask_writer(events), ask_for_node(events), Questions::default());
+        Admin { status, explain, node, ready, health, traffic, questions }
     }
 }
 
@@ -90,6 +91,15 @@ fn connections(totals: &Totals) -> ConnectionCounts {
         refused: totals.connections_refused,
         evicted: totals.connections_evicted,
     }
+}
+
+/// As [`ask_writer`], of one node.
+fn ask_for_node(events: &SyncSender<Event>) -> admin::AskNode {
+    let events = events.clone();
+    Arc::new(move |name| {
+        let (reply, answer) = oneshot::channel();
+        events.try_send(Event::Portray { name, reply }).ok().map(|()| answer)
+    })
 }
 
 /// Puts a question to the writer, if its queue has room.

@@ -26,6 +26,7 @@
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
 //! | `geo_keeper` | writes the compiled geo table beside it |
+//! | `portrait` | one node told in full |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
@@ -44,6 +45,7 @@ pub mod foresight;
 mod geo_keeper;
 pub mod inputs;
 pub mod keeper;
+pub(crate) mod portrait;
 pub mod publish;
 pub mod notify;
 pub mod paths;

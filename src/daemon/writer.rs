@@ -17,6 +17,7 @@ use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::paths::{PathReport, Paths};
+use crate::daemon::portrait;
 use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
@@ -27,6 +28,7 @@ use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
 use crate::model::ids::{Generation, NodeId};
 use crate::model::placement::Assignment;
+use crate::model::portrait::NodePortrait;
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::Problem;
 use crate::model::verdict::{NodeHealth, Scope, Verdict};
@@ -71,6 +73,11 @@ pub enum Event {
     Explain {
         request: explain::Request,
         reply: tokio::sync::oneshot::Sender<Result<Explanation, String>>,
+    },
+    /// Everything about the node of this name.
+    Portray {
+        name: String,
+        reply: tokio::sync::oneshot::Sender<Result<NodePortrait, String>>,
     },
     Stop,
     /// A defect, for the tests of what happens then.
@@ -268,6 +275,9 @@ impl Writer {
             Event::Path { .. } => {}
             Event::Explain { request, reply } => {
                 let _ = reply.send(self.explain(&request));
+            }
+            Event::Portray { name, reply } => {
+                let _ = reply.send(self.portray(&name));
             }
             Event::Stop => return true,
             #[cfg(test)]
@@ -566,6 +576,17 @@ impl Writer {
         let snapshot = self.publisher.snapshot();
         let health = self.health.view();
         explain::explain(&snapshot, &self.plan_input(&health, Pass::Full), request, self.clock.mono())
+    }
+
+    fn portray(&self, name: &str) -> Result<NodePortrait, String> {
+        let subject = portrait::Subject {
+            inputs: &self.inputs,
+            health: &self.health,
+            assignment: &self.assignment,
+            planned_load: &self.planned_load,
+            generation: self.publisher.snapshot().provenance.generation,
+        };
+        subject.portray(name, self.clock.mono(), self.clock.wall())
     }
 
     fn keep_table(&self) {

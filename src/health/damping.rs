@@ -62,6 +62,12 @@ impl Damping {
         self.penalty.round() as u32
     }
 
+    /// As it has faded by `now`.
+    pub fn penalty_at(mut self, now: MonoTime, rules: &DampingRules) -> u32 {
+        self.fade(now, rules);
+        self.penalty()
+    }
+
     fn fade(&mut self, now: MonoTime, rules: &DampingRules) {
         let half_lives = now.since(self.at).as_secs_f64() / rules.half_life.as_secs_f64().max(1e-3);
         self.penalty *= (-half_lives).exp2();

@@ -9,6 +9,7 @@
 
 use super::Transition;
 use super::damping::Damping;
+use super::history::History;
 use super::load::{Ailment, LoadState};
 use super::quorum::Votes;
 use super::reason;
@@ -91,6 +92,8 @@ pub(super) struct FamilyState {
     /// By vantage. Each without tracks: nothing probes this family.
     pub standings: Vec<Standing>,
     pub scoped: Vec<Scoped>,
+    /// By this process's own probes: round trips of several vantages are not to be mixed.
+    pub history: History,
 }
 
 /// What the words of some vantages come to.
@@ -138,7 +141,16 @@ impl FamilyState {
             None => FamilyHealth { since: wall, reason: reason::awaiting(node), ..FamilyHealth::default() },
         };
         let (cause, damping) = (None, Damping::default());
-        Self { held, cause, cause_since: wall, agreed: None, damping, standings, scoped }
+        Self {
+            held,
+            cause,
+            cause_since: wall,
+            agreed: None,
+            damping,
+            standings,
+            scoped,
+            history: History::default(),
+        }
     }
 
     /// Takes over what was learned; of other vantages only this process's own.
@@ -155,6 +167,7 @@ impl FamilyState {
             standing.inherit(node, old, old_node, family);
         }
         (self.damping, self.agreed) = (before.damping, before.agreed);
+        self.history = before.history.clone();
         for scoped in &mut self.scoped {
             let same = before.scoped.iter().find(|old| old.scope == scoped.scope);
             scoped.held = same.and_then(|old| old.held.clone());

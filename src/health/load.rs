@@ -161,6 +161,21 @@ impl LoadState {
         stale
     }
 
+    /// Smoothed, by name.
+    pub fn ratios(&self) -> impl Iterator<Item = (&str, Ppm)> {
+        let ppm = |value: f64| Ppm(value.round().clamp(0.0, f64::from(u32::MAX)) as u32);
+        self.ratios.iter().filter_map(move |(name, ratio)| Some((name.as_str(), ppm(ratio.value()?))))
+    }
+
+    /// Since the last report that is not forgotten.
+    pub fn age(&self, now: MonoTime) -> Option<Duration> {
+        self.read_at.map(|at| now.since(at))
+    }
+
+    pub fn circuit_state(&self) -> State {
+        self.circuit.state()
+    }
+
     pub fn shown(&self) -> Option<&NodeLoad> {
         self.shown.as_ref()
     }

@@ -25,6 +25,7 @@
 //! | `pools` | what pools can bear |
 //! | `family` | all of it for one family of one node: the verdict that is held |
 //! | `shown`, `reason` | the same for others: figures, evidence, sentences |
+//! | `portrait`, `history` | one node in full, and its last hour |
 //! | `lasting` | a condition that has to last |
 //!
 //! A vantage alone and without anchors is believed always and without an age limit: there is nobody to ask.
@@ -39,6 +40,7 @@ mod combine;
 mod counter;
 mod damping;
 mod family;
+mod history;
 mod lasting;
 mod latency;
 mod load;
@@ -46,6 +48,7 @@ mod loss;
 mod outlier;
 mod peers;
 mod pools;
+mod portrait;
 mod quorum;
 mod reason;
 mod shown;
@@ -63,12 +66,13 @@ mod tests;
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Family;
 use crate::model::fleet::{Fleet, Node};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, VantageId};
 use crate::model::judgement::Vantage;
 use crate::model::observation::{AnchorReport, LoadReport, Observation};
 use crate::model::service::PoolBound;
 use crate::model::verdict::{Freeze, NodeHealth, Scope, Verdict};
 use family::{Bench, Case, FamilyState, Scoped};
+use history::History;
 use load::LoadState;
 use pools::Pools;
 use sight::{Sight, Witness};
@@ -116,6 +120,8 @@ pub struct HealthModel {
 struct NodeState {
     families: [Option<FamilyState>; 2],
     load: LoadState,
+    /// How full it was of late.
+    fullness: History,
     /// How old a vantage's word on it may be.
     max_age: Duration,
 }
@@ -184,6 +190,9 @@ impl HealthModel {
         let (index, vantage) = (seen.node.index(), seen.vantage.index());
         let node = self.fleet.nodes.get(index)?;
         let family = self.nodes.get_mut(index)?.families[seen.family.index()].as_mut()?;
+        if seen.vantage == VantageId::LOCAL {
+            family.history.note(seen.outcome.rtt(), seen.at);
+        }
         let standing = family.standings.get_mut(vantage)?;
         let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
         let sight = self.sights.get_mut(vantage)?;
@@ -225,6 +234,7 @@ impl HealthModel {
         for (node, state) in self.fleet.nodes.iter().zip(&mut self.nodes) {
             if let Some(feed) = &node.load {
                 state.load.pass(now, feed, &self.fleet.judgement.rules);
+                state.load.utilisation().into_iter().for_each(|it| state.fullness.fill(it, now));
             }
         }
         if self.bench.is_watched {
@@ -374,6 +384,7 @@ impl NodeState {
         Self {
             families: Family::BOTH.map(family),
             load: LoadState::restored(restored.and_then(|health| health.load.as_ref()), node, now),
+            fullness: History::default(),
             max_age: round.unwrap_or_default().max(max_age),
         }
     }
@@ -391,7 +402,7 @@ impl NodeState {
             }
         }
         if node.load == old_node.load && node.capacity == old_node.capacity {
-            self.load = old.load.clone();
+            (self.load, self.fullness) = (old.load.clone(), old.fullness.clone());
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
 //! | [`transfer`] | which zones go to whom |
+//! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
 
 pub mod clients;
@@ -29,6 +30,7 @@ pub mod latency;
 pub mod observation;
 pub mod placement;
 pub mod policy;
+pub mod portrait;
 pub mod probe;
 pub mod provenance;
 pub mod reach;

@@ -74,6 +74,16 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// `None`: there was no answer.
+    pub const fn rtt(&self) -> Option<Micros> {
+        match self {
+            Outcome::Success { rtt } | Outcome::Slow { rtt } => Some(*rtt),
+            Outcome::Failure { .. } => None,
+        }
+    }
+}
+
 /// Why a probe failed; a metric label and the start of every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureReason {

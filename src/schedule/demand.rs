@@ -61,9 +61,9 @@ impl Demand {
     }
 }
 
-/// Damped by a square root: address space says little about audience, and less the more there is.
+/// How much each group counts in any service's demand, relative. Damped by a square root: address space says little about audience, and less the more there is.
 /// IPv6 counts at most as much as IPv4 (or 64 networks): registries hand it out by the million.
-fn weights(groups: &[ClientGroup]) -> Vec<u64> {
+pub fn weights(groups: &[ClientGroup]) -> Vec<u64> {
     let weigh = |group: &ClientGroup| {
         let v4 = u64::from(group.v4_slash24);
         let v6 = u64::from(group.v6_slash48 >> 8).min(v4.max(64));

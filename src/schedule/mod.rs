@@ -53,6 +53,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use demand::weights;
 pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, explain};
 pub use memory::PlannerMemory;
 pub use plan::plan;

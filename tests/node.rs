@@ -1,0 +1,115 @@
+//! `rhumb node` and `rhumb status --watch` against a real daemon on loopback: one node that answers, one that
+//! stops, and a daemon that is started again.
+
+mod support;
+
+use std::net::SocketAddr;
+use support::{Folder, Rhumb, TestNode, free_port, run, wait_for};
+
+const ZONE: &str = "$TTL 300
+@ IN SOA ns1 hostmaster 1 3600 600 86400 60
+@ IN NS ns1
+ns1 IN A 127.0.0.1
+";
+
+const SERVICE: &str = "version: 1
+hostnames: [live.example.test]
+tier: 15m
+pools:
+  all: { select: { role: edge } }
+chains:
+  - pools: [all]
+";
+
+fn fleet(port: u16) -> String {
+    format!(
+        "version: 1
+regions: {{ ea: {{}} }}
+sites:
+  tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
+defaults:
+  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]
+nodes:
+  tyo-1: {{ site: tyo, addresses: [127.1.1.1], labels: {{ role: edge }} }}
+  tyo-2: {{ site: tyo, addresses: [127.1.1.2], labels: {{ role: edge }} }}
+"
+    )
+}
+
+struct World {
+    folder: Folder,
+    port: u16,
+    dns: String,
+    admin: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let port = free_port();
+        let folder = Folder::with(&[
+            ("fleet.yaml", &fleet(port)),
+            ("services/live.yaml", SERVICE),
+            ("zones/example.test.zone", ZONE),
+        ]);
+        let local = || SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+        Self { folder, port, dns: local(), admin: local() }
+    }
+
+    fn serve(&self) -> Rhumb {
+        let (policies, state) = (self.folder.policies(), self.folder.state());
+        let (dns, admin) = (&self.dns, &self.admin);
+        let args = ["serve", "--policies", &policies, "--state", &state, "--listen", dns, "--admin", admin];
+        let mut rhumb = Rhumb::spawn(&[&args[..], &["--log", "human"]].concat());
+        rhumb.wait_line("ready");
+        rhumb
+    }
+}
+
+#[test]
+fn a_node_is_told_in_one_screen() {
+    let world = World::new();
+    let (port, admin) = (world.port, world.admin.clone());
+    let node = |last: u8| TestNode::start(SocketAddr::from(([127, 1, 1, last], port)));
+    let (_one, mut two) = (node(1), node(2));
+    let mut rhumb = world.serve();
+    let ask = |name: &str, format: &str| run(&["node", name, "--admin", &admin, "--format", format]);
+    let json = |name: &str| -> serde_json::Value {
+        let (code, out, err) = ask(name, "json");
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    };
+    two.stop();
+    let down = wait_for("tyo-2 to go down", || {
+        let told = json("tyo-2");
+        (told["verdict"] == "down").then_some(told)
+    });
+    let family = &down["families"][0];
+    assert_eq!((&family["family"], &family["verdict"]), (&"v4".into(), &"down".into()), "{down:#}");
+    assert_eq!(
+        (&family["evidence"]["rule"], &family["evidence"]["check"]),
+        (&"failures".into(), &"http".into())
+    );
+    assert_eq!(family["checks"][0]["target"], format!("127.1.1.2:{port}"));
+    assert!(family["checks"][0]["failure"].as_str().is_some_and(|why| why.contains("refused")), "{down:#}");
+    assert!(family["history"][0]["loss"].as_u64().is_some_and(|loss| loss > 0), "{down:#}");
+    let share = |told: &serde_json::Value| told["services"][0]["share"].as_u64().expect("a share");
+    wait_for("its clients to have moved", || (share(&json("tyo-2")) == 0).then_some(()));
+    assert_eq!(share(&json("tyo-1")), 1_000_000);
+
+    let (code, text, err) = ask("tyo-1", "text");
+    assert_eq!(code, 0, "{err}");
+    for part in
+        ["tyo-1  up", "IPv4  up for", "role=edge", "site tyo, region ea", "http", "round trip", "100.0 %"]
+    {
+        assert!(text.contains(part), "{part:?} in\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80) && !text.contains('\u{1b}'), "{text}");
+    assert!(ask("tyo-2", "text").1.contains("down for"));
+
+    let (code, out, err) = ask("tyo-3", "text");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("there is no node `tyo-3`; did you mean `tyo-"), "{err}");
+    assert_eq!(rhumb.terminate(), Some(0));
+    let (code, _, err) = ask("tyo-1", "text");
+    assert_eq!(code, 2, "nobody to ask: {err}");
+}
