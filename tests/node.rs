@@ -113,3 +113,30 @@ fn a_node_is_told_in_one_screen() {
     let (code, _, err) = ask("tyo-1", "text");
     assert_eq!(code, 2, "nobody to ask: {err}");
 }
+
+#[test]
+fn a_watch_outlives_the_daemon_and_ends_by_ctrl_c() {
+    let world = World::new();
+    let mut watch = Rhumb::spawn(&["status", "--admin", &world.admin, "--watch", "0.1"]);
+    watch.wait_line("no rhumb answers");
+    for _ in 0..2 {
+        watch.forget_lines();
+        let mut rhumb = world.serve();
+        watch.wait_line("no problems");
+        watch.forget_lines();
+        watch.wait_line("tyo-2");
+        watch.forget_lines();
+        rhumb.terminate();
+        watch.wait_line("trying again");
+    }
+    watch.signal(libc::SIGINT);
+    let ended = wait_for("the watch to end", || watch.child.try_wait().expect("waits"));
+    assert_eq!(ended.code(), Some(0));
+
+    let _rhumb = world.serve();
+    let mut watch = Rhumb::spawn(&["status", "--admin", &world.admin, "--watch", "--format", "json"]);
+    let line = watch.wait_line("{");
+    assert!(serde_json::from_str::<serde_json::Value>(&line).expect("a line each")["nodes"].is_array());
+    let (code, _, err) = run(&["status", "--admin", &world.admin, "--watch", "0"]);
+    assert_eq!(code, 2, "{err}");
+}

@@ -33,21 +33,28 @@ pub fn ask<T: DeserializeOwned>(
     query: &[(&str, &str)],
 ) -> Result<T, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let failed = |source: reqwest::Error| match source.is_connect() {
-            true => AskError::NotRunning(admin),
-            false => AskError::Failed { admin, source },
-        };
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(failed)?;
-        let url = reqwest::Url::parse_with_params(&format!("http://{admin}{path}"), query);
-        let url = url.map_err(|error| AskError::Refused(format!("cannot ask for {path}: {error}")))?;
-        let response = client.get(url).send().await.map_err(failed)?;
-        if response.status().is_success() {
-            return response.json().await.map_err(failed);
-        }
-        let status = response.status();
-        let body: Result<ErrorBody, _> = response.json().await;
-        let said = body.map_or_else(|_| format!("the admin address answered {status}"), |body| body.error);
-        Err(if status.is_client_error() { AskError::Refused(said) } else { AskError::Busy(said) })
-    })
+    runtime.block_on(fetch(admin, path, query))
+}
+
+/// As [`ask`], where there is a runtime.
+pub async fn fetch<T: DeserializeOwned>(
+    admin: SocketAddr,
+    path: &str,
+    query: &[(&str, &str)],
+) -> Result<T, AskError> {
+    let failed = |source: reqwest::Error| match source.is_connect() {
+        true => AskError::NotRunning(admin),
+        false => AskError::Failed { admin, source },
+    };
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(failed)?;
+    let url = reqwest::Url::parse_with_params(&format!("http://{admin}{path}"), query);
+    let url = url.map_err(|error| AskError::Refused(format!("cannot ask for {path}: {error}")))?;
+    let response = client.get(url).send().await.map_err(failed)?;
+    if response.status().is_success() {
+        return response.json().await.map_err(failed);
+    }
+    let status = response.status();
+    let body: Result<ErrorBody, _> = response.json().await;
+    let said = body.map_or_else(|_| format!("the admin address answered {status}"), |body| body.error);
+    Err(if status.is_client_error() { AskError::Refused(said) } else { AskError::Busy(said) })
 }

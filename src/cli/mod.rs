@@ -17,6 +17,7 @@ pub mod render;
 pub mod schema;
 mod serve;
 mod status;
+mod watch;
 mod zone;
 
 use crate::base::error::chain;

@@ -1,13 +1,14 @@
 //! `rhumb status`: what a running instance is doing, in one screen.
 
 use crate::base::prefix::Family;
-use crate::cli::{Format, admin_client, chain};
+use crate::cli::{Format, admin_client, chain, watch};
 use crate::model::status::{NodeStatus, Status};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Show what a running rhumb is doing
 ///
@@ -21,10 +22,17 @@ pub struct StatusArgs {
     /// `json` is the whole status, for scripts
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Show it again every so many seconds (2 unless given), until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    #[arg(value_parser = watch::parse_seconds)]
+    watch: Option<Duration>,
 }
 
 impl StatusArgs {
     pub fn run(&self) -> ExitCode {
+        if let Some(every) = self.watch {
+            return watch::run(self.admin, self.format, every);
+        }
         let status: Status = match admin_client::ask(self.admin, "/status", &[]) {
             Ok(status) => status,
             Err(error) => {
@@ -40,7 +48,7 @@ impl StatusArgs {
     }
 }
 
-fn text(status: &Status, colours: bool) -> String {
+pub(super) fn text(status: &Status, colours: bool) -> String {
     let table = &status.table;
     let ago = |then: u64| seconds(status.now.0.saturating_sub(then));
     let mut text = format!(
