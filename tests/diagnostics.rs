@@ -6,7 +6,7 @@
 
 use rhumb::base::diagnostic::{Diagnostic, Severity, SourceFile};
 use rhumb::policy::codes::{Code, POLICY};
-use rhumb::{cli, daemon, policy, routing, sign, store, zone};
+use rhumb::{cli, daemon, policy, probe, routing, sign, store, zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ struct Listed {
     load: fn(&Folder) -> Vec<Diagnostic>,
 }
 
-fn listed() -> [Listed; 5] {
+fn listed() -> [Listed; 6] {
     let policy = POLICY.iter().map(|Code { name, severity, meaning }| (*name, *severity, *meaning)).collect();
     let zones = |folder: &Folder| zone::load(&sources(folder)).1;
     let steering = |folder: &Folder| cli::check::diagnose(&sources(folder), Path::new("nowhere"));
@@ -95,6 +95,7 @@ fn listed() -> [Listed; 5] {
         Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
         Listed { part: "Signing", codes: sign::codes::ALL.to_vec(), load: steering },
         Listed { part: "Certificates", codes: daemon::certificates::CODES.to_vec(), load: steering },
+        Listed { part: "Probes", codes: probe::means::CODES.to_vec(), load: steering },
     ]
 }
 

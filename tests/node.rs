@@ -1,5 +1,5 @@
 //! `rhumb node` and `rhumb status --watch` against a real daemon on loopback: one node that answers, one that
-//! stops, and a daemon that is started again.
+//! stops, a daemon that is started again, and probes that this machine cannot make.
 
 mod support;
 
@@ -139,4 +139,49 @@ fn a_watch_outlives_the_daemon_and_ends_by_ctrl_c() {
     assert!(serde_json::from_str::<serde_json::Value>(&line).expect("a line each")["nodes"].is_array());
     let (code, _, err) = run(&["status", "--admin", &world.admin, "--watch", "0"]);
     assert_eq!(code, 2, "{err}");
+}
+
+#[test]
+fn a_probe_that_cannot_be_made_is_a_problem_until_it_can() {
+    let fleet = "version: 1
+regions: { ea: {} }
+sites: { tyo: { region: ea, location: { lat: 35.68, lon: 139.69 } } }
+nodes:
+  tyo-1: { site: tyo, addresses: [127.1.1.1], labels: { role: edge }, probes: [{ kind: command, command: [checks/health], interval: 1s, timeout: 900ms }] }
+  tyo-2: { site: tyo, addresses: [127.1.1.2], labels: { role: edge }, probes: [{ kind: command, command: [checks/health], interval: 1s, timeout: 900ms }] }
+";
+    let world = World::new();
+    let path = |name: &str| std::path::Path::new(&world.folder.policies()).join(name);
+    std::fs::write(path("fleet.yaml"), fleet).expect("writes");
+    std::fs::write(path("rhumb.yaml"), "version: 1\ncommands: true\n").expect("writes");
+    let (code, out, err) = run(&["check", &world.folder.policies()]);
+    assert_eq!(code, 0, "a warning: {out}{err}");
+    assert!(out.contains("probe-impossible") && out.contains("there is no program `checks/health`"), "{out}");
+
+    let _rhumb = world.serve();
+    let problems = || {
+        let (_, out, err) = run(&["status", "--admin", &world.admin, "--format", "json"]);
+        let status: serde_json::Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        let told = |problem: &serde_json::Value| problem["message"].as_str().unwrap_or_default().to_owned();
+        let all = status["problems"].as_array().expect("a list");
+        all.iter().filter(|it| it["code"] == "probe-not-made").map(told).collect::<Vec<_>>()
+    };
+    let told = wait_for("the problem", || {
+        problems().into_iter().find(|told| told.contains("tyo-1") && told.contains("tyo-2"))
+    });
+    assert!(told.contains("command of tyo-1 (IPv4)") && told.contains("checks/health"), "{told}");
+    assert_eq!(problems().len(), 1, "what is wrong is told once");
+
+    std::fs::create_dir(path("checks")).expect("a folder");
+    let program = path("checks/health");
+    // Made whole and runnable before it has its name, so that no probe finds half of it.
+    let draft = path("checks/draft");
+    std::fs::write(&draft, "#!/bin/sh\necho '{\"ok\": true}'\n").expect("writes");
+    let mut mode = std::fs::metadata(&draft).expect("it is there").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    std::fs::set_permissions(&draft, mode).expect("may be run");
+    std::fs::rename(&draft, &program).expect("a name");
+    wait_for("the problem to end", || problems().is_empty().then_some(()));
+    assert!(!run(&["check", &world.folder.policies()]).1.contains("probe-impossible"));
 }

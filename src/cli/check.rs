@@ -3,6 +3,7 @@
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::cli::{Format, chain, render};
 use crate::daemon::{certificates, inputs};
+use crate::probe::means;
 use crate::store::policy_dir;
 use serde_json::json;
 use std::io::Write;
@@ -53,10 +54,11 @@ impl CheckArgs {
 }
 
 /// Everything that can be found wrong without geo data and without a network, by file and place.
-/// `folder` is where certificates are looked for.
+/// `folder` is where certificates and programs are looked for.
 pub fn diagnose(sources: &[SourceFile], folder: &Path) -> Vec<Diagnostic> {
     let (policy, _, mut diagnostics) = inputs::diagnose(sources);
     diagnostics.extend(policy.iter().flat_map(|policy| certificates::check(&policy.server, folder)));
+    diagnostics.extend(policy.iter().flat_map(|policy| means::check(&policy.fleet, folder)));
     diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
     diagnostics
 }

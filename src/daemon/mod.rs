@@ -27,6 +27,7 @@
 //! | [`keeper`] | writes the last good state without holding the writer up |
 //! | `geo_keeper` | writes the compiled geo table beside it |
 //! | `portrait` | one node told in full |
+//! | `troubles` | probes that this machine cannot make |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
@@ -60,6 +61,7 @@ pub mod signing;
 pub mod start;
 pub mod supervisor;
 mod takeover;
+mod troubles;
 mod trust;
 pub mod writer;
 

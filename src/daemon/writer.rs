@@ -23,6 +23,7 @@ use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::saved;
 use crate::daemon::signing::Signing;
+use crate::daemon::troubles::Troubles;
 use crate::daemon::trust;
 use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
@@ -111,6 +112,8 @@ pub enum About {
     Trust,
     /// Measured latencies.
     Latencies,
+    /// Probes that cannot be made.
+    Probes,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -146,6 +149,8 @@ pub struct Writer {
     reporter: Reporter,
     pulse: Pulse,
     pending: Pending,
+    /// Of the probes of this epoch.
+    troubles: Troubles,
     /// A verdict changed since the table was last kept.
     verdicts_moved: bool,
 }
@@ -181,6 +186,7 @@ impl Writer {
             reporter,
             pulse,
             pending: Pending::default(),
+            troubles: Troubles::default(),
             verdicts_moved: false,
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
@@ -299,6 +305,10 @@ impl Writer {
             }
             ProbeEvent::Load(report) => self.health.apply_load(report, wall),
             ProbeEvent::Anchor(report) => self.health.apply_anchor(report),
+            ProbeEvent::Trouble(trouble) => {
+                self.troubles.note(trouble);
+                self.tell_troubles();
+            }
         }
     }
 
@@ -389,6 +399,11 @@ impl Writer {
         self.replan(Pass::Full, cause);
     }
 
+    fn tell_troubles(&mut self) {
+        let problems = self.troubles.problems(&self.inputs.policy.fleet, self.clock.wall());
+        self.reporter.set_problems(About::Probes, problems);
+    }
+
     /// Tells who is distrusted and whether the table is frozen.
     fn tell_trust(&mut self) {
         let problems = trust::problems(&self.health, self.clock.wall());
@@ -468,6 +483,11 @@ impl Writer {
         self.pending = Pending::default();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
+            if fleet_changed {
+                // The new prober tells its own.
+                self.troubles = Troubles::default();
+                self.tell_troubles();
+            }
             Ok(self.epoch)
         } else {
             let World { inputs, epoch, health, assignment, memory, paths } = former;

@@ -47,6 +47,18 @@ pub struct Packets {
     pub lost: u8,
 }
 
+/// A probe that the vantage's own machine cannot make, or can again: no evidence about the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub vantage: VantageId,
+    pub node: NodeId,
+    pub family: Family,
+    /// As in [`Observation::probe`].
+    pub probe: u8,
+    /// `None`: it is over.
+    pub what: Option<String>,
+}
+
 /// What an anchor of a vantage said: a place outside the fleet, asked to tell a blind vantage from a
 /// dead fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,7 +72,7 @@ pub struct Problem {
     /// Stable, kebab-case: `policy-refused`, `policy-unreadable`, `geo-refused`, `restart-needed`,
     /// `state-unreadable`, `state-unwritable`, `table-refused`, `table-frozen`,
     /// `vantage-distrusted`, `certificate-refused`,
-    /// `writer-silent`.
+    /// `probe-not-made`, `writer-silent`.
     pub code: String,
     pub message: String,
     pub help: String,

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncReadExt;
@@ -58,8 +59,7 @@ impl Run {
         let (program, arguments) =
             self.command.split_first().ok_or_else(|| cannot(&"no program is named"))?;
         let arguments = arguments.iter().map(|argument| filled_in(argument, target));
-        // A program named by a path is one of the policy folder.
-        let program = if program.contains('/') { self.folder.join(program) } else { PathBuf::from(program) };
+        let program = place(program, &self.folder);
         let child = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -74,6 +74,28 @@ impl Run {
             .map_err(|error| cannot(&error))?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         Ok(Running { group: group.ok_or_else(|| cannot(&"it has no process id"))?, child })
+    }
+}
+
+/// A program named by a path is one of the policy folder.
+fn place(program: &str, folder: &Path) -> PathBuf {
+    if program.contains('/') { folder.join(program) } else { PathBuf::from(program) }
+}
+
+/// Why a program cannot be run here; `None`: nothing is known against it.
+pub(super) fn missing(program: &str, folder: &Path) -> Option<String> {
+    let place = place(program, folder);
+    let is_file = |path: &Path| path.metadata().ok().filter(std::fs::Metadata::is_file);
+    let found = match program.contains('/') {
+        true => is_file(&place),
+        false => SEARCH.split(':').find_map(|folder| is_file(&Path::new(folder).join(&place))),
+    };
+    match found {
+        None => Some(format!("there is no program `{program}`")),
+        Some(file) if file.permissions().mode() & 0o111 == 0 => {
+            Some(format!("the program `{program}` may not be run: its mode has no x"))
+        }
+        Some(_) => None,
     }
 }
 

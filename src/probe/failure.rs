@@ -33,6 +33,9 @@ impl Fault {
         if is_local(error) {
             let remedy = match error.kind() {
                 ErrorKind::PermissionDenied => "a firewall of this machine forbids it",
+                ErrorKind::AddrNotAvailable => {
+                    "no port is free, or the address to start from is not one of this machine"
+                }
                 _ => "raise the limit of descriptors or ports",
             };
             return Self::of_machine(format!("{error}; {remedy}"));

@@ -11,6 +11,7 @@
 use super::ask::{Ask, Call, Reply};
 use super::burst::{Arrival, exchange, random};
 use super::failure::Fault;
+use crate::base::prefix::Family;
 use crate::model::observation::Measured;
 use crate::model::probe::PacketProbe;
 use async_trait::async_trait;
@@ -77,14 +78,23 @@ impl Kinds {
     }
 }
 
+/// Why this process cannot ping; `None`: it can.
+pub(super) fn forbidden(family: Family) -> Option<String> {
+    socket(family).err().map(|fault| fault.detail)
+}
+
+fn socket(family: Family) -> Result<Socket, Fault> {
+    let (domain, protocol) = match family {
+        Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
+        Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(protocol))
+        .map_err(|error| refused_by_the_machine(&error))
+}
+
 /// A datagram socket of ICMP; tokio moves octets, whatever the protocol.
 fn open(target: SocketAddr) -> Result<UdpSocket, Fault> {
-    let (domain, protocol) = match target {
-        SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
-        SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
-    };
-    let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(protocol))
-        .map_err(|error| refused_by_the_machine(&error))?;
+    let socket = socket(Family::of(target.ip()))?;
     let in_order = || -> std::io::Result<UdpSocket> {
         socket.connect(&SocketAddr::new(target.ip(), 0).into())?;
         UdpSocket::from_std(socket.into())

@@ -33,6 +33,7 @@ mod grpc;
 mod http;
 mod icmp;
 mod load;
+pub mod means;
 mod stun;
 mod tcp;
 mod tls;
@@ -46,7 +47,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
 use crate::model::ids::{NodeId, VantageId};
-use crate::model::observation::{AnchorReport, LoadReport, Measured, Observation, Outcome};
+use crate::model::observation::{AnchorReport, LoadReport, Measured, Observation, Outcome, Trouble};
 use ask::{Ask, Call};
 use failure::Fault;
 use grid::Grid;
@@ -76,6 +77,8 @@ pub enum ProbeEvent {
     Observation(Observation),
     Load(LoadReport),
     Anchor(AnchorReport),
+    /// Sent when it begins, changes or ends.
+    Trouble(Trouble),
 }
 
 /// Where events go; called on the runtime's threads, so it must not block.
@@ -204,7 +207,7 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
         ProbeKind::Command(_) => &bench.commands,
         _ => &bench.permits,
     };
-    let mut in_trouble = false;
+    let mut known = None;
     loop {
         grid.tick().await;
         let Ok(permit) = permits.acquire().await else { return };
@@ -213,7 +216,9 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
         drop(permit);
         match outcome {
             Ok(outcome) => {
-                in_trouble = false;
+                if known.take().is_some() {
+                    (bench.sink)(ProbeEvent::Trouble(job.trouble(None)));
+                }
                 (bench.sink)(ProbeEvent::Observation(Observation {
                     vantage: VantageId::LOCAL,
                     node: job.node,
@@ -224,9 +229,10 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
                     measured,
                 }));
             }
-            Err(trouble) if !in_trouble => {
-                in_trouble = true;
+            Err(trouble) if known.as_ref() != Some(&trouble) => {
                 warn!(target = job.place(), "{} probe not made: {trouble}", job.spec.kind.name());
+                known = Some(trouble.clone());
+                (bench.sink)(ProbeEvent::Trouble(job.trouble(Some(trouble))));
             }
             Err(_) => {}
         }
@@ -242,6 +248,11 @@ impl Job {
     /// The target as people know it: pings and commands go to an address, not to a port of it.
     fn place(&self) -> String {
         if self.target.port() == 0 { self.target.ip().to_string() } else { self.target.to_string() }
+    }
+
+    fn trouble(&self, what: Option<String>) -> Trouble {
+        let Self { node, family, probe, .. } = *self;
+        Trouble { vantage: VantageId::LOCAL, node, family, probe, what }
     }
 
     /// One probe, judged; an error is trouble of this machine.
