@@ -336,15 +336,17 @@ mod tests {
     use crate::model::portrait::{CapacityPortrait, DampingPortrait};
     use crate::model::verdict::{Rule, Scope, ScopedHealth};
 
-    fn portrait() -> NodePortrait {
-        let minute = |ms: u32| Minute {
+    fn minute(ms: u32) -> Minute {
+        Minute {
             rtt: (ms > 0).then_some(Micros::from_millis(ms)),
             loss: Some(if ms > 0 { Ppm::ZERO } else { Ppm::WHOLE }),
             utilisation: Some(Ppm::from_percent(ms)),
-        };
+        }
+    }
+
+    fn health() -> FamilyHealth {
         let long = "3 of 3 http probes timed out after 1 s (192.0.2.1:80) ".repeat(4);
-        let now = WallTime(1_000_000);
-        let health = FamilyHealth {
+        FamilyHealth {
             verdict: Verdict::Down,
             since: WallTime(940_000),
             reason: long.clone(),
@@ -363,11 +365,14 @@ mod tests {
                 scope: Scope::Line("telecom".to_owned()),
                 verdict: Verdict::Down,
                 since: WallTime(900_000),
-                reason: long.clone(),
+                reason: long,
             }],
             ..FamilyHealth::default()
-        };
-        let check = CheckPortrait {
+        }
+    }
+
+    fn check() -> CheckPortrait {
+        CheckPortrait {
             check: "a-check-with-a-long-name".to_owned(),
             vantage: "local".to_owned(),
             target: Some("[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".to_owned()),
@@ -379,10 +384,31 @@ mod tests {
             of: 32,
             failure: Some(format!("no answer\u{1b}[31m {}", "x".repeat(100))),
             certificate_days: Some(3),
-        };
+        }
+    }
+
+    fn load() -> LoadPortrait {
+        LoadPortrait {
+            amount: Some(4_500),
+            capacity: Some(CapacityPortrait {
+                unit: "mbps".to_owned(),
+                amount: 10_000,
+                target: Ppm::from_percent(75),
+                cap: Ppm::from_percent(90),
+            }),
+            ratios: [("cpu".to_owned(), Ppm::from_percent(31))].into(),
+            utilisation: Some(Ppm::from_percent(45)),
+            binding: Some("mbps".to_owned()),
+            age_ms: Some(900),
+            circuit: "half-open".to_owned(),
+            history: vec![minute(50)],
+        }
+    }
+
+    fn portrait() -> NodePortrait {
         NodePortrait {
             name: "tyo-1".to_owned(),
-            now,
+            now: WallTime(1_000_000),
             generation: crate::model::ids::Generation(7),
             site: "tyo".to_owned(),
             region: "ea".to_owned(),
@@ -393,26 +419,12 @@ mod tests {
             share: Ppm::from_percent(12),
             families: vec![FamilyPortrait {
                 family: Family::V4,
-                health,
-                checks: vec![check],
+                health: health(),
+                checks: vec![check()],
                 damping: DampingPortrait { penalty: 3_210, flips: 4, holds: true },
                 history: (0..60).map(|at| minute(at * 2)).collect(),
             }],
-            load: Some(LoadPortrait {
-                amount: Some(4_500),
-                capacity: Some(CapacityPortrait {
-                    unit: "mbps".to_owned(),
-                    amount: 10_000,
-                    target: Ppm::from_percent(75),
-                    cap: Ppm::from_percent(90),
-                }),
-                ratios: [("cpu".to_owned(), Ppm::from_percent(31))].into(),
-                utilisation: Some(Ppm::from_percent(45)),
-                binding: Some("mbps".to_owned()),
-                age_ms: Some(900),
-                circuit: "half-open".to_owned(),
-                history: vec![minute(50)],
-            }),
+            load: Some(load()),
             services: vec![
                 ServiceUse { name: "live".to_owned(), share: Ppm::from_percent(25), groups: 12, backs: 3 },
                 ServiceUse { name: "a-very-long-service".to_owned(), share: Ppm::ZERO, groups: 0, backs: 0 },

@@ -88,12 +88,10 @@ impl<'a> Earlier<'a> {
         let mut earlier = Self { table, plan, is_steady: BTreeMap::new(), now };
         let alike = table.reach.is_uniform() && now.is_uniform();
         for group in 0..if alike { 1 } else { plan.by_group.len() } {
-            let pair = earlier.views(group);
-            if !earlier.is_steady.contains_key(&pair) {
-                let (then, now) = (table.reach.view(group), now.view(group));
-                let same = now.serving.iter().zip(&then.serving).map(|(now, then)| now == then);
-                earlier.is_steady.insert(pair, same.collect());
-            }
+            let (pair, then, now) = (earlier.views(group), table.reach.view(group), now.view(group));
+            earlier.is_steady.entry(pair).or_insert_with(|| {
+                now.serving.iter().zip(&then.serving).map(|(now, then)| now == then).collect()
+            });
         }
         earlier
     }
