@@ -1,7 +1,6 @@
 //! Measured latencies on their way from a report to the next plan, and over reloads and restarts.
 
 use super::*;
-use crate::base::clock::ManualClock;
 use crate::base::units::Ppm;
 use crate::daemon::inputs::Loader;
 use crate::model::ids::SiteId;
