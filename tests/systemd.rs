@@ -138,6 +138,46 @@ fn sockets_of_a_supervisor_take_the_place_of_the_configured_ones() {
     assert_eq!(buffer[..2], [0, 10]);
 }
 
+/// The address of a listener that the successor's policy no longer has is not taken for plain DNS.
+#[test]
+fn a_removed_encrypted_listener_is_not_served_by_a_successor() {
+    let made = rcgen::generate_simple_self_signed(vec!["dns.test".to_owned()]).expect("a certificate");
+    let udp = UdpSocket::bind(("127.0.0.1", free_port())).expect("free");
+    let dns = udp.local_addr().expect("bound");
+    let tcp = TcpListener::bind(dns).expect("free for TCP too");
+    let dot = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let dot_at = dot.local_addr().expect("bound");
+    let with_dot =
+        format!("version: 1\ndot: {{listen: \"{dot_at}\", certificate: cert.pem, key: key.pem}}\n");
+    let folder = Folder::with(&[
+        ("zones/example.test.zone", ZONE),
+        ("rhumb.yaml", &with_dot),
+        ("cert.pem", &made.cert.pem()),
+        ("key.pem", &made.signing_key.serialize_pem()),
+    ]);
+    let args = rhumb(&folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let script =
+        "exec 3<&0 4<&1 5<&2 0</dev/null 1>/dev/null 2>/dev/null; LISTEN_PID=$$ LISTEN_FDS=3 exec \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_rhumb")])
+        .args(&args)
+        .stdin(std::os::fd::OwnedFd::from(udp))
+        .stdout(std::os::fd::OwnedFd::from(tcp))
+        .stderr(std::os::fd::OwnedFd::from(dot))
+        .spawn();
+    let mut first = Service(child.expect("starts"));
+    wait_for("answers", || www(dns).then_some(()));
+    TcpStream::connect(dot_at).expect("TLS is served");
+    folder.write("rhumb.yaml", "version: 1\n");
+    let words: Vec<&str> = args.iter().map(String::as_str).chain(["--takeover"]).collect();
+    let mut second = support::Rhumb::spawn(&words);
+    let ready = second.wait_line("ready: DNS");
+    assert!(ready.contains(&dns.to_string()) && !ready.contains(&dot_at.to_string()), "{ready}");
+    assert_eq!(first.exit_code(), Some(0));
+    assert!(www(dns));
+    assert!(TcpStream::connect(dot_at).is_err(), "nobody listens there any more");
+}
+
 #[test]
 fn a_descriptor_that_is_no_socket_is_refused() {
     let folder = folder();

@@ -7,7 +7,7 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
-use crate::serve::handover::Given;
+use crate::serve::handover::{Given, Served};
 use crate::serve::{Counters, Totals};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 /// Binds it, so that a port in use refuses the start; or takes it from `given`.
 pub async fn bind(address: SocketAddr, given: &mut Given) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Admin { address, source };
-    let listener = match given.take_tcp(address) {
+    let listener = match given.take_tcp(address, Served::Admin) {
         Some(listener) => TcpListener::from_std(listener).map_err(failed)?,
         None => TcpListener::bind(address).await.map_err(failed)?,
     };

@@ -25,8 +25,8 @@ use crate::daemon::writer::{About, Event, Writer};
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
-use crate::serve::handover::{Cookies, Given, HandoverError};
-use crate::serve::{self, BindError, BoundDns, Running};
+use crate::serve::handover::{Cookies, Given, HandoverError, Served};
+use crate::serve::{self, Answer, BindError, BoundDns, Limits, Running};
 use crate::store::state_dir::{StateDir, StateError};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -318,7 +318,7 @@ async fn open_sockets(
     let share = |offered: &mut Given| {
         bound.share(offered)?;
         encrypted.share(offered)?;
-        offered.add(admin.0.as_fd().try_clone_to_owned()?)?;
+        offered.add(admin.0.as_fd().try_clone_to_owned()?, Some(Served::Admin))?;
         offered.lock = state.share_lock()?;
         Ok(())
     };
@@ -340,7 +340,7 @@ fn effective(options: &Options, configured: &Settings, given: &Given) -> Setting
             *address == server.admin
                 || encrypted.iter().copied().flatten().any(|it| it.listen.contains(address))
         };
-        let opened = given.addresses();
+        let opened = given.plain_addresses();
         server.listen = opened.into_iter().filter(|address| !of_another(address)).collect();
     }
     server

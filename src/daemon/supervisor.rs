@@ -82,7 +82,7 @@ pub fn activated() -> io::Result<Given> {
             Err(_) => listed.take_tcp_listener(index)?.map(Into::into),
         };
         if let Some(descriptor) = descriptor {
-            given.add(descriptor)?;
+            given.add(descriptor, None)?;
         }
     }
     Ok(given)

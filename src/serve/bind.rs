@@ -4,7 +4,8 @@
 //! which would then silently take half of the queries. So each port is first bound without it: that
 //! fails if anybody else has it.
 
-use super::handover::Given;
+use super::certificate::Purpose;
+use super::handover::{Given, Served};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -39,6 +40,11 @@ pub enum BindError {
          those it has"
     )]
     NotLocal { address: SocketAddr, protocol: &'static str },
+    #[error(
+        "cannot listen on {address} ({protocol}): the process before this one serves {serves} there, and a \
+         takeover does not change what an address is for; restart instead, or choose another address"
+    )]
+    OtherUse { address: SocketAddr, protocol: &'static str, serves: &'static str },
     #[error("cannot listen on {address} ({protocol})")]
     Other { address: SocketAddr, protocol: &'static str, source: io::Error },
     #[error("there is no address to listen on; name at least one")]
@@ -78,10 +84,10 @@ impl BoundDns {
     /// No descriptor left.
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
         for socket in &self.udp {
-            given.add(socket.try_clone()?.into())?;
+            given.add(socket.try_clone()?.into(), Some(Served::Plain))?;
         }
         for listener in &self.tcp {
-            given.add(listener.try_clone()?.into())?;
+            given.add(listener.try_clone()?.into(), Some(Served::Plain))?;
         }
         Ok(())
     }
@@ -122,9 +128,16 @@ fn bind_one(
     workers: usize,
     given: &mut Given,
 ) -> Result<(), BindError> {
-    let udp = given.take_udp(address);
-    let (address, listener) = match given.take_tcp(address) {
+    let udp = given.take_udp(address, Served::Plain);
+    let listener = given.take_tcp(address, Served::Plain);
+    if udp.is_empty() {
+        refuse_other(address, "UDP", given.udp_serves(address))?;
+    }
+    let (address, listener) = match listener {
         Some(listener) => (address, listener),
+        None if given.tcp_serves(address).is_some() => {
+            return refuse_other(address, "TCP", given.tcp_serves(address));
+        }
         // The port is known to be ours.
         None if !udp.is_empty() => {
             (address, tcp_listener(address).map_err(|error| BindError::new(address, "TCP", error))?)
@@ -142,6 +155,18 @@ fn bind_one(
     bound.tcp.push(listener);
     bound.addresses.push(address);
     Ok(())
+}
+
+/// A socket that the process before this one uses for something else cannot be bound again either.
+fn refuse_other(
+    address: SocketAddr,
+    protocol: &'static str,
+    serves: Option<Served>,
+) -> Result<(), BindError> {
+    match serves {
+        Some(serves) => Err(BindError::OtherUse { address, protocol, serves: serves.name() }),
+        None => Ok(()),
+    }
 }
 
 /// Makes sockets that another process opened like our own, and as many as there are workers at least.
@@ -211,14 +236,17 @@ pub(super) fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
 /// Binds listeners of another protocol over TCP, or takes them from `given`.
 pub(super) fn bind_streams_given(
     listen: &[SocketAddr],
-    protocol: &'static str,
+    purpose: Purpose,
     given: &mut Given,
 ) -> Result<(Vec<SocketAddr>, Vec<TcpListener>), BindError> {
     let mut bound = (Vec::new(), Vec::new());
     for &address in listen {
-        let listener = match given.take_tcp(address) {
+        let listener = match given.take_tcp(address, purpose.into()) {
             Some(listener) => listener,
-            None => tcp_listener(address).map_err(|error| BindError::new(address, protocol, error))?,
+            None => {
+                refuse_other(address, purpose.name(), given.tcp_serves(address))?;
+                tcp_listener(address).map_err(|error| BindError::new(address, purpose.name(), error))?
+            }
         };
         bound.0.push(listener.local_addr().unwrap_or(address));
         bound.1.push(listener);
@@ -229,7 +257,7 @@ pub(super) fn bind_streams_given(
 /// Binds sockets of another protocol over UDP, or takes them from `given`.
 pub(super) fn bind_datagrams_given(
     listen: &[SocketAddr],
-    protocol: &'static str,
+    purpose: Purpose,
     given: &mut Given,
 ) -> Result<(Vec<SocketAddr>, Vec<UdpSocket>), BindError> {
     let mut bound = (Vec::new(), Vec::new());
@@ -239,9 +267,12 @@ pub(super) fn bind_datagrams_given(
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
             Ok(UdpSocket::from(socket))
         };
-        let socket = match given.take_udp(address).pop() {
+        let socket = match given.take_udp(address, purpose.into()).pop() {
             Some(socket) => socket,
-            None => open().map_err(|error| BindError::new(address, protocol, error))?,
+            None => {
+                refuse_other(address, purpose.name(), given.udp_serves(address))?;
+                open().map_err(|error| BindError::new(address, purpose.name(), error))?
+            }
         };
         bound.0.push(socket.local_addr().unwrap_or(address));
         bound.1.push(socket);

@@ -17,7 +17,7 @@ use super::connection::{DRAIN_FRESH, DRAIN_IDLE, QUERY_ROOM};
 use super::counters::Set;
 use super::encrypted::{CertificateSlot, RunningEncrypted};
 use super::gate::{Admit, Arrival, Ends, Gate, Limits, Visit, WAITING};
-use super::handover::Given;
+use super::handover::{Given, Served};
 use super::plane::{Plane, THREADS};
 use super::quic_socket::{SharedSocket, Turn};
 use super::{Answer, BindError, Counters, Transport};
@@ -75,7 +75,7 @@ pub fn bind_doq(listen: &[SocketAddr]) -> Result<BoundDoq, BindError> {
 /// As [`bind_doq`].
 pub fn bind_doq_given(listen: &[SocketAddr], given: &mut Given) -> Result<BoundDoq, BindError> {
     let before = given.udp.len();
-    let (addresses, sockets) = bind_datagrams_given(listen, Purpose::Doq.name(), given)?;
+    let (addresses, sockets) = bind_datagrams_given(listen, Purpose::Doq, given)?;
     Ok(BoundDoq { addresses, sockets, is_inherited: given.udp.len() < before })
 }
 
@@ -89,7 +89,7 @@ impl BoundDoq {
     /// # Errors
     /// No descriptor left.
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
-        self.sockets.iter().try_for_each(|socket| given.add(socket.try_clone()?.into()))
+        self.sockets.iter().try_for_each(|socket| given.add(socket.try_clone()?.into(), Some(Served::Doq)))
     }
 
     /// Starts a runtime and accepts in it; with inherited sockets not before

@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 pub struct BoundTls {
     addresses: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
+    purpose: Purpose,
 }
 
 impl BoundTls {
@@ -31,8 +32,8 @@ impl BoundTls {
     /// # Errors
     /// The first address that cannot be served; nothing stays bound.
     pub fn bind(listen: &[SocketAddr], purpose: Purpose, given: &mut Given) -> Result<Self, BindError> {
-        let (addresses, listeners) = bind::bind_streams_given(listen, purpose.name(), given)?;
-        Ok(Self { addresses, listeners })
+        let (addresses, listeners) = bind::bind_streams_given(listen, purpose, given)?;
+        Ok(Self { addresses, listeners, purpose })
     }
 
     pub fn local_addresses(&self) -> &[SocketAddr] {
@@ -44,7 +45,8 @@ impl BoundTls {
     /// # Errors
     /// No descriptor left.
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
-        self.listeners.iter().try_for_each(|listener| given.add(listener.try_clone()?.into()))
+        let serves = Some(self.purpose.into());
+        self.listeners.iter().try_for_each(|listener| given.add(listener.try_clone()?.into(), serves))
     }
 
     /// Starts a runtime called `name` and accepts in it, for what `doorman` makes of the certificate and
@@ -131,7 +133,6 @@ impl RunningEncrypted {
     /// connections of their own nothing more is read.
     pub async fn part(self, drain: Duration) {
         self.turn.deafness.begin();
-        self.stop(drain).await;
     }
 
     /// Answers what has come in, for at most `drain`, then ends.

@@ -18,6 +18,7 @@
 //! a socket that only the same user can open. Whatever fails before `Serving` leaves
 //! the host as it was. Connections already accepted stay with the host.
 
+use super::certificate::Purpose;
 use crate::base::clock::WallTime;
 use crate::dns::CookieSecrets;
 use arc_swap::ArcSwap;
@@ -98,9 +99,60 @@ enum Message {
         /// When the first of them was made, in milliseconds since 1970; 0: not told.
         #[serde(default)]
         cookies_made: WallTime,
+        /// Of each socket in turn; a host that does not know of them sends none.
+        #[serde(default)]
+        serves: Vec<Served>,
     },
     Serving,
     Parted,
+}
+
+/// What a socket is open for. What waits in it is of that protocol, and clients find it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Served {
+    /// DNS over UDP and TCP.
+    Plain,
+    Dot,
+    Doh,
+    Doq,
+    Admin,
+}
+
+impl Served {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Served::Plain => "plain DNS",
+            Served::Dot => Purpose::Dot.name(),
+            Served::Doh => Purpose::Doh.name(),
+            Served::Doq => Purpose::Doq.name(),
+            Served::Admin => "the admin address",
+        }
+    }
+}
+
+impl From<Purpose> for Served {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Dot => Served::Dot,
+            Purpose::Doh => Served::Doh,
+            Purpose::Doq => Served::Doq,
+        }
+    }
+}
+
+/// A socket that somebody else opened.
+#[derive(Debug)]
+pub struct Open<S> {
+    pub address: SocketAddr,
+    pub socket: S,
+    /// `None`: a supervisor opened it, who leaves it to the policy.
+    pub serves: Option<Served>,
+}
+
+impl<S> Open<S> {
+    fn is_for(&self, address: SocketAddr, purpose: Served) -> bool {
+        self.address == address && self.serves.is_none_or(|theirs| theirs == purpose)
+    }
 }
 
 /// Secrets of cookies, and since when they are in use.
@@ -131,8 +183,8 @@ impl Cookies {
 /// Sockets that somebody else opened, and the lock of the state folder.
 #[derive(Debug, Default)]
 pub struct Given {
-    pub udp: Vec<(SocketAddr, UdpSocket)>,
-    pub tcp: Vec<(SocketAddr, TcpListener)>,
+    pub udp: Vec<Open<UdpSocket>>,
+    pub tcp: Vec<Open<TcpListener>>,
     pub lock: Option<File>,
     /// They stand in place of the addresses that are configured.
     pub replaces_listen: bool,
@@ -142,19 +194,21 @@ pub struct Given {
 }
 
 impl Given {
-    /// Files a socket by what it is; one that is of no use is closed.
+    /// Files a socket by what it is and by what it is open for; one that is of no use is closed.
     ///
     /// # Errors
     /// A descriptor that is no socket, or has no address.
-    pub fn add(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+    pub fn add(&mut self, descriptor: OwnedFd, serves: Option<Served>) -> io::Result<()> {
         let socket = SockRef::from(&descriptor);
         let address = socket.local_addr()?.as_socket();
         let (kind, is_listening) = (socket.r#type()?, socket.is_listener().unwrap_or(false));
         match address {
-            Some(address) if kind == Type::DGRAM => self.udp.push((address, descriptor.into())),
+            Some(address) if kind == Type::DGRAM => {
+                self.udp.push(Open { address, socket: descriptor.into(), serves });
+            }
             Some(address) if kind == Type::STREAM && is_listening => {
                 socket.set_nonblocking(true)?;
-                self.tcp.push((address, descriptor.into()));
+                self.tcp.push(Open { address, socket: descriptor.into(), serves });
             }
             _ => return Err(io::Error::new(ErrorKind::InvalidInput, "neither UDP nor a TCP listener")),
         }
@@ -165,25 +219,36 @@ impl Given {
         self.udp.is_empty() && self.tcp.is_empty()
     }
 
-    /// Each address once.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let tcp = self.tcp.iter().map(|(address, _)| *address);
-        let mut addresses: Vec<SocketAddr> =
-            self.udp.iter().map(|(address, _)| *address).chain(tcp).collect();
+    /// Each address once whose sockets are open for plain DNS, or for whatever the policy says.
+    pub fn plain_addresses(&self) -> Vec<SocketAddr> {
+        let udp = self.udp.iter().map(|open| (open.address, open.serves));
+        let all = udp.chain(self.tcp.iter().map(|open| (open.address, open.serves)));
+        let plain = all.filter(|(_, serves)| serves.is_none_or(|it| it == Served::Plain));
+        let mut addresses: Vec<SocketAddr> = plain.map(|(address, _)| address).collect();
         addresses.sort();
         addresses.dedup();
         addresses
     }
 
-    /// All UDP sockets of `address`.
-    pub(super) fn take_udp(&mut self, address: SocketAddr) -> Vec<UdpSocket> {
-        self.udp.extract_if(.., |(theirs, _)| *theirs == address).map(|(_, socket)| socket).collect()
+    /// All UDP sockets of `address`, unless they are open for something else.
+    pub(super) fn take_udp(&mut self, address: SocketAddr, purpose: Served) -> Vec<UdpSocket> {
+        self.udp.extract_if(.., |open| open.is_for(address, purpose)).map(|open| open.socket).collect()
     }
 
-    /// The listener of `address`.
-    pub fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = self.tcp.iter().position(|(theirs, _)| *theirs == address)?;
-        Some(self.tcp.swap_remove(at).1)
+    /// The listener of `address`, unless it is open for something else.
+    pub fn take_tcp(&mut self, address: SocketAddr, purpose: Served) -> Option<TcpListener> {
+        let at = self.tcp.iter().position(|open| open.is_for(address, purpose))?;
+        Some(self.tcp.swap_remove(at).socket)
+    }
+
+    /// What a UDP socket of `address` that is left over is open for.
+    pub(super) fn udp_serves(&self, address: SocketAddr) -> Option<Served> {
+        self.udp.iter().find(|open| open.address == address)?.serves
+    }
+
+    /// What a listener of `address` that is left over is open for.
+    pub(super) fn tcp_serves(&self, address: SocketAddr) -> Option<Served> {
+        self.tcp.iter().find(|open| open.address == address)?.serves
     }
 }
 
@@ -233,8 +298,9 @@ pub fn host(stream: UnixStream, given: &Given) -> Result<Line, HandoverError> {
         }
         _ => return Err(HandoverError::Order),
     }
-    let sockets = given.udp.iter().map(|(_, socket)| socket.as_fd());
-    let sockets = sockets.chain(given.tcp.iter().map(|(_, listener)| listener.as_fd()));
+    let sockets = given.udp.iter().map(|open| (open.socket.as_fd(), open.serves));
+    let sockets = sockets.chain(given.tcp.iter().map(|open| (open.socket.as_fd(), open.serves)));
+    let (sockets, serves): (Vec<_>, Vec<_>) = sockets.unzip();
     let descriptors: Vec<BorrowedFd<'_>> = given.lock.iter().map(AsFd::as_fd).chain(sockets).collect();
     line.send(&Message::Sockets {
         version: VERSION,
@@ -243,6 +309,7 @@ pub fn host(stream: UnixStream, given: &Given) -> Result<Line, HandoverError> {
         replaces_listen: given.replaces_listen,
         cookies: given.cookies.iter().flat_map(|cookies| told(&cookies.secrets.load())).collect(),
         cookies_made: given.cookies.as_ref().map(Cookies::made).unwrap_or_default(),
+        serves: serves.into_iter().map(|serves| serves.unwrap_or(Served::Plain)).collect(),
     })?;
     line.send_descriptors(&descriptors)?;
     match line.receive(START_PATIENCE)? {
@@ -285,7 +352,7 @@ impl Line {
     /// Says that this process is able to serve, and takes the sockets.
     pub fn take(&mut self) -> Result<Given, HandoverError> {
         self.send(&Message::Hello { version: VERSION })?;
-        let (count, has_lock, replaces_listen, cookies) = match self.receive(PATIENCE)? {
+        let (count, has_lock, replaces_listen, cookies, serves) = match self.receive(PATIENCE)? {
             Message::Sockets {
                 version: VERSION,
                 count,
@@ -293,7 +360,8 @@ impl Line {
                 replaces_listen,
                 cookies,
                 cookies_made,
-            } => (count, has_lock, replaces_listen, heard(&cookies, cookies_made)),
+                serves,
+            } => (count, has_lock, replaces_listen, heard(&cookies, cookies_made), serves),
             Message::Hello { version } | Message::Sockets { version, .. } => {
                 return Err(HandoverError::Version(version));
             }
@@ -305,8 +373,11 @@ impl Line {
         let mut descriptors = self.receive_descriptors(count)?.into_iter();
         let lock = if has_lock { descriptors.next().map(File::from) } else { None };
         let mut given = Given { lock, replaces_listen, cookies, ..Given::default() };
+        let mut serves = serves.into_iter();
         for descriptor in descriptors {
-            given.add(descriptor).map_err(HandoverError::io("use a socket that was handed over"))?;
+            given
+                .add(descriptor, serves.next())
+                .map_err(HandoverError::io("use a socket that was handed over"))?;
         }
         Ok(given)
     }
@@ -408,9 +479,10 @@ mod tests {
         let mut given = Given::default();
         for _ in 0..sockets {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-            given.add(socket.into()).expect("a socket");
+            given.add(socket.into(), Some(Served::Plain)).expect("a socket");
         }
-        given.add(TcpListener::bind("127.0.0.1:0").expect("a free port").into()).expect("a listener");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        given.add(listener.into(), Some(Served::Dot)).expect("a listener");
         given.lock = Some(File::create(folder.join("lock")).expect("creates"));
         given
     }
@@ -423,7 +495,8 @@ mod tests {
         std::fs::create_dir(&deep).expect("creates");
         let listener = listen(&deep).expect("listens at a long path");
         let given = given(300, folder.path());
-        let (first, addresses) = (given.udp[0].0, given.udp.iter().map(|(at, _)| *at).collect::<Vec<_>>());
+        let (first, addresses) =
+            (given.udp[0].address, given.udp.iter().map(|open| open.address).collect::<Vec<_>>());
         given.lock.as_ref().expect("a lock").try_lock().expect("free");
         let secrets = CookieSecrets::new(&[1; 16], Some(&[2; 16]));
         let given = Given { cookies: Some(Cookies::new(secrets, WallTime(7))), ..given };
@@ -440,10 +513,12 @@ mod tests {
         let taken = line.take().expect("takes");
         line.serving(&deep).expect("parts");
         host.join().expect("ends");
-        assert_eq!(taken.udp.iter().map(|(at, _)| *at).collect::<Vec<_>>(), addresses);
+        assert_eq!(taken.udp.iter().map(|open| open.address).collect::<Vec<_>>(), addresses);
         let mut buffer = [0; 16];
-        assert_eq!(taken.udp[0].1.recv(&mut buffer).expect("what waited"), 7);
+        assert_eq!(taken.udp[0].socket.recv(&mut buffer).expect("what waited"), 7);
         assert_eq!(taken.tcp.len(), 1);
+        assert_eq!(taken.tcp[0].serves, Some(Served::Dot));
+        assert!(taken.udp.iter().all(|open| open.serves == Some(Served::Plain)));
         let cookies = taken.cookies.as_ref().expect("secrets");
         assert_eq!(cookies.secrets.load().keys(), [[1; 16], [2; 16]]);
         assert_eq!(cookies.made(), WallTime(7), "their age goes over with them");
@@ -495,18 +570,45 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_taken_for_what_it_was_open_for_only() {
+        let mut given = Given::default();
+        let mut open = |serves: Option<Served>| {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = listener.local_addr().expect("bound");
+            given.add(listener.into(), serves).expect("a listener");
+            address
+        };
+        let (dot, plain, any) = (open(Some(Served::Dot)), open(Some(Served::Plain)), open(None));
+        let mut expected = vec![plain, any];
+        expected.sort();
+        assert_eq!(
+            given.plain_addresses(),
+            expected,
+            "who removes an encrypted listener wants no plain DNS there"
+        );
+        assert!(given.take_tcp(dot, Served::Plain).is_none() && given.take_tcp(dot, Served::Doh).is_none());
+        assert_eq!(given.tcp_serves(dot), Some(Served::Dot));
+        assert!(given.take_tcp(dot, Served::Dot).is_some() && given.tcp_serves(dot).is_none());
+        assert!(given.take_tcp(any, Served::Doh).is_some(), "a supervisor leaves it to the policy");
+        assert!(given.take_udp(plain, Served::Plain).is_empty());
+    }
+
+    #[test]
     fn what_is_no_socket_of_ours_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = File::create(folder.path().join("file")).expect("creates");
-        assert!(Given::default().add(file.into()).is_err());
-        assert!(Given::default().add(UnixStream::pair().expect("a pair").0.into()).is_err());
+        assert!(Given::default().add(file.into(), None).is_err());
+        assert!(Given::default().add(UnixStream::pair().expect("a pair").0.into(), None).is_err());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let connected = std::net::TcpStream::connect(address).expect("connects");
-        assert!(Given::default().add(connected.into()).is_err());
+        assert!(Given::default().add(connected.into(), None).is_err());
         let mut given = Given::default();
-        given.add(listener.into()).expect("a listener");
-        assert!(given.take_tcp("127.0.0.1:1".parse().expect("address")).is_none() && !given.is_empty());
-        assert!(given.take_tcp(address).is_some() && given.is_empty());
+        given.add(listener.into(), None).expect("a listener");
+        assert!(
+            given.take_tcp("127.0.0.1:1".parse().expect("address"), Served::Dot).is_none()
+                && !given.is_empty()
+        );
+        assert!(given.take_tcp(address, Served::Dot).is_some() && given.is_empty());
     }
 }
