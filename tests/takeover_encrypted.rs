@@ -1,6 +1,8 @@
 //! One process takes the place of another on the encrypted transports: who connects over TLS or HTTPS is
 //! always answered, and a client of QUIC that is cut connects again and is.
 
+#![allow(clippy::disallowed_methods, reason = "measures how long clients wait")]
+
 mod listeners;
 mod support;
 
@@ -14,6 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use support::{Folder, PATIENCE, Rhumb, free_port, parse, query, run, wait_for};
 
 const ZONE: &str = "$TTL 300
@@ -195,4 +198,44 @@ fn a_successor_answers_who_connects_over_tls_https_and_quic() {
         ["dot", "doh", "doq"].into_iter().all(is_counted).then_some(())
     });
     assert_eq!(second.terminate(), Some(0));
+}
+
+/// A disk that hangs holds the predecessor's last table up; until it has given up somebody must read the
+/// socket of QUIC.
+#[test]
+fn quic_is_answered_while_the_predecessor_writes_its_last_table() {
+    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
+    let (dns, admin, doq) = (local(free_port()), local(free_port()), local(free_port()));
+    let server = format!("version: 1\ndoq: {{listen: \"{doq}\", certificate: cert.pem, key: key.pem}}\n");
+    let folder = Folder::with(&[
+        ("zones/example.test.zone", ZONE),
+        ("rhumb.yaml", &server),
+        ("cert.pem", &made.cert.pem()),
+        ("key.pem", &made.signing_key.serialize_pem()),
+    ]);
+    let trusted = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("a certificate");
+    let (policies, state, at) = (folder.policies(), folder.state(), [dns.to_string(), admin.to_string()]);
+    let args = ["serve", "--takeover", "--policies", &policies, "--state", &state, "--log", "human"];
+    let args: Vec<&str> = args.into_iter().chain(["--listen", &at[0], "--admin", &at[1]]).collect();
+    let mut first = Rhumb::spawn(&args);
+    first.wait_line("ready: DNS");
+    let ask = quic_client(doq, &trusted);
+    ask();
+    // Whoever opens a pipe to write waits for its reader.
+    let table = folder.root.path().join("state/table");
+    wait_for("the first table to be kept", || table.exists().then_some(()));
+    let pipe = table.with_file_name("table.new");
+    wait_for("the pipe", || {
+        let _ = std::fs::remove_file(&pipe);
+        std::process::Command::new("mkfifo").arg(&pipe).status().ok()?.success().then_some(())
+    });
+    let _second = Rhumb::spawn(&args);
+    let mut longest = Duration::ZERO;
+    wait_for("the first to end", || {
+        let begin = Instant::now();
+        ask();
+        longest = longest.max(begin.elapsed());
+        first.child.try_wait().expect("waits")
+    });
+    assert!(longest < Duration::from_millis(3_500), "a client waited {longest:?}");
 }

@@ -134,17 +134,15 @@ impl Encrypted {
         self.running.iter().flatten().for_each(RunningEncrypted::listen);
     }
 
-    /// Drains all of them at once; where a successor `goes_on`, what is queued is left to it.
-    pub async fn stop(self, drain: Duration, goes_on: bool) {
+    /// Leaves to a successor what it can read in this process's place.
+    pub fn leave(&self) {
+        self.running.iter().flatten().for_each(RunningEncrypted::leave);
+    }
+
+    /// Drains all of them at once.
+    pub async fn stop(self, drain: Duration) {
         self.renewing.iter().for_each(JoinHandle::abort);
-        let draining = self.running.into_iter().flatten().map(|running| {
-            tokio::spawn(async move {
-                match goes_on {
-                    true => running.part(drain).await,
-                    false => running.stop(drain).await,
-                }
-            })
-        });
+        let draining = self.running.into_iter().flatten().map(|running| tokio::spawn(running.stop(drain)));
         for drained in draining.collect::<Vec<_>>() {
             let _ = drained.await;
         }

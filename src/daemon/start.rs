@@ -261,7 +261,7 @@ impl Daemon {
         let (events, writer) = (self.events, self.writer);
         let died = match parting {
             None => {
-                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), self.encrypted.stop(DRAIN, false));
+                let (died, ()) = tokio::join!(self.serving.stop(DRAIN), self.encrypted.stop(DRAIN));
                 end_writer(events, writer).await;
                 died
             }
@@ -271,7 +271,7 @@ impl Daemon {
                     end_writer(events, writer).await;
                     parting.tell();
                 };
-                tokio::join!(self.serving.part(DRAIN), self.encrypted.stop(DRAIN, true), told).0
+                tokio::join!(self.serving.part(DRAIN), told).0
             }
         };
         for worker in died {
@@ -292,9 +292,13 @@ async fn end_writer(events: SyncSender<Event>, writer: std::thread::JoinHandle<(
         tracing::error!("the writer had died; please report it");
     }
 }
+                let encrypted = self.encrypted;
 
 /// Everything that listens, before anything is read.
+                    // Until then nobody else reads the socket of QUIC.
+                    encrypted.leave();
 struct Sockets {
+                    encrypted.stop(DRAIN).await;
     bound: BoundDns,
     encrypted: encrypted::Bound,
     admin: (TcpListener, SocketAddr),

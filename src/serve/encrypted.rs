@@ -129,9 +129,9 @@ impl RunningEncrypted {
         self.turn.listen.cancel();
     }
 
-    /// Ends while another process goes on: as [`stop`](Self::stop), but of sockets that have no
-    /// connections of their own nothing more is read.
-    pub async fn part(self, drain: Duration) {
+    /// Leaves what comes in from now on to another process, where a socket has no connections of its
+    /// own. What is here goes on until [`stop`](Self::stop).
+    pub fn leave(&self) {
         self.turn.deafness.begin();
     }
 
