@@ -84,21 +84,26 @@ impl Bound {
     /// Starts them, and one task that takes up renewed certificates.
     ///
     /// # Errors
-    /// No thread or descriptor left.
+    /// The first that cannot be started, with its addresses: no thread or descriptor is left, or its TLS
+    /// configuration is of no use.
     pub fn start<A: AnswerRecords>(
         self,
         answers: impl Fn(usize) -> A,
         limits: &Limits,
         clock: &SharedClock,
         events: &SyncSender<Event>,
-    ) -> io::Result<Encrypted> {
+    ) -> Result<Encrypted, StartError> {
         let mut renewals = Vec::new();
-        let dot =
-            run(self.dot, &mut renewals, |bound, config| bound.start_dot(config, &answers, limits.clone()))?;
-        let doh =
-            run(self.doh, &mut renewals, |bound, config| bound.start_doh(config, &answers, limits.clone()))?;
-        let doq =
-            run(self.doq, &mut renewals, |bound, config| bound.start(config, &answers, limits.clone()))?;
+        let at = |addresses: &[SocketAddr]| addresses.to_vec();
+        let dot = run(self.dot, Purpose::Dot, &mut renewals, |bound, config| {
+            (at(bound.local_addresses()), bound.start_dot(config, &answers, limits.clone()))
+        })?;
+        let doh = run(self.doh, Purpose::Doh, &mut renewals, |bound, config| {
+            (at(bound.local_addresses()), bound.start_doh(config, &answers, limits.clone()))
+        })?;
+        let doq = run(self.doq, Purpose::Doq, &mut renewals, |bound, config| {
+            (at(bound.local_addresses()), bound.start(config, &answers, limits.clone()))
+        })?;
         let is_any = !renewals.is_empty();
         let renewing =
             is_any.then(|| tokio::spawn(certificates::run(renewals, Arc::clone(clock), events.clone())));
@@ -108,11 +113,13 @@ impl Bound {
 
 fn run<B>(
     listener: Option<Listener<B>>,
+    purpose: Purpose,
     renewals: &mut Vec<Renewal>,
-    start: impl FnOnce(B, Arc<ServerConfig>) -> io::Result<RunningEncrypted>,
-) -> io::Result<Option<RunningEncrypted>> {
+    start: impl FnOnce(B, Arc<ServerConfig>) -> (Vec<SocketAddr>, io::Result<RunningEncrypted>),
+) -> Result<Option<RunningEncrypted>, StartError> {
     let Some(Listener { bound, pair, config }) = listener else { return Ok(None) };
-    let running = start(bound, config)?;
+    let (at, running) = start(bound, config);
+    let running = running.map_err(|error| StartError::listener(purpose.name(), &at, &error))?;
     renewals.push(Renewal::new(pair, running.slot()));
     Ok(Some(running))
 }
@@ -145,6 +152,77 @@ impl Encrypted {
         let draining = self.running.into_iter().flatten().map(|running| tokio::spawn(running.stop(drain)));
         for drained in draining.collect::<Vec<_>>() {
             let _ = drained.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::certificate;
+
+    /// TLS 1.2 alone, which QUIC cannot use.
+    fn old(folder: &Path) -> (Pair, Arc<ServerConfig>) {
+        let made = rcgen::generate_simple_self_signed(vec!["dns.test".to_owned()]).expect("a certificate");
+        let path = |name: &str| folder.join(name);
+        std::fs::write(path("cert.pem"), made.cert.pem()).expect("writes");
+        std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).expect("writes");
+        let listener = EncryptedListener {
+            listen: Vec::new(),
+            certificate: path("cert.pem"),
+            key: path("key.pem"),
+            span: Default::default(),
+        };
+        let key =
+            rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.retain(|suite| suite.tls13().is_none());
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .expect("a version")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a configuration");
+        (Pair::of(&listener, folder, certificate::Purpose::Doq), Arc::new(config))
+    }
+
+    #[test]
+    fn a_listener_that_cannot_start_is_named_with_its_address_and_a_remedy() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (pair, config) = old(folder.path());
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let bound = crate::serve::bind_doq(&[any]).expect("a free port");
+        let address = bound.local_addresses()[0];
+        let started = |bound: BoundDoq, config| {
+            let at = bound.local_addresses().to_vec();
+            (at, bound.start(config, |_| NoAnswer, Limits::default()))
+        };
+        let listener = Listener { bound, pair, config };
+        let error = run(Some(listener), Purpose::Doq, &mut Vec::new(), started)
+            .expect_err("TLS 1.2 alone")
+            .to_string();
+        assert!(error.starts_with(&format!("cannot serve DNS over QUIC on {address}: ")), "{error}");
+        assert!(error.ends_with("the certificate and the key above all"), "{error}");
+        let short = io::Error::from_raw_os_error(24);
+        let error = StartError::listener("DNS over TLS", &[any, any], &short).to_string();
+        assert!(error.starts_with("cannot serve DNS over TLS on 127.0.0.1:0, 127.0.0.1:0: "), "{error}");
+        assert!(error.contains("`ulimit -n`"), "{error}");
+    }
+
+    struct NoAnswer;
+
+    impl crate::serve::Answer for NoAnswer {
+        fn refresh(&mut self) {}
+
+        fn answer(
+            &mut self,
+            _: SocketAddr,
+            _: std::net::IpAddr,
+            _: crate::serve::Transport,
+            _: &[u8],
+            _: &mut [u8],
+        ) -> usize {
+            0
         }
     }
 }

@@ -75,8 +75,33 @@ pub enum StartError {
     QueryLog(#[from] QueryLogError),
     #[error("cannot share the sockets with a later process")]
     Share(#[source] std::io::Error),
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
+    #[error("cannot start {what}; raise the limit of threads (`ulimit -u`, `TasksMax=` of a unit)")]
+    Thread { what: &'static str, source: std::io::Error },
+    #[error("cannot serve {what} on {at}: {reason}; {}", listener_remedy(*.is_short))]
+    Listener { what: &'static str, at: String, reason: String, is_short: bool },
+}
+
+impl StartError {
+    pub(super) fn thread(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Thread { what, source }
+    }
+
+    /// `what` could be bound, and not be started.
+    pub(super) fn listener(what: &'static str, at: &[SocketAddr], error: &std::io::Error) -> Self {
+        let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+        // What the system lacks has a number; what a library refuses has none.
+        let is_short = error.raw_os_error().is_some();
+        Self::Listener { what, at: at.join(", "), reason: error.to_string(), is_short }
+    }
+}
+
+const fn listener_remedy(is_short: bool) -> &'static str {
+    match is_short {
+        true => {
+            "raise the limits of threads and open files (`ulimit -u`, `ulimit -n`; `TasksMax=`, `LimitNOFILE=` of a unit)"
+        }
+        false => "check its section of rhumb.yaml, the certificate and the key above all",
+    }
 }
 
 fn refusal_sentence(refusal: &Refusal) -> String {
@@ -152,9 +177,9 @@ impl Daemon {
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
         let limited = |at| answerer(at).limited(secrets.seed());
-        let serving = bound.start(limited, limits.clone(), Arc::clone(&clock)).map_err(StartError::Thread)?;
-        let encrypted = encrypted.start(answerer, &limits, &clock, &events).map_err(StartError::Thread)?;
-        let writer = writer.start(queue).map_err(StartError::Thread)?;
+        let serving = start_plain(bound, limited, &limits, &clock)?;
+        let encrypted = encrypted.start(answerer, &limits, &clock, &events)?;
+        let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
 
         let trigger = Trigger::default();
@@ -267,9 +292,13 @@ impl Daemon {
             }
             // The successor waits for the state folder, and the connections do not need the writer.
             Some(parting) => {
+                let encrypted = self.encrypted;
                 let told = async {
                     end_writer(events, writer).await;
+                    // Until then nobody else reads the socket of QUIC.
+                    encrypted.leave();
                     parting.tell();
+                    encrypted.stop(DRAIN).await;
                 };
                 tokio::join!(self.serving.part(DRAIN), told).0
             }
@@ -292,13 +321,9 @@ async fn end_writer(events: SyncSender<Event>, writer: std::thread::JoinHandle<(
         tracing::error!("the writer had died; please report it");
     }
 }
-                let encrypted = self.encrypted;
 
 /// Everything that listens, before anything is read.
-                    // Until then nobody else reads the socket of QUIC.
-                    encrypted.leave();
 struct Sockets {
-                    encrypted.stop(DRAIN).await;
     bound: BoundDns,
     encrypted: encrypted::Bound,
     admin: (TcpListener, SocketAddr),
@@ -372,6 +397,17 @@ fn listening(plain: &BoundDns, encrypted: &encrypted::Bound) -> Vec<String> {
     plain.chain(encrypted.listening()).collect()
 }
 
+fn start_plain<A: Answer>(
+    bound: BoundDns,
+    answers: impl Fn(usize) -> A,
+    limits: &Limits,
+    clock: &SharedClock,
+) -> Result<Running, StartError> {
+    let at = bound.local_addresses().to_vec();
+    let running = bound.start(answers, limits.clone(), Arc::clone(clock));
+    running.map_err(|error| StartError::listener("DNS over UDP and TCP", &at, &error))
+}
+
 fn start_secrets(
     server: &Settings,
     options: &Options,
@@ -404,7 +440,7 @@ fn start_keeper(
         let problems = failure.map(problem).into_iter().collect();
         let _ = events.try_send(Event::Problems { about: About::State, problems });
     };
-    Keeper::start(state, report).map_err(StartError::Thread)
+    Keeper::start(state, report).map_err(StartError::thread("the keeper of the state folder"))
 }
 
 fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {

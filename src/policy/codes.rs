@@ -40,6 +40,7 @@ codes! {
     WRONG_TYPE = Error "wrong-type", "a value of the wrong shape: a list for a number, say";
     WRONG_VALUE = Error "wrong-value", "a value of the right shape that makes no sense or is out of range";
     UNKNOWN_FILE = Warning "unknown-file", "a file of the folder that nothing reads";
+    LISTENER_CONFLICT = Error "listener-conflict", "one address and port for two listeners over the same protocol";
     TOO_MANY = Error "too-many", "more of something than a policy may have";
 
     // References and names.

@@ -126,6 +126,8 @@ impl BoundDoq {
                     counters: set.clone(),
                 };
                 let socket = TokioRuntime.wrap_udp_socket(socket)?;
+                // All that an endpoint may fail for once its turn has come, when nobody can refuse any more.
+                socket.local_addr()?;
                 runtime.spawn(door.open(socket, sender.clone(), stop.clone()));
             }
             let gate: JoinHandle<()> = runtime.spawn(Gate::new(doorman, limits, stop, set).run(receiver));
@@ -228,7 +230,7 @@ impl Door {
         let endpoint = match endpoint {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                tracing::error!("DNS over QUIC is not served: {error}");
+                tracing::error!("DNS over QUIC is not served on {}: {error}; restart rhumb", self.address);
                 return;
             }
         };

@@ -50,6 +50,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         dnstap,
         transfer,
     } = file;
+    super::listeners::check(file, findings);
     ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
         identify: identify.value().copied().unwrap_or(defaults.identify),
