@@ -204,7 +204,7 @@ mod tests {
         while secrets.live().load().keys().len() < 2 {
             tokio::task::yield_now().await;
         }
-        let keys = secrets.live().load().keys().to_vec();
+        let keys = secrets.live().load().keys();
         assert!(keys[0] != [1; 16] && keys[1] == [1; 16], "{keys:?}");
         assert_eq!(secrets.cookies().made(), due.wall());
     }
