@@ -7,16 +7,18 @@
 //!
 //! - [`base`] and [`model`]: the words.
 //! - [`policy`], [`geo`], [`zone`]: text and databases to checked data. [`health`]: observations to
-//!   verdicts. [`schedule`]: who goes where. All pure.
+//!   verdicts. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
-//! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`]: the network and the disk.
+//! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
+pub mod alert;
 pub mod base;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod deliver;
 pub mod dns;
 pub mod explain;
 pub mod geo;

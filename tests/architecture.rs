@@ -37,6 +37,7 @@ const TABLE: &[Module] = &[
     pure(0, "base", &[]),
     pure(1, "model", &[]),
     pure(2, "policy", &["model"]),
+    pure(2, "alert", &["model"]),
     pure(2, "geo", &["model"]),
     pure(2, "health", &["model"]),
     pure(2, "latency", &["model"]),
@@ -46,6 +47,7 @@ const TABLE: &[Module] = &[
     pure(4, "dns", &["model", "geo", "zone", "routing"]),
     pure(5, "explain", &["model", "geo", "schedule", "zone", "routing", "dns"]),
     io(2, "probe", &["model"]),
+    io(2, "deliver", &["model"]),
     io(2, "store", &["model"]),
     io(4, "sign", &["model", "zone", "routing"]),
     io(5, "serve", &["model", "zone", "dns", "routing"]),
@@ -58,12 +60,12 @@ const TABLE: &[Module] = &[
 
 const BELOW_DAEMON: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "control",
+    "store", "sign", "serve", "observe", "control", "alert", "deliver",
 ];
 
 const BELOW_CLI: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "control", "daemon", "lab",
+    "store", "sign", "serve", "observe", "control", "daemon", "lab", "alert", "deliver",
 ];
 
 /// Functions longer than the limit, as long as they are now: file, name, lines. It only shrinks.

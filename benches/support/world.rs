@@ -177,6 +177,11 @@ fn healthy(node: &Node, fill: Ppm) -> NodeHealth {
         ..FamilyHealth::default()
     };
     let amount = node.capacity.as_ref().map_or(0, |capacity| fill.of(capacity.amount));
-    let load = NodeLoad { amount: Some(amount), utilisation: fill, binding: "mbps".to_owned() };
+    let load = NodeLoad {
+        amount: Some(amount),
+        utilisation: fill,
+        binding: "mbps".to_owned(),
+        ..NodeLoad::default()
+    };
     NodeHealth { families: [Some(family.clone()), Some(family)], load: Some(load) }
 }

@@ -64,7 +64,12 @@ impl World {
             }
             let amount = 2_000 + 37 * (at as u64 % 50);
             let utilisation = Ppm::ratio(amount, 10_000);
-            node.load = Some(NodeLoad { amount: Some(amount), utilisation, binding: "mbps".to_owned() });
+            node.load = Some(NodeLoad {
+                amount: Some(amount),
+                utilisation,
+                binding: "mbps".to_owned(),
+                ..NodeLoad::default()
+            });
         }
         Self { policy, zones: Arc::new(zones), geo, latencies, health, memory: PlannerMemory::default() }
     }

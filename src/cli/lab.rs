@@ -12,6 +12,7 @@ use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequ
 use crate::lab::fault::{Fault, parse_duration, parse_percent};
 use crate::lab::fleet::{LabFault, LabStatus};
 use crate::lab::{self, LabOptions, LabParts};
+use crate::model::alert::AlertReceiver;
 use crate::model::policy::Policy;
 use crate::model::service::Profile;
 use crate::store::policy_dir;
@@ -36,12 +37,14 @@ Then, in a second terminal:
   rhumb lab fault telecom --loss 20% --for 60s
   rhumb lab fault tyo-1 --load 95%
   rhumb lab faults                        what is broken now
+  rhumb alerts                            what people would be told of it
   rhumb lab heal                          everything, or: rhumb lab heal tyo
 
 TARGET is the name of a node, site, region or line; where a name is several of
 these, write node:NAME, site:NAME, region:NAME or line:NAME.
 
-Everything stays on loopback; the lab refuses a fleet that does not.";
+Everything stays on loopback but what --webhook and the receivers of alerts.yaml
+name; the lab refuses a fleet that does not.";
 
 /// Run nodes, daemon and clients on this machine, and break them
 #[derive(Debug, Args)]
@@ -77,6 +80,9 @@ pub struct LabRunArgs {
     /// Decides clients, jitter and loss
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Where to tell of alerts besides the policy's receivers: one POST of JSON each
+    #[arg(long, value_name = "URL", value_parser = parse_webhook)]
+    pub webhook: Option<String>,
     /// Lines instead of the live view
     #[arg(long)]
     pub plain: bool,
@@ -134,6 +140,14 @@ pub struct HealArgs {
     pub target: Option<String>,
     #[command(flatten)]
     pub control: ControlArgs,
+}
+
+fn parse_webhook(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(text.to_owned()),
+        other => Err(format!("alerts go by http or https, not by {other}")),
+    }
 }
 
 fn parse_delay(text: &str) -> Result<u32, String> {
@@ -239,6 +253,9 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone());
         let daemon = start_daemon(args).await?;
+        if let Some(url) = &args.webhook {
+            daemon.also_tell(AlertReceiver::webhook("lab", url));
+        }
         let dns = *daemon.dns().first().ok_or("the policy names no address to listen on")?;
         let parts = LabParts {
             fleet,

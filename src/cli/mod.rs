@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is what prints")]
 
 mod admin_client;
+mod alerts;
 pub mod check;
 mod explain;
 mod geo;
@@ -55,6 +56,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Tell why a node is what it is
     Node(node::NodeArgs),
+    /// Show what a running rhumb alerts people of
+    Alerts(alerts::AlertsArgs),
     /// Look into geo databases, and build them
     Geo(geo::GeoArgs),
     /// Make, show and replace the keys that sign zones
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Node(args) => args.run(),
+        Command::Alerts(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
         Command::Zone(args) => args.run(),

@@ -1,7 +1,7 @@
 //! `rhumb status`: what a running instance is doing, in one screen.
 
 use crate::base::prefix::Family;
-use crate::cli::{Format, admin_client, chain, watch};
+use crate::cli::{Format, admin_client, alerts, chain, watch};
 use crate::model::status::{NodeStatus, Status};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
@@ -94,6 +94,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
             service.name, service.groups_all_down, service.groups
         ));
     }
+    text.push_str(&alerts::text(status, 0));
     if status.problems.is_empty() {
         text.push_str("no problems\n");
     }

@@ -2,6 +2,7 @@
 
 use crate::control::metrics;
 use crate::explain::{Explanation, Request};
+use crate::model::alert::AlertsShown;
 use crate::model::portrait::NodePortrait;
 use crate::model::status::{Problem, Status, Traffic};
 use axum::extract::{Query, State};
@@ -37,6 +38,7 @@ pub struct Admin {
     /// False while starting and while draining.
     pub ready: watch::Receiver<bool>,
     pub health: Health,
+    pub alerts: watch::Receiver<Arc<AlertsShown>>,
     pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
     pub questions: Questions,
 }
@@ -77,14 +79,21 @@ impl Questions {
 }
 
 impl Admin {
-    /// The status, with what is wrong with the writer that makes it; `None` before the first table.
+    /// The status, with the alerts, and with what is wrong with the writer that makes it; `None` before the
+    /// first table.
     fn status_now(&self) -> Option<Arc<Status>> {
-        let status = self.status.borrow().clone()?;
-        let Err(problem) = (self.health)() else { return Some(status) };
-        let mut told = Status::clone(&status);
-        told.now = problem.since;
-        told.problems.insert(0, problem);
-        Some(Arc::new(told))
+        let mut status = self.status.borrow().clone()?;
+        let shown = Arc::clone(&self.alerts.borrow());
+        let told = Arc::make_mut(&mut status);
+        let AlertsShown { alerts, omitted, receivers } = &*shown;
+        told.alerts.clone_from(alerts);
+        told.alerts_omitted = *omitted;
+        told.receivers.clone_from(receivers);
+        if let Err(problem) = (self.health)() {
+            told.now = problem.since;
+            told.problems.insert(0, problem);
+        }
+        Some(status)
     }
 }
 
@@ -219,8 +228,8 @@ mod tests {
         let ready = watch::channel(true).1;
         let status = watch::channel(None).1;
         let traffic = Arc::new(Traffic::default);
-        let node: AskNode = Arc::new(|_| None);
-        Admin { status, explain, node, ready, health, traffic, questions: Questions::default() }
+        let (node, alerts): (AskNode, _) = (Arc::new(|_| None), watch::channel(Arc::default()).1);
+        Admin { status, explain, node, ready, health, alerts, traffic, questions: Questions::default() }
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         queries(&traffic.queries);
         sockets(traffic);
         status.nodes.iter().for_each(node);
+        alerts(status);
     });
     handle.run_upkeep();
     handle.render()
@@ -59,6 +60,12 @@ fn describe() {
     );
     counter!("rhumb_query_log_records_total", "queries picked to be logged, by log");
     counter!("rhumb_query_log_lost_total", "of those, the ones that a slow or absent log did not take");
+    gauge!("rhumb_alerts", "alerts that stand, by rule and severity");
+    counter!("rhumb_alerts_sent_total", "messages that a receiver of alerts took");
+    counter!("rhumb_alerts_failed_total", "attempts to tell a receiver of alerts that failed");
+    gauge!("rhumb_alerts_pending", "alerts, or ends of alerts, that a receiver was not told of yet");
+    gauge!("rhumb_alerts_receiver_up", "0 while a receiver of alerts cannot be reached");
+    gauge!("rhumb_expiry_timestamp_seconds", "when a certificate, key or signature of this instance ends");
     gauge!("rhumb_writer_up", "1 while verdicts, plans and tables are being made");
     gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
     gauge!("rhumb_node_rtt_seconds", "smoothed round trip of probes");
@@ -143,6 +150,26 @@ fn sockets(traffic: &Traffic) {
         counter!("rhumb_query_log_lost_total", "log" => log).absolute(counts.lost);
     }
     counter!("rhumb_observations_dropped_total").absolute(traffic.observations_dropped);
+}
+
+fn alerts(status: &Status) {
+    for alert in &status.alerts {
+        let labels = [("rule", alert.rule.clone()), ("severity", alert.severity.name().to_owned())];
+        gauge!("rhumb_alerts", &labels).increment(1.0);
+    }
+    for receiver in &status.receivers {
+        let name = || receiver.name.clone();
+        counter!("rhumb_alerts_sent_total", "receiver" => name()).absolute(receiver.sent);
+        counter!("rhumb_alerts_failed_total", "receiver" => name()).absolute(receiver.failed);
+        gauge!("rhumb_alerts_pending", "receiver" => name()).set(f64::from(receiver.pending));
+        let is_up = if receiver.failing_since.is_none() { 1.0 } else { 0.0 };
+        gauge!("rhumb_alerts_receiver_up", "receiver" => name()).set(is_up);
+    }
+    for expiry in &status.expiries {
+        let (kind, name) = (expiry.kind.name(), expiry.name.clone());
+        gauge!("rhumb_expiry_timestamp_seconds", "kind" => kind, "name" => name)
+            .set(expiry.at.0 as f64 / 1e3);
+    }
 }
 
 fn node(node: &NodeStatus) {

@@ -6,6 +6,7 @@ use crate::daemon::encrypted::ENCRYPTED;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
+use crate::model::alert::AlertsShown;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
 use crate::serve::handover::{Given, Served};
 use crate::serve::{Counters, Totals};
@@ -39,18 +40,29 @@ pub fn serve(listener: TcpListener, admin: Admin) -> tokio::task::JoinHandle<()>
 
 /// What the admin address looks at.
 pub struct Sights {
-    pub status: watch::Receiver<Option<Arc<Status>>>,
-    pub ready: watch::Receiver<bool>,
-    pub pulse: Pulse,
-    pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    status: watch::Receiver<Option<Arc<Status>>>,
+    ready: watch::Receiver<bool>,
+    pulse: Pulse,
+    alerts: watch::Receiver<Arc<AlertsShown>>,
+    traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
 }
 
 impl Sights {
+    pub fn new(
+        status: &watch::Receiver<Option<Arc<Status>>>,
+        ready: watch::Receiver<bool>,
+        pulse: &Pulse,
+        alerts: watch::Receiver<Arc<AlertsShown>>,
+        traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    ) -> Self {
+        Self { status: status.clone(), ready, pulse: pulse.clone(), alerts, traffic }
+    }
+
     pub fn routes(self, events: &SyncSender<Event>) -> Admin {
-        let Self { status, ready, pulse, traffic } = self;
+        let Self { status, ready, pulse, alerts, traffic } = self;
         let health = Arc::new(move || pulse.check());
         let (explain, node, questions) = (ask_writer(events), ask_for_node(events), Questions::default());
-        Admin { status, explain, node, ready, health, traffic, questions }
+        Admin { status, explain, node, ready, health, alerts, traffic, questions }
     }
 }
 

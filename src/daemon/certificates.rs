@@ -9,11 +9,14 @@ use crate::base::diagnostic::{Diagnostic, Severity};
 use crate::base::error::chain;
 use crate::daemon::writer::{About, Event};
 use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
-use crate::model::status::Problem;
+use crate::model::status::{Expiry, ExpiryKind, Problem};
+use crate::probe::certificate::expires_at;
 use crate::serve::certificate::{self, CertificateError, Purpose};
 use crate::serve::encrypted::CertificateSlot;
 use crate::store::watch::FolderWatch;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +68,13 @@ impl Pair {
 
     pub fn load(&self) -> Result<Arc<ServerConfig>, CertificateError> {
         certificate::load(&self.certificate, &self.key, self.purpose)
+    }
+
+    /// When the certificate in `contents` expires.
+    fn expiry(&self, contents: &Contents) -> Option<Expiry> {
+        let own = CertificateDer::pem_slice_iter(&contents[0]).next()?.ok()?;
+        let name = self.purpose.name().to_owned();
+        Some(Expiry { kind: ExpiryKind::Certificate, name, at: expires_at(&own)? })
     }
 
     fn contents(&self) -> Option<Contents> {
@@ -149,6 +159,9 @@ pub async fn run(mut renewals: Vec<Renewal>, clock: SharedClock, events: SyncSen
         let Ok(looked) = looked.await else { return };
         let problems: Vec<Problem>;
         (renewals, problems) = looked;
+        let in_force = |renewal: &Renewal| renewal.pair.expiry(renewal.in_force.as_ref()?);
+        let expiries = renewals.iter().filter_map(in_force).collect();
+        let _ = events.try_send(Event::Expiries { about: About::Certificate, expiries });
         // Every time, so that one lost to a full queue is told the next time.
         let _ = events.try_send(Event::Problems { about: About::Certificate, problems });
         let _ = tokio::time::timeout(REREAD, changed.notified()).await;

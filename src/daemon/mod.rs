@@ -13,6 +13,7 @@
 //! | [`supervisor`] | systemd: what it is told, what it opened |
 //! | `takeover` | what goes from one process to the next |
 //! | `admin` | what the admin address may see |
+//! | [`alerting`] | the status, watched for what people are to be told of |
 //! | `certificates` | renewed certificates for DNS over TLS |
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
 //! | [`writer`] | the event loop: health, plan, publish |
@@ -35,6 +36,7 @@
 //! | [`reload`] | edits and SIGHUP to events |
 
 mod admin;
+pub mod alerting;
 pub mod answering;
 pub mod certificates;
 mod descriptors;

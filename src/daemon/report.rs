@@ -8,7 +8,7 @@ use crate::daemon::writer::About;
 use crate::model::ids::NodeId;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
-use crate::model::status::{Change, NodeStatus, Problem, ServiceStatus, Status};
+use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status};
 use crate::model::verdict::NodeHealth;
 use crate::routing::{self, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +33,7 @@ pub struct Reporter {
     identity: Identity,
     counts: Arc<SharedCounts>,
     problems: BTreeMap<About, Vec<Problem>>,
+    expiries: BTreeMap<About, Vec<Expiry>>,
     recent: VecDeque<Change>,
     status: watch::Sender<Option<Arc<Status>>>,
 }
@@ -43,7 +44,13 @@ impl Reporter {
         counts: Arc<SharedCounts>,
         status: watch::Sender<Option<Arc<Status>>>,
     ) -> Self {
-        Self { identity, counts, problems: BTreeMap::new(), recent: VecDeque::new(), status }
+        let (problems, expiries) = (BTreeMap::new(), BTreeMap::new());
+        Self { identity, counts, problems, expiries, recent: VecDeque::new(), status }
+    }
+
+    /// Replaces what ends some day, of one subject.
+    pub fn set_expiries(&mut self, about: About, expiries: Vec<Expiry>) {
+        self.expiries.insert(about, expiries);
     }
 
     /// Replaces the problems about one subject; those that persist keep their beginning.
@@ -102,6 +109,11 @@ impl Reporter {
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
             queries: self.counts.sum(),
+            expiries: self.expiries.values().flatten().cloned().collect(),
+            // Others put in what they are told of.
+            alerts: Vec::new(),
+            alerts_omitted: 0,
+            receivers: Vec::new(),
         };
         self.status.send_replace(Some(Arc::new(status)));
     }

@@ -13,7 +13,7 @@ use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::serials::Serials;
 use crate::model::dnssec::DnssecConfig;
-use crate::model::status::Problem;
+use crate::model::status::{Expiry, ExpiryKind, Problem};
 use crate::routing::Snapshot;
 use crate::sign::files::KeyFolder;
 use crate::sign::ring::KeyRing;
@@ -133,6 +133,22 @@ impl Signing {
             message,
             help: "mend the key folder (`rhumb keys list` tells what is wrong with it)".to_owned(),
         })
+    }
+
+    /// When the first signature in use and the last key of a zone end. Signatures are renewed and keys are
+    /// replaced long before, so one that is near says that this fails.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let Some(signer) = &self.signer else { return Vec::new() };
+        let expiry =
+            |kind, name: String, at: u64| Expiry { kind, name, at: WallTime(at.saturating_mul(1_000)) };
+        let now = self.clock.wall().0 / 1_000;
+        let keys = signer
+            .keys()
+            .zones()
+            .filter_map(|(zone, keys)| Some(expiry(ExpiryKind::Key, zone.to_string(), keys.ends_at(now)?)));
+        let signatures =
+            signer.expires_at().map(|at| expiry(ExpiryKind::Signature, "the live table".to_owned(), at));
+        keys.chain(signatures).collect()
     }
 
     fn read_keys(&mut self, config: &DnssecConfig) {

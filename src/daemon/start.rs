@@ -7,6 +7,7 @@
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::daemon::admin;
+use crate::daemon::alerting::{Alerting, Alerts, Sources};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
 use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::descriptors;
@@ -22,6 +23,7 @@ use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
+use crate::model::alert::AlertReceiver;
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
@@ -134,6 +136,7 @@ pub struct Daemon {
     logs: QueryLogs,
     reload: tokio::task::JoinHandle<()>,
     notify: tokio::task::JoinHandle<()>,
+    alerts: Alerts,
     admin_task: tokio::task::JoinHandle<()>,
     pulse: Pulse,
     writer: std::thread::JoinHandle<()>,
@@ -182,6 +185,7 @@ impl Daemon {
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
 
+        let alerting = Alerting::new(Sources::of(&live, &status, &pulse, &clock, &events), &options.policies);
         let trigger = Trigger::default();
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let sockets = Arc::clone(serving.counters());
@@ -189,12 +193,10 @@ impl Daemon {
         let reload =
             tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-        let sights = admin::Sights { status: status.clone(), ready: is_ready, pulse: pulse.clone(), traffic };
+        let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic);
         let admin_task = admin::serve(admin_listener, sights.routes(&events));
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
-        // Whoever is told of a change asks at once, and must not be answered by the predecessor.
-        let notify = tokio::spawn(notifier.run());
         Ok(Self {
             live,
             policy,
@@ -210,7 +212,9 @@ impl Daemon {
             _secrets: secrets,
             logs,
             reload,
-            notify,
+            // Whoever is told of a change asks at once, and must not be answered by the predecessor.
+            notify: tokio::spawn(notifier.run()),
+            alerts: alerting.start(),
             admin_task,
             pulse,
             writer,
@@ -249,6 +253,11 @@ impl Daemon {
         self.pulse.check().is_ok()
     }
 
+    /// Tells `receiver` of alerts as well.
+    pub fn also_tell(&self, receiver: AlertReceiver) {
+        self.alerts.also_tell(receiver);
+    }
+
     #[cfg(test)]
     pub(super) fn events(&self) -> &SyncSender<Event> {
         &self.events
@@ -283,6 +292,7 @@ impl Daemon {
         self.offer.end().await;
         self.reload.abort();
         self.notify.abort();
+        drop(self.alerts);
         let (events, writer) = (self.events, self.writer);
         let died = match parting {
             None => {

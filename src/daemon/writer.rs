@@ -31,7 +31,7 @@ use crate::model::ids::{Generation, NodeId};
 use crate::model::placement::Assignment;
 use crate::model::portrait::NodePortrait;
 use crate::model::provenance::{Cause, Provenance};
-use crate::model::status::Problem;
+use crate::model::status::{Expiry, Problem};
 use crate::model::verdict::{NodeHealth, Scope, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
@@ -70,6 +70,11 @@ pub enum Event {
     Path {
         epoch: u64,
         report: PathReport,
+    },
+    /// Replaces all that ends some day, of one subject.
+    Expiries {
+        about: About,
+        expiries: Vec<Expiry>,
     },
     Explain {
         request: explain::Request,
@@ -114,6 +119,8 @@ pub enum About {
     Latencies,
     /// Probes that cannot be made.
     Probes,
+    /// Receivers of alerts that cannot be reached.
+    Alerts,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -279,6 +286,7 @@ impl Writer {
                 }
             }
             Event::Path { .. } => {}
+            Event::Expiries { about, expiries } => self.reporter.set_expiries(about, expiries),
             Event::Explain { request, reply } => {
                 let _ = reply.send(self.explain(&request));
             }
@@ -372,6 +380,7 @@ impl Writer {
         }
         let problems = self.publisher.renew().into_iter().collect();
         self.reporter.set_problems(About::Signing, problems);
+        self.reporter.set_expiries(About::Signing, self.publisher.signing().expiries());
         if self.adopt_zones() {
             self.keep_table();
         }

@@ -115,8 +115,7 @@ impl LoadState {
 
     /// Smoothed; zero for a feed that does not tell.
     pub fn error_rate(&self) -> Ppm {
-        let rate = self.ratios.get(ERROR_RATE).and_then(Ewma::value);
-        Ppm(rate.unwrap_or(0.0).round().clamp(0.0, 1e9) as u32)
+        self.ratios.get(ERROR_RATE).and_then(Ewma::value).map_or(Ppm::ZERO, ppm)
     }
 
     /// Lets time pass, and tells whether a reading became stale.
@@ -190,15 +189,18 @@ impl LoadState {
         };
         let fills = |name: &String| name != ERROR_RATE && name != CACHE_HIT;
         let filling = self.ratios.iter().filter(|(name, _)| fills(name));
-        let ratios = filling.filter_map(|(name, ratio)| {
-            let ppm = ratio.value()?.round().clamp(0.0, f64::from(u32::MAX)) as u32;
-            Some((Ppm(ppm), name.as_str()))
-        });
+        let ratios = filling.filter_map(|(name, ratio)| Some((ppm(ratio.value()?), name.as_str())));
         // The first of equals binds, so the answer does not depend on rounding noise.
         let worst = of_capacity.into_iter().chain(ratios).reduce(|a, b| if b.0 > a.0 { b } else { a });
         let (utilisation, binding) = worst.unwrap_or((Ppm::ZERO, ""));
-        NodeLoad { amount, utilisation, binding: binding.to_owned() }
+        let told = |name: &str| self.ratios.get(name).and_then(Ewma::value).map(ppm);
+        let (error_rate, cache_hit) = (told(ERROR_RATE), told(CACHE_HIT));
+        NodeLoad { amount, utilisation, binding: binding.to_owned(), error_rate, cache_hit }
     }
+}
+
+fn ppm(value: f64) -> Ppm {
+    Ppm(value.round().clamp(0.0, f64::from(u32::MAX)) as u32)
 }
 
 fn below(enter: Ppm) -> Ppm {

@@ -25,6 +25,7 @@ impl FamilyState {
                 health.loss = if health.observed { loss } else { health.loss.max(loss) };
                 health.loss_at_least = losses(|track| track.loss.at_least()).unwrap_or_default();
             }
+            health.certificate_days = standing.tracks.iter().filter_map(|track| track.certificate_days).min();
         }
         if health.observed {
             health.evidence = self.evidence(case, vantages);

@@ -166,6 +166,10 @@ pub fn status() -> Status {
             help: "run `rhumb check`".to_owned(),
         }],
         queries: QueryCounts::default(),
+        expiries: Vec::new(),
+        alerts: Vec::new(),
+        alerts_omitted: 0,
+        receivers: Vec::new(),
     }
 }
 
@@ -184,7 +188,12 @@ pub fn node_status(name: &str, verdict: Verdict) -> NodeStatus {
         ..FamilyHealth::default()
     };
     let utilisation = Ppm::from_percent(load);
-    let load = NodeLoad { amount: Some(utilisation.of(1_000)), utilisation, binding: "mbps".to_owned() };
+    let load = NodeLoad {
+        amount: Some(utilisation.of(1_000)),
+        utilisation,
+        binding: "mbps".to_owned(),
+        ..NodeLoad::default()
+    };
     let site = name.split('-').next().unwrap_or(name);
     NodeStatus {
         name: name.to_owned(),

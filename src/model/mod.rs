@@ -17,10 +17,12 @@
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
+//! | [`alert`] | what to tell of, and what is told |
 //! | [`transfer`] | which zones go to whom |
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
 
+pub mod alert;
 pub mod clients;
 pub mod dnssec;
 pub mod fleet;

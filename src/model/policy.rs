@@ -1,5 +1,6 @@
 //! One policy folder, compiled: what the operator wants, with every reference resolved.
 
+use super::alert::AlertPolicy;
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
@@ -20,6 +21,7 @@ pub struct Policy {
     pub fleet: Fleet,
     pub clients: Clients,
     pub services: Vec<Service>,
+    pub alerts: AlertPolicy,
 }
 
 impl Policy {

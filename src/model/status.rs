@@ -1,6 +1,7 @@
 //! What a running instance says of itself: one shape for `rhumb status`, the admin API and the
 //! lab's view. Names, not ids, so that it means something outside the process.
 
+use super::alert::{Alert, ReceiverStatus};
 use super::ids::{Generation, Revision};
 use super::provenance::{Cause, Provenance};
 use super::verdict::NodeHealth;
@@ -26,6 +27,48 @@ pub struct Status {
     /// What is wrong now: broken edits kept out, unreadable files, refused tables.
     pub problems: Vec<Problem>,
     pub queries: QueryCounts,
+    /// What of this instance ends some day.
+    #[serde(default)]
+    pub expiries: Vec<Expiry>,
+    /// What people are told of now, the worst first, bounded.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
+    /// More alerts than are shown.
+    #[serde(default)]
+    pub alerts_omitted: u32,
+    /// How telling them goes.
+    #[serde(default)]
+    pub receivers: Vec<ReceiverStatus>,
+}
+
+/// Something that holds until a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expiry {
+    pub kind: ExpiryKind,
+    /// Whose: `DNS over TLS`, `example.test`.
+    pub name: String,
+    pub at: WallTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiryKind {
+    /// Of an encrypted listener.
+    Certificate,
+    /// That signs a zone, with no other to follow it.
+    Key,
+    /// The first of the signatures in the live table.
+    Signature,
+}
+
+impl ExpiryKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+            Self::Signature => "signature",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,14 +112,32 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     pub since: WallTime,
-    /// Stable, kebab-case: `policy-refused`, `policy-unreadable`, `geo-refused`, `restart-needed`,
-    /// `state-unreadable`, `state-unwritable`, `table-refused`, `table-frozen`,
-    /// `vantage-distrusted`, `certificate-refused`,
-    /// `probe-not-made`, `writer-silent`.
+    /// One of [`PROBLEM_CODES`].
     pub code: String,
     pub message: String,
     pub help: String,
 }
+
+/// Codes of problems: stable, kebab-case. Alert rules name them, so that a problem of any other code could
+/// not be told of; a test holds the list against the code.
+pub const PROBLEM_CODES: &[&str] = &[
+    "alerts-undelivered",
+    "anchor-silent",
+    "certificate-refused",
+    "geo-refused",
+    "policy-refused",
+    "policy-unreadable",
+    "probe-not-made",
+    "restart-needed",
+    "signing-failed",
+    "state-unreadable",
+    "state-unwritable",
+    "table-frozen",
+    "table-refused",
+    "transfer-keys-unreadable",
+    "vantage-distrusted",
+    "writer-silent",
+];
 
 /// What came and went at the sockets since the start, as of the moment it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -172,6 +172,9 @@ pub struct FamilyHealth {
     /// What the loss surely is (95 % confidence).
     #[serde(default)]
     pub loss_at_least: Ppm,
+    /// Days that the certificate shown to its probes lasts: the least of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_days: Option<i32>,
     #[serde(default)]
     pub evidence: Evidence,
     /// By vantage, where there are several.
@@ -261,6 +264,11 @@ pub struct NodeLoad {
     pub utilisation: Ppm,
     /// Which resource that is.
     pub binding: String,
+    /// Smoothed, where the feed tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<Ppm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_hit: Option<Ppm>,
 }
 
 impl NodeHealth {

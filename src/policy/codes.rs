@@ -89,4 +89,8 @@ codes! {
     EMPTY_FALLBACK = Error "empty-fallback", "a fallback without an address";
     BAD_TEMPLATE = Error "bad-template", "a template that some node cannot fill, or that does not become what it should";
     BAD_BINDING = Error "bad-binding", "parameters of an HTTPS or SVCB record that are malformed or contradict each other";
+
+    // Alerts.
+    MIXED_SUBJECTS = Error "mixed-subjects", "conditions of nodes, services and the instance in one alert rule";
+    CREDENTIALS_IN_CLEAR = Warning "credentials-in-clear", "a receiver that would be sent its token over plain http";
 }

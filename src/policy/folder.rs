@@ -13,6 +13,7 @@ pub enum Kind {
     Server,
     Fleet,
     Clients,
+    Alerts,
     Service,
     Zone,
     /// Notes and hidden files.
@@ -21,7 +22,7 @@ pub enum Kind {
 }
 
 /// Stems of the files at the top.
-const TOP: [&str; 3] = ["rhumb", "fleet", "clients"];
+const TOP: [&str; 4] = ["rhumb", "fleet", "clients", "alerts"];
 
 impl Kind {
     pub fn of(path: &str) -> Self {
@@ -30,6 +31,7 @@ impl Kind {
             ("", "rhumb.yaml") => Self::Server,
             ("", "fleet.yaml") => Self::Fleet,
             ("", "clients.yaml") => Self::Clients,
+            ("", "alerts.yaml") => Self::Alerts,
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
             ("zones", file) if file.len() > 5 && file.ends_with(".zone") => Self::Zone,
@@ -46,7 +48,8 @@ impl Kind {
 pub fn report_unknown(at: u16, path: &str, findings: &mut Findings) {
     let help = match intended(path) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, services/*.yaml and zones/*.zone"
+        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, alerts.yaml, services/*.yaml and \
+                 zones/*.zone"
             .to_owned(),
     };
     findings.report(&codes::UNKNOWN_FILE, Place::start_of(at), format!("nothing reads `{path}`")).help(help);

@@ -28,6 +28,7 @@ pub use schema::schema;
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::model::policy::Policy;
+use files::alerts::AlertsFile;
 use files::clients::ClientsFile;
 use files::fleet::FleetFile;
 use files::server::ServerFile;
@@ -55,6 +56,7 @@ struct Folder {
     server: Slot<ServerFile>,
     fleet: Slot<FleetFile>,
     clients: Slot<ClientsFile>,
+    alerts: Slot<AlertsFile>,
     /// With the path of each; those that could not be read are left out.
     services: Vec<(String, At<ServiceFile>)>,
 }
@@ -67,6 +69,7 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
             Kind::Server => folder.server = read_file(at, file, findings),
             Kind::Fleet => folder.fleet = read_file(at, file, findings),
             Kind::Clients => folder.clients = read_file(at, file, findings),
+            Kind::Alerts => folder.alerts = read_file(at, file, findings),
             Kind::Service => {
                 if let Slot::Given(service) = read_file(at, file, findings) {
                     folder.services.push((file.path.clone(), service));
@@ -120,6 +123,7 @@ fn without_version(mut root: Node) -> Node {
 
 fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) -> Policy {
     let server = lower::server::lower(&folder.server, findings);
+    let alerts = lower::alerts::lower(&folder.alerts, findings);
     let clients = lower::clients::lower(&folder.clients, findings);
     let places = lower::health::Places { lines: &clients.lines, areas: &clients.areas };
     let fleet = lower::fleet::lower(&folder.fleet, &places, server.commands, findings);
@@ -134,6 +138,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         services: services.services,
         fleet: fleet.fleet,
         clients: clients.clients,
+        alerts,
     }
 }
 

@@ -531,7 +531,8 @@ impl Scalar for HttpUrl {
     }
 }
 
-fn good_authority(host: &str) -> bool {
+/// Whether `host` is an address or a name, perhaps with a port.
+pub fn good_authority(host: &str) -> bool {
     if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
         return true;
     }

@@ -1,5 +1,6 @@
 //! JSON Schema (2020-12) of every policy file, from the same declarations that read them.
 
+use super::files::alerts::AlertsFile;
 use super::files::clients::ClientsFile;
 use super::files::fleet::FleetFile;
 use super::files::server::ServerFile;
@@ -13,6 +14,7 @@ pub fn schema() -> Vec<(&'static str, Value)> {
         ("rhumb.json", document("rhumb.yaml", ServerFile::schema())),
         ("fleet.json", document("fleet.yaml", FleetFile::schema())),
         ("clients.json", document("clients.yaml", ClientsFile::schema())),
+        ("alerts.json", document("alerts.yaml", AlertsFile::schema())),
         ("service.json", document("services/*.yaml", ServiceFile::schema())),
     ]
 }

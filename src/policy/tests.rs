@@ -20,6 +20,7 @@ fn example() -> Vec<SourceFile> {
         file("services/rtc.yaml", include_str!("../../policies/services/rtc.yaml")),
         file("services/im.yaml", include_str!("../../policies/services/im.yaml")),
         file("zones/rhumb.test.zone", include_str!("../../policies/zones/rhumb.test.zone")),
+        file("alerts.yaml", include_str!("../../policies/alerts.yaml")),
     ]
 }
 

@@ -25,6 +25,11 @@ pub(super) fn days_left(certificate: &[u8], now: WallTime) -> Option<i32> {
     i32::try_from(left.div_euclid(DAY_MS)).ok()
 }
 
+/// When a certificate in DER expires.
+pub fn expires_at(certificate: &[u8]) -> Option<WallTime> {
+    u64::try_from(not_after(certificate)?).ok().map(WallTime)
+}
+
 /// Milliseconds since 1970.
 fn not_after(certificate: &[u8]) -> Option<i64> {
     let (tbs, _) = element(element(certificate, SEQUENCE)?.0, SEQUENCE)?;

@@ -24,7 +24,7 @@
 mod anchor;
 mod ask;
 mod burst;
-mod certificate;
+pub mod certificate;
 mod command;
 mod dns;
 mod failure;

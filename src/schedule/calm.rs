@@ -120,7 +120,12 @@ impl Scene {
                 ..FamilyHealth::default()
             };
             let utilisation = Ppm::ratio(amount, CAPACITY);
-            let load = NodeLoad { amount: Some(amount), utilisation, binding: "mbps".to_owned() };
+            let load = NodeLoad {
+                amount: Some(amount),
+                utilisation,
+                binding: "mbps".to_owned(),
+                ..NodeLoad::default()
+            };
             *health = NodeHealth { families: [Some(family), None], load: Some(load) };
         }
     }

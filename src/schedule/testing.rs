@@ -101,7 +101,12 @@ pub(super) fn down() -> NodeHealth {
 
 /// Up, reporting an amount only.
 pub(super) fn loaded(amount: u64) -> NodeHealth {
-    let load = NodeLoad { amount: Some(amount), utilisation: Ppm::ZERO, binding: "mbps".to_owned() };
+    let load = NodeLoad {
+        amount: Some(amount),
+        utilisation: Ppm::ZERO,
+        binding: "mbps".to_owned(),
+        ..NodeLoad::default()
+    };
     NodeHealth { load: Some(load), ..up() }
 }
 

@@ -67,6 +67,17 @@ impl ZoneKeys {
         active(false).or_else(|| active(true)).or_else(|| self.stand_in(now))
     }
 
+    /// When the zone is left without a key that is active, or without one that a DS can name, unless somebody
+    /// makes another: the next such moment that its keys' times tell.
+    pub fn ends_at(&self, now: Moment) -> Option<Moment> {
+        let is_kept = |at: Moment| {
+            let is_active = self.keys.iter().any(|key| key.times.state(at) == KeyState::Active);
+            is_active && self.keys.iter().any(|key| key.is_sep() && key.is_published(at))
+        };
+        let ends = self.keys.iter().flat_map(|key| [key.times.inactive, key.times.delete]).flatten();
+        ends.filter(|at| *at > now && is_kept(now) && !is_kept(*at)).min()
+    }
+
     /// What CDS and CDNSKEY name: the keys the parent's DS should stand for.
     pub fn synced(&self, now: Moment) -> Vec<&Key> {
         self.published(now).into_iter().filter(|key| key.is_sep() && key.times.is_synced(now)).collect()

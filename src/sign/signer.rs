@@ -130,6 +130,14 @@ impl Signer {
         fixed.chain(steered).min().unwrap_or(Moment::MAX).min(self.keys_hold.1)
     }
 
+    /// When the first of the signatures in use expires, in seconds since 1970; `None`: there are none.
+    pub fn expires_at(&self) -> Option<Moment> {
+        let steered = self.steered.iter().flatten().map(|made| made.holds);
+        let all = self.fixed.iter().map(|made| made.holds).chain(steered);
+        // The window of nothing signed has no end.
+        all.map(|window| window.expiration).min().filter(|at| *at < Moment::MAX)
+    }
+
     /// Work that a thread may do for tables to come, and for signatures that are due within
     /// `lead` seconds.
     pub fn ahead(&mut self, mono: MonoTime, wall: WallTime, lead: u64) -> Ahead {

@@ -4,6 +4,7 @@
 //! destructuring ([`super::lower`]), so that a key added here cannot be forgotten there. A change
 //! that old files would not survive needs a new version and records beside these.
 
+pub mod alerts;
 pub mod clients;
 pub mod fleet;
 pub mod health;

@@ -4,6 +4,7 @@
 //! placeholders; [`super::load`] then drops it, so they never leave this module. A reference into
 //! something that could not be read is not reported again.
 
+pub mod alerts;
 mod binding;
 pub mod clients;
 pub mod fleet;

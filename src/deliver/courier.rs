@@ -1,0 +1,200 @@
+//! The loop of one receiver: tell what is due, wait, tell again.
+//!
+//! After a failure it waits 1, 2, 4 .. 60 s, a quarter more or less so that many couriers do not come
+//! together, or as long as the receiver says (`Retry-After`). What changes meanwhile is told with the next
+//! attempt. What is refused for what it is (a status of the 3xx and 4xx) is tried again after a minute.
+
+use super::letter::{Ledger, Letter};
+use super::message;
+use super::post::{Post, PostError};
+use crate::base::clock::SharedClock;
+use crate::base::hash::{SeededRng, mix_pair, stable_hash};
+use crate::model::alert::{AlertReceiver, Bulletin, ReceiverKind, ReceiverStatus};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A receiver's task. It ends when this is dropped.
+pub struct Courier {
+    receiver: AlertReceiver,
+    status: watch::Receiver<ReceiverStatus>,
+    task: JoinHandle<()>,
+}
+
+impl Courier {
+    pub fn receiver(&self) -> &AlertReceiver {
+        &self.receiver
+    }
+
+    pub fn status(&self) -> ReceiverStatus {
+        self.status.borrow().clone()
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts telling `receiver` what `bulletin` says. `folder`: where the relative paths of policy begin;
+/// `changed` rings whenever the courier's status does.
+pub fn start(
+    receiver: &AlertReceiver,
+    folder: &Path,
+    bulletin: watch::Receiver<Arc<Bulletin>>,
+    clock: &SharedClock,
+    changed: &Arc<tokio::sync::Notify>,
+) -> Courier {
+    let status = ReceiverStatus {
+        name: receiver.name.clone(),
+        kind: receiver.kind.name().to_owned(),
+        ..ReceiverStatus::default()
+    };
+    let (status, shown) = watch::channel(status);
+    let round = Round {
+        post: Post::new(receiver, folder),
+        ledger: Ledger::default(),
+        rng: SeededRng::new(mix_pair(clock.wall().0, stable_hash(receiver.name.as_bytes()))),
+        failures: 0,
+        receiver: receiver.clone(),
+        clock: Arc::clone(clock),
+        status,
+        changed: Arc::clone(changed),
+    };
+    Courier { receiver: receiver.clone(), status: shown, task: tokio::spawn(round.run(bulletin)) }
+}
+
+struct Round {
+    receiver: AlertReceiver,
+    post: Post,
+    ledger: Ledger,
+    clock: SharedClock,
+    rng: SeededRng,
+    /// In a row.
+    failures: u32,
+    status: watch::Sender<ReceiverStatus>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+impl Round {
+    async fn run(mut self, mut bulletin: watch::Receiver<Arc<Bulletin>>) {
+        loop {
+            let news = Arc::clone(&bulletin.borrow_and_update());
+            let now = (self.clock.mono(), self.clock.wall());
+            let letters = self.ledger.letters(&news, &self.receiver, now);
+            match self.deliver(&letters, &news).await {
+                Ok(()) => {
+                    let repeat = self.ledger.repeats_at(&self.receiver);
+                    let wait = repeat.map_or(self.receiver.repeat, |at| at.since(self.clock.mono()));
+                    tokio::select! {
+                        changed = bulletin.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+                Err(error) => {
+                    let wait = self.wait(&error);
+                    tokio::time::sleep(wait).await;
+                    // Without this a courier whose source is gone would go on for ever.
+                    if bulletin.has_changed().is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells all of them; the error is the last one.
+    async fn deliver(&mut self, letters: &[Letter], news: &Bulletin) -> Result<(), PostError> {
+        self.show(|status| status.pending = u32::try_from(letters.len()).unwrap_or(u32::MAX));
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        let parts = match self.receiver.kind {
+            ReceiverKind::Alertmanager => letters.chunks(letters.len()),
+            ReceiverKind::Webhook => letters.chunks(1),
+        };
+        for part in parts {
+            let body = match self.receiver.kind {
+                ReceiverKind::Alertmanager => {
+                    message::for_alertmanager(part, news, self.receiver.repeat, self.clock.wall())
+                }
+                ReceiverKind::Webhook => message::for_webhook(&part[0], news),
+            };
+            match self.post.send(&body).await {
+                Ok(()) => self.took(part),
+                Err(error) => {
+                    self.failed(&error);
+                    // Who refuses one message may take the next; who is away takes none.
+                    let is_refusal = error.is_refusal();
+                    outcome = Err(error);
+                    if !is_refusal {
+                        break;
+                    }
+                }
+            }
+        }
+        if outcome.is_ok() {
+            self.well();
+        }
+        outcome
+    }
+
+    fn took(&mut self, letters: &[Letter]) {
+        let now = self.clock.mono();
+        letters.iter().for_each(|letter| self.ledger.took(letter, now));
+        let count = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+        self.show(|status| {
+            status.sent += 1;
+            status.pending = status.pending.saturating_sub(count);
+        });
+    }
+
+    fn well(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(receiver = self.receiver.name, "alerts are delivered again");
+        }
+        self.failures = 0;
+        self.show(|status| (status.failing_since, status.last_error) = (None, None));
+    }
+
+    fn failed(&mut self, error: &PostError) {
+        let wall = self.clock.wall();
+        let told = error.to_string();
+        if self.failures == 0 {
+            tracing::error!(receiver = self.receiver.name, "an alert could not be delivered: {told}");
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.show(|status| {
+            status.failed += 1;
+            status.failing_since.get_or_insert(wall);
+            status.last_error = Some(told);
+        });
+    }
+
+    fn wait(&mut self, error: &PostError) -> Duration {
+        if let Some(told) = error.retry_after() {
+            return told.max(FIRST_WAIT);
+        }
+        let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(6));
+        let base = if error.is_refusal() { LONGEST_WAIT } else { doubled.min(LONGEST_WAIT) };
+        base.mul_f64(0.75 + self.rng.unit() / 2.0)
+    }
+
+    fn show(&self, change: impl FnOnce(&mut ReceiverStatus)) {
+        let is_changed = self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
+        if is_changed {
+            self.changed.notify_one();
+        }
+    }
+}

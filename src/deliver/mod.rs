@@ -1,0 +1,29 @@
+//! Alerts to those who want to know: an Alertmanager, any webhook.
+//!
+//! ```text
+//!  Bulletin (watch, newest wins) ─▶ courier, one per receiver ─▶ letters due ─▶ POST ─▶ taken? remember it
+//!                                     what it was told last          ▲            │ no
+//!                                                                    └── backoff ─┘ and say so in the status
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `letter` | what a receiver is to be told now, by what it was told last |
+//! | `message` | the JSON of it |
+//! | `post` | one attempt over HTTP |
+//! | `courier` | the loop: attempts, waits, the receiver's status |
+//!
+//! There is no queue that could fill: a courier compares the present state with what it has delivered, so a
+//! receiver that was away is told how things are, not how they were, and an alert that came and went
+//! meanwhile is not told. Nothing here holds anybody up, and a slow receiver does not hold up another.
+//! What was told is forgotten when the process ends: the next one tells again what still is, with the same
+//! keys, and not the end of what ended in between.
+
+mod courier;
+mod letter;
+mod message;
+mod post;
+#[cfg(test)]
+mod tests;
+
+pub use courier::{Courier, start};
