@@ -184,7 +184,6 @@ impl Daemon {
         let encrypted = encrypted.start(answerer, &limits, &clock, &events)?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
-
         let alerting = Alerting::new(Sources::of(&live, &status, &pulse, &clock, &events), &options.policies);
         let trigger = Trigger::default();
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());

@@ -29,6 +29,11 @@ pub struct Lab {
 
 impl Lab {
     pub fn start() -> Self {
+        Self::start_with(POLICIES, &[])
+    }
+
+    /// With a policy folder of the same nodes, and further flags.
+    pub fn start_with(policies: &str, more: &[&str]) -> Self {
         wait_for_addresses();
         let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (dns, admin, control) = (local(), local().to_string(), local().to_string());
@@ -36,7 +41,7 @@ impl Lab {
         let state_path = state.path().to_str().expect("UTF-8").to_owned();
         let listen = dns.to_string();
         let flags = [
-            ("--policies", POLICIES),
+            ("--policies", policies),
             ("--state", &state_path),
             ("--listen", &listen),
             ("--admin", &admin),
@@ -44,6 +49,7 @@ impl Lab {
         ];
         let mut args = vec!["lab", "--plain"];
         args.extend(flags.iter().flat_map(|(flag, value)| [*flag, *value]));
+        args.extend(more);
         let mut rhumb = Rhumb::spawn(&args);
         rhumb.wait_line("DNS on");
         Self { rhumb, dns, admin, control, _state: state }
