@@ -5,7 +5,7 @@
 //! alert and not also a slow, lossy and idle one.
 
 use super::hold::Seen;
-use super::memory::Memory;
+use super::memory::Memories;
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::Ppm;
 use crate::model::alert::{NodeCondition, OwnCondition};
@@ -22,11 +22,11 @@ const LEAST_RISE: Ppm = Ppm::from_percent(1);
 pub(super) fn of_node(
     any: &[Vec<NodeCondition>],
     node: &NodeStatus,
-    memory: &Memory,
+    memories: &Memories,
     is_firing: bool,
     now: MonoTime,
 ) -> Option<Seen> {
-    let look = Look { node, memory, is_firing, now };
+    let look = Look { node, memories, is_firing, now };
     any.iter().find_map(|all| {
         let mut found: Vec<Seen> = all.iter().map(|one| look.at(one)).collect::<Option<_>>()?;
         let first = found.drain(..1).next()?;
@@ -40,7 +40,7 @@ pub(super) fn of_node(
 
 struct Look<'a> {
     node: &'a NodeStatus,
-    memory: &'a Memory,
+    memories: &'a Memories,
     is_firing: bool,
     now: MonoTime,
 }
@@ -57,7 +57,7 @@ impl Look<'_> {
                 Some(Seen { evidence: health.reason.clone(), since: Some(health.evidence.since) })
             }
             NodeCondition::Flapping { changes, within } => {
-                let flips = self.memory.flips(*within, self.now);
+                let flips = self.memories.of(&self.node.name).flips(*within, self.now);
                 let evidence = || format!("changed sides {flips} times within {}", span(*within));
                 (flips >= *changes).then(|| seen(evidence()))
             }
@@ -120,7 +120,7 @@ impl Look<'_> {
     }
 
     fn rising_errors(&self, times: Ppm) -> Option<Seen> {
-        let (rate, usual) = (self.error_rate()?, self.memory.usual_errors()?);
+        let (rate, usual) = (self.error_rate()?, self.memories.of(&self.node.name).usual_errors()?);
         let bound = times.of(u64::from(usual.0)).max(u64::from(usual.0) + u64::from(LEAST_RISE.0));
         let bound = if self.is_firing { bound - bound / 10 } else { bound };
         let evidence = || format!("{} errors, usually {}", percent(rate), percent(usual));

@@ -50,6 +50,10 @@ pub(super) struct Holds {
 }
 
 impl Holds {
+    pub fn has_any(&self, rule: &str) -> bool {
+        self.by_rule.contains_key(rule)
+    }
+
     pub fn is_firing(&self, rule: &str, subject: &str) -> bool {
         self.by_rule.get(rule).and_then(|of| of.get(subject)).is_some_and(|hold| hold.is_firing)
     }

@@ -90,10 +90,14 @@ impl AlertBook {
         match &rule.when {
             When::Node(any) => {
                 let mut firing = Vec::new();
+                // Mostly there is nothing, and then nothing is looked up by name.
+                let holds_any = self.holds.has_any(&rule.name);
                 for (at, node) in status.nodes.iter().enumerate() {
-                    let is_firing = self.holds.is_firing(&rule.name, &node.name);
-                    let seen =
-                        condition::of_node(any, node, self.memories.of(&node.name), is_firing, now.mono);
+                    let is_firing = holds_any && self.holds.is_firing(&rule.name, &node.name);
+                    let seen = condition::of_node(any, node, &self.memories, is_firing, now.mono);
+                    if seen.is_none() && !holds_any {
+                        continue;
+                    }
                     let held = self.holds.step(rule, &node.name, seen, resolve_after, now);
                     firing.extend(held.map(|held| Firing { node: at, held }));
                 }

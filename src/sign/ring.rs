@@ -68,14 +68,18 @@ impl ZoneKeys {
     }
 
     /// When the zone is left without a key that is active, or without one that a DS can name, unless somebody
-    /// makes another: the next such moment that its keys' times tell.
+    /// makes another: the next such moment that its keys' times tell, or the last where it has come.
     pub fn ends_at(&self, now: Moment) -> Option<Moment> {
         let is_kept = |at: Moment| {
             let is_active = self.keys.iter().any(|key| key.times.state(at) == KeyState::Active);
             is_active && self.keys.iter().any(|key| key.is_sep() && key.is_published(at))
         };
-        let ends = self.keys.iter().flat_map(|key| [key.times.inactive, key.times.delete]).flatten();
-        ends.filter(|at| *at > now && is_kept(now) && !is_kept(*at)).min()
+        let moments = self.keys.iter().flat_map(|key| [key.times.inactive, key.times.delete]).flatten();
+        let ends = moments.filter(|at| *at > 0 && is_kept(*at - 1) && !is_kept(*at));
+        match is_kept(now) {
+            true => ends.filter(|at| *at > now).min(),
+            false => ends.filter(|at| *at <= now).max(),
+        }
     }
 
     /// What CDS and CDNSKEY name: the keys the parent's DS should stand for.
@@ -128,6 +132,26 @@ mod tests {
             assert_eq!(keys.zone_signer(now).map(Key::tag), Some(signer), "at {now}");
             assert_eq!(keys.published(now).len(), published, "at {now}");
             assert_eq!(keys.key_signers(now).len(), published, "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_zone_ends_with_its_last_key() {
+        let old = || key(Role::Csk, [Some(0), Some(0), Some(50), Some(90)]);
+        let next = || key(Role::Csk, [Some(10), Some(50), None, None]);
+        let late = || key(Role::Csk, [Some(10), Some(60), None, None]);
+        let ksk = || key(Role::Ksk, [Some(0), Some(0), None, Some(70)]);
+        let zsk = || key(Role::Zsk, [Some(0), Some(0), Some(80), None]);
+        for (keys, now, ends) in [
+            (vec![old()], 5, Some(50)),
+            (vec![old()], 60, Some(50)),
+            (vec![old(), next()], 5, None),
+            (vec![old(), late()], 5, Some(50)),
+            (vec![old(), late()], 61, None),
+            (vec![ksk(), zsk()], 5, Some(70)),
+            (vec![key(Role::Csk, [Some(0), Some(0), None, None])], 5, None),
+        ] {
+            assert_eq!(ZoneKeys { keys }.ends_at(now), ends, "at {now}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! that what is shipped and what is built in cannot differ.
 
 use crate::base::diagnostic::SourceFile;
-use crate::base::units::Micros;
+use crate::base::units::{Micros, Ppm};
 use crate::model::alert::{
     AlertPolicy, AlertReceiver, AlertRule, MOST_RECEIVERS, MOST_RULES, NodeCondition, OwnCondition,
     ReceiverKind, Severity, SeverityByScope, When,
@@ -150,7 +150,7 @@ fn reach(file: &SeverityFile) -> SeverityByScope {
 /// One alternative of a rule, by what it is about.
 enum Case {
     Node(Vec<NodeCondition>),
-    Unserved(crate::base::units::Ppm),
+    Unserved(Ppm),
     Instance(Vec<OwnCondition>),
 }
 
@@ -328,5 +328,90 @@ const fn reason(word: ReasonWord) -> Rule {
         ReasonWord::Errors => Rule::Errors,
         ReasonWord::Circuit => Rule::Circuit,
         ReasonWord::Damped => Rule::Damped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<AlertPolicy, Vec<String>> {
+        let file = SourceFile { path: "alerts.yaml".to_owned(), text: format!("version: 1\n{text}\n") };
+        let (policy, found) = crate::policy::load(&[file]);
+        policy.map(|policy| policy.alerts).ok_or(found.into_iter().map(|found| found.message).collect())
+    }
+
+    #[test]
+    fn without_rules_the_shipped_ones_hold_and_a_file_with_rules_has_only_those() {
+        let shipped = crate::policy::load(&[]).0.expect("an empty folder is a policy").alerts;
+        assert!(shipped.receivers.is_empty() && shipped.rules.len() >= 20);
+        assert_eq!(load("group_wait: 1s"), Ok(shipped.clone()));
+        assert_eq!(load("rules: {}").map(|alerts| alerts.rules), Ok(Vec::new()));
+        let wanted = [
+            "latency-doubled",
+            "loss",
+            "overload",
+            "cache-failing",
+            "node-flapping",
+            "vantage-distrusted",
+            "table-frozen",
+            "policy-rejected",
+            "certificate-expiry",
+            "key-expiry",
+            "signature-expiry",
+        ];
+        let missing: Vec<_> =
+            wanted.into_iter().filter(|name| !shipped.rules.iter().any(|rule| rule.name == *name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let overload = shipped.rules.iter().find(|rule| rule.name == "overload").expect("a rule");
+        let above = Ppm::from_percent(85);
+        assert_eq!(overload.when, When::Node(vec![vec![NodeCondition::Load { above }]]));
+        assert_eq!(overload.lasting, Duration::from_secs(300));
+        assert_eq!(overload.severity.region, Severity::Critical, "as its sites");
+    }
+
+    #[test]
+    fn receivers_have_the_defaults_of_their_kind() {
+        let text = "receivers:\n  a: {alertmanager: 'http://127.0.0.1:9093/'}\n  \
+                    b: {webhook: 'https://x.example/y', at_least: critical, repeat: 1h, ca: ca.pem}";
+        let receivers = load(text).expect("fine").receivers;
+        assert_eq!(receivers[0].repeat, Duration::from_secs(60));
+        let webhook = AlertReceiver::webhook("b", "https://x.example/y");
+        let (at_least, ca) = (Severity::Critical, Some(PathBuf::from("ca.pem")));
+        assert_eq!(
+            receivers[1],
+            AlertReceiver { at_least, ca, repeat: Duration::from_secs(3_600), ..webhook }
+        );
+    }
+
+    /// The first mistake in a file with this content.
+    fn check(text: &str, expected: &str) {
+        let found = load(text).expect_err(text);
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        check("receivers: {a: {}}", "has to be one of");
+        check("receivers: {a: {webhook: 'http://a/', alertmanager: 'http://b/'}}", "has to be one of");
+        check("receivers: {a: {webhook: 'http://u:p@a/'}}", "credentials do not belong");
+        check("receivers: {a: {webhook: 'ftp://a/'}}", "http or https");
+        check("receivers: {a: {webhook: a}}", "it has no scheme");
+        check("rules: {a: {severity: high, when: {verdict: down}}}", "`high` is not one of");
+        check("rules: {a: {severity: notice, when: {}}}", "without a condition");
+        check("rules: {a: {severity: notice, when: []}}", "without a condition");
+        check("rules: {a: {severity: notice, when: {errors: {}}}}", "without a bound");
+        check(
+            "rules: {a: {severity: notice, when: {problem: table-frosen}}}",
+            "`table-frosen` is not one of",
+        );
+        check(
+            "rules: {a: {severity: notice, when: [{verdict: down}, {unserved: {above: 0%}}]}}",
+            "in one rule",
+        );
+        check("rules: {a: {severity: notice}}", "`when` is missing");
+        let many: String =
+            (0..65).map(|at| format!("\n  r{at}: {{severity: notice, when: {{verdict: down}}}}")).collect();
+        check(&format!("rules:{many}"), "more than 64 rules");
     }
 }
