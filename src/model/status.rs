@@ -125,6 +125,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "anchor-silent",
     "certificate-refused",
     "geo-refused",
+    "latencies-thin",
     "policy-refused",
     "policy-unreadable",
     "probe-not-made",
