@@ -79,7 +79,7 @@ fn measure(kind: ProbeKind, targets: u32, span: Duration) -> (f64, u64, u64) {
     });
     let prober = runtime();
     let share = prober.block_on(async {
-        let setting = Setting { clock: Arc::new(SystemClock::new()), seed: 1, folder: ".".into() };
+        let setting = Setting::new(Arc::new(SystemClock::new()), 1, ".".into());
         let fleet = fleet(&kind, targets, port);
         let running = start(&tokio::runtime::Handle::current(), &fleet, setting, sink);
         tokio::time::sleep(INTERVAL).await;

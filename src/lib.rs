@@ -11,6 +11,7 @@
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
+//!   [`vantage`]: probes from elsewhere, and load that nodes push.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod alert;
@@ -34,4 +35,5 @@ pub mod schedule;
 pub mod serve;
 pub mod sign;
 pub mod store;
+pub mod vantage;
 pub mod zone;

@@ -111,7 +111,7 @@ async fn a_node_dies_comes_back_and_falls_silent() {
     let sink: Sink = Arc::new(move |event| {
         let _ = sender.send(event);
     });
-    let setting = Setting { clock: Arc::clone(&clock), seed: 7, folder: std::env::temp_dir() };
+    let setting = Setting::new(Arc::clone(&clock), 7, std::env::temp_dir());
     let prober = start(&tokio::runtime::Handle::current(), &fleet, setting, sink);
     let first = next_change(&mut model, &mut events).await;
     assert_eq!((first.from, first.to), (Verdict::Unknown, Verdict::Up), "{}", first.reason);

@@ -18,6 +18,7 @@ pub mod render;
 pub mod schema;
 mod serve;
 mod status;
+mod vantage;
 mod watch;
 mod zone;
 
@@ -48,6 +49,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Answer DNS by the policy folder
     Serve(serve::ServeArgs),
+    /// Probe the fleet of another rhumb from here, and tell it what is seen
+    Vantage(vantage::VantageArgs),
     /// Find every mistake in a policy folder
     Check(check::CheckArgs),
     /// Tell why a client gets the answer it gets
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Lab(args) => lab::run(&args),
         Command::Serve(args) => args.run(),
+        Command::Vantage(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Status(args) => args.run(),

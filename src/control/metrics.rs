@@ -4,7 +4,7 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
-use crate::model::status::{NodeStatus, QueryCounts, Status, Traffic};
+use crate::model::status::{NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -19,6 +19,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         gauge!("rhumb_writer_up").set(if is_healthy { 1.0 } else { 0.0 });
         queries(&traffic.queries);
         sockets(traffic);
+        reports(&traffic.reports);
         status.nodes.iter().for_each(node);
         alerts(status);
     });
@@ -66,6 +67,15 @@ fn describe() {
     gauge!("rhumb_alerts_pending", "alerts, or ends of alerts, that a receiver was not told of yet");
     gauge!("rhumb_alerts_receiver_up", "0 while a receiver of alerts cannot be reached");
     gauge!("rhumb_expiry_timestamp_seconds", "when a certificate, key or signature of this instance ends");
+    gauge!("rhumb_vantages_connected", "remote vantages that report now");
+    counter!(
+        "rhumb_vantage_observations_total",
+        "observations of remote vantages, by what became of them: taken, passed_over (too old, or of a former \
+         fleet), surplus (more than probes can make), lost (never sent, as the vantages say)"
+    );
+    counter!("rhumb_reports_connections_total", "connections to the listener for reports");
+    counter!("rhumb_reports_refused_total", "of those, the ones turned away or cut");
+    counter!("rhumb_load_pushed_total", "load that nodes pushed, by what became of it");
     gauge!("rhumb_writer_up", "1 while verdicts, plans and tables are being made");
     gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
     gauge!("rhumb_node_rtt_seconds", "smoothed round trip of probes");
@@ -170,6 +180,23 @@ fn alerts(status: &Status) {
         gauge!("rhumb_expiry_timestamp_seconds", "kind" => kind, "name" => name)
             .set(expiry.at.0 as f64 / 1e3);
     }
+}
+
+fn reports(counts: &ReportCounts) {
+    gauge!("rhumb_vantages_connected").set(counts.connected as f64);
+    let observations = [
+        ("taken", counts.observations),
+        ("passed_over", counts.passed_over),
+        ("surplus", counts.surplus),
+        ("lost", counts.lost),
+    ];
+    for (outcome, count) in observations {
+        counter!("rhumb_vantage_observations_total", "outcome" => outcome).absolute(count);
+    }
+    counter!("rhumb_reports_connections_total").absolute(counts.connections);
+    counter!("rhumb_reports_refused_total").absolute(counts.refused);
+    counter!("rhumb_load_pushed_total", "outcome" => "taken").absolute(counts.pushes);
+    counter!("rhumb_load_pushed_total", "outcome" => "refused").absolute(counts.pushes_refused);
 }
 
 fn node(node: &NodeStatus) {

@@ -4,15 +4,16 @@ use crate::control::admin::{self, Admin, Questions};
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::encrypted::ENCRYPTED;
 use crate::daemon::pulse::Pulse;
+use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
 use crate::model::alert::AlertsShown;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
 use crate::serve::handover::{Given, Served};
 use crate::serve::{Counters, Totals};
+use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -28,9 +29,9 @@ pub async fn bind(address: SocketAddr, given: &mut Given) -> Result<(TcpListener
     Ok((listener, bound))
 }
 
-/// Serves the routes until aborted.
-pub fn serve(listener: TcpListener, admin: Admin) -> tokio::task::JoinHandle<()> {
-    let routes = admin::router(admin);
+/// Serves the routes, and `more` of them, until aborted.
+pub fn serve(listener: TcpListener, admin: Admin, more: Router) -> tokio::task::JoinHandle<()> {
+    let routes = admin::router(admin).merge(more);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!("the admin address is gone: {error}");
@@ -71,7 +72,7 @@ pub fn traffic(
     counts: Arc<SharedCounts>,
     plain: Arc<Counters>,
     encrypted: [Option<Arc<Counters>>; ENCRYPTED],
-    observations_dropped: Arc<AtomicU64>,
+    post: Post,
     logs: impl Fn() -> [LogCounts; 2] + Send + Sync + 'static,
 ) -> Arc<dyn Fn() -> Traffic + Send + Sync> {
     Arc::new(move || {
@@ -91,7 +92,8 @@ pub fn traffic(
             truncated: sum(|totals| totals.truncated),
             unsent: sum(|totals| totals.unsent),
             unanswered: sum(|totals| totals.dropped),
-            observations_dropped: observations_dropped.load(Ordering::Relaxed),
+            observations_dropped: post.dropped(),
+            reports: post.counts(),
         }
     })
 }

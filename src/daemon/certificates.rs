@@ -35,6 +35,8 @@ pub struct Pair {
     purpose: Purpose,
     certificate: PathBuf,
     key: PathBuf,
+    /// Authorities for client certificates.
+    client_ca: Option<PathBuf>,
 }
 
 pub const UNUSABLE: &str = "certificate-unusable";
@@ -46,28 +48,43 @@ pub const CODES: &[(&str, Severity, &str)] =
 /// What is wrong with the certificates of `server` on this machine, where they may as well be missing:
 /// `serve` refuses to start with them.
 pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
-    let Settings { dot, doh, doq, .. } = server;
+    let Settings { dot, doh, doq, reports, .. } = server;
+    let of_reports = (reports.as_ref().map(|reports| &reports.tls), Purpose::Reports);
     let listeners = [(dot, Purpose::Dot), (doh, Purpose::Doh), (doq, Purpose::Doq)];
-    let check = |(listener, purpose): (&Option<EncryptedListener>, Purpose)| {
-        let listener = listener.as_ref()?;
-        let error = Pair::of(listener, policies, purpose).load().err()?;
+    let listeners = listeners.map(|(listener, purpose)| (listener.as_ref(), purpose));
+    let client_ca = reports.as_ref().and_then(|reports| reports.client_ca.as_deref());
+    let check = |(listener, purpose): (Option<&EncryptedListener>, Purpose)| {
+        let listener = listener?;
+        let client_ca = client_ca.filter(|_| purpose == Purpose::Reports);
+        let error = Pair::of(listener, policies, purpose).asking(client_ca, policies).load().err()?;
         let found = Diagnostic::warning(UNUSABLE, "rhumb.yaml", Some(listener.span), chain(&error));
         Some(found.help("paths are relative to the policy folder; `rhumb serve` will not start without it"))
     };
-    listeners.into_iter().filter_map(check).collect()
+    listeners.into_iter().chain([of_reports]).filter_map(check).collect()
 }
 
-/// What two files held.
-type Contents = [Vec<u8>; 2];
+/// What the files held.
+type Contents = Vec<Vec<u8>>;
 
 impl Pair {
     /// Paths are relative to the policy folder.
     pub fn of(config: &EncryptedListener, policies: &Path, purpose: Purpose) -> Self {
-        Self { purpose, certificate: policies.join(&config.certificate), key: policies.join(&config.key) }
+        let [certificate, key] = [&config.certificate, &config.key].map(|file| policies.join(file));
+        Self { purpose, certificate, key, client_ca: None }
+    }
+
+    /// The same, asking clients for a certificate of these authorities.
+    #[must_use]
+    pub fn asking(self, client_ca: Option<&Path>, policies: &Path) -> Self {
+        Self { client_ca: client_ca.map(|file| policies.join(file)), ..self }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_ca).map(PathBuf::as_path)
     }
 
     pub fn load(&self) -> Result<Arc<ServerConfig>, CertificateError> {
-        certificate::load(&self.certificate, &self.key, self.purpose)
+        certificate::load_asking(&self.certificate, &self.key, self.client_ca.as_deref(), self.purpose)
     }
 
     /// When the certificate in `contents` expires.
@@ -78,18 +95,17 @@ impl Pair {
     }
 
     fn contents(&self) -> Option<Contents> {
-        let read = |path| {
+        let read = |path: &Path| {
             let mut bytes = Vec::new();
             let file = std::fs::File::open(path).ok()?;
             file.take(MAX_COMPARED_BYTES).read_to_end(&mut bytes).ok()?;
             Some(bytes)
         };
-        Some([read(&self.certificate)?, read(&self.key)?])
+        self.files().map(read).collect()
     }
 
     fn watches(&self, changed: &Arc<Notify>) -> Vec<FolderWatch> {
-        let mut folders: Vec<&Path> =
-            [&self.certificate, &self.key].map(|path| path.parent()).into_iter().flatten().collect();
+        let mut folders: Vec<&Path> = self.files().filter_map(Path::parent).collect();
         folders.dedup();
         let watch = |folder: &Path| {
             let changed = Arc::clone(changed);
@@ -147,7 +163,7 @@ impl Renewal {
 }
 
 /// Looks, replaces, tells; ends with its task.
-pub async fn run(mut renewals: Vec<Renewal>, clock: SharedClock, events: SyncSender<Event>) {
+pub async fn run(mut renewals: Vec<Renewal>, about: About, clock: SharedClock, events: SyncSender<Event>) {
     let changed = Arc::new(Notify::new());
     let _watched: Vec<_> = renewals.iter().map(|renewal| renewal.pair.watches(&changed)).collect();
     loop {
@@ -163,7 +179,7 @@ pub async fn run(mut renewals: Vec<Renewal>, clock: SharedClock, events: SyncSen
         let expiries = renewals.iter().filter_map(in_force).collect();
         let _ = events.try_send(Event::Expiries { about: About::Certificate, expiries });
         // Every time, so that one lost to a full queue is told the next time.
-        let _ = events.try_send(Event::Problems { about: About::Certificate, problems });
+        let _ = events.try_send(Event::Problems { about, problems });
         let _ = tokio::time::timeout(REREAD, changed.notified()).await;
     }
 }

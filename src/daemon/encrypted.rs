@@ -3,7 +3,7 @@
 use crate::base::clock::SharedClock;
 use crate::daemon::certificates::{self, Pair, Renewal};
 use crate::daemon::start::StartError;
-use crate::daemon::writer::Event;
+use crate::daemon::writer::{About, Event};
 use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
 use crate::serve::certificate::Purpose;
 use crate::serve::handover::Given;
@@ -105,8 +105,9 @@ impl Bound {
             (at(bound.local_addresses()), bound.start(config, &answers, limits.clone()))
         })?;
         let is_any = !renewals.is_empty();
-        let renewing =
-            is_any.then(|| tokio::spawn(certificates::run(renewals, Arc::clone(clock), events.clone())));
+        let renewing = is_any.then(|| {
+            tokio::spawn(certificates::run(renewals, About::Certificate, Arc::clone(clock), events.clone()))
+        });
         Ok(Encrypted { running: [dot, doh, doq], renewing })
     }
 }

@@ -33,6 +33,7 @@
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
 //! | [`querylog`], [`dnstap`] | logs of queries, off the workers' threads |
+//! | `reports` | what vantages and nodes report, to events |
 //! | [`reload`] | edits and SIGHUP to events |
 
 mod admin;
@@ -55,6 +56,7 @@ pub mod paths;
 pub mod pulse;
 pub mod querylog;
 mod recover;
+mod reports;
 pub mod reload;
 pub mod report;
 pub mod saved;

@@ -6,14 +6,16 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
+use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
+use crate::model::ids::VantageId;
+use crate::model::judgement::{Station, Vantage};
 use crate::model::policy::ServerConfig;
 use crate::model::status::Problem;
-use crate::probe::{self, ProbeEvent, Prober, Setting};
+use crate::probe::{self, Prober, Setting, Sink};
 use crate::store::watch::FolderWatch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
@@ -21,43 +23,48 @@ use tokio::sync::{Notify, oneshot, watch};
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
     setting: Setting,
-    events: SyncSender<Event>,
-    current: Option<Prober>,
-    /// Observations that a full queue did not take.
-    dropped: Arc<AtomicU64>,
+    post: Post,
+    /// One for each vantage that this process is.
+    current: Vec<Prober>,
 }
 
 impl Probing {
     /// Probes the fleets of the policy folder `policies`.
     pub fn new(policies: &Path, clock: SharedClock, events: SyncSender<Event>) -> Self {
         let seed = clock.wall().0;
-        let setting = Setting { clock, seed, folder: policies.to_owned() };
-        Self { setting, events, current: None, dropped: Arc::default() }
+        let setting = Setting::new(clock, seed, policies.to_owned());
+        Self { setting, post: Post::new(policies, events), current: Vec::new() }
     }
 
-    /// Ends the former prober and starts one for `inputs`, tagging what it sees with `epoch`.
+    /// Ends the former probers and starts those for `inputs`, tagging what they see with `epoch`; tells remote
+    /// vantages.
     pub async fn restart(&mut self, inputs: &Inputs, epoch: u64) {
+        let fleet = &inputs.policy.fleet;
+        self.post.announce(fleet, epoch);
         self.stop().await;
-        let events = self.events.clone();
-        // A full queue means the writer is far behind: a lost observation is made again soon, a
-        // blocked prober is not.
-        let dropped = Arc::clone(&self.dropped);
-        let sink = move |event: ProbeEvent| {
-            if events.try_send(Event::Probe { epoch, event }).is_err() {
-                dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        let post = self.post.clone();
+        let sink: Sink = Arc::new(move |event| {
+            post.send(epoch, event);
+        });
+        let here = |(at, vantage): (usize, &Vantage)| match &vantage.station {
+            Station::Here(source) => Some((VantageId::from_index(at), source.clone())),
+            Station::Remote { .. } => None,
         };
-        let handle = tokio::runtime::Handle::current();
-        let setting = self.setting.clone();
-        self.current = Some(probe::start(&handle, &inputs.policy.fleet, setting, Arc::new(sink)));
+        let here: Vec<_> = fleet.judgement.vantages.iter().enumerate().filter_map(here).collect();
+        let (handle, probers) = (tokio::runtime::Handle::current(), here.len());
+        for (vantage, source) in here {
+            let setting = Setting { vantage, source, probers, ..self.setting.clone() };
+            self.current.push(probe::start(&handle, fleet, setting, Arc::clone(&sink)));
+        }
     }
 
-    pub fn dropped(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.dropped)
+    /// What else reports.
+    pub fn post(&self) -> &Post {
+        &self.post
     }
 
     pub async fn stop(&mut self) {
-        if let Some(prober) = self.current.take() {
+        for prober in self.current.drain(..) {
             prober.stop().await;
         }
     }
@@ -109,9 +116,9 @@ pub async fn run(
     first: Inputs,
     mut probing: Probing,
     clock: SharedClock,
-    events: SyncSender<Event>,
     trigger: Trigger,
 ) {
+    let events = probing.post().events().clone();
     let started = first.policy.server.clone();
     let (mut inputs, mut epoch, mut told, mut amiss) = (first, 0, Vec::new(), false);
     probing.restart(&inputs, epoch).await;
@@ -211,6 +218,7 @@ fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) 
         ("dot", started.dot != edited.dot),
         ("doh", started.doh != edited.doh),
         ("doq", started.doq != edited.doq),
+        ("reports", started.reports != edited.reports),
         ("workers", started.workers != edited.workers),
         ("state", started.state_dir != edited.state_dir),
         ("query_log", started.query_log != edited.query_log),

@@ -21,6 +21,7 @@ use crate::daemon::querylog::{QueryLogError, QueryLogs};
 use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{self, Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
+use crate::daemon::reports::{self, Reports};
 use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::alert::AlertReceiver;
@@ -67,6 +68,10 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("cannot bind the admin address {address}: {source}; choose another with --admin ADDR:PORT")]
     Admin { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "cannot bind {address} for reports: {source}; choose another `listen` under `reports:` in rhumb.yaml"
+    )]
+    Reports { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -129,6 +134,7 @@ pub struct Daemon {
     trigger: Trigger,
     serving: Running,
     encrypted: Encrypted,
+    reports: Option<Reports>,
     offer: Offer,
     /// Rolled as long as it is held.
     _secrets: Secrets,
@@ -159,7 +165,7 @@ impl Daemon {
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options, inheritance.given.cookies.take(), &clock)?;
-        let Sockets { bound, encrypted, admin: (admin_listener, admin), offered } =
+        let Sockets { bound, encrypted, admin: (admin_listener, admin), reports, offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(None);
@@ -187,15 +193,15 @@ impl Daemon {
         let alerting = Alerting::new(Sources::of(&live, &status, &pulse, &clock, &events), &options.policies);
         let trigger = Trigger::default();
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
-        let sockets = Arc::clone(serving.counters());
-        let traffic = admin::traffic(counts, sockets, encrypted.counters(), probing.dropped(), logs.counts());
-        let reload =
-            tokio::spawn(reload::run(loader, inputs, probing, clock, events.clone(), trigger.clone()));
+        let (sockets, post) = (Arc::clone(serving.counters()), probing.post().clone());
+        let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
+        let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic);
-        let admin_task = admin::serve(admin_listener, sights.routes(&events));
+        let admin_task = admin::serve(admin_listener, sights.routes(&events), post.routes(&clock));
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
+        let reports = reports.map(|bound| bound.listen(&post, &clock));
         Ok(Self {
             live,
             policy,
@@ -207,6 +213,7 @@ impl Daemon {
             trigger,
             serving,
             encrypted,
+            reports,
             offer,
             _secrets: secrets,
             logs,
@@ -289,6 +296,9 @@ impl Daemon {
             self.admin_task.abort();
         }
         self.offer.end().await;
+        if let Some(reports) = self.reports {
+            reports.stop().await;
+        }
         self.reload.abort();
         self.notify.abort();
         drop(self.alerts);
@@ -336,6 +346,7 @@ struct Sockets {
     bound: BoundDns,
     encrypted: encrypted::Bound,
     admin: (TcpListener, SocketAddr),
+    reports: Option<reports::Bound>,
     /// The same once more, for a successor.
     offered: Given,
 }
@@ -349,6 +360,7 @@ async fn open_sockets(
 ) -> Result<Sockets, StartError> {
     // Those that are known by their address first: what is left over is plain DNS.
     let admin = admin::bind(server.admin, given).await?;
+    let reports = reports::bind(server.reports.as_ref(), &options.policies, given).await?;
     let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
     let cookies = Some(secrets.cookies());
@@ -357,12 +369,13 @@ async fn open_sockets(
         bound.share(offered)?;
         encrypted.share(offered)?;
         offered.add(admin.0.as_fd().try_clone_to_owned()?, Some(Served::Admin))?;
+        reports.iter().try_for_each(|bound| bound.share(offered))?;
         offered.lock = state.share_lock()?;
         Ok(())
     };
     share(&mut offered).map_err(StartError::Share)?;
     // What nobody listens on any more is closed by the caller with the rest of `given`.
-    Ok(Sockets { bound, encrypted, admin, offered })
+    Ok(Sockets { bound, encrypted, admin, reports, offered })
 }
 
 /// Flags outrank `rhumb.yaml`, and sockets that a supervisor opened outrank both.
@@ -375,8 +388,9 @@ fn effective(options: &Options, configured: &Settings, given: &Given) -> Setting
     if given.replaces_listen {
         let of_another = |address: &SocketAddr| {
             let encrypted = [&server.dot, &server.doh, &server.doq];
+            let reports = server.reports.iter().map(|reports| &reports.tls);
             *address == server.admin
-                || encrypted.iter().copied().flatten().any(|it| it.listen.contains(address))
+                || encrypted.into_iter().flatten().chain(reports).any(|it| it.listen.contains(address))
         };
         let opened = given.plain_addresses();
         server.listen = opened.into_iter().filter(|address| !of_another(address)).collect();

@@ -111,6 +111,7 @@ pub enum About {
     Table,
     Signing,
     Certificate,
+    ReportsCertificate,
     /// Keys of zone transfer.
     Transfer,
     /// Vantages that are distrusted, a frozen table.

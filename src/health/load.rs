@@ -210,6 +210,7 @@ fn below(enter: Ppm) -> Ppm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fleet::FeedSource;
     use crate::model::ids::SiteId;
     use crate::model::judgement::Combine;
 
@@ -231,9 +232,11 @@ mod tests {
             probes: Vec::new(),
             combine: Combine::All,
             load: Some(LoadFeed {
-                url: "http://127.0.0.1:1/".to_owned(),
-                interval: Duration::from_secs(1),
-                timeout: Duration::from_secs(1),
+                source: FeedSource::Pulled {
+                    url: "http://127.0.0.1:1/".to_owned(),
+                    interval: Duration::from_secs(1),
+                    timeout: Duration::from_secs(1),
+                },
                 max_age: Duration::from_secs(10),
                 stale: StaleLoad::Ignore,
                 amount: Some("/mbps".to_owned()),

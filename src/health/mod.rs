@@ -291,7 +291,9 @@ impl HealthModel {
         let mut next = Self::new(fleet, &BTreeMap::new(), now, wall);
         let old: BTreeMap<&str, usize> =
             self.fleet.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
-        let same_vantages = self.fleet.judgement.vantages == next.fleet.judgement.vantages;
+        let (these, those) = (&self.fleet.judgement.vantages, &next.fleet.judgement.vantages);
+        let same_vantages =
+            these.len() == those.len() && these.iter().zip(those).all(|(a, b)| a.is_same_place(b));
         for (at, node) in next.fleet.nodes.iter().enumerate() {
             if let Some(&index) = old.get(node.name.as_str()) {
                 let before = (&self.nodes[index], &self.fleet.nodes[index]);

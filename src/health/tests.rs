@@ -4,7 +4,7 @@ use super::scenarios::{default_probe, fleet_of};
 use super::*;
 use crate::base::hash::SeededRng;
 use crate::base::units::{Micros, Ppm};
-use crate::model::fleet::LoadFeed;
+use crate::model::fleet::{FeedSource, LoadFeed};
 use crate::model::ids::VantageId;
 use crate::model::judgement::StaleLoad;
 use crate::model::observation::{FailureReason, LoadSample, Measured, Outcome};
@@ -15,9 +15,11 @@ fn fleet_of_two() -> Fleet {
     let mut second = fleet.nodes[0].clone();
     second.name = "osa-1".to_owned();
     second.load = Some(LoadFeed {
-        url: "http://127.0.0.1:1/".to_owned(),
-        interval: Duration::from_secs(1),
-        timeout: Duration::from_secs(1),
+        source: FeedSource::Pulled {
+            url: "http://127.0.0.1:1/".to_owned(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+        },
         max_age: Duration::from_secs(10),
         stale: StaleLoad::Ignore,
         amount: None,

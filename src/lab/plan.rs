@@ -6,7 +6,7 @@
 
 use super::LabError;
 use super::load::{FeedShape, Reading};
-use crate::model::fleet::{Fleet, HttpProbe, LoadFeed, Node, ProbeKind};
+use crate::model::fleet::{Fleet, HttpProbe, Node, ProbeKind};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -68,13 +68,14 @@ fn node_endpoints(node: &Node) -> Result<Vec<Endpoint>, LabError> {
             add(&mut endpoints, address, route);
         }
     }
-    if let Some(feed) = &node.load {
-        let (address, path) = feed_address(node, feed)?;
+    // A feed that is pushed has nobody to ask: the lab's nodes only answer.
+    if let Some((feed, url)) = node.load.as_ref().and_then(|feed| Some((feed, feed.url()?))) {
+        let (address, path) = feed_address(node, url)?;
         loopback_only(node, "load feed", address)?;
         let shape = FeedShape { amount: feed.amount.clone(), ratios: feed.ratios.clone() };
         shape.document(Reading::default()).map_err(|why| LabError::LoadFeed {
             node: node.name.clone(),
-            url: feed.url.clone(),
+            url: url.to_owned(),
             why,
         })?;
         add(&mut endpoints, address, Some(Route { path, content: Content::Load(shape) }));
@@ -118,13 +119,10 @@ pub fn path_only(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or(target)
 }
 
-fn feed_address(node: &Node, feed: &LoadFeed) -> Result<(SocketAddr, String), LabError> {
-    let bad = |why: &str| LabError::LoadFeed {
-        node: node.name.clone(),
-        url: feed.url.clone(),
-        why: why.to_owned(),
-    };
-    let url = reqwest::Url::parse(&feed.url).map_err(|_| bad("it is not a URL"))?;
+fn feed_address(node: &Node, url: &str) -> Result<(SocketAddr, String), LabError> {
+    let bad =
+        |why: &str| LabError::LoadFeed { node: node.name.clone(), url: url.to_owned(), why: why.to_owned() };
+    let url = reqwest::Url::parse(url).map_err(|_| bad("it is not a URL"))?;
     if url.scheme() != "http" {
         return Err(bad("the lab serves plain http only"));
     }
@@ -183,7 +181,11 @@ mod tests {
         assert!(tls.contains("TLS"), "{tls}");
         for url in ["http://203.0.113.9/load", "https://127.0.0.1/load", "http://node/load", "nonsense"] {
             let feed = refusal(|fleet| {
-                fleet.nodes[0].load.as_mut().expect("a feed").url = url.to_owned();
+                let feed = fleet.nodes[0].load.as_mut().expect("a feed");
+                let crate::model::fleet::FeedSource::Pulled { url: asked, .. } = &mut feed.source else {
+                    panic!("a pushed feed")
+                };
+                *asked = url.to_owned();
             });
             assert!(feed.contains("tyo-1"), "{feed}");
         }

@@ -6,7 +6,9 @@ use super::fleet::{LabNode, LabStatus};
 use super::session::Fixed;
 use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
-use crate::model::fleet::{Capacity, Fleet, HttpProbe, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
+use crate::model::fleet::{
+    Capacity, FeedSource, Fleet, HttpProbe, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site,
+};
 use crate::model::ids::{Generation, LineId, RegionId, Revision, SiteId};
 use crate::model::judgement::{Combine, StaleLoad};
 use crate::model::provenance::{Cause, Provenance};
@@ -61,9 +63,11 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
         probes: vec![probe(address, number)],
         combine: Combine::All,
         load: Some(LoadFeed {
-            url: format!("http://{address}:8081/load"),
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
+            source: FeedSource::Pulled {
+                url: format!("http://{address}:8081/load"),
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+            },
             max_age: Duration::from_secs(5),
             stale: StaleLoad::Ignore,
             amount: Some("/mbps".to_owned()),
@@ -96,8 +100,8 @@ pub fn on_free_ports() -> Fleet {
         let v4 = free(SocketAddr::from((node.v4[0], 0)));
         let v6 = free(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
         node.probes[0].targets = [Some(v4), Some(v6)];
-        if let Some(feed) = &mut node.load {
-            feed.url = format!("http://{v4}/load");
+        if let Some(LoadFeed { source: FeedSource::Pulled { url, .. }, .. }) = &mut node.load {
+            *url = format!("http://{v4}/load");
         }
     }
     fleet

@@ -3,6 +3,7 @@
 use super::ids::{LineId, NodeId, RegionId, SiteId};
 use super::judgement::{Combine, Judgement, StaleLoad};
 pub use super::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
+use super::token::TokenHash;
 use crate::base::prefix::Family;
 use crate::base::units::{Coordinates, Ppm};
 use std::collections::BTreeMap;
@@ -97,13 +98,10 @@ pub struct ProbeSpec {
     pub ok: u8,
 }
 
-/// Where a node says how loaded it is: an HTTP GET answered with JSON.
+/// How a node says how loaded it is: a document of JSON or of Prometheus' text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadFeed {
-    /// `http://address:port/path`, complete.
-    pub url: String,
-    pub interval: Duration,
-    pub timeout: Duration,
+    pub source: FeedSource,
     /// Reports older than this are stale ...
     pub max_age: Duration,
     /// ... which means this.
@@ -112,6 +110,30 @@ pub struct LoadFeed {
     /// others are ratios in 0..=1 (1 is full).
     pub amount: Option<String>,
     pub ratios: BTreeMap<String, String>,
+}
+
+/// Who begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedSource {
+    /// It is asked by HTTP GET.
+    Pulled {
+        /// `http://address:port/path`, complete.
+        url: String,
+        interval: Duration,
+        timeout: Duration,
+    },
+    /// The node sends it by HTTP POST, with the token of this hash.
+    Pushed { token: TokenHash },
+}
+
+impl LoadFeed {
+    /// Where it is asked, if it is.
+    pub fn url(&self) -> Option<&str> {
+        match &self.source {
+            FeedSource::Pulled { url, .. } => Some(url),
+            FeedSource::Pushed { .. } => None,
+        }
+    }
 }
 
 impl ProbeSpec {

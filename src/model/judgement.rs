@@ -3,9 +3,10 @@
 //! Every default is semantics.md's; every field is a policy field (`fleet.yaml`, `health:` and
 //! `vantages:`). What the words mean is told in `docs/health.md`, how they are applied in `health`.
 
+use super::token::TokenHash;
 use super::verdict::Scope;
 use crate::base::units::{Micros, Ppm};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Vantages that one instance listens to, itself included.
@@ -39,11 +40,36 @@ pub struct Vantage {
     /// Places outside the fleet that answer a TCP handshake as long as the vantage's own network is
     /// whole.
     pub anchors: Vec<SocketAddr>,
+    pub station: Station,
+}
+
+/// Who probes on behalf of a vantage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// This process, from where the machine's routes say or from one of its addresses or interfaces.
+    Here(Source),
+    /// Another process (`rhumb vantage`), which shows this token, or else a certificate of this name.
+    Remote { token: Option<TokenHash> },
+}
+
+/// Where the packets of probes leave a machine; nothing said: where its routes say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Of one family; targets of the other are not probed.
+    pub address: Option<IpAddr>,
+    /// Name of an interface.
+    pub interface: Option<String>,
 }
 
 impl Vantage {
     pub fn local() -> Self {
-        Self { name: LOCAL.to_owned(), stands_for: None, anchors: Vec::new() }
+        let station = Station::Here(Source::default());
+        Self { name: LOCAL.to_owned(), stands_for: None, anchors: Vec::new(), station }
+    }
+
+    /// Whether what was learned at the one is true of the other: who probes there may have changed.
+    pub fn is_same_place(&self, other: &Vantage) -> bool {
+        self.name == other.name && self.stands_for == other.stands_for && self.anchors == other.anchors
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`provenance`] | why a generation exists |
 //! | [`alert`] | what to tell of, and what is told |
+//! | [`token`] | what is kept of a secret |
 //! | [`transfer`] | which zones go to whom |
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
@@ -39,5 +40,6 @@ pub mod reach;
 pub mod records;
 pub mod service;
 pub mod status;
+pub mod token;
 pub mod transfer;
 pub mod verdict;

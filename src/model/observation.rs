@@ -14,7 +14,7 @@ pub struct Observation {
     pub family: Family,
     /// Position in [`Node::probes`](super::fleet::Node::probes).
     pub probe: u8,
-    /// When it ended, by this process's clock; of a remote vantage, when it was told of it.
+    /// When it ended, by this process's clock.
     pub at: MonoTime,
     pub outcome: Outcome,
     pub measured: Measured,
@@ -116,6 +116,17 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    pub const ALL: [Self; 8] = [
+        Self::Timeout,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Reset,
+        Self::Tls,
+        Self::Status,
+        Self::Body,
+        Self::Other,
+    ];
+
     /// Whether the node itself, or its host, said so: the way to it is whole, so the failure is no
     /// blindness of who asks.
     pub const fn is_answer(self) -> bool {

@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub dot: Option<EncryptedListener>,
     pub doh: Option<EncryptedListener>,
     pub doq: Option<EncryptedListener>,
+    /// `None`: nobody reports.
+    pub reports: Option<ReportsListener>,
     /// Default 127.0.0.1:8053.
     pub admin: SocketAddr,
     /// Relative paths are relative to the working folder. Default `state`.
@@ -191,6 +193,15 @@ pub struct EncryptedListener {
     pub span: Span,
 }
 
+/// Where remote vantages and nodes report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportsListener {
+    /// One address.
+    pub tls: EncryptedListener,
+    /// PEM file of authorities for client certificates, relative to the policy folder.
+    pub client_ca: Option<PathBuf>,
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -201,6 +212,7 @@ impl Default for ServerConfig {
             dot: None,
             doh: None,
             doq: None,
+            reports: None,
             admin: SocketAddr::from(([127, 0, 0, 1], 8053)),
             state_dir: PathBuf::from("state"),
             geo_files: Vec::new(),

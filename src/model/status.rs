@@ -156,8 +156,30 @@ pub struct Traffic {
     pub unanswered: u64,
     /// What probes saw and a writer with a full queue did not take.
     pub observations_dropped: u64,
+    pub reports: ReportCounts,
     pub query_log: LogCounts,
     pub dnstap: LogCounts,
+}
+
+/// What remote vantages and nodes reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportCounts {
+    pub connections: u64,
+    /// Vantages connected now.
+    pub connected: u64,
+    /// Connections turned away, or cut to make room.
+    pub refused: u64,
+    /// Observations handed to the writer.
+    pub observations: u64,
+    /// Too old, or of a fleet that is no more.
+    pub passed_over: u64,
+    /// More than the fleet's probes can make.
+    pub surplus: u64,
+    /// Never sent, as the vantages say.
+    pub lost: u64,
+    /// Load that nodes pushed.
+    pub pushes: u64,
+    pub pushes_refused: u64,
 }
 
 /// Records of one log of queries.

@@ -64,6 +64,7 @@ codes! {
     TIMEOUT_TOO_LONG = Warning "timeout-too-long", "a probe that waits longer for one answer than all its failures take";
     BAD_PATTERN = Error "bad-pattern", "not a regular expression";
     COMMANDS_NOT_ALLOWED = Error "commands-not-allowed", "a probe that runs a program where rhumb.yaml does not allow it";
+    VANTAGE_UNHEARD = Warning "vantage-unheard", "a vantage that has no way to report";
     BAD_URL = Error "bad-url", "not a URL that a load feed can be read from";
     BAD_JSON_POINTER = Error "bad-json-pointer", "not a JSON pointer (RFC 6901)";
     BAD_METRIC = Error "bad-metric", "not a metric of Prometheus' text format";

@@ -125,7 +125,11 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     let server = lower::server::lower(&folder.server, findings);
     let alerts = lower::alerts::lower(&folder.alerts, findings);
     let clients = lower::clients::lower(&folder.clients, findings);
-    let places = lower::health::Places { lines: &clients.lines, areas: &clients.areas };
+    let places = lower::health::Places {
+        lines: &clients.lines,
+        areas: &clients.areas,
+        reports: (!folder.server.is_broken()).then_some(server.reports.as_ref()),
+    };
     let fleet = lower::fleet::lower(&folder.fleet, &places, server.commands, findings);
     let world = lower::service::World { fleet: &fleet, clients: &clients };
     let mut services = lower::service::Services::default();

@@ -8,6 +8,7 @@ use crate::base::diagnostic::did_you_mean;
 use crate::base::metrics_text::Selector;
 use crate::base::pattern::Pattern;
 use crate::base::units::Ppm;
+use crate::model::token::TokenHash;
 use serde_json::{Value as Json, json};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -63,6 +64,45 @@ impl Scalar for Name {
             Ok(Self(text.to_owned()))
         } else {
             Err(Bad::value(format!("`{text}` is not a name"), NAME_HELP))
+        }
+    }
+}
+
+/// The hash of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenWord(pub TokenHash);
+
+impl Scalar for TokenWord {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^sha256:[0-9A-Fa-f]{64}$" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let help = "`sha256:` and 64 hexadecimal digits: `rhumb vantage token NAME` makes a token and prints \
+                    this line";
+        // What stands there may be the token itself, so it is not repeated.
+        TokenHash::parse(text).map(Self).ok_or_else(|| Bad::value("not the hash of a token", help))
+    }
+}
+
+/// A network interface of Linux.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface(pub String);
+
+impl Scalar for Interface {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[^/\\s]{1,15}$" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let is_name = (1..=15).contains(&text.len())
+            && !matches!(text, "." | "..")
+            && text.chars().all(|c| c != '/' && !c.is_whitespace() && !c.is_control());
+        match is_name {
+            true => Ok(Self(text.to_owned())),
+            false => {
+                Err(Bad::value(format!("`{text}` is not an interface"), "as `ip link` lists them: eth0"))
+            }
         }
     }
 }

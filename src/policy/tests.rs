@@ -3,8 +3,10 @@
 use super::*;
 use crate::base::diagnostic::SourceFile;
 use crate::base::hash::SeededRng;
-use crate::model::fleet::{Fleet, ProbeKind};
+use crate::model::fleet::{FeedSource, Fleet, ProbeKind};
+use crate::model::judgement::{Source, Station};
 use crate::model::service::{OnAllDown, PoolMember, Profile};
+use crate::model::token::TokenHash;
 use std::time::Duration;
 
 fn file(path: &str, text: &str) -> SourceFile {
@@ -39,7 +41,7 @@ fn the_example_is_clean_and_complete() {
     assert_eq!(probe.targets[0].map(|t| t.to_string()).as_deref(), Some("127.1.3.1:8081"));
     assert_eq!(probe.targets[1].map(|t| t.to_string()).as_deref(), Some("[::1]:18101"));
     let load = policy.fleet.node(dual).load.as_ref().expect("a load feed");
-    assert_eq!(load.url, "http://127.1.3.1:8081/load");
+    assert_eq!(load.url(), Some("http://127.1.3.1:8081/load"));
 }
 
 #[test]
@@ -152,14 +154,71 @@ fn nodes_inherit_key_by_key_and_can_opt_out() {
     let capacity = a.capacity.as_ref().expect("a capacity");
     assert_eq!((capacity.unit.as_str(), capacity.amount, capacity.cap.0), ("mbps", 10, 800_000));
     let feed = a.load.as_ref().expect("a feed");
-    assert_eq!(feed.url, "http://192.0.2.1:82/l");
+    assert_eq!(feed.url(), Some("http://192.0.2.1:82/l"));
     assert_eq!(feed.ratios["cpu"], "/cpu");
     assert!(b.capacity.is_none() && b.load.is_none());
     assert_eq!(b.location.map(|at| at.degrees()), Some((1.0, 2.0)));
     assert_eq!(a.location.map(|at| at.degrees()), Some((50.1, 8.7)), "the site's");
     assert_eq!(b.probes[0].targets, [None, "[2001:db8::1]:81".parse().ok()]);
-    assert_eq!(c.load.as_ref().map(|feed| feed.url.as_str()), Some("https://x.example/l"));
+    assert_eq!(c.load.as_ref().map(|feed| feed.url().unwrap_or_default()), Some("https://x.example/l"));
     assert_eq!(c.probes.iter().map(|probe| probe.kind.name()).collect::<Vec<_>>(), ["tcp"]);
+}
+
+#[test]
+fn a_feed_is_pulled_or_pushed() {
+    let hash = |token| TokenHash::of(token).to_string();
+    let defaults = format!(
+        "{{probes: [{{kind: tcp, port: 80}}], load: {{push: {{token: '{}'}}, amount: /a}}}}",
+        hash("all")
+    );
+    let nodes = format!(
+        "  a: {{site: fra, addresses: [192.0.2.1]}}\n\
+         \x20 b: {{site: fra, addresses: [192.0.2.2], load: {{push: {{token: '{}'}}}}}}\n\
+         \x20 c: {{site: fra, addresses: [192.0.2.3], load: {{port: 9}}}}\n",
+        hash("b's")
+    );
+    let fleet = fleet(&defaults, &nodes);
+    let source = |at: usize| fleet.nodes[at].load.as_ref().map(|feed| feed.source.clone());
+    let pushed = |token| Some(FeedSource::Pushed { token: TokenHash::of(token) });
+    assert_eq!((source(0), source(1)), (pushed("all"), pushed("b's")));
+    assert!(matches!(source(2), Some(FeedSource::Pulled { url, .. }) if url == "http://192.0.2.3:9/load"));
+}
+
+#[test]
+fn vantages_are_here_or_elsewhere_and_can_report() {
+    let hash = TokenHash::of("t");
+    let load_with = |vantages: &str, reports: &str| {
+        let text = format!("version: 1\nvantages: {{{vantages}}}\n");
+        let server = format!("version: 1\n{reports}\n");
+        let (policy, found) = load(&[file("fleet.yaml", &text), file("rhumb.yaml", &server)]);
+        (policy, found.into_iter().map(|finding| finding.message).collect::<Vec<_>>().join("; "))
+    };
+    let reports = "reports: {listen: '127.0.0.1:1', certificate: c, key: k}";
+    let (policy, found) = load_with(&format!("gz: {{token: '{hash}'}}, ct: {{source: 192.0.2.7}}"), reports);
+    assert_eq!(found, "");
+    let stations: Vec<Station> =
+        policy.expect("a policy").fleet.judgement.vantages.into_iter().map(|it| it.station).collect();
+    let ct = Source { address: "192.0.2.7".parse().ok(), interface: None };
+    let gz = Station::Remote { token: Some(hash) };
+    assert_eq!(stations, [Station::Here(Source::default()), gz, Station::Here(ct)]);
+    for (vantages, reports, told) in [
+        ("gz: {}", reports, "vantage `gz` cannot show who it is"),
+        ("gz: {}", "", "vantage `gz` has nowhere to report"),
+        ("gz: {}", "reports: {listen: '127.0.0.1:1', certificate: c, key: k, client_ca: a}", ""),
+        ("gz: {interface: eth0}", "", ""),
+        ("gz: {interface: 'no interface'}", "", "is not an interface"),
+        ("gz: {token: my-secret}", reports, "not the hash of a token"),
+        (
+            &format!("local: {{token: '{hash}'}}"),
+            reports,
+            "`token` means nothing for a vantage of this process",
+        ),
+        (&format!("gz: {{source: 192.0.2.7, token: '{hash}'}}"), reports, "`token` means nothing"),
+    ] {
+        let (_, found) = load_with(vantages, reports);
+        assert!(found.contains(told) && found.is_empty() == told.is_empty(), "{vantages}: {found}");
+        assert!(!found.contains("my-secret"), "what may be a secret is not repeated: {found}");
+    }
 }
 
 #[test]

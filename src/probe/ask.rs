@@ -19,6 +19,7 @@ use super::tls::Configs;
 use super::{command, dns, grpc, http, icmp, stun, tcp};
 use crate::base::clock::SharedClock;
 use crate::base::units::Micros;
+use crate::model::judgement::Source;
 use crate::model::observation::Measured;
 use crate::model::probe::ProbeKind;
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ pub(super) struct Call {
     pub target: SocketAddr,
     /// A reply after it is late. A kind that waits for several may end then.
     pub timeout: Duration,
+    pub source: Arc<Source>,
     pub clock: SharedClock,
 }
 

@@ -16,7 +16,6 @@ use crate::base::clock::MonoTime;
 use crate::base::units::Micros;
 use crate::model::observation::{Measured, Packets};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -35,17 +34,6 @@ pub(super) enum Arrival {
     Stray,
     /// The target says no, or does not speak the protocol.
     Refusal(Fault),
-}
-
-/// A socket that speaks with the target only.
-pub(super) async fn connected_to(target: SocketAddr) -> Result<UdpSocket, Fault> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await.map_err(|error| Fault::of_io(&error))?;
-    socket.connect(target).await.map_err(|error| Fault::of_io(&error))?;
-    Ok(socket)
 }
 
 /// Bytes that nobody who has not seen the datagram can know.

@@ -5,8 +5,9 @@
 //! EDNS is not used: a query that every server understands shows the server, not the path's limits.
 
 use super::ask::{Ask, Call, Reply};
-use super::burst::{Arrival, connected_to, exchange, random};
+use super::burst::{Arrival, exchange, random};
 use super::failure::Fault;
+use super::source;
 use crate::model::observation::{FailureReason, Measured};
 use crate::model::probe::DnsProbe;
 use async_trait::async_trait;
@@ -79,7 +80,7 @@ impl Ask for Query {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.add_query(question.clone());
         let query = message.to_vec().map_err(|error| Fault::of_machine(format!("cannot ask: {error}")))?;
-        let socket = connected_to(call.target).await?;
+        let socket = source::datagrams(call.target, &call.source).await?;
         exchange(&socket, &[query], |datagram| self.judge(datagram, id, question), call, learned).await
     }
 }

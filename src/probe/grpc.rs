@@ -51,7 +51,7 @@ impl Ask for Check {
         // Before the connection: a configuration that could not be made is no evidence about the node.
         let config = self.tls.clone().transpose()?;
         let began = call.clock.mono();
-        let (stream, connected) = connect(call.target, &call.clock).await?;
+        let (stream, connected) = connect(call.target, &call.source, &call.clock).await?;
         learned.phases.connect = Some(connected);
         stream.set_nodelay(true).map_err(|error| Fault::of_io(&error))?;
         let first_byte = match &config {

@@ -120,7 +120,7 @@ pub(super) async fn fetch(
 ) -> Result<Answer, Fault> {
     // Before the connection: a configuration that could not be made is no evidence about the node.
     let tls = question.tls.cloned().transpose()?;
-    let (stream, connected) = connect(call.target, &call.clock).await?;
+    let (stream, connected) = connect(call.target, &call.source, &call.clock).await?;
     learned.phases.connect = Some(connected);
     stream.set_nodelay(true).map_err(|error| Fault::of_io(&error))?;
     let answer = match &tls {

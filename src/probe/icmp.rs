@@ -11,7 +11,9 @@
 use super::ask::{Ask, Call, Reply};
 use super::burst::{Arrival, exchange, random};
 use super::failure::Fault;
+use super::source;
 use crate::base::prefix::Family;
+use crate::model::judgement::Source;
 use crate::model::observation::Measured;
 use crate::model::probe::PacketProbe;
 use async_trait::async_trait;
@@ -40,7 +42,7 @@ impl Ask for Echo {
         let token = random::<TOKEN_BYTES>()?;
         let requests: Vec<Vec<u8>> =
             (0..self.packets).map(|sequence| kinds.request(u16::from(sequence), &token)).collect();
-        let socket = open(call.target)?;
+        let socket = open(call.target, &call.source)?;
         let judge = |datagram: &[u8]| match kinds.sequence_of(datagram, &token) {
             Some(sequence) => Arrival::Answer(usize::from(sequence)),
             None => Arrival::Stray,
@@ -93,8 +95,9 @@ fn socket(family: Family) -> Result<Socket, Fault> {
 }
 
 /// A datagram socket of ICMP; tokio moves octets, whatever the protocol.
-fn open(target: SocketAddr) -> Result<UdpSocket, Fault> {
+fn open(target: SocketAddr, source: &Source) -> Result<UdpSocket, Fault> {
     let socket = socket(Family::of(target.ip()))?;
+    source::place(&socket, source)?;
     let in_order = || -> std::io::Result<UdpSocket> {
         socket.connect(&SocketAddr::new(target.ip(), 0).into())?;
         UdpSocket::from_std(socket.into())

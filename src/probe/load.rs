@@ -6,12 +6,12 @@
 use super::ask::Call;
 use super::failure::Fault;
 use super::grid::Grid;
-use super::http::{Answer, Question, fetch};
+use super::http::{Question, fetch};
 use super::tls::{Config, Configs, Protocol, Wanted};
 use super::{Bench, ProbeEvent};
 use crate::base::metrics_text::Selector;
 use crate::base::units::Ppm;
-use crate::model::fleet::{Fleet, LoadFeed};
+use crate::model::fleet::{FeedSource, Fleet, LoadFeed};
 use crate::model::ids::NodeId;
 use crate::model::observation::{LoadReport, LoadSample, Measured};
 use crate::model::probe::Method;
@@ -30,22 +30,26 @@ const DOCUMENT_BYTES: usize = 512 * 1024;
 pub(super) struct Feed {
     node: NodeId,
     spec: LoadFeed,
+    url: String,
+    interval: Duration,
+    timeout: Duration,
     /// `None`: the feed is not https.
     tls: Option<Config>,
 }
 
 impl Feed {
     pub fn interval(&self) -> Duration {
-        self.spec.interval
+        self.interval
     }
 }
 
 pub(super) fn feeds_of(fleet: &Fleet, configs: &mut Configs) -> Vec<Feed> {
     let mut with_feed = |(node, spec): (NodeId, &Option<LoadFeed>)| {
         let spec = spec.clone()?;
+        let FeedSource::Pulled { url, interval, timeout } = spec.source.clone() else { return None };
         let verified = || Wanted { verify: true, ca: None, protocol: Protocol::Http1 };
-        let tls = spec.url.starts_with("https:").then(|| configs.pick(verified()));
-        Some(Feed { node, spec, tls })
+        let tls = url.starts_with("https:").then(|| configs.pick(verified()));
+        Some(Feed { node, spec, url, interval, timeout, tls })
     };
     fleet.node_ids().zip(&fleet.nodes).filter_map(|(id, node)| with_feed((id, &node.load))).collect()
 }
@@ -59,7 +63,7 @@ pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) 
         drop(permit);
         let result = result.map(|(sample, missing)| {
             if !missing.is_empty() && !complained {
-                warn!(url = %feed.spec.url, "load feed lacks {}; correct its places", missing.join(", "));
+                warn!(url = %feed.url, "load feed lacks {}; correct its places", missing.join(", "));
             }
             complained = !missing.is_empty();
             sample
@@ -70,9 +74,8 @@ pub(super) async fn read_on_grid(feed: Feed, mut grid: Grid, bench: Arc<Bench>) 
 
 impl Feed {
     async fn read(&self, bench: &Bench) -> Result<(LoadSample, Vec<String>), String> {
-        let spec = &self.spec;
-        let told = |what: &str| format!("load feed {}: {what}", spec.url);
-        let (target, path) = place_of(&spec.url).map_err(|problem| told(&problem))?;
+        let told = |what: &str| format!("load feed {}: {what}", self.url);
+        let (target, path) = place_of(&self.url).map_err(|problem| told(&problem))?;
         let question = Question {
             method: Method::Get,
             path: &path,
@@ -82,14 +85,21 @@ impl Feed {
             until: None,
             most: DOCUMENT_BYTES,
         };
-        let call = Call { target, timeout: spec.timeout, clock: Arc::clone(&bench.clock) };
+        let source = Arc::clone(&bench.source);
+        let call = Call { target, timeout: self.timeout, source, clock: Arc::clone(&bench.clock) };
         let mut unused = Measured::default();
-        let answer = match tokio::time::timeout(spec.timeout, fetch(&question, &call, &mut unused)).await {
-            Err(_) => Err(Fault::timeout(spec.timeout)),
+        let answer = match tokio::time::timeout(self.timeout, fetch(&question, &call, &mut unused)).await {
+            Err(_) => Err(Fault::timeout(self.timeout)),
             Ok(answer) => answer,
         };
         let answer = answer.map_err(|fault| told(&fault.detail))?;
-        sample_of(&answer, spec).map_err(|problem| told(&problem))
+        if !(200..300).contains(&answer.status) {
+            return Err(told(&format!("status {}", answer.status)));
+        }
+        if answer.cut {
+            return Err(told(&format!("the document is larger than {} KiB", DOCUMENT_BYTES / 1024)));
+        }
+        sample_of(&answer.body, &self.spec).map_err(|problem| told(&problem))
     }
 }
 
@@ -111,14 +121,11 @@ fn place_of(url: &str) -> Result<(SocketAddr, String), String> {
 ///
 /// A place that begins with `/` is a JSON pointer, any other a metric of Prometheus' text format: policy
 /// has held them to the feed's format.
-fn sample_of(answer: &Answer, spec: &LoadFeed) -> Result<(LoadSample, Vec<String>), String> {
-    if !(200..300).contains(&answer.status) {
-        return Err(format!("status {}", answer.status));
-    }
-    if answer.cut {
-        return Err(format!("the document is larger than {} KiB", DOCUMENT_BYTES / 1024));
-    }
-    let document = Document::of(&answer.body, spec)?;
+///
+/// # Errors
+/// One sentence: no document of this format, or one in which none of the places has a number.
+pub fn sample_of(body: &[u8], spec: &LoadFeed) -> Result<(LoadSample, Vec<String>), String> {
+    let document = Document::of(body, spec)?;
     let mut missing = Vec::new();
     let mut number = |place: &String| {
         let value = document.number(place).filter(|value| *value >= 0.0);
@@ -161,15 +168,16 @@ impl<'a> Document<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::units::Micros;
     use crate::model::judgement::StaleLoad;
     use std::collections::BTreeMap;
 
     fn spec() -> LoadFeed {
         LoadFeed {
-            url: "http://127.0.0.1:80/load".to_owned(),
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
+            source: FeedSource::Pulled {
+                url: "http://127.0.0.1:80/load".to_owned(),
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+            },
             max_age: Duration::from_secs(5),
             stale: StaleLoad::Ignore,
             amount: Some("/egress/mbps".to_owned()),
@@ -178,8 +186,7 @@ mod tests {
     }
 
     fn check(body: &str, expected: Result<(Option<u64>, Vec<u32>), &str>) {
-        let answer = Answer { status: 200, body: body.as_bytes().to_vec(), cut: false, rtt: Micros(1) };
-        let seen = sample_of(&answer, &spec());
+        let seen = sample_of(body.as_bytes(), &spec());
         match (seen, expected) {
             (Ok((sample, _)), Ok((amount, ratios))) => {
                 let seen: Vec<u32> = sample.ratios.iter().map(|(_, ratio)| ratio.0).collect();
@@ -218,10 +225,7 @@ mod tests {
             ..spec()
         };
         let body = "# TYPE cpu_ratio gauge\ncpu_ratio 0.5\negress_mbps{dir=\"in\"} 7\negress_mbps{dir=\"out\"} 412.6\n";
-        let read = |body: &str| {
-            let answer = Answer { status: 200, body: body.as_bytes().to_vec(), cut: false, rtt: Micros(1) };
-            sample_of(&answer, &spec)
-        };
+        let read = |body: &str| sample_of(body.as_bytes(), &spec);
         let (sample, missing) = read(body).expect("both are there");
         assert_eq!((sample.amount, missing.len()), (Some(413), 0));
         assert_eq!(sample.ratios, [("cpu".to_owned(), Ppm(500_000))]);

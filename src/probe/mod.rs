@@ -34,6 +34,7 @@ mod http;
 mod icmp;
 mod load;
 pub mod means;
+mod source;
 mod stun;
 mod tcp;
 mod tls;
@@ -47,15 +48,19 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::fleet::{Fleet, ProbeKind, ProbeSpec};
 use crate::model::ids::{NodeId, VantageId};
+use crate::model::judgement::Source;
 use crate::model::observation::{AnchorReport, LoadReport, Measured, Observation, Outcome, Trouble};
 use ask::{Ask, Call};
 use failure::Fault;
 use grid::Grid;
+pub use load::sample_of;
 use rustix::process::{Resource, getrlimit};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+pub use tls::read_roots;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -92,6 +97,25 @@ pub struct Setting {
     pub seed: u64,
     /// The policy folder: files that probes name are relative to it, commands run in it.
     pub folder: PathBuf,
+    /// As whom: the anchors asked are this vantage's.
+    pub vantage: VantageId,
+    /// From where.
+    pub source: Source,
+    /// Files that probes name and that are not looked for in the folder.
+    pub files: Files,
+    /// Probers that share the descriptors of this process.
+    pub probers: usize,
+}
+
+/// Contents by path.
+pub type Files = Arc<BTreeMap<PathBuf, Vec<u8>>>;
+
+impl Setting {
+    /// For the only prober of this process.
+    pub fn new(clock: SharedClock, seed: u64, folder: PathBuf) -> Self {
+        let (vantage, source, files) = (VantageId::LOCAL, Source::default(), Files::default());
+        Self { clock, seed, folder, vantage, source, files, probers: 1 }
+    }
 }
 
 /// The running probes of one fleet. Dropping it ends them as well, without waiting.
@@ -102,6 +126,8 @@ pub struct Prober {
 
 /// What all tasks share.
 struct Bench {
+    vantage: VantageId,
+    source: Arc<Source>,
     clock: SharedClock,
     sink: Sink,
     permits: Semaphore,
@@ -122,17 +148,25 @@ struct Job {
 ///
 /// Reads the root certificates that some probe trusts, once each.
 pub fn start(handle: &Handle, fleet: &Fleet, setting: Setting, sink: Sink) -> Prober {
-    let Setting { clock, seed, folder } = setting;
+    let Setting { clock, seed, folder, vantage, source, files, probers } = setting;
     // A command starts in the folder, from where a relative path would lead elsewhere.
     let folder = std::path::absolute(&folder).unwrap_or(folder);
-    let mut configs = tls::Configs::new(folder.clone());
-    let jobs = jobs_of(fleet, &mut configs, &folder);
-    let feeds = load::feeds_of(fleet, &mut configs);
-    let anchors = anchor::anchors_of(&fleet.judgement);
+    let mut configs = tls::Configs::new(folder.clone(), files);
+    let mut jobs = jobs_of(fleet, &mut configs, &folder);
+    jobs.retain(|job| source::suits(&source, job.target));
+    // A node has one load, whoever asks.
+    let is_local = vantage == VantageId::LOCAL;
+    let feeds = if is_local { load::feeds_of(fleet, &mut configs) } else { Vec::new() };
+    let anchors = anchor::anchors_of(&fleet.judgement, vantage, &source);
     let bench = Arc::new(Bench {
+        vantage,
+        source: Arc::new(source),
         clock,
         sink,
-        permits: Semaphore::new(permits_for(jobs.len() + feeds.len() + anchors.len(), open_files())),
+        permits: Semaphore::new(permits_for(
+            jobs.len() + feeds.len() + anchors.len(),
+            open_files() / probers.max(1) as u64,
+        )),
         commands: Semaphore::new(COMMANDS),
     });
     let mut rng = SeededRng::new(seed);
@@ -212,15 +246,15 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
         grid.tick().await;
         let Ok(permit) = permits.acquire().await else { return };
         let mut measured = Measured::default();
-        let outcome = job.run(&bench.clock, &mut measured).await;
+        let outcome = job.run(&bench, &mut measured).await;
         drop(permit);
         match outcome {
             Ok(outcome) => {
                 if known.take().is_some() {
-                    (bench.sink)(ProbeEvent::Trouble(job.trouble(None)));
+                    (bench.sink)(ProbeEvent::Trouble(job.trouble(bench.vantage, None)));
                 }
                 (bench.sink)(ProbeEvent::Observation(Observation {
-                    vantage: VantageId::LOCAL,
+                    vantage: bench.vantage,
                     node: job.node,
                     family: job.family,
                     probe: job.probe,
@@ -232,7 +266,7 @@ async fn probe_on_grid(job: Job, mut grid: Grid, bench: Arc<Bench>) {
             Err(trouble) if known.as_ref() != Some(&trouble) => {
                 warn!(target = job.place(), "{} probe not made: {trouble}", job.spec.kind.name());
                 known = Some(trouble.clone());
-                (bench.sink)(ProbeEvent::Trouble(job.trouble(Some(trouble))));
+                (bench.sink)(ProbeEvent::Trouble(job.trouble(bench.vantage, Some(trouble))));
             }
             Err(_) => {}
         }
@@ -250,20 +284,21 @@ impl Job {
         if self.target.port() == 0 { self.target.ip().to_string() } else { self.target.to_string() }
     }
 
-    fn trouble(&self, what: Option<String>) -> Trouble {
+    fn trouble(&self, vantage: VantageId, what: Option<String>) -> Trouble {
         let Self { node, family, probe, .. } = *self;
-        Trouble { vantage: VantageId::LOCAL, node, family, probe, what }
+        Trouble { vantage, node, family, probe, what }
     }
 
     /// One probe, judged; an error is trouble of this machine.
-    async fn run(&self, clock: &SharedClock, measured: &mut Measured) -> Result<Outcome, String> {
+    async fn run(&self, bench: &Bench, measured: &mut Measured) -> Result<Outcome, String> {
         let timeout = self.spec.timeout;
         let patience = timeout + slow_window(self.spec.interval, timeout);
         let failed = |fault: Fault| Outcome::Failure {
             reason: fault.reason,
             detail: format!("{} {}: {}", self.spec.kind.name(), self.place(), fault.detail),
         };
-        let call = Call { target: self.target, timeout, clock: Arc::clone(clock) };
+        let (source, clock) = (Arc::clone(&bench.source), Arc::clone(&bench.clock));
+        let call = Call { target: self.target, timeout, source, clock };
         match tokio::time::timeout(patience, self.asker.ask(&call, measured)).await {
             Err(_) => Ok(failed(Fault::timeout(patience))),
             Ok(Err(fault)) if fault.local => Err(fault.detail),

@@ -11,8 +11,9 @@
 //! is what is being measured. No credentials: binding needs none (RFC 8489 2).
 
 use super::ask::{Ask, Call, Reply};
-use super::burst::{Arrival, connected_to, exchange, random};
+use super::burst::{Arrival, exchange, random};
 use super::failure::Fault;
+use super::source;
 use crate::model::observation::{FailureReason, Measured};
 use crate::model::probe::PacketProbe;
 use async_trait::async_trait;
@@ -44,7 +45,7 @@ impl Ask for Binding {
         let transactions: Vec<Transaction> =
             (0..self.packets).map(|_| random::<12>()).collect::<Result<_, _>>()?;
         let requests: Vec<Vec<u8>> = transactions.iter().map(request).collect();
-        let socket = connected_to(call.target).await?;
+        let socket = source::datagrams(call.target, &call.source).await?;
         exchange(&socket, &requests, |datagram| read(datagram, &transactions), call, learned).await
     }
 }

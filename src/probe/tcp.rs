@@ -5,9 +5,10 @@
 
 use super::ask::{Ask, Call, Reply};
 use super::failure::Fault;
-use super::micros_since;
+use super::{micros_since, source};
 use crate::base::clock::SharedClock;
 use crate::base::units::Micros;
+use crate::model::judgement::Source;
 use crate::model::observation::{FailureReason, Measured};
 use async_trait::async_trait;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ pub(super) struct Handshake;
 #[async_trait]
 impl Ask for Handshake {
     async fn ask(&self, call: &Call, learned: &mut Measured) -> Result<Reply, Fault> {
-        let (stream, rtt) = connect(call.target, &call.clock).await?;
+        let (stream, rtt) = connect(call.target, &call.source, &call.clock).await?;
         // Closed by a reset: the closing handshake would leave the port taken for a minute (TIME-WAIT), which
         // thousands of probes a second would make hundreds of thousands. If it cannot be, it closes as usual.
         let _ = stream.set_zero_linger();
@@ -28,9 +29,13 @@ impl Ask for Handshake {
 }
 
 /// A fresh connection and the round trip of its handshake.
-pub(super) async fn connect(target: SocketAddr, clock: &SharedClock) -> Result<(TcpStream, Micros), Fault> {
+pub(super) async fn connect(
+    target: SocketAddr,
+    source: &Source,
+    clock: &SharedClock,
+) -> Result<(TcpStream, Micros), Fault> {
     let began = clock.mono();
-    let stream = TcpStream::connect(target).await.map_err(|error| Fault::of_io(&error))?;
+    let stream = source::connected(target, source).await?;
     let rtt = micros_since(began, clock);
     if is_connected_to_itself(&stream, target) {
         return Err(Fault::new(FailureReason::Refused, "connection refused (the socket met itself)"));

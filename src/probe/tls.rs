@@ -7,7 +7,7 @@
 use super::ask::Call;
 use super::certificate::days_left;
 use super::failure::Fault;
-use super::micros_since;
+use super::{Files, micros_since};
 use crate::model::observation::{FailureReason, Measured};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,6 +15,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -49,21 +50,22 @@ pub(super) type Config = Result<Arc<ClientConfig>, Fault>;
 /// Those made so far: probes that want the same share one.
 pub(super) struct Configs {
     folder: PathBuf,
+    files: Files,
     made: BTreeMap<Wanted, Config>,
 }
 
 impl Configs {
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, made: BTreeMap::new() }
+    pub fn new(folder: PathBuf, files: Files) -> Self {
+        Self { folder, files, made: BTreeMap::new() }
     }
 
     pub fn pick(&mut self, wanted: Wanted) -> Config {
-        let folder = &self.folder;
-        self.made.entry(wanted).or_insert_with_key(|wanted| make(wanted, folder)).clone()
+        let (folder, files) = (&self.folder, &self.files);
+        self.made.entry(wanted).or_insert_with_key(|wanted| make(wanted, folder, files)).clone()
     }
 }
 
-fn make(wanted: &Wanted, folder: &Path) -> Config {
+fn make(wanted: &Wanted, folder: &Path, files: &Files) -> Config {
     let local = |detail: String| Fault::of_machine(detail);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -71,7 +73,8 @@ fn make(wanted: &Wanted, folder: &Path) -> Config {
     let mut config = match (wanted.verify, &wanted.ca) {
         (true, None) => builder.with_root_certificates(platform_roots()).with_no_client_auth(),
         (true, Some(file)) => {
-            builder.with_root_certificates(roots_of(&folder.join(file)).map_err(local)?).with_no_client_auth()
+            let roots = roots_of(file, folder, files).map_err(local)?;
+            builder.with_root_certificates(roots).with_no_client_auth()
         }
         (false, _) => {
             let trusting = Arc::new(TrustAll { provider: provider() });
@@ -98,11 +101,12 @@ fn platform_roots() -> RootCertStore {
     roots
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore, String> {
+fn roots_of(file: &Path, folder: &Path, files: &Files) -> Result<RootCertStore, String> {
     let told = |what: &str| format!("cannot use the root certificates of {}: {what}", file.display());
-    let mut text = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|error| told(&error.to_string()))?;
-    opened.take(CA_BYTES).read_to_end(&mut text).map_err(|error| told(&error.to_string()))?;
+    let text = match files.get(file) {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(read_roots(&folder.join(file)).map_err(|error| told(&error.to_string()))?),
+    };
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
     let (_, ignored) = roots.add_parsable_certificates(found);
@@ -110,6 +114,16 @@ fn roots_of(file: &Path) -> Result<RootCertStore, String> {
         return Err(told("not all of it is certificates in pem"));
     }
     Ok(roots)
+}
+
+/// The text of a file of root certificates.
+///
+/// # Errors
+/// A file that is not there, or may not be read.
+pub fn read_roots(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    std::fs::File::open(file)?.take(CA_BYTES).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,12 +1,16 @@
 //! Certificate and key from PEM files to a TLS configuration, or the file and what to do about it.
 //!
 //! Every purpose has a configuration of its own, since each offers other protocols in the handshake;
-//! that of QUIC takes TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; no client certificates. Whether a client would trust the
+//! those of QUIC and of reports take TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; client certificates are
+//! asked for where authorities for them are named. Whether a client would trust the
 //! chain is not judged here.
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +20,8 @@ pub enum Purpose {
     Dot,
     Doh,
     Doq,
+    /// What remote vantages and nodes report.
+    Reports,
 }
 
 impl Purpose {
@@ -24,6 +30,7 @@ impl Purpose {
             Purpose::Dot => "DNS over TLS",
             Purpose::Doh => "DNS over HTTPS",
             Purpose::Doq => "DNS over QUIC",
+            Purpose::Reports => "reports",
         }
     }
 
@@ -33,6 +40,7 @@ impl Purpose {
             Purpose::Dot => &[b"dot"],
             Purpose::Doh => &[b"h2", b"http/1.1"],
             Purpose::Doq => &[b"doq"],
+            Purpose::Reports => &[b"rhumb-vantage/1", b"http/1.1"],
         }
     }
 }
@@ -64,6 +72,20 @@ pub enum CertificateError {
 /// # Errors
 /// Names the file at fault and the remedy.
 pub fn load(certificate: &Path, key: &Path, purpose: Purpose) -> Result<Arc<ServerConfig>, CertificateError> {
+    load_asking(certificate, key, None, purpose)
+}
+
+/// The same, asking clients for a certificate of the authorities in `client_ca`; who has none is let in, to
+/// show something else.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_asking(
+    certificate: &Path,
+    key: &Path,
+    client_ca: Option<&Path>,
+    purpose: Purpose,
+) -> Result<Arc<ServerConfig>, CertificateError> {
     let chain = read_chain(certificate, purpose)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
         PemError::NoItemsFound => CertificateError::NoKey { file: key.to_owned() },
@@ -75,14 +97,33 @@ pub fn load(certificate: &Path, key: &Path, purpose: Purpose) -> Result<Arc<Serv
         reason: error.to_string(),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(mismatch)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(mismatch)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = match purpose {
+        Purpose::Reports => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+        Purpose::Dot | Purpose::Doh | Purpose::Doq => builder.with_safe_default_protocol_versions(),
+    };
+    let builder = builder.map_err(mismatch)?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => builder.with_client_cert_verifier(verifier(file, purpose, provider)?),
+    };
+    let mut config = builder.with_single_cert(chain, private).map_err(mismatch)?;
     config.alpn_protocols = purpose.alpn().iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+fn verifier(
+    file: &Path,
+    purpose: Purpose,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let broken = |reason: String| CertificateError::Broken { file: file.to_owned(), reason };
+    let mut roots = RootCertStore::empty();
+    for root in read_chain(file, purpose)? {
+        roots.add(root).map_err(|error| broken(error.to_string()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.allow_unauthenticated().build().map_err(|error| broken(error.to_string()))
 }
 
 fn read_chain(file: &Path, purpose: Purpose) -> Result<Vec<CertificateDer<'static>>, CertificateError> {

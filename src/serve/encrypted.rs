@@ -73,11 +73,12 @@ impl BoundTls {
 pub struct CertificateSlot(Arc<ArcSwap<ServerConfig>>);
 
 impl CertificateSlot {
-    pub(super) fn new(config: Arc<ServerConfig>) -> Self {
+    pub fn new(config: Arc<ServerConfig>) -> Self {
         Self(Arc::new(ArcSwap::from(config)))
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    /// For one handshake.
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.0.load_full()
     }
 

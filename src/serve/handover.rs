@@ -115,6 +115,7 @@ pub enum Served {
     Dot,
     Doh,
     Doq,
+    Reports,
     Admin,
 }
 
@@ -125,6 +126,7 @@ impl Served {
             Served::Dot => Purpose::Dot.name(),
             Served::Doh => Purpose::Doh.name(),
             Served::Doq => Purpose::Doq.name(),
+            Served::Reports => Purpose::Reports.name(),
             Served::Admin => "the admin address",
         }
     }
@@ -136,6 +138,7 @@ impl From<Purpose> for Served {
             Purpose::Dot => Served::Dot,
             Purpose::Doh => Served::Doh,
             Purpose::Doq => Served::Doq,
+            Purpose::Reports => Served::Reports,
         }
     }
 }

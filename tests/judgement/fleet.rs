@@ -2,7 +2,7 @@
 
 use super::script::{Script, VantageScript, is_meant};
 use rhumb::base::units::Ppm;
-use rhumb::model::fleet::{Capacity, Fleet, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
+use rhumb::model::fleet::{Capacity, FeedSource, Fleet, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{RegionId, SiteId};
 use rhumb::model::judgement::{Combine, Judgement, StaleLoad, Vantage};
 use rhumb::model::verdict::Scope;
@@ -44,9 +44,11 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
         ok: script.probe.ok,
     };
     let feed = LoadFeed {
-        url: "http://127.0.0.1:1/".to_owned(),
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(1),
+        source: FeedSource::Pulled {
+            url: "http://127.0.0.1:1/".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+        },
         max_age: Duration::from_secs(30),
         stale: match script.stale.as_deref() {
             Some("hold") => StaleLoad::Hold,
@@ -85,6 +87,7 @@ fn judgement_of(script: &Script) -> Judgement {
         name: it.name.clone(),
         stands_for: it.line.clone().map(Scope::Line),
         anchors: anchor_addresses(it.anchors),
+        ..Vantage::local()
     };
     match script.vantages.is_empty() {
         true => Judgement::default(),

@@ -6,7 +6,7 @@ use rhumb::base::hash::SeededRng;
 use rhumb::base::prefix::Family;
 use rhumb::base::units::{Micros, Ppm};
 use rhumb::health::HealthModel;
-use rhumb::model::fleet::{Fleet, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
+use rhumb::model::fleet::{FeedSource, Fleet, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{NodeId, RegionId, SiteId, VantageId};
 use rhumb::model::judgement::{Combine, Judgement, StaleLoad, Vantage};
 use rhumb::model::observation::{FailureReason, LoadReport, LoadSample, Measured, Observation, Outcome};
@@ -32,9 +32,11 @@ fn model_of(vantages: u8) -> HealthModel {
         ok: 5,
     };
     let feed = LoadFeed {
-        url: "http://127.0.0.1:1/".to_owned(),
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(1),
+        source: FeedSource::Pulled {
+            url: "http://127.0.0.1:1/".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+        },
         max_age: Duration::from_secs(30),
         stale: StaleLoad::Ignore,
         amount: None,

@@ -5,7 +5,7 @@ use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::Findings;
 use crate::policy::read::{List, OrNone, Read, Table, choice, record};
 use crate::policy::scalars::{
-    Degrees, FeedPlace, HttpPath, HttpUrl, Name, Percent, Span, Text, Version, Whole,
+    Degrees, FeedPlace, HttpPath, HttpUrl, Name, Percent, Span, Text, TokenWord, Version, Whole,
 };
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
@@ -116,7 +116,8 @@ record! {
 }
 
 record! {
-    /// Where a node says how loaded it is: an HTTP GET answered with JSON or with Prometheus' text.
+    /// How a node says how loaded it is: an HTTP GET answered with JSON or with Prometheus' text, or the same
+    /// pushed by the node.
     pub struct LoadFile {
         /// Port on the node's first address.
         optional port: Whole<1, 65535>,
@@ -124,6 +125,9 @@ record! {
         optional path: HttpPath = "/load",
         /// The whole address, instead of port and path.
         optional url: HttpUrl,
+        /// The node sends it by itself, by POST to `/load/NODE`; `port`, `path`, `url`, `interval` and `timeout` then
+        /// mean nothing.
+        optional push: PushFile,
         /// Time between two reads.
         optional interval: Span<200, 3_600_000> = "5s",
         /// Time one read may take.
@@ -139,6 +143,14 @@ record! {
         optional amount: FeedPlace,
         /// Where in it resources are as ratios (1 is full), by resource name.
         optional ratios: Table<Name, FeedPlace>,
+    }
+}
+
+record! {
+    /// Who may push the load of a node.
+    pub struct PushFile {
+        /// Hash of the token it shows, as `rhumb vantage token` prints it.
+        required token: TokenWord,
     }
 }
 

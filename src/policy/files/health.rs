@@ -2,10 +2,10 @@
 
 use crate::policy::findings::Findings;
 use crate::policy::read::{List, Read, choice, record};
-use crate::policy::scalars::{Name, Percent, Span, Whole};
+use crate::policy::scalars::{Interface, Name, Percent, Span, TokenWord, Whole};
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 record! {
     /// The constants by which nodes are judged. Everything is optional; `docs/health.md` tells what they do.
@@ -133,6 +133,14 @@ record! {
         /// Places outside the fleet that take TCP connections as long as the vantage's own network is whole:
         /// without them it cannot be told from a dead fleet that the vantage is cut off.
         optional anchors: List<SocketAddr>,
+        /// Hash of the token that `rhumb vantage` shows, as `rhumb vantage token` prints it. Left out: only a
+        /// client certificate of this vantage's name is taken (`reports: client_ca` in `rhumb.yaml`).
+        optional token: TokenWord,
+        /// An address of this machine: this process itself is the vantage, and probes from there. Nodes of the
+        /// other family are not probed from it.
+        optional source: IpAddr,
+        /// An interface of this machine, likewise. Alone it needs the capability to bind to one (CAP_NET_RAW).
+        optional interface: Interface,
     }
 }
 

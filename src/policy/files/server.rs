@@ -28,7 +28,9 @@ record! {
         optional doh: EncryptedFile,
         /// DNS over QUIC (RFC 9250). Left out: not offered.
         optional doq: EncryptedFile,
-        /// Where metrics, health and status are served over HTTP.
+        /// Where remote vantages and nodes with pushed load report. Left out: nowhere.
+        optional reports: ReportsFile,
+        /// Where metrics, health and status are served over HTTP; a node may push its load here too.
         optional admin: SocketAddr = "127.0.0.1:8053",
         /// Folder for the last good table and policy, relative to the working folder.
         optional state: Text = "state",
@@ -165,6 +167,21 @@ record! {
         required certificate: Text,
         /// PEM private key, relative to the policy folder.
         required key: Text,
+    }
+}
+
+record! {
+    /// The listener for what others report: observations of remote vantages, load that nodes push. TLS 1.3 only.
+    pub struct ReportsFile {
+        /// Where to listen.
+        required listen: SocketAddr,
+        /// PEM certificate chain, relative to the policy folder.
+        required certificate: Text,
+        /// PEM private key, relative to the policy folder.
+        required key: Text,
+        /// PEM file of the authorities whose client certificates are taken in place of a token, relative to the
+        /// policy folder. A certificate speaks for the vantage that its DNS name names. Left out: tokens only.
+        optional client_ca: Text,
     }
 }
 

@@ -106,6 +106,7 @@ fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut 
     }
     if let Some(load) = load.value() {
         load::check_places(load, None, findings);
+        load::check_push(load, findings);
     }
     if let Some(LoadFile { url: Slot::Given(_), port: Slot::Given(port), .. }) = load.value() {
         findings

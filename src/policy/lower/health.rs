@@ -4,8 +4,9 @@ use super::{AREA, LINE, Names};
 use crate::base::units::{Micros, Ppm};
 use crate::model::judgement::{
     CertificateRules, Combine, DampingRules, ErrorRules, HealthRules, Judgement, LOCAL, LatencyRules,
-    LoadRules, LossRules, MOST_VANTAGES, OutlierRules, StaleLoad, TrustRules, Vantage,
+    LoadRules, LossRules, MOST_VANTAGES, OutlierRules, Source, StaleLoad, Station, TrustRules, Vantage,
 };
+use crate::model::policy::ReportsListener;
 use crate::model::verdict::Scope;
 use crate::policy::codes;
 use crate::policy::files::health::{
@@ -14,7 +15,8 @@ use crate::policy::files::health::{
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{Slot, Table};
-use crate::policy::scalars::{Name, Percent, Span, Whole};
+use crate::policy::scalars::{Interface, Name, Percent, Span, TokenWord, Whole};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Anchors of one vantage: each is asked every second.
@@ -24,6 +26,8 @@ const MOST_ANCHORS: usize = 16;
 pub struct Places<'a> {
     pub lines: &'a Names,
     pub areas: &'a Names,
+    /// Where remote ones report, if anywhere; `None`: that could not be read.
+    pub reports: Option<Option<&'a ReportsListener>>,
 }
 
 pub fn lower(
@@ -57,7 +61,7 @@ fn lower_vantage(
     places: &Places<'_>,
     findings: &mut Findings,
 ) -> Vantage {
-    let VantageFile { place: _, line, area, anchors } = file;
+    let VantageFile { place: _, line, area, anchors, token, source, interface } = file;
     let mut stands_for = None;
     if let Some(At { value: Name(line), place }) = line.given() {
         let found = places.lines.resolve(line, *place, &codes::UNKNOWN_LINE, LINE, findings);
@@ -84,7 +88,59 @@ fn lower_vantage(
         name: name.value.0.clone(),
         stands_for,
         anchors: anchors.iter().map(|at| at.value).take(MOST_ANCHORS).collect(),
+        station: lower_station(name, token, (source, interface), places.reports, findings),
     }
+}
+
+fn lower_station(
+    name: &At<Name>,
+    token: &Slot<TokenWord>,
+    (source, interface): (&Slot<IpAddr>, &Slot<Interface>),
+    reports: Option<Option<&ReportsListener>>,
+    findings: &mut Findings,
+) -> Station {
+    let is_here = name.value.0 == LOCAL || !source.is_absent() || !interface.is_absent();
+    if is_here {
+        if let Some(at) = token.given() {
+            findings
+                .report(&codes::WRONG_VALUE, at.place, "`token` means nothing for a vantage of this process")
+                .help("remove it; or remove `source` and `interface`, and run `rhumb vantage` elsewhere");
+        }
+        return Station::Here(Source {
+            address: source.value().copied(),
+            interface: interface.value().map(|name| name.0.clone()),
+        });
+    }
+    let token = match token {
+        Slot::Given(at) => Some(at.value.0),
+        Slot::Broken => return Station::Remote { token: None },
+        Slot::Absent => None,
+    };
+    let name = (&name.value.0, name.place);
+    match reports {
+        Some(None) => {
+            findings
+                .report(
+                    &codes::VANTAGE_UNHEARD,
+                    name.1,
+                    format!("vantage `{}` has nowhere to report", name.0),
+                )
+                .help(
+                    "add `reports:` to rhumb.yaml; or `source` here, if this process is to probe from there",
+                );
+        }
+        Some(Some(listener)) if token.is_none() && listener.client_ca.is_none() => {
+            findings
+                .report(
+                    &codes::VANTAGE_UNHEARD,
+                    name.1,
+                    format!("vantage `{}` cannot show who it is", name.0),
+                )
+                .help(format!("add the line that `rhumb vantage token {}` prints", name.0));
+        }
+        Some(Some(_)) | None => {}
+    }
+    Station::Remote { token }
 }
 
 fn lower_rules(file: &HealthFile, findings: &mut Findings) -> HealthRules {

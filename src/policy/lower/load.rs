@@ -1,9 +1,9 @@
 //! Load feeds: inherited key by key from the defaults, and made concrete for every node.
 
 use super::probe::Ends;
-use crate::model::fleet::LoadFeed;
+use crate::model::fleet::{FeedSource, LoadFeed};
 use crate::policy::codes;
-use crate::policy::files::fleet::{FormatWord, LoadFile};
+use crate::policy::files::fleet::{FormatWord, LoadFile, PushFile};
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::Slot;
 use crate::policy::scalars::{FeedPlace, Name, json_pointer, metric_selector};
@@ -14,8 +14,32 @@ use std::time::Duration;
 pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -> Option<LoadFeed> {
     let absent = LoadFile::absent();
     let own = own.unwrap_or(&absent);
-    let LoadFile { place: _, port, path, url, interval, timeout, max_age, stale, format: _, amount, ratios } =
-        defaults.unwrap_or(&absent);
+    let inherited = defaults.unwrap_or(&absent);
+    let LoadFile { max_age, stale, amount, ratios, .. } = inherited;
+    let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
+    Some(LoadFeed {
+        source: lower_source(own, inherited, ends)?,
+        max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
+        stale: super::health::stale(own.stale.or(stale)),
+        amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
+        ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
+            let row = |(name, place): &(At<Name>, Option<FeedPlace>)| {
+                Some((name.value.0.clone(), place.as_ref()?.0.clone()))
+            };
+            table.rows.iter().filter_map(row).collect()
+        }),
+    })
+}
+
+/// A node that says where it is asked is not one that pushes, whatever the defaults say.
+fn lower_source(own: &LoadFile, inherited: &LoadFile, ends: &Ends) -> Option<FeedSource> {
+    let is_asked = [own.port.is_absent(), own.path.is_absent(), own.url.is_absent()].contains(&false);
+    let push = if is_asked { &own.push } else { own.push.or(&inherited.push) };
+    if let Some(PushFile { place: _, token }) = push.value() {
+        return Some(FeedSource::Pushed { token: token.value()?.0 });
+    }
+    let LoadFile { port, path, url, interval, timeout, .. } = inherited;
+    let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
     let port = own.port.or(port).value();
     let path = own.path.or(path).value().map_or("/load", |path| path.0.as_str());
     // A node's own port or path outranks a URL of the defaults.
@@ -30,20 +54,10 @@ pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -
         }
         _ => return None,
     };
-    let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
-    Some(LoadFeed {
+    Some(FeedSource::Pulled {
         url,
         interval: or(own.interval.or(interval).value().map(|span| span.0), 5_000),
         timeout: or(own.timeout.or(timeout).value().map(|span| span.0), 1_000),
-        max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
-        stale: super::health::stale(own.stale.or(stale)),
-        amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
-        ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
-            let row = |(name, place): &(At<Name>, Option<FeedPlace>)| {
-                Some((name.value.0.clone(), place.as_ref()?.0.clone()))
-            };
-            table.rows.iter().filter_map(row).collect()
-        }),
     })
 }
 
@@ -55,6 +69,7 @@ impl LoadFile {
             port: Slot::Absent,
             path: Slot::Absent,
             url: Slot::Absent,
+            push: Slot::Absent,
             interval: Slot::Absent,
             timeout: Slot::Absent,
             max_age: Slot::Absent,
@@ -69,16 +84,37 @@ impl LoadFile {
 /// Reports a feed that says neither where it is nor inherits it.
 pub fn check(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut Findings) {
     check_places(own, defaults, findings);
-    let silent = |load: &LoadFile| load.port.is_absent() && load.url.is_absent();
+    check_push(own, findings);
+    let silent = |load: &LoadFile| load.port.is_absent() && load.url.is_absent() && load.push.is_absent();
     if silent(own) && defaults.is_none_or(silent) {
         findings
             .report(&codes::MISSING_KEY, own.place, "`port` is missing")
-            .help("add `port: …` for a feed on the node's first address, or `url: …`");
+            .help("add `port: …` for a feed on the node's first address, or `url: …`, or `push: …`");
     }
     if let (Some(_), Some(port)) = (own.url.given(), own.port.given()) {
         findings
             .report(&codes::WRONG_VALUE, port.place, "`port` means nothing beside `url`")
             .help("keep one of the two");
+    }
+}
+
+/// Reports what a feed that is pushed has no use for.
+pub fn check_push(load: &LoadFile, findings: &mut Findings) {
+    if load.push.is_absent() {
+        return;
+    }
+    let place = |name: &'static str, place: Option<Place>| place.map(|place| (name, place));
+    let useless = [
+        place("port", load.port.given().map(|at| at.place)),
+        place("path", load.path.given().map(|at| at.place)),
+        place("url", load.url.given().map(|at| at.place)),
+        place("interval", load.interval.given().map(|at| at.place)),
+        place("timeout", load.timeout.given().map(|at| at.place)),
+    ];
+    for (name, place) in useless.into_iter().flatten() {
+        findings
+            .report(&codes::WRONG_VALUE, place, format!("`{name}` means nothing beside `push`"))
+            .help("the node is not asked: remove it, or remove `push`");
     }
 }
 

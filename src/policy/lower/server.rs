@@ -5,12 +5,12 @@ use crate::base::prefix::Prefix;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{
     AnswerClass, DnstapConfig, EncryptedListener, LogTarget, QueryLimit, QueryLogConfig, RateLimit,
-    ServerConfig,
+    ReportsListener, ServerConfig,
 };
 use crate::policy::codes;
 use crate::policy::files::server::{
     AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, QueryLimitFile, QueryLogFile,
-    RateLimitFile, ServerFile, ZoneWord,
+    RateLimitFile, ReportsFile, ServerFile, ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::places::Cidr;
@@ -37,6 +37,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         dot,
         doh,
         doq,
+        reports,
         admin,
         state,
         geo,
@@ -62,6 +63,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         dot: dot.value().and_then(|file| lower_encrypted(file, findings)),
         doh: doh.value().and_then(|file| lower_encrypted(file, findings)),
         doq: doq.value().and_then(|file| lower_encrypted(file, findings)),
+        reports: reports.value().and_then(lower_reports),
         admin: admin.value().copied().unwrap_or(defaults.admin),
         state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
         geo_files: geo.value().map_or(defaults.geo_files, |files| {
@@ -146,6 +148,17 @@ fn lower_encrypted(file: &EncryptedFile, findings: &mut Findings) -> Option<Encr
         key: PathBuf::from(&key.value()?.0),
         span: certificate.given().map_or_else(Span::default, |at| at.place.span),
     })
+}
+
+fn lower_reports(file: &ReportsFile) -> Option<ReportsListener> {
+    let ReportsFile { place: _, listen, certificate, key, client_ca } = file;
+    let tls = EncryptedListener {
+        listen: vec![*listen.value()?],
+        certificate: PathBuf::from(&certificate.value()?.0),
+        key: PathBuf::from(&key.value()?.0),
+        span: certificate.given().map_or_else(Span::default, |at| at.place.span),
+    };
+    Some(ReportsListener { tls, client_ca: client_ca.value().map(|text| PathBuf::from(&text.0)) })
 }
 
 fn lower_query_log(log: &QueryLogFile) -> Option<QueryLogConfig> {

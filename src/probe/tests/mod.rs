@@ -5,7 +5,7 @@ mod servers;
 
 use super::*;
 use crate::base::clock::SystemClock;
-use crate::model::fleet::{HttpProbe, LoadFeed, Node, Region, Site};
+use crate::model::fleet::{FeedSource, HttpProbe, LoadFeed, Node, Region, Site};
 use crate::model::ids::{RegionId, SiteId};
 use crate::model::judgement::{Combine, StaleLoad};
 use crate::model::observation::FailureReason;
@@ -61,7 +61,7 @@ fn begin(fleet: &Fleet) -> (Prober, UnboundedReceiver<ProbeEvent>) {
         // A test that has seen enough drops the receiver.
         let _ = sender.send(event);
     });
-    let setting = Setting { clock: Arc::new(SystemClock::new()), seed: 1, folder: std::env::temp_dir() };
+    let setting = Setting::new(Arc::new(SystemClock::new()), 1, std::env::temp_dir());
     (start(&Handle::current(), fleet, setting, sink), events)
 }
 
@@ -433,15 +433,20 @@ async fn anchors_answer_when_they_refuse() {
 async fn a_load_feed_is_read() {
     let (target, _heads) = serve(V4, answer("200 OK", r#"{"mbps": 420, "cpu": 0.5}"#)).await;
     let feed = LoadFeed {
-        url: format!("http://{target}/load"),
-        interval: Duration::from_secs(20),
-        timeout: Duration::from_secs(10),
+        source: FeedSource::Pulled {
+            url: format!("http://{target}/load"),
+            interval: Duration::from_secs(20),
+            timeout: Duration::from_secs(10),
+        },
         max_age: Duration::from_secs(60),
         stale: StaleLoad::Ignore,
         amount: Some("/mbps".to_owned()),
         ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
     };
-    let gone = LoadFeed { url: format!("http://{}/", closed_port(V4).await), ..feed.clone() };
+    let mut gone = feed.clone();
+    if let FeedSource::Pulled { url, .. } = &mut gone.source {
+        *url = format!("http://{}/", closed_port(V4).await);
+    }
     for (feed, readable) in [(feed, true), (gone, false)] {
         let (prober, mut events) = begin(&fleet(vec![node(Vec::new(), Some(feed.clone()))]));
         let ProbeEvent::Load(report) = next(&mut events).await else { panic!("an observation") };
@@ -450,8 +455,8 @@ async fn a_load_feed_is_read() {
                 assert_eq!(sample.amount, Some(420));
                 assert_eq!(sample.ratios, [("cpu".to_owned(), crate::base::units::Ppm(500_000))]);
             }
-            Err(problem) if !readable => assert!(problem.contains(&feed.url), "{problem}"),
-            other => panic!("{}: {other:?}", feed.url),
+            Err(problem) if !readable => assert!(problem.contains(feed.url().expect("pulled")), "{problem}"),
+            other => panic!("{:?}: {other:?}", feed.url()),
         }
         prober.stop().await;
     }

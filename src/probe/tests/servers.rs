@@ -11,7 +11,7 @@ async fn observe_in(folder: &Path, spec: ProbeSpec) -> Observation {
     let (sender, mut events) = unbounded_channel();
     let sink: Sink = Arc::new(move |event| drop(sender.send(event)));
     let clock = Arc::new(SystemClock::new());
-    let setting = Setting { clock, seed: 1, folder: folder.to_owned() };
+    let setting = Setting::new(clock, 1, folder.to_owned());
     let prober = start(&Handle::current(), &fleet(vec![node(vec![spec], None)]), setting, sink);
     let ProbeEvent::Observation(observation) = next(&mut events).await else { panic!("a load report") };
     prober.stop().await;
@@ -202,7 +202,7 @@ async fn tls_tells_phases_days_and_trusts_a_file_of_its_own() {
     assert!(seen.measured.certificate_days.is_some_and(|days| days > 365), "{:?}", seen.measured);
 
     // A file that cannot be used is this machine's trouble: nothing is said about the node.
-    let mut configs = tls::Configs::new(folder.path().to_owned());
+    let mut configs = tls::Configs::new(folder.path().to_owned(), Files::default());
     for file in ["empty.pem", "absent.pem"] {
         let wanted = tls::Wanted { verify: true, ca: Some(file.into()), protocol: tls::Protocol::Http1 };
         let fault = configs.pick(wanted).expect_err("no certificates");
@@ -290,7 +290,7 @@ async fn a_group_ends(script: &str) -> Observation {
     let probe = ProbeSpec { timeout: short, interval: short, ..command(folder.path(), &script) };
     let (sender, mut events) = unbounded_channel();
     let sink: Sink = Arc::new(move |event| drop(sender.send(event)));
-    let setting = Setting { clock: Arc::new(SystemClock::new()), seed: 1, folder: folder.path().to_owned() };
+    let setting = Setting::new(Arc::new(SystemClock::new()), 1, folder.path().to_owned());
     let prober = start(&Handle::current(), &fleet(vec![node(vec![probe], None)]), setting, sink);
     let mut started = [0; 8];
     alive.readable().await.expect("a writer");
@@ -320,6 +320,7 @@ async fn a_program_that_cannot_be_started_says_nothing_of_the_node() {
     let folder = tempfile::tempdir().expect("a folder");
     let probe = CommandProbe { command: vec!["./absent".to_owned()] };
     let call = Call {
+        source: Arc::default(),
         target: "127.0.0.1:1".parse().expect("an address"),
         timeout: GENEROUS,
         clock: Arc::new(SystemClock::new()),

@@ -1,0 +1,178 @@
+//! Remote vantages as operators meet them: the scheduler, its vantages and its nodes as processes of their own.
+
+#![allow(clippy::disallowed_methods, reason = "the programs under test live in real time")]
+
+mod support;
+#[path = "vantages/world.rs"]
+mod world;
+
+use support::{fetch, run, wait_for};
+use world::{OTHER, TOKEN, VALID, World, issue, vantages};
+
+#[test]
+fn a_quorum_of_remote_and_local_vantages_judges() {
+    let mut world = World::new();
+    let _scheduler = world.serve();
+    let _gz = world.vantage("gz", TOKEN);
+    let _bj = world.vantage("bj", OTHER);
+    for vantage in ["gz", "bj", "local"] {
+        world.wait_word("tyo-1", vantage, "up");
+        world.wait_word("fra-1", vantage, "up");
+    }
+    world.tyo.stop();
+    world.wait_verdict("tyo-1", "down");
+    for vantage in ["gz", "bj", "local"] {
+        world.wait_word("tyo-1", vantage, "down");
+    }
+    assert_eq!(world.node("tyo-1")["evidence"]["confirmed"], true);
+    world.wait_word("fra-1", "gz", "up");
+    let metrics = fetch(world.admin, "/metrics");
+    assert!(metrics.contains("rhumb_vantages_connected 2\n"), "{metrics}");
+    assert!(!metrics.contains(r#"rhumb_vantage_observations_total{outcome="taken"} 0"#), "{metrics}");
+    assert!(metrics.contains(r#"rhumb_vantage_observations_total{outcome="surplus"} 0"#), "{metrics}");
+}
+
+#[test]
+fn a_vantage_that_is_cut_off_is_silent_and_nothing_moves() {
+    let world = World::new();
+    let _scheduler = world.serve();
+    let mut gz = world.vantage("gz", TOKEN);
+    let _bj = world.vantage("bj", OTHER);
+    for vantage in ["gz", "bj", "local"] {
+        world.wait_word("tyo-1", vantage, "up");
+    }
+    let generation = world.generation();
+    gz.kill();
+    world.wait_problem("vantage gz does not count: nothing was heard of it lately");
+    assert_eq!(world.generation(), generation, "no answer changed");
+    assert_eq!(world.node("tyo-1")["verdict"], "up");
+    assert_ne!(world.word("tyo-1", "gz").map(|word| word.1), Some(true));
+    let _gz = world.vantage("gz", TOKEN);
+    world.wait_word("tyo-1", "gz", "up");
+    wait_for("gz to count again", || (!world.problems().iter().any(|it| it.contains("gz"))).then_some(()));
+}
+
+#[test]
+fn the_scheduler_may_go_and_come_back() {
+    let mut world = World::new();
+    let mut scheduler = world.serve();
+    let mut gz = world.vantage("gz", TOKEN);
+    let _bj = world.vantage("bj", OTHER);
+    world.wait_word("tyo-1", "gz", "up");
+    gz.wait_line("probing as ordered");
+    scheduler.kill();
+    gz.wait_line("not connected");
+    gz.forget_lines();
+    world.tyo.stop();
+    let _scheduler = world.serve();
+    gz.wait_line("connected as vantage gz");
+    world.wait_word("tyo-1", "gz", "down");
+    world.wait_word("fra-1", "gz", "up");
+    gz.forget_lines();
+    // An edit of the fleet reaches it over the same connection.
+    world.write_fleet(&format!("{}  ct: {{ source: 127.0.0.9 }}\n", vantages(TOKEN, OTHER)));
+    world.wait_word("fra-1", "ct", "up");
+    world.wait_word("fra-1", "gz", "up");
+}
+
+#[test]
+fn a_takeover_hands_the_listener_to_the_successor() {
+    let world = World::new();
+    let mut first = world.serve();
+    let mut gz = world.vantage("gz", TOKEN);
+    world.wait_word("tyo-1", "gz", "up");
+    gz.wait_line("connected as vantage gz");
+    gz.forget_lines();
+    let _second = world.serve_with(&["--takeover"]);
+    wait_for("the first to end", || first.child.try_wait().expect("waits"));
+    gz.wait_line("connected as vantage gz");
+    world.wait_word("tyo-1", "gz", "up");
+}
+
+#[test]
+fn another_of_its_name_takes_its_place() {
+    let world = World::new();
+    let mut scheduler = world.serve();
+    let mut first = world.vantage("gz", TOKEN);
+    first.wait_line("connected as vantage gz");
+    let mut second = world.vantage("gz", TOKEN);
+    second.wait_line("connected as vantage gz");
+    first.wait_line("a newer connection took its place");
+    scheduler.wait_line("older connection ended");
+    world.wait_word("tyo-1", "gz", "up");
+}
+
+#[test]
+fn a_wrong_token_says_nothing_until_policy_knows_it() {
+    let world = World::new();
+    let mut scheduler = world.serve();
+    let mut gz = world.vantage("gz", "not-the-token");
+    gz.wait_line("refused: this name, with this token or certificate, is not let in");
+    scheduler.wait_line("wrong token for vantage gz");
+    assert_ne!(world.word("tyo-1", "gz").map(|word| word.0), Some("up".to_owned()));
+    world.write_fleet(&vantages("not-the-token", OTHER));
+    world.wait_word("tyo-1", "gz", "up");
+    // And out again, when policy does not know it any more.
+    world.write_fleet(&vantages(TOKEN, OTHER));
+    scheduler.wait_line("policy does not let it in any more");
+    gz.wait_line("refused: policy does not let it in any more");
+}
+
+#[test]
+fn client_certificates_speak_for_the_vantage_they_name() {
+    let world = World::new();
+    world.write_server(", client_ca: tls/ca.pem");
+    world.write_fleet("vantages: { gz: {}, bj: {} }\n");
+    let mut scheduler = world.serve();
+    let shown = |file: &str, (certificate, key): (String, String)| {
+        world.folder.write(&format!("{file}.pem"), &certificate);
+        world.folder.write(&format!("{file}-key.pem"), &key);
+        [world.folder.path(&format!("{file}.pem")), world.folder.path(&format!("{file}-key.pem"))]
+            .map(|path| path.to_str().expect("a UTF-8 path").to_owned())
+    };
+    let [certificate, key] = shown("gz", issue(world.ca(), "gz", VALID));
+    let _gz = world.vantage_with("gz", &["--cert", &certificate, "--key", &key]);
+    world.wait_word("tyo-1", "gz", "up");
+    // Another's name, one that has run out, one of an authority that nobody trusts.
+    let mut bj = world.vantage_with("bj", &["--cert", &certificate, "--key", &key]);
+    bj.wait_line("refused: this name, with this token or certificate, is not let in");
+    scheduler.wait_line("vantage bj shows neither a token nor a client certificate of its name");
+    scheduler.forget_lines();
+    let [certificate, key] = shown("old", issue(world.ca(), "bj", (2020, 2021)));
+    let mut bj = world.vantage_with("bj", &["--cert", &certificate, "--key", &key]);
+    bj.wait_line("not connected");
+    scheduler.wait_line("turned away who wanted to report");
+    let stranger = World::new();
+    let [certificate, key] = shown("strange", issue(stranger.ca(), "bj", VALID));
+    let mut bj = world.vantage_with("bj", &["--cert", &certificate, "--key", &key]);
+    bj.wait_line("not connected");
+    assert_ne!(world.word("tyo-1", "bj").map(|word| word.0), Some("up".to_owned()));
+}
+
+#[test]
+fn a_vantage_trusts_no_other_scheduler() {
+    let world = World::new();
+    let _scheduler = world.serve();
+    let other = World::new();
+    let ca = other.ca_file();
+    let token = world.folder.path("token");
+    std::fs::write(&token, TOKEN).expect("writes");
+    let [ca, token] = [ca, token].map(|path| path.to_str().expect("a UTF-8 path").to_owned());
+    let scheduler = world.reports.to_string();
+    let args = ["vantage", "--scheduler", &scheduler, "--name", "gz", "--token-file", &token, "--ca", &ca];
+    let mut gz = support::Rhumb::spawn(&args);
+    gz.wait_line("cannot connect: invalid peer certificate");
+}
+
+#[test]
+fn tokens_are_made_with_the_line_that_policy_wants() {
+    let (code, token, said) = run(&["vantage", "token", "gz"]);
+    assert_eq!(code, 0, "{said}");
+    let hash = rhumb::model::token::TokenHash::of(token.trim());
+    assert!(said.contains(&format!("vantages: {{gz: {{token: \"{hash}\"}}}}")), "{said}");
+    assert_eq!(token.trim().len(), 43, "256 bits in base64");
+    let (_, again, _) = run(&["vantage", "token", "gz"]);
+    assert_ne!(token, again);
+    let (code, _, said) = run(&["vantage", "--name", "gz"]);
+    assert!(code == 2 && said.contains("--scheduler"), "{said}");
+}
