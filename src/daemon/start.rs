@@ -201,7 +201,6 @@ impl Daemon {
         let admin_task = admin::serve(admin_listener, sights.routes(&events), post.routes(&clock));
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
-        let reports = reports.map(|bound| bound.listen(&post, &clock));
         Ok(Self {
             live,
             policy,
@@ -213,7 +212,7 @@ impl Daemon {
             trigger,
             serving,
             encrypted,
-            reports,
+            reports: reports.map(|bound| bound.listen(&post, &clock)),
             offer,
             _secrets: secrets,
             logs,
