@@ -15,7 +15,19 @@ pub const fn mix64(mut x: u64) -> u64 {
 /// Two values into one well-mixed value; not symmetric.
 #[inline]
 pub const fn mix_pair(a: u64, b: u64) -> u64 {
-    mix64(mix64(a.wrapping_add(0x9e37_79b9_7f4a_7c15)) ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    mix_prepared(prepare(a), b)
+}
+
+/// What [`mix_prepared`] takes as the first of a pair, for who mixes it with many others.
+#[inline]
+pub const fn prepare(a: u64) -> u64 {
+    mix64(a.wrapping_add(0x9e37_79b9_7f4a_7c15))
+}
+
+/// [`mix_pair`] of a value that was [prepared](prepare) and another.
+#[inline]
+pub const fn mix_prepared(prepared: u64, b: u64) -> u64 {
+    mix64(prepared ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// A stable 64-bit hash of bytes (FNV-1a, then mixed), for names.

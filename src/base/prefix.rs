@@ -32,6 +32,7 @@ impl Family {
         }
     }
 
+    #[inline]
     pub const fn index(self) -> usize {
         self as usize
     }

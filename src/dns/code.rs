@@ -18,6 +18,7 @@ pub enum Rcode {
 
 impl Rcode {
     /// The header's four bits.
+    #[inline]
     pub const fn low(self) -> u8 {
         (self as u16 & 0x0f) as u8
     }

@@ -94,11 +94,16 @@ impl<'q> Ecs<'q> {
         Some((u32::from_be_bytes(*option.last_chunk()?) << 8, rest))
     }
 
-    /// What [`read`](Self::read) makes of such an option; its payload begins `payload`.
-    #[inline]
-    pub(super) fn slash24(bits: u32, payload: &'q [u8]) -> Self {
-        let payload = payload.get(..7).unwrap_or(payload);
-        Self { payload, family: Some(Family::V4), source: 24, bits: u128::from(bits) << 96 }
+    /// As [`read_slash24`](Self::read_slash24), of an IPv6 /56: the first half of the address.
+    #[inline(always)]
+    pub(super) fn read_slash56(options: &'q [u8]) -> Option<(u64, &'q [u8])> {
+        const HEAD: u64 = 0x0008_000b_0002_3800;
+        let (option, rest) = options.split_first_chunk::<15>()?;
+        if u64::from_be_bytes(*option.first_chunk()?) != HEAD {
+            return None;
+        }
+        // The scope, which is zero, and the seven octets.
+        Some((u64::from_be_bytes(*option.last_chunk()?) << 8, rest))
     }
 }
 

@@ -10,6 +10,8 @@
 //! | file | holds |
 //! |---|---|
 //! | [`usual`](mod@usual) | the short way of the usual query; the same answer, sooner |
+//! | `asked` | the OPT record of the short way |
+//! | `copy` | copies of a few octets |
 //! | [`query`] | header, question, OPT of a query; what is refused before anything is looked up |
 //! | [`ecs`] | EDNS Client Subnet: whose address decides, and how far the answer holds |
 //! | [`cookie`] | DNS cookies: whose address is not forged |
@@ -28,8 +30,10 @@
 //! No allocation, lock, log line or panic on the byte path, and no recursion or updates. Transfers and
 //! signed messages are no matter of speed and do allocate.
 
+mod asked;
 pub mod code;
 pub mod cookie;
+mod copy;
 pub mod decide;
 pub mod ecs;
 pub mod encode;
@@ -62,6 +66,7 @@ use fair::Share;
 use rrl::Held;
 use std::net::IpAddr;
 use tsig::{Signer, TsigError};
+use usual::Miss;
 
 /// How a query came, to whom, and when.
 #[derive(Clone, Copy, Debug)]
@@ -105,25 +110,39 @@ pub enum Transport {
 
 impl Transport {
     /// Whether messages have a length of their own instead of a datagram's.
+    #[inline]
     pub const fn is_stream(self) -> bool {
         !matches!(self, Transport::Udp)
     }
 
     /// Whether zones are transferred over it.
+    #[inline]
     pub const fn has_transfer(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
     }
 
     /// Whether lengths are all that a listener sees, so that padding hides something.
+    #[inline]
     pub const fn is_encrypted(self) -> bool {
         matches!(self, Transport::Tls | Transport::Https | Transport::Quic)
     }
 
     /// Whether edns-tcp-keepalive means anything: HTTP and QUIC tell idle times in their own way, and
     /// DNS over QUIC forbids the option (RFC 9250 5.5.2).
+    #[inline]
     pub const fn has_keepalive(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
     }
+}
+
+/// The arguments of [`answer`], in memory: the short way has many exits to functions that need them all,
+/// and would load all seven registers before each.
+struct Call<'c> {
+    snapshot: &'c Snapshot,
+    ctx: &'c Ctx<'c>,
+    scratch: &'c mut Scratch,
+    query: &'c [u8],
+    out: &'c mut [u8],
 }
 
 /// Answers one message into `out` and gives the answer's length; 0: send nothing.
@@ -138,9 +157,21 @@ pub fn answer(
     query: &[u8],
     out: &mut [u8],
 ) -> usize {
-    match usual::answer(snapshot, ctx, scratch, query, out) {
+    let mut call = Call { snapshot, ctx, scratch, query, out };
+    match usual::answer_most(&mut call) {
+        Ok(len) => len,
+        Err(miss) => answer_missed(&mut call, miss),
+    }
+}
+
+/// What the short way did not answer.
+#[cold]
+#[inline(never)]
+fn answer_missed(call: &mut Call<'_>, miss: Miss) -> usize {
+    let len = if miss == Miss::Elsewhere { usual::answer_others(call) } else { None };
+    match len {
         Some(len) => len,
-        None => answer_any(snapshot, ctx, scratch, query, out),
+        None => answer_any(call.snapshot, call.ctx, call.scratch, call.query, call.out),
     }
 }
 
@@ -168,7 +199,7 @@ pub fn answer_fairly(
 ) -> usize {
     match fair.judge(ctx.peer, ctx.now, || fair::is_verified(ctx, query)) {
         Share::Within | Share::Logged => answer(snapshot, ctx, scratch, query, out),
-        Share::Held(held) => answer_held(snapshot, ctx, scratch, query, out, held),
+        Share::Held(held) => answer_held(&mut Call { snapshot, ctx, scratch, query, out }, held),
     }
 }
 
@@ -233,19 +264,12 @@ fn answer_bare(
 /// What is left of a short answer that its client's budget does not cover: nothing, or as little as
 /// shows a client that did ask how to be answered in full, over TCP or with a cookie.
 #[cold]
-fn answer_held(
-    snapshot: &Snapshot,
-    ctx: &Ctx<'_>,
-    scratch: &mut Scratch,
-    query: &[u8],
-    out: &mut [u8],
-    held: Held,
-) -> usize {
+fn answer_held(call: &mut Call<'_>, held: Held) -> usize {
     if held == Held::Dropped {
-        scratch.dropped += 1;
+        call.scratch.dropped += 1;
         return 0;
     }
-    answer_long(snapshot, ctx, scratch, query, out, Some(held))
+    answer_long(call.snapshot, call.ctx, call.scratch, call.query, call.out, Some(held))
 }
 
 /// Answers a signed message with a signed one, or says why not (RFC 8945 5).

@@ -60,8 +60,15 @@ pub enum Held {
 /// The budgets of one worker's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limiter {
-    sets: Box<[Set]>,
+    /// As many as [`place`] tells apart, so that none is looked for in vain.
+    sets: Box<[Set; SETS]>,
     seed: u64,
+    limits: Limits,
+}
+
+/// What policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Limits {
     /// Microseconds that a response costs, by class.
     costs: [u32; AnswerClass::ALL.len()],
     is_logged: [bool; AnswerClass::ALL.len()],
@@ -80,33 +87,21 @@ struct Set {
 impl Limiter {
     /// Allocates all it will ever need. `seed` is random, and may be the same for all workers.
     pub fn new(limits: &RateLimit, seed: u64) -> Self {
-        Self { sets: vec![Set::default(); SETS].into(), ..Self::of(limits, seed) }
-    }
-
-    /// Without a table.
-    fn of(limits: &RateLimit, seed: u64) -> Self {
-        Self {
-            sets: Box::default(),
-            seed,
-            costs: limits.rates.map(|rate| (BURST / u64::from(rate).clamp(1, BURST)) as u32),
-            is_logged: AnswerClass::ALL.map(|class| limits.log_only.contains(&class)),
-            slip: limits.slip,
-            allow: limits.allow.clone().into(),
-        }
+        let sets = vec![Set::default(); SETS].into_boxed_slice().try_into().expect("as many as were made");
+        Self { sets, seed, limits: Limits::of(limits) }
     }
 
     /// Holds to other limits from here on; debts stand.
     pub fn adopt(&mut self, limits: &RateLimit) {
-        let sets = std::mem::take(&mut self.sets);
-        *self = Self { sets, ..Self::of(limits, self.seed) };
+        self.limits = Limits::of(limits);
     }
 
     /// Charges a response to a prefix.
     #[inline(always)]
     pub fn judge(&mut self, peer: &IpAddr, class: AnswerClass, now: MonoTime) -> Verdict {
         let key = key(peer, class);
-        let cost = u64::from(self.costs[class as usize]);
-        let Some(set) = self.sets.get_mut(place(key, self.seed)) else { return Verdict::Within };
+        let cost = u64::from(self.limits.costs[class as usize]);
+        let set = &mut self.sets[place(key, self.seed)];
         let Some(state) = set.state(key) else {
             set.enter(key, (now.0 + cost) << SLIP_BITS);
             return Verdict::Within;
@@ -123,24 +118,35 @@ impl Limiter {
     #[inline(never)]
     fn judge_over(&mut self, peer: IpAddr, class: AnswerClass, key: u64) -> Verdict {
         let peer = peer.to_canonical();
-        if self.allow.iter().any(|prefix| prefix.contains(peer)) {
+        if self.limits.allow.iter().any(|prefix| prefix.contains(peer)) {
             return Verdict::Within;
         }
-        if self.is_logged[class as usize] {
+        if self.limits.is_logged[class as usize] {
             return Verdict::Logged;
         }
-        let state = self.sets.get_mut(place(key, self.seed)).and_then(|set| set.state(key));
-        match state {
-            Some(state) if self.slip > 0 => {
+        let slip = self.limits.slip;
+        match self.sets[place(key, self.seed)].state(key) {
+            Some(state) if slip > 0 => {
                 *state += 1;
                 let held = *state & ((1 << SLIP_BITS) - 1);
-                if held < u64::from(self.slip) {
+                if held < u64::from(slip) {
                     return Verdict::Held(Held::Dropped);
                 }
                 *state -= held;
                 Verdict::Held(Held::Slipped)
             }
             _ => Verdict::Held(Held::Dropped),
+        }
+    }
+}
+
+impl Limits {
+    fn of(limits: &RateLimit) -> Self {
+        Self {
+            costs: limits.rates.map(|rate| (BURST / u64::from(rate).clamp(1, BURST)) as u32),
+            is_logged: AnswerClass::ALL.map(|class| limits.log_only.contains(&class)),
+            slip: limits.slip,
+            allow: limits.allow.clone().into(),
         }
     }
 }

@@ -64,14 +64,17 @@ impl Block {
         Self { bytes: bytes.into(), count }
     }
 
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
+    #[inline]
     pub fn count(&self) -> u16 {
         self.count
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -10,8 +10,7 @@
 
 use super::rendezvous::{self, Contender};
 use super::sets::{Ground, MAX_PICKS, Sets};
-use super::steer::{AnswerSet, Distribution, Reply, ServiceTable, Slots, Warning};
-use crate::base::hash::stable_hash;
+use super::steer::{AnswerSet, Distribution, Reply, ServiceTable, Slots, Warning, seeds};
 use crate::base::prefix::Family;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
@@ -163,7 +162,7 @@ pub fn compile_service(
     let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
     let distributions = filler.distributions;
     ServiceTable {
-        name_hash: stable_hash(service.name.as_bytes()),
+        seeds: seeds(&service.name),
         ttl: service.ttl,
         bucket_bits: u8::try_from(bucket_bits).unwrap_or(u8::MAX),
         is_uniform: distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),

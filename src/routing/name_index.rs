@@ -1,122 +1,58 @@
 //! Wire names to positions: the one look-up that every query pays for.
 //!
 //! ```text
-//!  slots, a power of two, at most a quarter full keys, by position: a cache line each
-//!  │ 0 │ hash's upper 32 ‖ position + 1 │ 0 │ ─▶ 05 rhumb 04 test 00 ┄ zeros, in words of eight octets
-//!        linear probing                          compared only if 32 bits of the hash agree
+//!  03 www 05 rhumb 04 test 00        four words of eight octets, the last two counted from the end,
+//!  │  a  │  b  │                     so that no octet is looked for and nothing is cut off:
+//!         │  c  │  d  │              a name of 16 to 32 octets; of a shorter one a is the first word,
+//!                                    b the last
+//!  slots, a power of two, at most a quarter full   keys, by position: a cache line each
+//!  │ 0 │ 24 bits of hash, length, position + 1 │ 0 │ ─▶ the four words, and where letters are
+//!        linear probing                                compared only if check and length agree
 //! ```
 //!
 //! A map of the standard library costs about twice as much here: it hashes for any key, in any order
 //! of insertion and removal, while this table is built once of names that are all known. Not seeded:
 //! whoever asks cannot add names, so there is nothing to flood.
 //!
-//! A question's name is read up to its first zero octet, eight at a time, without a look at its labels.
-//! A name in the table is whole, so one that equals it octet by octet has the same labels; of one that
-//! is not found nothing is known yet, not even where it ends.
+//! Names are asked for as they stand in a message, in any case: the hash does not see the bit in which
+//! cases differ, and a key says at which octets that bit does not count. That is cheaper than to lower
+//! the octets first, and does not grow where a resolver mixes cases (0x20). A name in the table is
+//! whole, so one that equals it octet by octet has the same labels, wherever it came from.
 
-/// What hashes start from and are multiplied with: digits of pi, as good as any odd number without
-/// pattern.
+/// What hashes are made with: digits of pi, as good as any odd number without pattern.
 const FIRST: u64 = 0x243f_6a88_85a3_08d3;
 const SECOND: u64 = 0x1319_8a2e_0370_7345;
-/// Octets of the longest [`ShortName`].
-pub const SHORT: usize = 64;
-/// Words of a name that stand in its key.
-const NEAR: usize = 4;
 const EACH: u64 = 0x0101_0101_0101_0101;
+/// The bit in which lower-case letters differ from others, of each octet.
+const CASE: u64 = EACH * 0x20;
+/// Octets of two words, and of the longest name that four words tell.
+const HALF: usize = 16;
+const MOST: usize = 32;
 
 /// Names, each with the position it was given in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameIndex {
-    slots: Box<[u64]>,
+    slots: Box<[Slot]>,
     keys: Box<[Key]>,
     names: Box<[Box<[u8]>]>,
 }
 
-/// A name in words of eight octets, filled up with zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(8))]
+struct Slot {
+    /// See [`check`]. No name is empty, so that of an empty slot fits none.
+    check: u32,
+    /// 0: the slot is empty.
+    number: u32,
+}
+
+/// A name of eight to [`MOST`] octets; no other is compared with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(align(64))]
 struct Key {
-    near: [u64; NEAR],
-    len: usize,
-    /// What does not fit `near`.
-    far: Box<[u64]>,
-}
-
-/// The octets of a message up to a zero, lower-cased and hashed while they were read.
-#[derive(Clone, Copy, Debug)]
-pub struct ShortName {
-    /// As in the index.
-    words: [u64; SHORT / 8],
-    len: usize,
-    hash: u64,
-}
-
-impl ShortName {
-    /// To be [`read`](Self::read): in two steps, so that it is not moved.
-    pub const EMPTY: Self = Self { words: [0; SHORT / 8], len: 0, hash: 0 };
-
-    /// Reads the octets of `message` from `start` up to its first zero, and gives the offset after that.
-    /// `None`: more than [`SHORT`], or there is none. To be called once.
-    #[inline(always)]
-    pub fn read(&mut self, message: &[u8], start: usize) -> Option<usize> {
-        let (words, rest) = message.get(start..)?.as_chunks();
-        let (mut at, mut hash) = (0, FIRST);
-        for word in words {
-            let word = u64::from_le_bytes(*word);
-            let to = self.words.get_mut(at / 8)?;
-            let zeros = zero_octets(word);
-            if zeros != 0 {
-                *to = before_zero(word, zeros);
-                let hash = step(hash, *to);
-                return Some(start + self.end(at, zeros, hash));
-            }
-            *to = lower_case(word);
-            hash = step(hash, *to);
-            at += 8;
-        }
-        // Octets past the end are none of the name's.
-        let word = last_word(message, rest.len())? | u64::MAX << (8 * rest.len());
-        let (to, zeros) = (self.words.get_mut(at / 8)?, zero_octets(word));
-        *to = before_zero(word, zeros);
-        let hash = step(hash, *to);
-        (zeros != 0).then(|| start + self.end(at, zeros, hash))
-    }
-
-    /// Octets of all, if the last word is that at `at`.
-    #[inline(always)]
-    fn end(&mut self, at: usize, zeros: u64, hash: u64) -> usize {
-        self.hash = fold(hash);
-        self.len = at + (zeros.trailing_zeros() / 8) as usize + 1;
-        self.len
-    }
-
-    /// Octets, the zero with them.
-    #[inline]
-    pub fn octet_count(&self) -> usize {
-        self.len
-    }
-}
-
-/// The lowest bit that is set is the highest of the first octet that is zero.
-#[inline(always)]
-const fn zero_octets(word: u64) -> u64 {
-    word.wrapping_sub(EACH) & !word & (EACH * 0x80)
-}
-
-/// In lower case what stands before the zero octet.
-#[inline(always)]
-const fn before_zero(word: u64, zeros: u64) -> u64 {
-    lower_case(word & (zeros & zeros.wrapping_neg()).wrapping_sub(1))
-}
-
-/// The last `len` octets of a message, fewer than eight.
-#[cold]
-fn last_word(message: &[u8], len: usize) -> Option<u64> {
-    let shift = (64 - 8 * len as u32) & 63;
-    match message.last_chunk() {
-        Some(last) if len > 0 => Some(u64::from_le_bytes(*last) >> shift),
-        _ => None,
-    }
+    words: [u64; 4],
+    /// [`CASE`] where there is a letter.
+    letters: [u64; 4],
 }
 
 impl NameIndex {
@@ -124,66 +60,46 @@ impl NameIndex {
     pub fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
         let names: Box<[Box<[u8]>]> = names.map(Box::from).collect();
         let keys: Box<[Key]> = names.iter().map(|name| Key::of(name)).collect();
-        let mut slots = vec![0; (names.len() * 4).next_power_of_two()].into_boxed_slice();
+        let mut slots = vec![Slot::default(); (names.len() * 4).next_power_of_two()].into_boxed_slice();
         let mask = slots.len() - 1;
-        for (name, number) in names.iter().zip(1_u64..) {
-            let hash = hash(name);
+        for (name, number) in names.iter().zip(1..) {
+            let hash = hash_any(name);
             let mut at = hash as usize & mask;
-            while slots[at] != 0 {
+            while slots[at].number != 0 {
                 at = (at + 1) & mask;
             }
-            slots[at] = hash >> 32 << 32 | number;
+            slots[at] = Slot { check: check(hash, name.len()), number };
         }
         Self { slots, keys, names }
     }
 
-    /// The position of a lower-case wire name.
-    #[inline]
+    /// The position of a wire name in any case.
+    #[inline(always)]
     pub fn get(&self, name: &[u8]) -> Option<usize> {
-        self.probe(hash(name), |at| self.names.get(at).is_some_and(|held| **held == *name))
-    }
-
-    /// As [`get`](Self::get), without another look at the octets.
-    #[inline(always)]
-    pub fn get_short(&self, name: &ShortName) -> Option<usize> {
-        let mask = self.slots.len() - 1;
-        let mut at = name.hash as usize;
-        loop {
-            // Most slots are empty, so this ends.
-            let slot = *self.slots.get(at & mask)?;
-            if slot >> 32 == name.hash >> 32 && slot != 0 {
-                let position = (slot as u32 as usize).wrapping_sub(1);
-                return if self.keys.get(position)?.is_near(name) {
-                    Some(position)
-                } else {
-                    self.get_far(name)
-                };
+        let Some(words) = words(name) else { return self.get_from(hash_any(name), name) };
+        let hash = hash(words);
+        let slot = self.slots.get(hash as usize & (self.slots.len() - 1))?;
+        // Most names stand where their hash says, or nothing does: without a loop, whose registers every
+        // answer would pay for.
+        if slot.check == check(hash, name.len()) {
+            let position = (slot.number as usize).wrapping_sub(1);
+            if self.keys.get(position)?.is(words) {
+                return Some(position);
             }
-            if slot == 0 {
-                return None;
-            }
-            at = at.wrapping_add(1);
         }
+        if slot.number == 0 { None } else { self.get_from(hash, name) }
     }
 
-    /// Of a long name, or of one that shares half of its hash with another.
+    /// Of any name and its hash.
     #[inline(never)]
-    fn get_far(&self, name: &ShortName) -> Option<usize> {
-        self.probe(name.hash, |at| self.keys.get(at).is_some_and(|key| key.is(name)))
-    }
-
-    #[inline(always)]
-    fn probe(&self, hash: u64, is_same: impl Fn(usize) -> bool) -> Option<usize> {
-        let mask = self.slots.len() - 1;
+    fn get_from(&self, hash: u64, name: &[u8]) -> Option<usize> {
+        let (mask, check) = (self.slots.len() - 1, check(hash, name.len()));
         let mut at = hash as usize;
         loop {
             // Most slots are empty, so this ends.
-            let slot = *self.slots.get(at & mask)?;
-            if slot == 0 {
-                return None;
-            }
-            let position = (slot as u32 as usize).wrapping_sub(1);
-            if slot >> 32 == hash >> 32 && is_same(position) {
+            let slot = self.slots.get(at & mask)?;
+            let position = (slot.number as usize).checked_sub(1)?;
+            if slot.check == check && self.names.get(position)?.eq_ignore_ascii_case(name) {
                 return Some(position);
             }
             at = at.wrapping_add(1);
@@ -198,49 +114,74 @@ impl NameIndex {
 
 impl Key {
     fn of(name: &[u8]) -> Self {
-        let mut words = words(name);
-        let near = std::array::from_fn(|_| words.next().unwrap_or(0));
-        Self { near, len: name.len(), far: words.collect() }
+        let letters: Vec<u8> =
+            name.iter().map(|octet| if octet.is_ascii_lowercase() { 0x20 } else { 0 }).collect();
+        Self { words: words(name).unwrap_or_default(), letters: words(&letters).unwrap_or_default() }
     }
 
-    /// The same name, and no word is far.
+    /// Without a branch until all is compared.
     #[inline(always)]
-    fn is_near(&self, name: &ShortName) -> bool {
-        let (near, _) = name.words.split_at(NEAR);
-        // Lengths differ where a label holds a zero octet.
-        self.len == name.len && self.near == *near && self.far.is_empty()
-    }
-
-    fn is(&self, name: &ShortName) -> bool {
-        let (near, far) = name.words.split_at(NEAR);
-        self.len == name.len
-            && self.near == *near
-            && self.far.iter().zip(far).all(|(ours, theirs)| ours == theirs)
+    fn is(&self, words: [u64; 4]) -> bool {
+        let [a, b, c, d] = words;
+        let [ours, letters] = [&self.words, &self.letters];
+        ((a | letters[0]) ^ ours[0])
+            | ((b | letters[1]) ^ ours[1])
+            | ((c | letters[2]) ^ ours[2])
+            | ((d | letters[3]) ^ ours[3])
+            == 0
     }
 }
 
-/// Little-endian words of eight octets, the last one filled up with zeros.
-#[inline]
-fn words(name: &[u8]) -> impl Iterator<Item = u64> {
-    let (whole, rest) = name.as_chunks();
-    let tail = rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
-    whole.iter().map(|word| u64::from_le_bytes(*word)).chain((!rest.is_empty()).then_some(tail))
-}
-
-#[inline]
-fn hash(name: &[u8]) -> u64 {
-    fold(words(name).fold(FIRST, step))
-}
-
-/// Takes in a word: its upper bits reach the lower ones with the last [`fold`].
+/// Part of the hash, and the whole length, since four words of a name do not tell it.
 #[inline(always)]
-const fn step(state: u64, word: u64) -> u64 {
-    (state.rotate_left(5) ^ word).wrapping_mul(SECOND)
+const fn check(hash: u64, len: usize) -> u32 {
+    (hash >> 32) as u32 & 0xffff_ff00 | len as u32
 }
 
-#[inline]
-const fn fold(state: u64) -> u64 {
-    let product = state as u128 * SECOND as u128;
+/// Of a name of eight to [`MOST`] octets.
+#[inline(always)]
+fn words(name: &[u8]) -> Option<[u64; 4]> {
+    let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) else {
+        return Some([
+            u64::from_le_bytes(*name.first_chunk()?),
+            u64::from_le_bytes(*name.last_chunk()?),
+            0,
+            0,
+        ]);
+    };
+    let ([a, b], [c, d]) = (halves(first), halves(last));
+    (name.len() <= MOST).then_some([a, b, c, d])
+}
+
+#[inline(always)]
+const fn halves(octets: &[u8; HALF]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*octets);
+    [both as u64, (both >> 64) as u64]
+}
+
+/// The same in upper and lower case.
+#[inline(always)]
+const fn hash([a, b, c, d]: [u64; 4]) -> u64 {
+    fold(a | CASE, (b | CASE).wrapping_add(FIRST)) ^ fold(c | CASE, (d | CASE).wrapping_add(SECOND))
+}
+
+/// Of a name of any length: a longer one in pieces, the last of which ends with it.
+fn hash_any(name: &[u8]) -> u64 {
+    if let Some(words) = words(name) {
+        return hash(words);
+    }
+    let Some(end) = name.last_chunk::<MOST>() else {
+        let word = name.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
+        return hash([word, 0, 0, 0]);
+    };
+    let pieces = name.as_chunks::<MOST>().0.iter().chain([end]);
+    pieces.filter_map(|piece| words(piece)).fold(0, |state, words| fold(state ^ FIRST, SECOND) ^ hash(words))
+}
+
+/// All bits of both reach all of the result.
+#[inline(always)]
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
 }
 
@@ -283,41 +224,42 @@ mod tests {
     }
 
     #[test]
-    fn names_of_every_length_are_told_apart_in_both_ways() {
+    fn names_of_every_length_are_told_apart_in_any_case() {
         let octets = |len: u8| (1..len).map(|at| at % 26 + b'a').chain([0]).collect();
         let names: Vec<Vec<u8>> = (1..=255_u8).map(octets).collect();
         let index = NameIndex::new(names.iter().map(Vec::as_slice));
         for (at, name) in names.iter().enumerate() {
             assert_eq!(index.get(name), Some(at));
-            // With other octets behind it, and at the very end.
-            for rest in 0..10 {
-                let message = [&[0xff; 12], &*name.to_ascii_uppercase(), &vec![0xff; rest]].concat();
-                let mut short = ShortName::EMPTY;
-                match short.read(&message, 12) {
-                    Some(end) => {
-                        assert_eq!(end, 12 + name.len());
-                        assert_eq!((index.get_short(&short), short.octet_count()), (Some(at), name.len()));
-                        assert_eq!(&short.words.map(u64::to_le_bytes).as_flattened()[..name.len()], name);
-                    }
-                    None => assert!(name.len() > SHORT, "{}", name.len()),
-                }
-                let mut cut = ShortName::EMPTY;
-                assert_eq!(cut.read(&message[..11 + name.len()], 12), None, "no zero octet");
+            assert_eq!(index.get(&name.to_ascii_uppercase()), Some(at));
+            for place in 0..name.len() {
+                let mut other = name.clone();
+                other[place] ^= 0x40;
+                assert_eq!(index.get(&other), None, "octet {place} of {}", name.len());
             }
         }
     }
 
+    /// Names whose first and last halves are the same octets.
     #[test]
-    fn a_zero_octet_in_a_label_ends_no_name_of_the_table() {
-        // The label holds a zero octet; its first octets look like a name.
-        let whole = b"\x03a\x00b\x00";
-        let index = NameIndex::new([&whole[..], b"\x01\x00\x00"].into_iter());
-        for (name, end) in [(&whole[..], 15), (b"\x01\x00\x00", 14)] {
-            let message = [&[0xff; 12], name, &[0xff; 8]].concat();
-            let mut short = ShortName::EMPTY;
-            assert_eq!(short.read(&message, 12), Some(end));
-            assert_eq!(index.get_short(&short), None, "it is looked for the long way");
-            assert!(index.get(name).is_some());
+    fn names_that_repeat_themselves_are_told_apart_by_length() {
+        let names: Vec<Vec<u8>> = (0..127).map(|count| [b"\x01a".repeat(count), vec![0]].concat()).collect();
+        let index = NameIndex::new(names.iter().map(Vec::as_slice));
+        for (at, name) in names.iter().enumerate() {
+            assert_eq!(index.get(name), Some(at));
+        }
+    }
+
+    #[test]
+    fn case_is_of_letters_only() {
+        for octet in 0..=255_u8 {
+            for len in [3, 12, 20, 40] {
+                let name = |octet: u8| [&[octet][..], &b"x".repeat(len), &[0]].concat();
+                let index = NameIndex::new([&name(octet.to_ascii_lowercase())[..]].into_iter());
+                for asked in 0..=255_u8 {
+                    let is_same = asked.eq_ignore_ascii_case(&octet);
+                    assert_eq!(index.get(&name(asked)).is_some(), is_same, "{asked} for {octet} in {len}");
+                }
+            }
         }
     }
 
@@ -335,9 +277,13 @@ mod tests {
 
     #[test]
     fn probes_stay_short() {
-        let names: Vec<Vec<u8>> = (0..50_000_u32).map(|at| format!("{at:x}").into_bytes()).collect();
-        let index = NameIndex::new(names.iter().map(Vec::as_slice));
-        let longest = index.slots.split(|slot| *slot == 0).map(<[u64]>::len).max();
-        assert!(longest < Some(64), "{longest:?} slots in a row are full");
+        for prefix in ["", "\x05rhumb", "\x03www\x07example\x03com", "a name of more than thirty-two octets"]
+        {
+            let name = |at: u32| [prefix.as_bytes(), format!("{at:x}").as_bytes(), b"\x04test\x00"].concat();
+            let names: Vec<Vec<u8>> = (0..50_000).map(name).collect();
+            let index = NameIndex::new(names.iter().map(Vec::as_slice));
+            let longest = index.slots.split(|slot| slot.number == 0).map(<[Slot]>::len).max();
+            assert!(longest < Some(64), "{longest:?} slots in a row are full");
+        }
     }
 }

@@ -11,13 +11,13 @@
 //! of whatever is asked below a DNAME is its owner. A name in two zones belongs to the deeper one. Depends on policy and zones only, so that tables of one policy share it.
 
 use super::block::Block;
-use super::name_index::{NameIndex, ShortName};
+use super::name_index::NameIndex;
 use super::steer::Part;
 use crate::base::diagnostic::Diagnostic;
 use crate::model::ids::ServiceId;
 use crate::model::policy::Policy;
 use crate::model::service::Service;
-use crate::zone::name::Name;
+use crate::zone::name::{MAX_LABEL, Name};
 use crate::zone::{Rrset, Zone, ZoneSet, rtype};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,6 +172,7 @@ impl Names {
         Ok(Builder::new(zones).build(policy))
     }
 
+    #[inline]
     pub fn zone(&self, zone: u32) -> &ZoneHead {
         &self.zones[zone as usize]
     }
@@ -180,6 +181,7 @@ impl Names {
         &self.zones
     }
 
+    #[inline]
     pub fn steered(&self, position: u32) -> &SteeredName {
         &self.steered[position as usize]
     }
@@ -194,8 +196,9 @@ impl Names {
         self.index.names().zip(&self.entries)
     }
 
-    #[inline]
-    fn get(&self, wire: &[u8]) -> Option<&Entry> {
+    /// The entry of the very name, in any case.
+    #[inline(always)]
+    pub fn get(&self, wire: &[u8]) -> Option<&Entry> {
         self.entries.get(self.index.get(wire)?)
     }
 
@@ -213,40 +216,21 @@ impl Names {
         self.find_encloser(wire, labels)
     }
 
-    /// The entry of the very name.
+    /// What [`find`](Self::find) finds of a name in any case that [`get`](Self::get) does not. `None`: none
+    /// of our names ends it, if it is a name at all.
     #[inline(always)]
-    pub fn get_short(&self, name: &ShortName) -> Option<&Entry> {
-        self.entries.get(self.index.get_short(name)?)
-    }
-
-    /// What [`find`](Self::find) finds of the name of `labels` labels that stands from `start` to `end` in
-    /// `message`, if [`get_short`](Self::get_short) finds nothing. `None`: it cannot be told this way.
-    #[inline]
-    pub fn find_above_short(
-        &self,
-        message: &[u8],
-        start: usize,
-        end: usize,
-        labels: usize,
-    ) -> Option<Found<'_>> {
-        let (mut at, mut left) = (start, labels);
-        while let Some(&len) = message.get(at)
-            && len != 0
-        {
-            at += usize::from(len) + 1;
-            left = left.saturating_sub(1);
-            if left > self.max_labels {
-                continue;
-            }
-            let mut suffix = ShortName::EMPTY;
-            if suffix.read(message, at)? != end {
+    pub fn find_above(&self, wire: &[u8]) -> Option<Found<'_>> {
+        let mut skip = 0;
+        loop {
+            let len = usize::from(*wire.get(skip)?);
+            if len == 0 || len > MAX_LABEL {
                 return None;
             }
-            if let Some(entry) = self.get_short(&suffix) {
-                return Some(self.enclosed(entry, at - start));
+            skip += len + 1;
+            if let Some(entry) = self.get(wire.get(skip..)?) {
+                return Some(self.enclosed(entry, skip));
             }
         }
-        Some(Found::NotOurs)
     }
 
     /// What the closest encloser says of a name whose first `skip` octets stand before it.

@@ -96,6 +96,7 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
+    #[inline]
     pub fn names(&self) -> &Names {
         &self.names
     }
@@ -128,6 +129,7 @@ impl Snapshot {
         &self.services
     }
 
+    #[inline]
     pub fn service_table(&self, service: ServiceId) -> &ServiceTable {
         &self.services[service.index()]
     }

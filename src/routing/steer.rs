@@ -14,7 +14,7 @@
 
 use super::block::Block;
 use super::records::{self, RecordBlocks};
-use crate::base::hash::mix_pair;
+use crate::base::hash::{mix_prepared, prepare, stable_hash};
 use crate::base::prefix::Family;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, NodeId, PoolId};
@@ -28,8 +28,8 @@ pub const MAX_HASH_LEN: [u8; 2] = [24, 56];
 /// One service's answers. Two tables that answer alike may hold their parts at other positions.
 #[derive(Clone, Debug)]
 pub struct ServiceTable {
-    /// Seed of its clients' slots.
-    pub name_hash: u64,
+    /// Seeds of its clients' slots by family, made by [`seeds`].
+    pub seeds: [u64; 2],
     /// Seconds.
     pub ttl: u32,
     /// log2 of the hash buckets wanted in a group.
@@ -71,7 +71,7 @@ pub enum Part {
 
 impl AnswerSet {
     /// `None`: the set has none of that type.
-    #[inline]
+    #[inline(always)]
     pub fn part(&self, part: Part) -> Option<&Block> {
         let block = match part {
             Part::Addresses(family) => Some(&self.blocks[family.index()]),
@@ -138,6 +138,7 @@ impl Slots {
         Self { all: all.into(), used: used.into() }
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -146,6 +147,7 @@ impl Slots {
         self.all.is_empty()
     }
 
+    #[inline]
     pub fn at(&self, slot: usize) -> Option<u32> {
         self.all.get(slot).copied()
     }
@@ -228,7 +230,7 @@ pub struct Pick<'a> {
 impl ServiceTable {
     /// Whether every client of every group sees the same, and so does `explain`.
     pub fn answers_like(&self, other: &Self) -> bool {
-        let plain = |it: &Self| (it.name_hash, it.ttl, it.bucket_bits, it.is_uniform, it.by_group.len());
+        let plain = |it: &Self| (it.seeds, it.ttl, it.bucket_bits, it.is_uniform, it.by_group.len());
         // By our distribution, theirs that was last found alike.
         let mut alike = vec![None; self.distributions.len()];
         let mut is_alike = |(&ours, &theirs): (&u32, &u32)| {
@@ -310,11 +312,17 @@ impl ServiceTable {
     }
 
     /// Only the upper half of an address takes part: no hashed prefix is longer.
-    #[inline]
+    #[inline(always)]
     fn client_hash(&self, family: Family, upper: u64, hash_len: u8) -> u64 {
         let mask = !u64::MAX.checked_shr(u32::from(hash_len)).unwrap_or(0);
-        mix_pair(self.name_hash ^ family.index() as u64, upper & mask)
+        mix_prepared(self.seeds[family.index()], upper & mask)
     }
+}
+
+/// The first of the pairs whose hash tells a client's slot: the service, which is known by its name, and
+/// the family. Prepared, since each answer mixes one with a client.
+pub fn seeds(service: &str) -> [u64; 2] {
+    Family::BOTH.map(|family| prepare(stable_hash(service.as_bytes()) ^ family.index() as u64))
 }
 
 /// log2 of a group's size in /24s and /48s, rounded down.
@@ -329,7 +337,7 @@ mod tests {
 
     fn table(bucket_bits: u8) -> ServiceTable {
         ServiceTable {
-            name_hash: 0,
+            seeds: seeds("any"),
             ttl: 30,
             bucket_bits,
             is_uniform: false,

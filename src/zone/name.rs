@@ -76,6 +76,7 @@ impl Name {
     }
 
     /// Length-prefixed labels, then a zero.
+    #[inline]
     pub fn as_wire(&self) -> &[u8] {
         &self.0
     }
