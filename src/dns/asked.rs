@@ -52,8 +52,8 @@ impl<'q> Asked<'q> {
     pub const NOTHING: Self =
         Self { dnssec_ok: false, is_echoed: true, subnet: Subnet::None, upper: 0, other: &[], cookie: None };
 
-    /// The OPT record that ends the message, and whether its options are those that most are; if not, they are to be
-    /// [read one by one](Self::read_others). `None`: anything else.
+    /// The OPT record that ends the message, and whether its options are as most are; if not, they are to
+    /// be [read one by one](Self::read_others). `None`: anything else, or options that are not usual.
     #[inline(always)]
     pub fn read(record: &'q [u8], ctx: &Ctx<'_>) -> Option<(Self, bool)> {
         let (head, options) = record.split_first_chunk::<OPT_HEAD>()?;
@@ -77,7 +77,11 @@ impl<'q> Asked<'q> {
         {
             (asked.cookie, rest) = (Some(shown), after);
         }
-        Some((asked, rest.is_empty()))
+        match rest.first_chunk() {
+            // Asked for by hand mostly, and alone.
+            Some([c0, c1]) if u16::from_be_bytes([*c0, *c1]) == OPTION_NSID => None,
+            _ => Some((asked, rest.is_empty())),
+        }
     }
 
     /// Whatever options there are in an OPT record, of which the rest was read. `None`: they are not usual.

@@ -152,22 +152,19 @@ const fn is_unusual(qtype: u16) -> bool {
     }
 }
 
-/// The offset after the first zero octet behind the header, where most names end. Eight octets at a
-/// time, which are there since an OPT record follows.
+/// The offset after the name of the question, if it has no more than [`MAX_NAME`] octets. Lengths that
+/// no label has are not told from others: such a name is found nowhere.
 #[inline(always)]
 fn name_end(query: &[u8]) -> Option<usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
+    let near = query.get(..query.len().min(HEADER + MAX_NAME))?;
     let mut at = HEADER;
-    for word in query.get(HEADER..)?.as_chunks().0 {
-        let word = u64::from_le_bytes(*word);
-        // The lowest bit that is set is the highest of the first octet that is zero.
-        let zeros = word.wrapping_sub(EACH) & !word & (EACH * 0x80);
-        if zeros != 0 {
-            return Some(at + (zeros.trailing_zeros() / 8) as usize + 1);
+    loop {
+        let len = usize::from(*near.get(at)?);
+        at += len + 1;
+        if len == 0 {
+            return Some(at);
         }
-        at += 8;
     }
-    None
 }
 
 impl<'j> Job<'j> {
@@ -393,7 +390,9 @@ impl<'j> Job<'j> {
                 return Some(true);
             }
         }
-        let reply = ctx.cookie_reply(asked.cookie.as_ref());
+        // A copy, since what is pointed to from elsewhere is in memory for every answer.
+        let shown = asked.cookie;
+        let reply = ctx.cookie_reply(shown.as_ref());
         if asked.is_echoed {
             *out.last_chunk_mut()? = reply?.payload();
         } else {

@@ -5,9 +5,10 @@
 //!  │  a  │  b  │                     so that no octet is looked for and nothing is cut off:
 //!         │  c  │  d  │              a name of 16 to 32 octets; of a shorter one a is the first word,
 //!                                    b the last
-//!  slots, a power of two, at most a quarter full   keys, by position: a cache line each
-//!  │ 0 │ 24 bits of hash, length, position + 1 │ 0 │ ─▶ the four words, and where letters are
-//!        linear probing                                compared only if check and length agree
+//!  buckets of two slots, a power of two of them    keys, by position: a cache line each
+//!  │ 0 0 │ check, position + 1; 0 │ 0 0 │ ─────────▶ the four words, and where letters are;
+//!        24 bits of hash, and the length              compared only if the check agrees
+//!        at most a quarter of all slots is in use; of three names with one bucket one is in the next
 //! ```
 //!
 //! A map of the standard library costs about twice as much here: it hashes for any key, in any order
@@ -32,7 +33,7 @@ const MOST: usize = 32;
 /// Names, each with the position it was given in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameIndex {
-    slots: Box<[Slot]>,
+    buckets: Box<[[Slot; 2]]>,
     keys: Box<[Key]>,
     names: Box<[Box<[u8]>]>,
 }
@@ -60,17 +61,21 @@ impl NameIndex {
     pub fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
         let names: Box<[Box<[u8]>]> = names.map(Box::from).collect();
         let keys: Box<[Key]> = names.iter().map(|name| Key::of(name)).collect();
-        let mut slots = vec![Slot::default(); (names.len() * 4).next_power_of_two()].into_boxed_slice();
-        let mask = slots.len() - 1;
+        let mut buckets =
+            vec![[Slot::default(); 2]; (names.len() * 2).next_power_of_two()].into_boxed_slice();
+        let mask = buckets.len() - 1;
         for (name, number) in names.iter().zip(1..) {
             let hash = hash_any(name);
             let mut at = hash as usize & mask;
-            while slots[at].number != 0 {
-                at = (at + 1) & mask;
-            }
-            slots[at] = Slot { check: check(hash, name.len()), number };
+            let slot = loop {
+                match buckets[at].iter().position(|slot| slot.number == 0) {
+                    Some(free) => break &mut buckets[at][free],
+                    None => at = (at + 1) & mask,
+                }
+            };
+            *slot = Slot { check: check(hash, name.len()), number };
         }
-        Self { slots, keys, names }
+        Self { buckets, keys, names }
     }
 
     /// The position of a wire name in any case.
@@ -78,29 +83,32 @@ impl NameIndex {
     pub fn get(&self, name: &[u8]) -> Option<usize> {
         let Some(words) = words(name) else { return self.get_from(hash_any(name), name) };
         let hash = hash(words);
-        let slot = self.slots.get(hash as usize & (self.slots.len() - 1))?;
-        // Most names stand where their hash says, or nothing does: without a loop, whose registers every
-        // answer would pay for.
-        if slot.check == check(hash, name.len()) {
+        let [first, second] = self.buckets.get(hash as usize & (self.buckets.len() - 1))?;
+        // Most names stand where their hash says, and few buckets are full: without a loop, whose registers
+        // every answer would pay for.
+        let check = check(hash, name.len());
+        let slot = if first.check == check { first } else { second };
+        if slot.check == check {
             let position = (slot.number as usize).wrapping_sub(1);
             if self.keys.get(position)?.is(words) {
                 return Some(position);
             }
         }
-        if slot.number == 0 { None } else { self.get_from(hash, name) }
+        if second.number == 0 { None } else { self.get_from(hash, name) }
     }
 
     /// Of any name and its hash.
     #[inline(never)]
     fn get_from(&self, hash: u64, name: &[u8]) -> Option<usize> {
-        let (mask, check) = (self.slots.len() - 1, check(hash, name.len()));
+        let (mask, check) = (self.buckets.len() - 1, check(hash, name.len()));
         let mut at = hash as usize;
         loop {
             // Most slots are empty, so this ends.
-            let slot = self.slots.get(at & mask)?;
-            let position = (slot.number as usize).checked_sub(1)?;
-            if slot.check == check && self.names.get(position)?.eq_ignore_ascii_case(name) {
-                return Some(position);
+            for slot in self.buckets.get(at & mask)? {
+                let position = (slot.number as usize).checked_sub(1)?;
+                if slot.check == check && self.names.get(position)?.eq_ignore_ascii_case(name) {
+                    return Some(position);
+                }
             }
             at = at.wrapping_add(1);
         }
@@ -282,7 +290,8 @@ mod tests {
             let name = |at: u32| [prefix.as_bytes(), format!("{at:x}").as_bytes(), b"\x04test\x00"].concat();
             let names: Vec<Vec<u8>> = (0..50_000).map(name).collect();
             let index = NameIndex::new(names.iter().map(Vec::as_slice));
-            let longest = index.slots.split(|slot| slot.number == 0).map(<[Slot]>::len).max();
+            let slots = index.buckets.as_flattened();
+            let longest = slots.split(|slot| slot.number == 0).map(<[Slot]>::len).max();
             assert!(longest < Some(64), "{longest:?} slots in a row are full");
         }
     }
