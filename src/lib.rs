@@ -11,7 +11,7 @@
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
-//!   [`vantage`]: probes from elsewhere, and load that nodes push.
+//!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod alert;
@@ -26,6 +26,7 @@ pub mod geo;
 pub mod health;
 pub mod lab;
 pub mod latency;
+pub mod measure;
 pub mod model;
 pub mod observe;
 pub mod policy;

@@ -53,6 +53,7 @@ const TABLE: &[Module] = &[
     io(5, "serve", &["model", "zone", "dns", "routing"]),
     io(5, "observe", &["model", "zone", "dns"]),
     io(6, "vantage", &["model", "probe", "serve"]),
+    io(6, "measure", &["model", "latency", "serve"]),
     io(7, "control", &["model", "explain"]),
     io(8, "daemon", BELOW_DAEMON),
     io(8, "lab", &["model", "geo", "observe"]),
@@ -61,12 +62,13 @@ const TABLE: &[Module] = &[
 
 const BELOW_DAEMON: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "vantage", "control", "alert", "deliver",
+    "store", "sign", "serve", "observe", "vantage", "measure", "control", "alert", "deliver",
 ];
 
 const BELOW_CLI: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "vantage", "control", "daemon", "lab", "alert", "deliver",
+    "store", "sign", "serve", "observe", "vantage", "measure", "control", "daemon", "lab", "alert",
+    "deliver",
 ];
 
 /// Functions longer than the limit, as long as they are now: file, name, lines. It only shrinks.

@@ -140,7 +140,12 @@ fn candidates(candidates: &[CandidateView]) -> Table {
             CandidateState::Lost { because } => format!("lost: {because}"),
         };
         let head = [candidate.node.clone(), candidate.pool.clone(), candidate.verdict.clone()];
-        table.add_row(head.into_iter().chain(terms.map(ms)).chain([used, outcome]));
+        let mut terms = terms.map(ms);
+        if candidate.measurements > 0 {
+            // The second term is the distance.
+            terms[1] = format!("{} ({} measured)", terms[1], candidate.measurements);
+        }
+        table.add_row(head.into_iter().chain(terms).chain([used, outcome]));
     }
     table
 }

@@ -13,6 +13,7 @@ mod geo;
 mod geo_build;
 pub mod keys;
 mod lab;
+mod measure;
 mod node;
 pub mod render;
 pub mod schema;
@@ -61,6 +62,8 @@ enum Command {
     Node(node::NodeArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
+    /// Make the keys and passes of clients that measure
+    Measure(measure::MeasureArgs),
     /// Look into geo databases, and build them
     Geo(geo::GeoArgs),
     /// Make, show and replace the keys that sign zones
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Node(args) => args.run(),
         Command::Alerts(args) => args.run(),
+        Command::Measure(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
         Command::Zone(args) => args.run(),

@@ -48,8 +48,9 @@ pub const CODES: &[(&str, Severity, &str)] =
 /// What is wrong with the certificates of `server` on this machine, where they may as well be missing:
 /// `serve` refuses to start with them.
 pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
-    let Settings { dot, doh, doq, reports, .. } = server;
+    let Settings { dot, doh, doq, reports, measure, .. } = server;
     let of_reports = (reports.as_ref().map(|reports| &reports.tls), Purpose::Reports);
+    let of_measure = (measure.as_ref().map(|measure| &measure.tls), Purpose::Measure);
     let listeners = [(dot, Purpose::Dot), (doh, Purpose::Doh), (doq, Purpose::Doq)];
     let listeners = listeners.map(|(listener, purpose)| (listener.as_ref(), purpose));
     let client_ca = reports.as_ref().and_then(|reports| reports.client_ca.as_deref());
@@ -60,7 +61,7 @@ pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
         let found = Diagnostic::warning(UNUSABLE, "rhumb.yaml", Some(listener.span), chain(&error));
         Some(found.help("paths are relative to the policy folder; `rhumb serve` will not start without it"))
     };
-    listeners.into_iter().chain([of_reports]).filter_map(check).collect()
+    listeners.into_iter().chain([of_reports, of_measure]).filter_map(check).collect()
 }
 
 /// What the files held.

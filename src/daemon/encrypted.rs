@@ -1,9 +1,12 @@
-//! The encrypted listeners that `rhumb.yaml` asks for, each with its certificate and its own runtime.
+//! The encrypted listeners that `rhumb.yaml` asks for, DNS and measurements, each with its certificate and its own runtime.
 
 use crate::base::clock::SharedClock;
 use crate::daemon::certificates::{self, Pair, Renewal};
+use crate::daemon::measuring;
+use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
-use crate::daemon::writer::{About, Event};
+use crate::daemon::writer::About;
+use crate::measure;
 use crate::model::policy::{EncryptedListener, ServerConfig as Settings};
 use crate::serve::certificate::Purpose;
 use crate::serve::handover::Given;
@@ -15,7 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -23,7 +25,7 @@ use tokio::task::JoinHandle;
 pub const ENCRYPTED: usize = 3;
 
 /// A listener that nobody accepts from yet.
-struct Listener<B> {
+pub(super) struct Listener<B> {
     bound: B,
     pair: Pair,
     config: Arc<ServerConfig>,
@@ -31,7 +33,7 @@ struct Listener<B> {
 
 impl<B> Listener<B> {
     /// `None` if it is not asked for.
-    fn bind(
+    pub(super) fn bind(
         wanted: Option<&EncryptedListener>,
         policies: &Path,
         purpose: Purpose,
@@ -49,11 +51,12 @@ pub struct Bound {
     dot: Option<Listener<BoundTls>>,
     doh: Option<Listener<BoundTls>>,
     doq: Option<Listener<BoundDoq>>,
+    measure: Option<measuring::Bound>,
 }
 
 /// Binds those that are asked for, or takes them from `given`; certificates are read first.
 pub fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Result<Bound, StartError> {
-    let Settings { dot, doh, doq, .. } = server;
+    let Settings { dot, doh, doq, measure, .. } = server;
     Ok(Bound {
         dot: Listener::bind(dot.as_ref(), policies, Purpose::Dot, |at| {
             BoundTls::bind(at, Purpose::Dot, given)
@@ -62,6 +65,7 @@ pub fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Result<Bou
             BoundTls::bind(at, Purpose::Doh, given)
         })?,
         doq: Listener::bind(doq.as_ref(), policies, Purpose::Doq, |at| bind_doq_given(at, given))?,
+        measure: measuring::bind(measure.as_ref(), policies, given)?,
     })
 }
 
@@ -78,6 +82,7 @@ impl Bound {
     pub fn share(&self, given: &mut Given) -> io::Result<()> {
         self.dot.iter().try_for_each(|it| it.bound.share(given))?;
         self.doh.iter().try_for_each(|it| it.bound.share(given))?;
+        self.measure.iter().try_for_each(|it| it.listener.bound.share(given))?;
         self.doq.iter().try_for_each(|it| it.bound.share(given))
     }
 
@@ -91,7 +96,7 @@ impl Bound {
         answers: impl Fn(usize) -> A,
         limits: &Limits,
         clock: &SharedClock,
-        events: &SyncSender<Event>,
+        post: &Post,
     ) -> Result<Encrypted, StartError> {
         let mut renewals = Vec::new();
         let at = |addresses: &[SocketAddr]| addresses.to_vec();
@@ -104,11 +109,24 @@ impl Bound {
         let doq = run(self.doq, Purpose::Doq, &mut renewals, |bound, config| {
             (at(bound.local_addresses()), bound.start(config, &answers, limits.clone()))
         })?;
+        let measure = self.measure.map(|measuring::Bound { listener, keys }| {
+            let routes = measure::routes(measuring::desk(keys, clock, post));
+            run(Some(listener), Purpose::Measure, &mut renewals, |bound, config| {
+                let at = at(bound.local_addresses());
+                (at, bound.start_routes("measure", config, routes, limits.clone()))
+            })
+        });
+        let measure = measure.transpose()?.flatten();
         let is_any = !renewals.is_empty();
         let renewing = is_any.then(|| {
-            tokio::spawn(certificates::run(renewals, About::Certificate, Arc::clone(clock), events.clone()))
+            tokio::spawn(certificates::run(
+                renewals,
+                About::Certificate,
+                Arc::clone(clock),
+                post.events().clone(),
+            ))
         });
-        Ok(Encrypted { running: [dot, doh, doq], renewing })
+        Ok(Encrypted { running: [dot, doh, doq], measure, renewing })
     }
 }
 
@@ -128,6 +146,8 @@ fn run<B>(
 /// The encrypted transports, serving.
 pub struct Encrypted {
     running: [Option<RunningEncrypted>; ENCRYPTED],
+    /// What clients measure comes in here; it is no DNS.
+    measure: Option<RunningEncrypted>,
     renewing: Option<JoinHandle<()>>,
 }
 
@@ -150,7 +170,8 @@ impl Encrypted {
     /// Drains all of them at once.
     pub async fn stop(self, drain: Duration) {
         self.renewing.iter().for_each(JoinHandle::abort);
-        let draining = self.running.into_iter().flatten().map(|running| tokio::spawn(running.stop(drain)));
+        let all = self.running.into_iter().chain([self.measure]).flatten();
+        let draining = all.map(|running| tokio::spawn(running.stop(drain)));
         for drained in draining.collect::<Vec<_>>() {
             let _ = drained.await;
         }

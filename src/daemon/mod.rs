@@ -51,6 +51,7 @@ pub mod inputs;
 pub mod keeper;
 pub(crate) mod portrait;
 pub mod publish;
+pub mod measuring;
 pub mod notify;
 pub mod paths;
 pub mod pulse;

@@ -7,14 +7,14 @@
 //! ```
 
 use crate::base::clock::{MonoTime, WallTime};
-use crate::base::prefix::{Family, Prefix};
+use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::daemon::inputs::Inputs;
-use crate::latency::{Drawing, Feed, LatencyMap, Rejected, Rules, Sample, Stand, VantageView};
-use crate::model::ids::{AreaId, LineId, NodeId};
+use crate::latency::{Drawing, LatencyMap, PathReport, Rejected, Stand, VantageView};
+use crate::model::ids::{AreaId, LineId};
 use crate::model::judgement::Vantage;
 use crate::model::latency::KeptLatencies;
-use crate::model::policy::Policy;
+use crate::model::policy::{MeasureRules, Policy};
 use crate::model::status::Problem;
 use crate::model::verdict::{NodeHealth, Scope};
 use std::hash::{BuildHasher, RandomState};
@@ -25,16 +25,6 @@ use std::time::Duration;
 const DRAW_EVERY: Duration = Duration::from_secs(10);
 /// How often it is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(300);
-
-/// What somebody says of the path from a client network to a node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PathReport {
-    /// A /24 or /56.
-    pub network: Prefix,
-    pub node: NodeId,
-    pub feed: Feed,
-    pub sample: Sample,
-}
 
 /// See the module.
 #[derive(Clone)]
@@ -50,7 +40,7 @@ impl Paths {
     /// Goes on where a former run ended, and lays what was measured over the prior of `inputs`.
     pub fn restore(kept: Option<&KeptLatencies>, inputs: &mut Inputs, now: MonoTime, wall: WallTime) -> Self {
         let salt = RandomState::new().hash_one(wall.0);
-        let empty = LatencyMap::new(Rules::default(), salt, inputs.geo.groups(), &inputs.policy.fleet);
+        let empty = LatencyMap::new(rules(inputs), salt, inputs.geo.groups(), &inputs.policy.fleet);
         let map = match kept {
             Some(kept) => empty.restored(kept, now, wall),
             None => empty,
@@ -61,7 +51,7 @@ impl Paths {
 
     /// The same for other inputs.
     pub fn carried_to(&self, inputs: &mut Inputs, now: MonoTime) -> Self {
-        let map = self.map.reloaded(Rules::default(), inputs.geo.groups(), &inputs.policy.fleet, now);
+        let map = self.map.reloaded(rules(inputs), inputs.geo.groups(), &inputs.policy.fleet, now);
         inputs.latencies = Arc::new(map.over(&inputs.prior));
         Self { map, ..self.clone() }
     }
@@ -102,6 +92,10 @@ impl Paths {
             self.map.keep(now, wall)
         })
     }
+}
+
+fn rules(inputs: &Inputs) -> MeasureRules {
+    inputs.policy.server.measure.as_ref().map_or_else(MeasureRules::default, |measure| measure.rules)
 }
 
 /// Whether a map of less coverage is held back, and how many paths it has against how many.

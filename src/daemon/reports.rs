@@ -74,6 +74,12 @@ impl Post {
         Pushed::new(self.epochs(), self.sink(), Arc::clone(clock), Arc::clone(&self.counts)).routes()
     }
 
+    /// The fleet that is probed now, and the writer's number for it.
+    pub fn fleet(&self) -> (u64, Arc<Fleet>) {
+        let now = self.epochs.borrow();
+        (now.number, Arc::clone(&now.fleet))
+    }
+
     /// The writer's queue.
     pub fn events(&self) -> &SyncSender<Event> {
         &self.events

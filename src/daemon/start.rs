@@ -15,6 +15,7 @@ use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
+use crate::daemon::measuring::PassKeysError;
 use crate::daemon::notify::{KeyFile, Notifier};
 use crate::daemon::pulse::Pulse;
 use crate::daemon::querylog::{QueryLogError, QueryLogs};
@@ -74,6 +75,8 @@ pub enum StartError {
     Reports { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    PassKeys(#[from] PassKeysError),
     #[error(transparent)]
     Cookies(#[from] SecretsError),
     #[error(transparent)]
@@ -187,12 +190,12 @@ impl Daemon {
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
         let limited = |at| answerer(at).limited(secrets.seed());
         let serving = start_plain(bound, limited, &limits, &clock)?;
-        let encrypted = encrypted.start(answerer, &limits, &clock, &events)?;
+        let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
+        let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
         let alerting = Alerting::new(Sources::of(&live, &status, &pulse, &clock, &events), &options.policies);
         let trigger = Trigger::default();
-        let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let (sockets, post) = (Arc::clone(serving.counters()), probing.post().clone());
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
@@ -388,8 +391,14 @@ fn effective(options: &Options, configured: &Settings, given: &Given) -> Setting
         let of_another = |address: &SocketAddr| {
             let encrypted = [&server.dot, &server.doh, &server.doq];
             let reports = server.reports.iter().map(|reports| &reports.tls);
+            let measure = server.measure.iter().map(|measure| &measure.tls);
             *address == server.admin
-                || encrypted.into_iter().flatten().chain(reports).any(|it| it.listen.contains(address))
+                || encrypted
+                    .into_iter()
+                    .flatten()
+                    .chain(reports)
+                    .chain(measure)
+                    .any(|it| it.listen.contains(address))
         };
         let opened = given.plain_addresses();
         server.listen = opened.into_iter().filter(|address| !of_another(address)).collect();

@@ -1,7 +1,7 @@
 //! To and from what is kept for a restart.
 
 use super::cell::{Cell, Feed, MOST_VOTES, Sample, Vote};
-use super::{LatencyMap, MOST_CELLS, Path, Settled, check, seconds};
+use super::{LatencyMap, MOST_CELLS, Path, Settled, seconds};
 use crate::base::clock::MonoTime;
 use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
@@ -77,7 +77,7 @@ fn keep_vote(vote: &Vote, now_s: u64) -> KeptVote {
 
 fn read_vote(&(source, key, rtt, jitter, loss, age): &KeptVote, now_s: u64) -> Option<Vote> {
     let sample = Sample { rtt: Micros(rtt), jitter: jitter.map(Micros), loss: loss.map(Ppm) };
-    check(&sample).ok()?;
+    sample.check().ok()?;
     let feed = key.map_or(Feed::Connection, Feed::Key);
     Some(Vote { source, feed, sample, at_s: now_s.checked_sub(age)? })
 }

@@ -33,8 +33,9 @@ use crate::base::prefix::Prefix;
 use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
-use crate::model::ids::{AreaId, GroupId, LineId, SiteId};
+use crate::model::ids::{AreaId, GroupId, LineId, NodeId, SiteId};
 use crate::model::placement::Latencies;
+use crate::model::policy::MeasureRules;
 use cell::{Cell, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,21 +50,17 @@ const MOST_RTT: Micros = Micros::from_millis(10_000);
 /// Seconds count from here, so that what was kept may be older than the process.
 const EPOCH_S: u64 = 1 << 32;
 
-/// The policy of a map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Votes older than this are dropped.
-    pub max_age: Duration,
-    /// Client networks below which nothing of a group is used or shown.
-    pub least_sources: usize,
-    /// Longest that a map is kept for want of one that covers as much.
-    pub hold: Duration,
-}
+/// Longest that a map is kept for want of one that covers as much.
+const HOLD: Duration = Duration::from_secs(86_400);
 
-impl Default for Rules {
-    fn default() -> Self {
-        Self { max_age: Duration::from_secs(3_600), least_sources: 5, hold: Duration::from_secs(86_400) }
-    }
+/// What somebody says of the path from a client network to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathReport {
+    /// A /24 or /56.
+    pub network: Prefix,
+    pub node: NodeId,
+    pub feed: Feed,
+    pub sample: Sample,
 }
 
 /// Whose clients see as a vantage does, in the ids of the policy in force.
@@ -85,7 +82,7 @@ pub struct VantageView {
 pub enum Rejected {
     #[error("the round trip has to be between 0.1 ms and 10 s")]
     Rtt,
-    #[error("the jitter is longer than the round trip's bound of 10 s")]
+    #[error("the jitter has to be at most 10 s")]
     Jitter,
     #[error("the loss is above 1")]
     Loss,
@@ -140,7 +137,7 @@ type Path = (u32, u32);
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct LatencyMap {
-    rules: Rules,
+    rules: MeasureRules,
     salt: u64,
     groups: Vec<String>,
     standings: Vec<Standing>,
@@ -155,7 +152,7 @@ pub struct LatencyMap {
 
 impl LatencyMap {
     /// An empty map. `salt` is secret.
-    pub fn new(rules: Rules, salt: u64, groups: &[ClientGroup], fleet: &Fleet) -> Self {
+    pub fn new(rules: MeasureRules, salt: u64, groups: &[ClientGroup], fleet: &Fleet) -> Self {
         let standing = |group: &ClientGroup| Standing { line: group.line, areas: group.areas.clone() };
         Self {
             rules,
@@ -171,7 +168,13 @@ impl LatencyMap {
     }
 
     /// The same measurements for another policy or other geo data: by group key and site name.
-    pub fn reloaded(&self, rules: Rules, groups: &[ClientGroup], fleet: &Fleet, now: MonoTime) -> Self {
+    pub fn reloaded(
+        &self,
+        rules: MeasureRules,
+        groups: &[ClientGroup],
+        fleet: &Fleet,
+        now: MonoTime,
+    ) -> Self {
         let mut map = Self::new(rules, self.salt, groups, fleet);
         map.adopt(&self.keep(now, WallTime(0)), now, Duration::ZERO);
         map
@@ -190,7 +193,7 @@ impl LatencyMap {
         sample: Sample,
         now: MonoTime,
     ) -> Result<(), Rejected> {
-        check(&sample)?;
+        sample.check()?;
         if group.index() >= self.groups.len() || site.index() >= self.sites.len() {
             return Err(Rejected::Place);
         }
@@ -236,10 +239,10 @@ impl LatencyMap {
         Drawing::Drawn(self.over(prior))
     }
 
-    /// Whether a thin map has been held back for as long as policy wants.
+    /// Whether a thin map has been held back for long enough.
     fn has_held(&mut self, now: MonoTime) -> bool {
         let since = *self.thin_since_s.get_or_insert(seconds(now));
-        seconds(now).saturating_sub(since) >= self.rules.hold.as_secs()
+        seconds(now).saturating_sub(since) >= HOLD.as_secs()
     }
 
     /// `prior` with what is in force in place of what it guesses.
@@ -323,17 +326,21 @@ fn seconds(now: MonoTime) -> u64 {
     EPOCH_S + now.0 / 1_000_000
 }
 
-fn check(sample: &Sample) -> Result<(), Rejected> {
-    if !(LEAST_RTT..=MOST_RTT).contains(&sample.rtt) {
-        return Err(Rejected::Rtt);
+impl Sample {
+    /// # Errors
+    /// Values that no path has.
+    pub fn check(&self) -> Result<(), Rejected> {
+        if !(LEAST_RTT..=MOST_RTT).contains(&self.rtt) {
+            return Err(Rejected::Rtt);
+        }
+        if self.jitter.is_some_and(|jitter| jitter > MOST_RTT) {
+            return Err(Rejected::Jitter);
+        }
+        if self.loss.is_some_and(|loss| loss > Ppm::WHOLE) {
+            return Err(Rejected::Loss);
+        }
+        Ok(())
     }
-    if sample.jitter.is_some_and(|jitter| jitter > MOST_RTT) {
-        return Err(Rejected::Jitter);
-    }
-    if sample.loss.is_some_and(|loss| loss > Ppm::WHOLE) {
-        return Err(Rejected::Loss);
-    }
-    Ok(())
 }
 
 /// What the measured and the prior make together. One party alone stays within its leash.

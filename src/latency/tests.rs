@@ -34,7 +34,7 @@ fn groups() -> Vec<ClientGroup> {
 }
 
 fn map() -> LatencyMap {
-    LatencyMap::new(Rules::default(), 7, &groups(), &fleet(&["x", "y"]))
+    LatencyMap::new(MeasureRules::default(), 7, &groups(), &fleet(&["x", "y"]))
 }
 
 fn prior() -> Latencies {
@@ -190,7 +190,7 @@ fn a_reload_carries_over_by_name() {
     feed(&mut before, Feed::Connection, 0..60, 60, at(0));
     before.draw(&prior(), at(0));
     let groups = [group("b", None, &[]), group("a", None, &[])];
-    let after = before.reloaded(Rules::default(), &groups, &fleet(&["z", "y", "x"]), at(1));
+    let after = before.reloaded(MeasureRules::default(), &groups, &fleet(&["z", "y", "x"]), at(1));
     let prior = Latencies::prior(3, vec![Micros::from_millis(100); 6]);
     let ms: Vec<u32> = after.over(&prior).rtt.iter().map(|rtt| rtt.0 / 1_000).collect();
     assert_eq!(ms, [100, 100, 100, 100, 100, 70]);

@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub doq: Option<EncryptedListener>,
     /// `None`: nobody reports.
     pub reports: Option<ReportsListener>,
+    /// `None`: clients measure nothing.
+    pub measure: Option<MeasureListener>,
     /// Default 127.0.0.1:8053.
     pub admin: SocketAddr,
     /// Relative paths are relative to the working folder. Default `state`.
@@ -202,6 +204,30 @@ pub struct ReportsListener {
     pub client_ca: Option<PathBuf>,
 }
 
+/// Where clients report what they measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeasureListener {
+    pub tls: EncryptedListener,
+    /// File of keys that sign passes, relative to the policy folder.
+    pub passes: Option<PathBuf>,
+    pub rules: MeasureRules,
+}
+
+/// What becomes of measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureRules {
+    /// Older ones are dropped.
+    pub max_age: Duration,
+    /// Client networks below which nothing of a group is used or shown.
+    pub least_sources: usize,
+}
+
+impl Default for MeasureRules {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(3_600), least_sources: 5 }
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -213,6 +239,7 @@ impl Default for ServerConfig {
             doh: None,
             doq: None,
             reports: None,
+            measure: None,
             admin: SocketAddr::from(([127, 0, 0, 1], 8053)),
             state_dir: PathBuf::from("state"),
             geo_files: Vec::new(),

@@ -63,6 +63,9 @@ pub struct CandidateView {
     pub pool: String,
     pub verdict: String,
     pub cost: CostTerms,
+    /// Measurements behind the distance; 0: it is a guess.
+    #[serde(default)]
+    pub measurements: u16,
     /// Base and planned load against capacity; `None` without capacity.
     pub utilisation: Option<Ppm>,
     pub state: CandidateState,
@@ -176,6 +179,7 @@ impl Told<'_> {
             pool: self.pool(node),
             verdict: self.verdict(node).name().to_owned(),
             cost: self.cost(node),
+            measurements: self.measurements(node),
             utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
             state: self.state(node),
         }
@@ -184,6 +188,12 @@ impl Told<'_> {
     fn cost(&self, node: NodeId) -> CostTerms {
         let congestion = self.loads.price[node.index()];
         self.terrain.terms(self.service.index(), self.group.index(), node, congestion)
+    }
+
+    fn measurements(&self, node: NodeId) -> u16 {
+        let input = self.terrain.input;
+        let site = input.policy.fleet.node(node).site;
+        input.latencies.votes(self.group.index()).get(site.index()).copied().unwrap_or(0)
     }
 
     /// The pool it is on the ladder by, else the first of the chain that has it.

@@ -1,7 +1,7 @@
 //! Certificate and key from PEM files to a TLS configuration, or the file and what to do about it.
 //!
 //! Every purpose has a configuration of its own, since each offers other protocols in the handshake;
-//! those of QUIC and of reports take TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; client certificates are
+//! those of QUIC, reports and measurements take TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; client certificates are
 //! asked for where authorities for them are named. Whether a client would trust the
 //! chain is not judged here.
 
@@ -22,6 +22,8 @@ pub enum Purpose {
     Doq,
     /// What remote vantages and nodes report.
     Reports,
+    /// What clients measure.
+    Measure,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Purpose::Doh => "DNS over HTTPS",
             Purpose::Doq => "DNS over QUIC",
             Purpose::Reports => "reports",
+            Purpose::Measure => "measurements",
         }
     }
 
@@ -41,6 +44,7 @@ impl Purpose {
             Purpose::Doh => &[b"h2", b"http/1.1"],
             Purpose::Doq => &[b"doq"],
             Purpose::Reports => &[b"rhumb-vantage/1", b"http/1.1"],
+            Purpose::Measure => &[b"h2", b"http/1.1"],
         }
     }
 }
@@ -99,7 +103,7 @@ pub fn load_asking(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = match purpose {
-        Purpose::Reports => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+        Purpose::Reports | Purpose::Measure => builder.with_protocol_versions(&[&rustls::version::TLS13]),
         Purpose::Dot | Purpose::Doh | Purpose::Doq => builder.with_safe_default_protocol_versions(),
     };
     let builder = builder.map_err(mismatch)?;

@@ -116,6 +116,7 @@ pub enum Served {
     Doh,
     Doq,
     Reports,
+    Measure,
     Admin,
 }
 
@@ -127,6 +128,7 @@ impl Served {
             Served::Doh => Purpose::Doh.name(),
             Served::Doq => Purpose::Doq.name(),
             Served::Reports => Purpose::Reports.name(),
+            Served::Measure => Purpose::Measure.name(),
             Served::Admin => "the admin address",
         }
     }
@@ -139,6 +141,7 @@ impl From<Purpose> for Served {
             Purpose::Doh => Served::Doh,
             Purpose::Doq => Served::Doq,
             Purpose::Reports => Served::Reports,
+            Purpose::Measure => Served::Measure,
         }
     }
 }

@@ -33,6 +33,7 @@ mod quic_socket;
 pub mod tap;
 mod udp;
 mod udp_batch;
+pub mod web;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 //! Measured latencies on their way from a report to the next plan, and over reloads and restarts.
 
 use super::*;
+use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
 use crate::daemon::inputs::Loader;
-use crate::model::ids::SiteId;
+use crate::latency::{Feed, Sample};
+use crate::model::ids::{NodeId, SiteId};
 use std::net::{IpAddr, Ipv4Addr};
 
 const FLEET: &str = "version: 1

@@ -30,6 +30,8 @@ record! {
         optional doq: EncryptedFile,
         /// Where remote vantages and nodes with pushed load report. Left out: nowhere.
         optional reports: ReportsFile,
+        /// Where clients report what they measured (docs/latency.md). Left out: nowhere.
+        optional measure: MeasureFile,
         /// Where metrics, health and status are served over HTTP; a node may push its load here too.
         optional admin: SocketAddr = "127.0.0.1:8053",
         /// Folder for the last good table and policy, relative to the working folder.
@@ -182,6 +184,26 @@ record! {
         /// PEM file of the authorities whose client certificates are taken in place of a token, relative to the
         /// policy folder. A certificate speaks for the vantage that its DNS name names. Left out: tokens only.
         optional client_ca: Text,
+    }
+}
+
+record! {
+    /// The listener for what clients measure, `POST /measure`. TLS 1.3 only.
+    pub struct MeasureFile {
+        /// Where to listen.
+        required listen: OneOrMany<SocketAddr>,
+        /// PEM certificate chain, relative to the policy folder.
+        required certificate: Text,
+        /// PEM private key, relative to the policy folder.
+        required key: Text,
+        /// File of keys that sign passes, a line `NAME KEY` each, as `rhumb measure key NAME` makes them, relative
+        /// to the policy folder and readable by its owner only. Left out: clients speak for the network that
+        /// they connect from.
+        optional passes: Text,
+        /// Measurements older than this are dropped.
+        optional max_age: Span<60_000, 604_800_000> = "1h",
+        /// Client networks below which nothing of a group is used or shown.
+        optional least_sources: Whole<2, 64> = 5,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Whether the listeners of `rhumb.yaml` can all be bound: TCP carries plain DNS, TLS, HTTPS and the
-//! admin address, UDP plain DNS and QUIC, and each address and port of either serves one of them.
+//! Whether the listeners of `rhumb.yaml` can all be bound: TCP carries plain DNS, TLS, HTTPS,
+//! measurements, reports and the admin address, UDP plain DNS and QUIC, and each address and port of either serves one of them.
 //!
 //! Only what the file says is compared: defaults may be replaced on the command line.
 
@@ -24,7 +24,10 @@ pub(super) fn check(file: &ServerFile, findings: &mut Findings) {
         .map(|(key, slot)| listed(key, addresses(slot)));
     let admin = file.admin.given().map(|at| Listener { key: "admin", address: at.value, place: at.place });
     let over_udp = [plain.clone(), doq].concat();
-    let mut over_tcp = [plain, dot, doh].concat();
+    let measure = listed("measure", file.measure.value().and_then(|measure| measure.listen.given()));
+    let mut over_tcp = [plain, dot, doh, measure].concat();
+    let reports = file.reports.value().and_then(|reports| reports.listen.given());
+    over_tcp.extend(reports.map(|at| Listener { key: "reports", address: at.value, place: at.place }));
     over_tcp.extend(admin);
     for (protocol, listeners) in [("TCP", over_tcp), ("UDP", over_udp)] {
         for (at, later) in listeners.iter().enumerate() {

@@ -4,13 +4,13 @@ use crate::base::diagnostic::Span;
 use crate::base::prefix::Prefix;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{
-    AnswerClass, DnstapConfig, EncryptedListener, LogTarget, QueryLimit, QueryLogConfig, RateLimit,
-    ReportsListener, ServerConfig,
+    AnswerClass, DnstapConfig, EncryptedListener, LogTarget, MeasureListener, MeasureRules, QueryLimit,
+    QueryLogConfig, RateLimit, ReportsListener, ServerConfig,
 };
 use crate::policy::codes;
 use crate::policy::files::server::{
-    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, QueryLimitFile, QueryLogFile,
-    RateLimitFile, ReportsFile, ServerFile, ZoneWord,
+    AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, MeasureFile, QueryLimitFile,
+    QueryLogFile, RateLimitFile, ReportsFile, ServerFile, ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::places::Cidr;
@@ -38,6 +38,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         doh,
         doq,
         reports,
+        measure,
         admin,
         state,
         geo,
@@ -64,6 +65,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         doh: doh.value().and_then(|file| lower_encrypted(file, findings)),
         doq: doq.value().and_then(|file| lower_encrypted(file, findings)),
         reports: reports.value().and_then(lower_reports),
+        measure: measure.value().and_then(|file| lower_measure(file, findings)),
         admin: admin.value().copied().unwrap_or(defaults.admin),
         state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
         geo_files: geo.value().map_or(defaults.geo_files, |files| {
@@ -159,6 +161,24 @@ fn lower_reports(file: &ReportsFile) -> Option<ReportsListener> {
         span: certificate.given().map_or_else(Span::default, |at| at.place.span),
     };
     Some(ReportsListener { tls, client_ca: client_ca.value().map(|text| PathBuf::from(&text.0)) })
+}
+
+fn lower_measure(file: &MeasureFile, findings: &mut Findings) -> Option<MeasureListener> {
+    let MeasureFile { place: _, listen, certificate, key, passes, max_age, least_sources } = file;
+    let defaults = MeasureRules::default();
+    Some(MeasureListener {
+        tls: EncryptedListener {
+            listen: sockets(listen.given()?, findings),
+            certificate: PathBuf::from(&certificate.value()?.0),
+            key: PathBuf::from(&key.value()?.0),
+            span: certificate.given().map_or_else(Span::default, |at| at.place.span),
+        },
+        passes: passes.value().map(|text| PathBuf::from(&text.0)),
+        rules: MeasureRules {
+            max_age: max_age.value().map_or(defaults.max_age, |span| span.0),
+            least_sources: least_sources.value().map_or(defaults.least_sources, |count| count.0 as usize),
+        },
+    })
 }
 
 fn lower_query_log(log: &QueryLogFile) -> Option<QueryLogConfig> {
