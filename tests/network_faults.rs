@@ -113,3 +113,47 @@ fn a_true_outage_of_most_nodes_moves_everybody_to_the_rest() {
         assert_eq!(world.health(node)["verdict"], "up");
     }
 }
+
+#[test]
+fn a_vantage_that_is_cut_off_is_named_and_moves_nobody() {
+    let Some(world) = World::start_watched(4, FAST) else { return };
+    let before = world.answers();
+    // It still reaches the scheduler, and says that it sees nothing.
+    world.net.fault("ip saddr 10.77.3.0/24 ip daddr != 10.77.0.0/24 drop");
+    let told = world.wait_problem("vantage-distrusted");
+    assert!(told.contains("gz") && !told.contains("bj"), "{told}");
+    let status = world.told();
+    assert!(status.contains("gz"), "{status}");
+    eprintln!("{told}");
+    assert_eq!(world.answers(), before);
+    world.net.heal();
+    support::wait_for("trust to come back", || world.problem("vantage-distrusted").is_none().then_some(()));
+    // And altogether: it falls silent.
+    world.net.fault("ip saddr 10.77.3.0/24 drop");
+    let told = world.wait_problem("vantage-distrusted");
+    eprintln!("{told}");
+    assert!(told.contains("gz"), "{told}");
+    assert_eq!(world.answers(), before);
+    for node in 0..4 {
+        assert_eq!(world.health(node)["verdict"], "up");
+    }
+}
+
+#[test]
+fn two_of_three_vantages_decide_what_one_of_them_cannot_reach() {
+    let Some(world) = World::start_watched(4, FAST) else { return };
+    let node = world.nodes[1];
+    world.net.fault(&format!("ip saddr 10.77.3.0/24 ip daddr {node} drop"));
+    support::wait_for("gz to say so", || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let votes = world.health(1)["votes"].as_array()?.clone();
+        votes.iter().any(|vote| vote["vantage"] == "gz" && vote["verdict"] == "down").then_some(())
+    });
+    assert_eq!(world.health(1)["verdict"], "up", "one against two");
+    world.net.fault(&format!("ip saddr 10.77.4.0/24 ip daddr {node} drop"));
+    let reason = world.wait_verdict(1, "down");
+    eprintln!("{reason}");
+    support::wait_for("clients to leave", || (!world.is_answered(1)).then_some(()));
+    world.net.heal();
+    world.wait_verdict(1, "up");
+}

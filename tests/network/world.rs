@@ -2,6 +2,7 @@
 
 use super::net::Net;
 use super::support::{Folder, Rhumb, ask, fetch, wait_for};
+use rhumb::model::token::TokenHash;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -29,13 +30,45 @@ pub struct World {
     pub net: Net,
     pub nodes: Vec<Ipv4Addr>,
     _rhumb: Rhumb,
-    _folder: Folder,
+    vantages: Vec<Rhumb>,
+    folder: Folder,
 }
+
+/// Remote vantages, each in a namespace of its own.
+pub const VANTAGES: [&str; 2] = ["gz", "bj"];
+/// Where they report.
+const REPORTS: &str = "10.77.0.2:8853";
 
 impl World {
     /// With `count` nodes, probed by `probe`. `None`: skipped.
     pub fn start(count: u8, probe: &str) -> Option<Self> {
-        let net = Net::new(&["scheduler", "fleet", "world"])?;
+        Self::build(count, probe, false)
+    }
+
+    /// The same, watched by [`VANTAGES`] too.
+    pub fn start_watched(count: u8, probe: &str) -> Option<Self> {
+        let mut world = Self::build(count, probe, true)?;
+        world.vantages = VANTAGES.map(|name| world.vantage(name)).into();
+        for name in VANTAGES {
+            wait_for("a vantage to be heard", || {
+                std::thread::sleep(Duration::from_millis(50));
+                let health = world.health(0);
+                let votes = health["votes"].as_array()?.clone();
+                votes.iter().any(|vote| vote["vantage"] == name && vote["verdict"] == "up").then_some(())
+            });
+        }
+        Some(world)
+    }
+
+    fn vantage(&self, name: &str) -> Rhumb {
+        let mut command = self.net.command(name, env!("CARGO_BIN_EXE_rhumb"));
+        command.args(["vantage", "--scheduler", REPORTS, "--name", name]);
+        command.arg("--token-file").arg(self.folder.path(name)).arg("--ca").arg(self.folder.path("cert.pem"));
+        Rhumb::spawn_command(command)
+    }
+
+    fn build(count: u8, probe: &str, is_watched: bool) -> Option<Self> {
+        let net = Net::new(&["scheduler", "fleet", "world", "gz", "bj"])?;
         let nodes: Vec<Ipv4Addr> = (0..count).map(|at| net.add_address("fleet", 10 + at)).collect();
         let anchors = [10, 11].map(|host| net.add_address("world", host));
         for &node in &nodes {
@@ -48,19 +81,29 @@ impl World {
             ("zones/example.test.zone", ZONE),
             ("services/web.yaml", SERVICE),
             ("rhumb.yaml", "version: 1\nworkers: 1\n"),
-            ("fleet.yaml", &fleet(&nodes, &anchors, probe)),
+            ("fleet.yaml", &fleet(&nodes, &anchors, probe, is_watched)),
         ]);
+        if is_watched {
+            report_to(&folder);
+        }
         let (policies, state) = (folder.policies(), folder.state());
         let mut command = net.command("scheduler", env!("CARGO_BIN_EXE_rhumb"));
         command.args(["serve", "--policies", &policies, "--state", &state, "--log", "human"]);
         command.args(["--listen", &DNS.to_string(), "--admin", &ADMIN.to_string()]);
         let mut rhumb = Rhumb::spawn_command(command);
         rhumb.wait_line("ready: DNS");
-        let world = Self { net, nodes, _rhumb: rhumb, _folder: folder };
+        let world = Self { net, nodes, _rhumb: rhumb, vantages: Vec::new(), folder };
         for at in 0..world.nodes.len() {
             world.wait_verdict(at, "up");
         }
         Some(world)
+    }
+
+    /// What `rhumb status` says to a person.
+    pub fn told(&self) -> String {
+        let mut command = self.net.command("scheduler", env!("CARGO_BIN_EXE_rhumb"));
+        let output = command.args(["status", "--admin", &ADMIN.to_string()]).output().expect("runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     pub fn status(&self) -> Value {
@@ -128,12 +171,29 @@ fn listen(address: SocketAddr) {
     std::thread::spawn(move || listener.incoming().for_each(drop));
 }
 
-fn fleet(nodes: &[Ipv4Addr], anchors: &[Ipv4Addr], probe: &str) -> String {
+/// The listener for reports, its certificate, and a token for each vantage.
+fn report_to(folder: &Folder) {
+    let made = rcgen::generate_simple_self_signed(vec!["10.77.0.2".to_owned()]).expect("a certificate");
+    folder.write("cert.pem", &made.cert.pem());
+    folder.write("key.pem", &made.signing_key.serialize_pem());
+    for name in VANTAGES {
+        folder.write(name, name);
+    }
+    let reports = format!("reports: {{listen: \"{REPORTS}\", certificate: cert.pem, key: key.pem}}");
+    folder.write("rhumb.yaml", &format!("version: 1\nworkers: 1\n{reports}\n"));
+}
+
+fn fleet(nodes: &[Ipv4Addr], anchors: &[Ipv4Addr], probe: &str, is_watched: bool) -> String {
     let anchors: Vec<String> = anchors.iter().map(|anchor| format!("\"{anchor}:443\"")).collect();
+    let anchors = anchors.join(", ");
+    let mut vantages = format!("local: {{anchors: [{anchors}]}}");
+    for name in VANTAGES.into_iter().filter(|_| is_watched) {
+        let hash = TokenHash::of(name);
+        vantages.push_str(&format!(", {name}: {{anchors: [{anchors}], token: \"{hash}\"}}"));
+    }
     let mut text = format!(
         "version: 1\nregions: {{r: {{}}}}\nsites: {{a: {{region: r}}, b: {{region: r}}}}\n\
-         defaults: {{probes: [{probe}]}}\nvantages: {{local: {{anchors: [{}]}}}}\nnodes:\n",
-        anchors.join(", ")
+         defaults: {{probes: [{probe}]}}\nvantages: {{{vantages}}}\nnodes:\n",
     );
     for (at, node) in nodes.iter().enumerate() {
         let site = if at % 2 == 0 { "a" } else { "b" };
