@@ -1,45 +1,18 @@
 //! Answering allocates nothing: every kind of query under an allocator that counts.
 //!
-//! A test program of its own with one test, since the allocator counts for the whole process.
+//! A test program of its own, since a process has one allocator.
 
+#[path = "support/counting.rs"]
+mod counting;
 mod world;
 
 use rhumb::base::clock::{MonoTime, WallTime};
 use rhumb::dns::{CookieSecrets, Ctx, Fair, Limiter, Scratch, Transport, answer, answer_fairly};
 use rhumb::model::policy::{QueryLimit, RateLimit};
 use rhumb::serve::tap::tap;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use world::{A, AAAA, ANY, Ask, HTTPS, MX, SRV, World, ask};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `GlobalAlloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(place, layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn queries() -> Vec<(&'static str, Vec<u8>)> {
     let long = format!("{}.rhumb.test", ["x".repeat(63), "y".repeat(63), "z".repeat(63)].join("."));
@@ -96,7 +69,7 @@ fn answering_allocates_nothing() {
     let mut fair = Fair::new(Some(&limit), 1);
     fair.turn(MonoTime::from_millis(1_000), 100_000, true);
     assert!(fair.is_pressed());
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = counting::allocations();
     let mut answered = 0;
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
         let ctx = Ctx { cookies: Some(&secrets), seconds: 1_700_000_000, ..world::ctx(transport) };
@@ -117,11 +90,11 @@ fn answering_allocates_nothing() {
             answer_fairly(&snapshot, &ctx, &mut scratch, &mut fair, query, &mut out);
         }
     }
-    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    let after = counting::allocations();
     assert_eq!(after - before, 0, "{} kinds of queries", queries.len());
     assert!(fair.counts.dropped > 0 && fair.counts.slipped > 0, "{:?}", fair.counts);
     assert!(answered > 150 && scratch.truncated > 0, "{answered} answers");
     assert!(scratch.limit_slipped > 0 && scratch.limit_dropped > 0);
     drop(vec![1_u8; 100]);
-    assert!(ALLOCATIONS.load(Ordering::Relaxed) > after, "the allocator counts");
+    assert!(counting::allocations() > after, "the allocator counts");
 }

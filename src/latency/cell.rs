@@ -81,8 +81,9 @@ impl Cell {
                 true
             }
             Err(at) if at < MOST_VOTES => {
+                // Out before in: one vote more for a moment would double the room a full cell takes.
+                self.votes.truncate(MOST_VOTES - 1);
                 self.votes.insert(at, vote);
-                self.votes.truncate(MOST_VOTES);
                 true
             }
             Err(_) => false,
