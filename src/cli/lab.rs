@@ -4,6 +4,7 @@
 //! This file reads the command line and prints; everything else is [`crate::lab`]'s.
 
 use crate::base::clock::SystemClock;
+use crate::base::units::Ppm;
 use crate::cli::{chain, render};
 use crate::daemon::answering::Live;
 use crate::daemon::start::{Daemon, Options};
@@ -106,7 +107,7 @@ pub struct ControlArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = true, args = ["down", "latency", "jitter", "loss", "load"])]
+#[group(id = "what", required = true, multiple = true, args = ["down", "latency", "jitter", "loss", "errors", "load"])]
 pub struct FaultArgs {
     /// Name of a node, site, region or line
     #[arg(value_name = "TARGET")]
@@ -123,6 +124,9 @@ pub struct FaultArgs {
     /// Never answer this share of requests, e.g. 20%
     #[arg(long, value_name = "PERCENT", value_parser = parse_loss)]
     pub loss: Option<Fault>,
+    /// Answer this share of HTTP requests with 503, e.g. 50%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_errors)]
+    pub errors: Option<Fault>,
     /// Report this utilisation, e.g. 95%
     #[arg(long, value_name = "PERCENT", value_parser = parse_load)]
     pub load: Option<Fault>,
@@ -162,11 +166,19 @@ fn parse_delay(text: &str) -> Result<u32, String> {
 }
 
 fn parse_loss(text: &str) -> Result<Fault, String> {
+    Ok(Fault::Loss { share: parse_share(text)? })
+}
+
+fn parse_errors(text: &str) -> Result<Fault, String> {
+    Ok(Fault::Errors { share: parse_share(text)? })
+}
+
+fn parse_share(text: &str) -> Result<Ppm, String> {
     let share = parse_percent(text)?;
-    if share > crate::base::units::Ppm::WHOLE {
+    if share > Ppm::WHOLE {
         return Err(format!("`{text}` is more than everything"));
     }
-    Ok(Fault::Loss { share })
+    Ok(share)
 }
 
 fn parse_load(text: &str) -> Result<Fault, String> {
@@ -180,6 +192,7 @@ impl FaultArgs {
             self.latency.map(|ms| Fault::Latency { ms }),
             self.jitter.map(|ms| Fault::Jitter { ms }),
             self.loss,
+            self.errors,
             self.load,
         ];
         let for_ms = self.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
@@ -361,9 +374,14 @@ mod tests {
 
     #[test]
     fn the_issue_s_command_lines_are_understood() {
-        let got = request("lab fault tyo --latency 150ms --jitter 20ms --loss 20% --load 95% --for 60s")
-            .expect("ok");
-        assert_eq!(lab::fault::phrase(&got.faults), "latency 150 ms, jitter 20 ms, loss 20 %, load 95 %");
+        let got = request(
+            "lab fault tyo --latency 150ms --jitter 20ms --loss 20% --errors 10% --load 95% --for 60s",
+        )
+        .expect("ok");
+        assert_eq!(
+            lab::fault::phrase(&got.faults),
+            "latency 150 ms, jitter 20 ms, loss 20 %, errors 10 %, load 95 %"
+        );
         assert_eq!((got.target.as_str(), got.for_ms), ("tyo", Some(60_000)));
         assert_eq!(request("lab fault tyo --down").expect("ok").faults, [Fault::Down]);
         for (words, expect) in [
@@ -372,6 +390,7 @@ mod tests {
             ("lab fault tyo --latency 150", "lacks a unit"),
             ("lab fault tyo --latency 10m", "--loss 100%"),
             ("lab fault tyo --loss 120%", "more than everything"),
+            ("lab fault tyo --errors 101%", "more than everything"),
         ] {
             let error = request(words).expect_err(words);
             assert!(error.contains(expect), "{words}: {error}");

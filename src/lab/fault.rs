@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | down | is or is not | any |
 //! | latency, jitter | the last one said | the sum |
-//! | loss | the last one said | as independent losses |
+//! | loss, errors | the last one said | as independent ones |
 //! | load | the last one said | the highest |
 //!
 //! Nothing here touches a socket, and faults never reach rhumb except by the wire.
@@ -37,6 +37,8 @@ pub enum Fault {
     Jitter { ms: u32 },
     /// This share of requests is never answered; the connection stays open and silent.
     Loss { share: Ppm },
+    /// This share of HTTP requests is answered with 503; datagrams and handshakes are as ever.
+    Errors { share: Ppm },
     /// The load feed says this utilisation, whatever the clients do.
     Load { share: Ppm },
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Fault {
             Fault::Latency { ms } => write!(f, "latency {ms} ms"),
             Fault::Jitter { ms } => write!(f, "jitter {ms} ms"),
             Fault::Loss { share } => write!(f, "loss {} %", share.percent()),
+            Fault::Errors { share } => write!(f, "errors {} %", share.percent()),
             Fault::Load { share } => write!(f, "load {} %", share.percent()),
         }
     }
@@ -65,6 +68,7 @@ pub struct Conditions {
     pub latency: Duration,
     pub jitter: Duration,
     pub loss: Ppm,
+    pub errors: Ppm,
     pub load: Option<Ppm>,
 }
 
@@ -76,14 +80,17 @@ impl Conditions {
             Fault::Down => self.down = true,
             Fault::Latency { ms } => self.latency = later(self.latency, ms),
             Fault::Jitter { ms } => self.jitter = later(self.jitter, ms),
-            Fault::Loss { share } => {
-                let kept = (1.0 - self.loss.fraction()) * (1.0 - share.fraction().min(1.0));
-                self.loss = Ppm::from_fraction(1.0 - kept);
-            }
+            Fault::Loss { share } => self.loss = either(self.loss, share),
+            Fault::Errors { share } => self.errors = either(self.errors, share),
             Fault::Load { share } => self.load = self.load.max(Some(share)),
         }
         self
     }
+}
+
+/// The share that either of two independent chances hits.
+fn either(one: Ppm, other: Ppm) -> Ppm {
+    Ppm::from_fraction(1.0 - (1.0 - one.fraction()) * (1.0 - other.fraction().min(1.0)))
 }
 
 impl fmt::Display for Conditions {
@@ -101,6 +108,9 @@ impl fmt::Display for Conditions {
         }
         if self.loss != Ppm::ZERO {
             faults.push(Fault::Loss { share: self.loss });
+        }
+        if self.errors != Ppm::ZERO {
+            faults.push(Fault::Errors { share: self.errors });
         }
         faults.extend(self.load.map(|share| Fault::Load { share }));
         f.write_str(&phrase(&faults))
@@ -221,16 +231,21 @@ mod tests {
             standing("tyo-1", Fault::Latency { ms: 50 }, &[0]),
             standing("tyo", Fault::Loss { share: half }, &[0, 1]),
             standing("tyo-1", Fault::Loss { share: half }, &[0]),
+            standing("tyo", Fault::Errors { share: half }, &[0, 1]),
+            standing("tyo-1", Fault::Errors { share: half }, &[0]),
             standing("tyo-1", Fault::Load { share: half }, &[0]),
         ] {
             book.add(fault).expect("room");
         }
-        assert_eq!(book.conditions(NodeId(0)).to_string(), "latency 200 ms, loss 75 %, load 50 %");
-        assert_eq!(book.conditions(NodeId(1)).to_string(), "latency 150 ms, loss 50 %");
+        assert_eq!(
+            book.conditions(NodeId(0)).to_string(),
+            "latency 200 ms, loss 75 %, errors 75 %, load 50 %"
+        );
+        assert_eq!(book.conditions(NodeId(1)).to_string(), "latency 150 ms, loss 50 %, errors 50 %");
         assert_eq!(book.conditions(NodeId(2)), Conditions::default());
         assert_eq!(book.heal(&[NodeId(0), NodeId(2)]), [NodeId(0)]);
         assert_eq!(book.conditions(NodeId(0)), Conditions::default());
-        assert_eq!(book.standing().len(), 2, "faults without a node are gone");
+        assert_eq!(book.standing().len(), 3, "faults without a node are gone");
     }
 
     #[test]

@@ -42,8 +42,9 @@ pub async fn serve(mut stream: TcpStream, node: &NodeState, endpoint: &Endpoint)
         }
         tokio::time::sleep(reply.delay).await;
         let (bytes, close) = match parse(&head) {
+            Ok(request) if reply.failed => (refusal(503, request.close, request.head_only), request.close),
             Ok(request) => (answer(&request, node, endpoint), request.close),
-            Err(status) => (response(status, "text/plain", "", true, false), true),
+            Err(status) => (refusal(status, true, false), true),
         };
         stream.write_all(&bytes).await?;
         if close {
@@ -126,6 +127,10 @@ fn answer(request: &Request, node: &NodeState, endpoint: &Endpoint) -> Vec<u8> {
     response(status, kind, &body, request.close, request.head_only)
 }
 
+fn refusal(status: u16, close: bool, head_only: bool) -> Vec<u8> {
+    response(status, "text/plain", "", close, head_only)
+}
+
 fn response(status: u16, kind: &str, body: &str, close: bool, head_only: bool) -> Vec<u8> {
     let connection = if close { "close" } else { "keep-alive" };
     let length = body.len();
@@ -145,6 +150,7 @@ const fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         500 => "Internal Server Error",
+        503 => "Service Unavailable",
         // RFC 9112 section 4: the phrase may be empty.
         _ => "",
     }

@@ -43,6 +43,8 @@ pub struct NodeState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub lost: bool,
+    /// Answered, but with an error.
+    pub failed: bool,
     pub delay: Duration,
 }
 
@@ -59,8 +61,9 @@ impl NodeState {
         let conditions = self.conditions.load();
         let draw = mix_pair(self.seed, self.draws.fetch_add(1, Ordering::Relaxed));
         let lost = draw % 1_000_000 < u64::from(conditions.loss.0);
+        let failed = mix_pair(draw, 2) % 1_000_000 < u64::from(conditions.errors.0);
         let part = f64::from(mix_pair(draw, 1) as u32) / f64::from(u32::MAX);
-        Reply { lost, delay: conditions.latency + conditions.jitter.mul_f64(part) }
+        Reply { lost, failed, delay: conditions.latency + conditions.jitter.mul_f64(part) }
     }
 
     pub fn reading(&self) -> Reading {
