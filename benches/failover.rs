@@ -1,46 +1,54 @@
-//! From a node's failure to the first answer without it: `cargo bench --bench failover`.
+//! From a fault to the first answer without who is at fault, by kind of fault: `cargo bench --bench failover`.
 //!
 //! ```text
-//!  rhumb lab ── all nodes up ── which node answers a Japanese client?
-//!     │              ▲                         │
-//!     │              └──── heal ◀── moved? ◀── rhumb lab fault NODE --down    (one run)
-//!     └─ resident memory, beside its limit
+//!  fault ────────────▶ verdict ─────────────▶ table published ───▶ first moved answer
+//!  │  fall x interval     │  pause for others of    │                   │
+//!  │  (+ timeout)         │  the same site, plan,   └─ the client asks every millisecond
+//!  │                      │  compile, lint, swap
+//!  └──── this program ────┴── log of rhumb serve ────┘
 //! ```
-//! The binary is the real one, the probes and the DNS exchanges go over sockets. A run's clock starts
-//! before the `fault` command does, so that the figure has the command's own milliseconds in it, and
-//! ends with the first answer that lacks the broken node. Which moment of the probe interval a fault
-//! falls into is left to chance; the worst one costs an interval more than the best.
+//! The nodes are the lab's (`rhumb::lab`), in this process; `rhumb serve` is the program as users run it, on the
+//! shipped policies: three probes in a row have to fail, 200 ms apart, 200 ms patience. Every failure meets a new
+//! process that has probed each node five times, so none knows of the one before (no flap damping, no ramps), at a
+//! moment of the probes' interval that is left to chance. Nodes, sites, regions and lines take turns.
 //!
-//! `-- --runs N` (5), `-- --quick` for one. Under `cargo test` it runs once and holds no limit, since
-//! the program is not optimised there. Otherwise a figure over its limit is a failure.
+//! | fault | made by |
+//! |---|---|
+//! | refused | the node closes its sockets |
+//! | silent drop | nft, in a network namespace of the program's own; where that is not permitted by a node that takes connections and never answers, which is said |
+//! | loss | the node reads every request and answers none |
+//! | latency step | the node answers after 400 ms, 50 ms before, and a probe waits for a second: `degraded`, and clients are moved by price, when the planner has seen it for long enough |
+//! | error burst | the node answers every request with 503 |
+//! | site, region, line | silent drop of all its nodes |
+//!
+//! For several nodes the verdict is the first of them, and a moved answer has none of them. `-- --rounds N` (5 under
+//! `cargo bench`, otherwise 1) failures of each kind; `--only` and `--skip` take the name of one. Under `cargo test` nothing is held to a limit, since the
+//! program is not optimised there; otherwise a failure of a node that takes longer than a second fails the run.
 
 #![allow(clippy::print_stdout, reason = "a bench reports figures")]
 #![allow(clippy::disallowed_methods, reason = "measures real time, and paces its polls")]
 
-#[path = "../tests/support/lab.rs"]
-mod lab;
+#[path = "failover/net.rs"]
+mod net;
+#[path = "failover/run.rs"]
+mod run;
+#[path = "failover/scene.rs"]
+mod scene;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "failover/table.rs"]
+mod table;
 
-use lab::Lab;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
-use support::{PATIENCE, parse, query, wait_for};
-
-const NAME: &str = "live.rhumb.test";
-const A: u16 = 1;
-const JAPAN: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(133, 11, 0, 0)), 24);
-const POLL_EVERY: Duration = Duration::from_millis(1);
-/// The project's promise.
-const LIMIT: Duration = Duration::from_secs(1);
-/// gdnsd's shortest: two polls, one a second.
-const GDNSD_BEST: Duration = Duration::from_secs(2);
-const MEMORY_LIMIT_KIB: u64 = 128 << 10;
+use run::{Kind, Passed, fail_over};
+use scene::Scene;
+use std::process::ExitCode;
+use std::time::Duration;
+use table::Limits;
 
 /// What the command line asks for.
 struct Plan {
-    runs: usize,
+    rounds: usize,
+    kinds: Vec<Kind>,
     /// Not under `cargo test`.
     holds_limits: bool,
 }
@@ -51,125 +59,46 @@ impl Plan {
         let args: Vec<String> = std::env::args().skip(1).collect();
         let has = |flag: &str| args.iter().any(|arg| arg == flag);
         let holds_limits = has("--bench") && !has("--test");
-        let asked = args.iter().skip_while(|arg| *arg != "--runs").nth(1);
-        let runs = asked.map_or(5, |text| text.parse().expect("--runs takes a number"));
-        Self { runs: if !holds_limits || has("--quick") { 1 } else { runs.max(1) }, holds_limits }
+        let value = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
+        let asked = value("--rounds").map(|text| text.parse().expect("--rounds takes a number"));
+        let (only, skip) = (value("--only"), value("--skip"));
+        let is_meant = |kind: &Kind| {
+            only.is_none_or(|name| kind.name() == name) && skip.is_none_or(|name| kind.name() != name)
+        };
+        let kinds = Kind::ALL.into_iter().filter(is_meant).collect();
+        Self { rounds: asked.unwrap_or(if holds_limits { 5 } else { 1 }).max(1), kinds, holds_limits }
     }
-}
-
-/// One socket to the lab's DNS, asked again and again.
-struct Client {
-    socket: UdpSocket,
-    id: u16,
-}
-
-impl Client {
-    fn of(lab: &Lab) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a client socket");
-        socket.connect(lab.dns).expect("connects");
-        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("sets");
-        Self { socket, id: 0 }
-    }
-
-    /// The addresses a Japanese client is given now; `None` if no answer came.
-    fn ask(&mut self) -> Option<Vec<IpAddr>> {
-        self.id = self.id.wrapping_add(1);
-        self.socket.send(&query(self.id, NAME, A, Some(JAPAN))).ok()?;
-        let mut buffer = [0; 1_500];
-        loop {
-            let read = self.socket.recv(&mut buffer).ok()?;
-            if buffer[..2] == self.id.to_be_bytes() {
-                return Some(parse(&buffer[..read]).addresses).filter(|addresses| !addresses.is_empty());
-            }
-        }
-    }
-}
-
-/// What one run saw.
-struct Moved {
-    node: String,
-    took: Duration,
-    polls: u32,
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = net::enter() {
+        return code;
+    }
     let plan = Plan::read();
-    let mut lab = Lab::start();
-    let mut client = Client::of(&lab);
-    println!("failover: {NAME}, a client of 133.11.0.0/24, probes every 200 ms, fall 3, polls every 1 ms");
-    let mut took = Vec::new();
-    for run in 1..=plan.runs {
-        let moved = fail_over(&mut lab, &mut client);
-        println!("  run {run}: {} ms ({} down, {} polls)", millis(moved.took), moved.node, moved.polls);
-        took.push(moved.took);
+    let mut scene = Scene::start();
+    println!(
+        "failover: live.rhumb.test, probes every 200 ms, fall 3, timeout 200 ms, {} rounds",
+        plan.rounds
+    );
+    println!("silent drop: {}", if net::is_own() { "nft" } else { "nodes that never answer stand in" });
+    let mut passed: Vec<(Kind, Vec<Passed>)> = plan.kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+    for round in 0..plan.rounds {
+        for (kind, passed) in &mut passed {
+            let one = fail_over(&mut scene, *kind, round);
+            println!("  {:>2} {:<13} {:<8} {one}", round + 1, kind.name(), one.target);
+            passed.push(one);
+        }
     }
-    let (resident, peak) = memory_kib(lab.pid());
-    assert_eq!(lab.rhumb.terminate(), Some(0), "the lab ends well");
-    report(&plan, &mut took, resident, peak)
-}
-
-fn fail_over(lab: &mut Lab, client: &mut Client) -> Moved {
-    lab.wait_all_up();
-    lab.rhumb.forget_lines();
-    let address = wait_for("an answer", || client.ask())[0];
-    let node = lab.node(address);
-    let words = lab.words(&["fault", &node, "--down"]);
-    let since = Instant::now();
-    let mut fault = Command::new(env!("CARGO_BIN_EXE_rhumb"))
-        .args(words)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
-    let mut polls = 0;
-    while client.ask().is_none_or(|addresses| addresses.contains(&address)) {
-        polls += 1;
-        assert!(since.elapsed() < PATIENCE, "{node} is down and still answered after {PATIENCE:?}");
-        std::thread::sleep(POLL_EVERY);
-    }
-    let took = since.elapsed();
-    assert!(fault.wait().expect("waits").success(), "the fault was accepted");
-    // A move for another reason would be measured wrongly.
-    lab.rhumb.wait_line("evacuation");
-    lab.command(&["heal"]);
-    lab.wait_all_up();
-    Moved { node, took, polls }
-}
-
-/// Resident memory now and at most, from the kernel.
-fn memory_kib(pid: u32) -> (u64, u64) {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the lab is running");
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let limits = Limits::of(&scene);
+    table::print(&passed, &limits);
+    let resident = scene.most_resident_kib >> 10;
+    println!("resident memory of rhumb serve: at most {resident} MiB (limit 128 MiB)");
+    let is_late = |(kind, passed): &(Kind, Vec<Passed>)| {
+        *kind != Kind::Latency && passed.iter().any(|one| one.answer > Duration::from_secs(1))
     };
-    (field("VmRSS:"), field("VmHWM:"))
-}
-
-fn report(plan: &Plan, took: &mut [Duration], resident: u64, peak: u64) -> ExitCode {
-    took.sort_unstable();
-    let (min, median, max) = (took[0], took[took.len() / 2], took[took.len() - 1]);
-    println!(
-        "failure to first moved answer: min {} ms, median {} ms, max {} ms (promise {} ms; gdnsd's best {} ms)",
-        millis(min),
-        millis(median),
-        millis(max),
-        millis(LIMIT),
-        millis(GDNSD_BEST)
-    );
-    let mib = |kib: u64| kib / 1_024;
-    println!(
-        "resident memory of the lab: {} MiB, at most {} MiB (limit {} MiB)",
-        mib(resident),
-        mib(peak),
-        mib(MEMORY_LIMIT_KIB)
-    );
-    if plan.holds_limits && (max > LIMIT || resident > MEMORY_LIMIT_KIB) {
+    if plan.holds_limits && (passed.iter().any(is_late) || resident > 128) {
         println!("FAILED: a figure is over its limit");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
-}
-
-fn millis(time: Duration) -> u128 {
-    time.as_millis()
 }

@@ -94,6 +94,12 @@ impl Rhumb {
         }
     }
 
+    /// All lines so far.
+    pub fn lines(&mut self) -> &[String] {
+        self.seen.extend(self.lines.try_iter());
+        &self.seen
+    }
+
     /// Forgets the lines read so far, so that the next wait is for a new one.
     pub fn forget_lines(&mut self) {
         self.seen.extend(self.lines.try_iter());
