@@ -19,7 +19,7 @@ use rhumb::base::hash::SeededRng;
 use rhumb::base::prefix::{Family, Prefix};
 use rhumb::base::units::{Micros, Ppm};
 use rhumb::health::HealthModel;
-use rhumb::latency::{Feed, LatencyMap, MOST_CELLS, MOST_VOTES, Rules, Sample};
+use rhumb::latency::{Feed, LatencyMap, MOST_CELLS, MOST_VOTES, Sample};
 use rhumb::model::clients::ClientGroup;
 use rhumb::model::fleet::Fleet;
 use rhumb::model::ids::{GroupId, NodeId, SiteId, VantageId};
@@ -27,6 +27,7 @@ use rhumb::model::observation::{
     AnchorReport, FailureReason, LoadReport, LoadSample, Measured, Observation, Outcome,
 };
 use rhumb::model::placement::Latencies;
+use rhumb::model::policy::MeasureRules;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Week {
         let fleet = fleet(nodes, SITES, 0);
         let prior = Latencies::prior(SITES, vec![Micros::from_millis(100); SITES * GROUPS]);
         Self {
-            map: LatencyMap::new(Rules::default(), 7, &groups(GROUPS), &fleet),
+            map: LatencyMap::new(MeasureRules::default(), 7, &groups(GROUPS), &fleet),
             health: HealthModel::new(fleet, &BTreeMap::new(), MonoTime(0), WallTime(0)),
             prior,
             rng: SeededRng::new(4),
@@ -241,7 +242,7 @@ fn ten_thousand_reloads_leave_nothing_behind() {
     let empty = counting::held();
     let fleets = [fleet(40, 8, 0), fleet(45, 9, 1), fleet(30, 8, 2)];
     let mut health = HealthModel::new(Arc::clone(&fleets[0]), &BTreeMap::new(), MonoTime(0), WallTime(0));
-    let mut map = LatencyMap::new(Rules::default(), 7, &groups(2), &fleets[0]);
+    let mut map = LatencyMap::new(MeasureRules::default(), 7, &groups(2), &fleets[0]);
     let mut rng = SeededRng::new(9);
     let mut held = Vec::new();
     for reload in 1..=10_000_u64 {
@@ -249,7 +250,7 @@ fn ten_thousand_reloads_leave_nothing_behind() {
         let now = MonoTime::from_millis(reload * 5_000);
         let wall = WallTime(reload * 5_000);
         health = health.reload(Arc::clone(fleet), now, wall);
-        map = map.reloaded(Rules::default(), &groups(2 + reload as usize % 2), fleet, now);
+        map = map.reloaded(MeasureRules::default(), &groups(2 + reload as usize % 2), fleet, now);
         let node = rng.below(fleet.nodes.len() as u64) as u16;
         for vantage in 0..VANTAGES {
             let detail = format!("refused at reload {reload}");
@@ -283,7 +284,7 @@ fn a_full_map_takes_what_is_promised() {
     let groups = groups(MOST_CELLS.div_ceil(SITES) + 2);
     let fleet = fleet(SITES, SITES, 0);
     let empty = counting::held();
-    let mut map = LatencyMap::new(Rules::default(), 7, &groups, &fleet);
+    let mut map = LatencyMap::new(MeasureRules::default(), 7, &groups, &fleet);
     let sample = Sample { rtt: Micros(50_000), jitter: None, loss: None };
     let mut refused = 0;
     let mut rng = SeededRng::new(1);
