@@ -201,7 +201,7 @@ fn is_cut(vantage: u8, round: u64) -> bool {
 /// One node in thirty each hour, for the hour; some flap for half the day.
 fn is_failing(node: usize, round: u64) -> bool {
     let hour = hour(round) as usize;
-    node % 30 == hour || (node % 97 == 3 && hour < 12 && round % 2 == 0)
+    node % 30 == hour || (node % 97 == 3 && hour < 12 && round.is_multiple_of(2))
 }
 
 fn grown(before: i64, after: i64) -> String {

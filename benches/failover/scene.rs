@@ -51,7 +51,7 @@ impl Scene {
         let lab = runtime.block_on(rhumb::lab::fleet::start(&Arc::new(policy.fleet.clone()), lines, 1));
         let lab = lab.expect("the lab's addresses are free: one lab at a time on a machine");
         let mut rng = SeededRng::new(u64::from(std::process::id()));
-        let network = |_| IpAddr::V4(Ipv4Addr::from_bits((1 << 24) + rng.below(222 << 24) as u32 & !0xff));
+        let network = |_| IpAddr::V4(Ipv4Addr::from_bits(((1 << 24) + rng.below(222 << 24) as u32) & !0xff));
         let networks = (0..NETWORKS).map(network).collect();
         let state = tempfile::tempdir().expect("a temporary folder");
         let scene = Self { policy, lab, runtime, patient, state, networks, rng, most_resident_kib: 0 };

@@ -25,8 +25,8 @@ use crate::base::clock::SharedClock;
 use crate::base::units::{Micros, Ppm};
 use crate::latency::{Feed, PathReport, Sample};
 use crate::model::fleet::Fleet;
-use crate::serve::web::Peer;
-use axum::body::{Body, Bytes, to_bytes};
+use crate::serve::web::{self, Peer};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -146,7 +146,7 @@ async fn take(desk: &Desk, peer: Peer, headers: &HeaderMap, body: Body) -> Resul
         Some(Admitted { network, key }) => (network, Feed::Key(key)),
         None => (pass::network_of(plain(peer.0.ip())), Feed::Connection),
     };
-    let measured = read(&document(body).await?)?;
+    let measured = read(&web::document(body, DOCUMENT_BYTES, PATIENCE).await?)?;
     let (epoch, fleet) = (desk.fleet)();
     let mut reports = Vec::with_capacity(measured.len());
     for (at, measured) in measured.iter().enumerate() {
@@ -182,22 +182,6 @@ fn admitted(desk: &Desk, headers: &HeaderMap) -> Result<Option<Admitted>, Refuse
 /// The IPv4 address that a dual-stack socket wraps.
 fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-async fn document(body: Body) -> Result<Bytes, Refused> {
-    match tokio::time::timeout(PATIENCE, to_bytes(body, DOCUMENT_BYTES)).await {
-        Ok(Ok(document)) => Ok(document),
-        Ok(Err(error)) => {
-            let is_long = std::error::Error::source(&error)
-                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-            let (code, error) = match is_long {
-                true => (StatusCode::PAYLOAD_TOO_LARGE, "the document has more than 16 KiB"),
-                false => (StatusCode::BAD_REQUEST, "the document ended before its end"),
-            };
-            Err((code, error.to_owned()))
-        }
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the document did not come within 5 s".to_owned())),
-    }
 }
 
 fn read(document: &[u8]) -> Result<Vec<Measured>, Refused> {

@@ -4,6 +4,7 @@ use super::pass::network_of;
 use super::*;
 use crate::base::clock::{Clock, ManualClock, WallTime};
 use crate::model::fleet::Node;
+use axum::body::to_bytes;
 use axum::http::Request;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 

@@ -11,6 +11,8 @@ use super::connection::DRAIN_FRESH;
 use super::encrypted::{BoundTls, CertificateSlot, RunningEncrypted};
 use super::gate::{Admit, Limits, Progress, Visit};
 use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::StatusCode;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -62,6 +64,30 @@ impl BoundTls {
         limits: Limits,
     ) -> io::Result<RunningEncrypted> {
         self.start(name, config, limits, |slot, _| Doorman { slot, routes })
+    }
+}
+
+/// The whole body of a request; the error is a sentence with its status.
+///
+/// # Errors
+/// More than `most` octets, or not there within `patience`, or cut off.
+pub async fn document(body: Body, most: usize, patience: Duration) -> Result<Bytes, (StatusCode, String)> {
+    match timeout(patience, to_bytes(body, most)).await {
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(error)) => {
+            let is_long = std::error::Error::source(&error)
+                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            Err(match is_long {
+                true => {
+                    (StatusCode::PAYLOAD_TOO_LARGE, format!("a document of more than {} KiB", most / 1_024))
+                }
+                false => (StatusCode::BAD_REQUEST, "the document ended before its end".to_owned()),
+            })
+        }
+        Err(_) => {
+            let error = format!("the document did not come within {} s", patience.as_secs());
+            Err((StatusCode::REQUEST_TIMEOUT, error))
+        }
     }
 }
 

@@ -21,7 +21,8 @@ use crate::model::fleet::{FeedSource, LoadFeed};
 use crate::model::ids::NodeId;
 use crate::model::observation::LoadReport;
 use crate::probe::{ProbeEvent, sample_of};
-use axum::body::{Body, to_bytes};
+use crate::serve::web;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -109,7 +110,7 @@ type Refused = (StatusCode, String);
 async fn take(pushed: &Pushed, name: &str, headers: &HeaderMap, body: Body) -> Result<(), Refused> {
     let epoch = pushed.epochs.borrow().clone();
     let (node, feed) = feed_of(&epoch, name, headers)?;
-    let document = document(body).await?;
+    let document = web::document(body, DOCUMENT_BYTES, PATIENCE).await?;
     let (sample, missing) = sample_of(&document, feed).map_err(|problem| {
         let remedy = "send it, or correct the places of the node's `load:` in fleet.yaml";
         (StatusCode::BAD_REQUEST, format!("{problem}; {remedy}"))
@@ -148,27 +149,6 @@ fn feed_of<'a>(epoch: &'a Epoch, name: &str, headers: &HeaderMap) -> Result<(Nod
         None => {
             let error = "no token; send the header `Authorization: Bearer TOKEN`";
             Err((StatusCode::UNAUTHORIZED, error.to_owned()))
-        }
-    }
-}
-
-async fn document(body: Body) -> Result<axum::body::Bytes, Refused> {
-    match tokio::time::timeout(PATIENCE, to_bytes(body, DOCUMENT_BYTES)).await {
-        Ok(Ok(document)) => Ok(document),
-        Ok(Err(error)) => {
-            let is_long = std::error::Error::source(&error)
-                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-            match is_long {
-                true => {
-                    let error = format!("a document of more than {} KiB", DOCUMENT_BYTES / 1_024);
-                    Err((StatusCode::PAYLOAD_TOO_LARGE, error))
-                }
-                false => Err((StatusCode::BAD_REQUEST, "the document ended before its end".to_owned())),
-            }
-        }
-        Err(_) => {
-            let error = format!("the document did not come within {} s", PATIENCE.as_secs());
-            Err((StatusCode::REQUEST_TIMEOUT, error))
         }
     }
 }
