@@ -1,4 +1,4 @@
-//! What judgement and the latency map hold does not grow with time: a simulated week of a thousand nodes, and ten
+//! What judgement, the latency map and the alerts hold does not grow with time: a simulated week of a thousand nodes, and ten
 //! thousand reloads, under an allocator that counts.
 //!
 //! ```text
@@ -13,6 +13,7 @@
 #[path = "support/counting.rs"]
 mod counting;
 
+use rhumb::alert::{AlertBook, Moment};
 use rhumb::base::clock::{MonoTime, WallTime};
 use rhumb::base::diagnostic::SourceFile;
 use rhumb::base::hash::SeededRng;
@@ -22,12 +23,15 @@ use rhumb::health::HealthModel;
 use rhumb::latency::{Feed, LatencyMap, MOST_CELLS, MOST_VOTES, Sample};
 use rhumb::model::clients::ClientGroup;
 use rhumb::model::fleet::Fleet;
-use rhumb::model::ids::{GroupId, NodeId, SiteId, VantageId};
+use rhumb::model::ids::{Generation, GroupId, NodeId, Revision, SiteId, VantageId};
 use rhumb::model::observation::{
     AnchorReport, FailureReason, LoadReport, LoadSample, Measured, Observation, Outcome,
 };
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::MeasureRules;
+use rhumb::model::provenance::{Cause, Provenance};
+use rhumb::model::status::{NodeStatus, QueryCounts, Status};
+use rhumb::model::verdict::NodeHealth;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -61,6 +65,45 @@ fn fleet(nodes: usize, sites: usize, edit: u8) -> Arc<Fleet> {
     Arc::new(policy.unwrap_or_else(|| panic!("{findings:?}")).fleet)
 }
 
+fn status(fleet: &Fleet) -> Status {
+    let node = |id: NodeId| NodeStatus {
+        name: fleet.node(id).name.clone(),
+        site: fleet.site_of(id).name.clone(),
+        region: fleet.region_of(id).name.clone(),
+        line: None,
+        addresses: Vec::new(),
+        health: NodeHealth::default(),
+        share: Ppm::ZERO,
+        probed: true,
+    };
+    let table = Provenance {
+        generation: Generation(1),
+        parent: Generation(0),
+        published_at: WallTime(0),
+        cause: Cause::ColdStart,
+        policy: Revision::default(),
+        geo: Revision::default(),
+    };
+    Status {
+        instance: "here".to_owned(),
+        version: String::new(),
+        now: WallTime(0),
+        started_at: WallTime(0),
+        table,
+        listen: Vec::new(),
+        admin: String::new(),
+        nodes: fleet.node_ids().map(node).collect(),
+        services: Vec::new(),
+        recent: Vec::new(),
+        problems: Vec::new(),
+        queries: QueryCounts::default(),
+        expiries: Vec::new(),
+        alerts: Vec::new(),
+        alerts_omitted: 0,
+        receivers: Vec::new(),
+    }
+}
+
 fn groups(count: usize) -> Vec<ClientGroup> {
     let group = |at| ClientGroup {
         key: format!("group-{at}"),
@@ -79,25 +122,33 @@ struct Week {
     health: HealthModel,
     map: LatencyMap,
     prior: Latencies,
+    book: AlertBook,
+    /// What the book is shown.
+    status: Status,
     rng: SeededRng,
     nodes: usize,
     /// So that a quiet week would be noticed.
     transitions: usize,
     redrawn: usize,
+    alerted: usize,
 }
 
 impl Week {
     fn new(nodes: usize) -> Self {
         let fleet = fleet(nodes, SITES, 0);
+        let alerts = rhumb::policy::load(&[]).0.expect("an empty folder is a policy").alerts;
         let prior = Latencies::prior(SITES, vec![Micros::from_millis(100); SITES * GROUPS]);
         Self {
             map: LatencyMap::new(MeasureRules::default(), 7, &groups(GROUPS), &fleet),
+            book: AlertBook::new(Arc::new(alerts)),
+            status: status(&fleet),
             health: HealthModel::new(fleet, &BTreeMap::new(), MonoTime(0), WallTime(0)),
             prior,
             rng: SeededRng::new(4),
             nodes,
             transitions: 0,
             redrawn: 0,
+            alerted: 0,
         }
     }
 
@@ -127,6 +178,18 @@ impl Week {
         self.health.scoped_changes();
         self.redrawn +=
             usize::from(!matches!(self.map.draw(&self.prior, now), rhumb::latency::Drawing::Unchanged));
+        self.tell(now, wall);
+    }
+
+    /// What people are told of it.
+    fn tell(&mut self, now: MonoTime, wall: WallTime) {
+        self.status.now = wall;
+        for (node, health) in self.status.nodes.iter_mut().zip(self.health.view()) {
+            node.health = health;
+        }
+        self.book.observe(&self.status, Moment { mono: now, wall });
+        self.alerted += usize::from(!self.book.alerts().0.is_empty());
+        self.book.bulletin();
     }
 
     fn probe(&mut self, node: usize, vantage: u8, round: u64) -> Observation {
@@ -232,6 +295,7 @@ fn a_week_of_a_thousand_nodes_holds_what_a_day_does() {
     assert!(first > started, "the allocator counts");
     assert!(is_flat(first, last), "{}; by day: {days:?}", grown(first, last));
     assert!(week.transitions > 7 * 500 && week.redrawn > 7, "{} {}", week.transitions, week.redrawn);
+    assert!(week.alerted > 7, "people were told {} times", week.alerted);
     assert!(last < 16 << 20, "{last} octets for a thousand nodes");
     assert_eq!(week.health.view().len(), 1_000);
     tell("after a day", first, last);
