@@ -147,8 +147,8 @@ fn only_zones_that_policy_names_are_signed() {
     assert_eq!(signed, [true, false, false], "apex.test is first in canonical order");
     assert!(verify_all(&world) > 5);
     let (_, entry) = world.entry("live.rhumb.test");
-    assert!(world.signed.denial(entry.steered.expect("steered")).is_none());
-    assert!(world.signed.steered(entry.steered.expect("steered"), 0, Family::V4).is_none());
+    assert!(world.signed.denial(entry.steering().expect("steered")).is_none());
+    assert!(world.signed.steered(entry.steering().expect("steered"), 0, Family::V4).is_none());
 }
 
 /// The whole of each zone as text, judged by two other implementations.
@@ -269,7 +269,7 @@ fn types_are_those_that_can_be_asked_for() {
     assert!(Name::from_wire(&nsec.owner).expect("a name") < owner && next_of(nsec).is_at_or_below(&owner));
     // A client to whom a steered name has no answer is shown that it has none.
     let (_, entry) = world.entry("nodata.rhumb.test");
-    let denial = signed.denial(entry.steered.expect("steered")).expect("signed");
+    let denial = signed.denial(entry.steering().expect("steered")).expect("signed");
     assert_eq!(types_of(&denial.without[0]), BTreeSet::from([28, 33, 46, 47, 65]));
     assert_eq!(types_of(&denial.without[1]), BTreeSet::from([1, 33, 46, 47, 65]));
     assert_eq!(types_of(&denial.records[1].without), BTreeSet::from([1, 28, 33, 46, 47]));
@@ -360,6 +360,6 @@ impl Steered for World {
     fn steered_position(&self, snapshot: &rhumb::routing::Snapshot, name: &str) -> u32 {
         let name = named(name);
         let found = snapshot.names().entries().find(|(wire, _)| *wire == name.as_wire());
-        found.and_then(|(_, entry)| entry.steered).expect("a steered name")
+        found.and_then(|(_, entry)| entry.steering()).expect("a steered name")
     }
 }

@@ -117,7 +117,7 @@ pub struct Steering<'a> {
     pub depth: u8,
     pub distribution: &'a Distribution,
     /// Its position in the service's table.
-    pub distribution_at: u32,
+    pub distribution_at: u16,
     pub slot: u32,
     /// Bits of the client's address that chose the slot; 0 if there is nothing to choose.
     pub hash_len: u8,
@@ -417,8 +417,8 @@ impl<'a> Resolution<'a, '_> {
     #[inline]
     fn steered_part(&self, entry: &Entry) -> Option<(u32, Part)> {
         match self.query.qtype {
-            rtype::A => entry.steered.map(|position| (position, Part::Addresses(Family::V4))),
-            rtype::AAAA => entry.steered.map(|position| (position, Part::Addresses(Family::V6))),
+            rtype::A => entry.steered.map(|it| (it.position, Part::Addresses(Family::V4))),
+            rtype::AAAA => entry.steered.map(|it| (it.position, Part::Addresses(Family::V6))),
             other => {
                 let position = entry.typed?;
                 Some((position, self.snapshot.names().steered(position).part(other)?))
@@ -531,8 +531,7 @@ impl<'a> Resolution<'a, '_> {
         let table = snapshot.service_table(service);
         let client = Client::of(self.query.ecs(), self.ctx.peer);
         let Located { group, depth } = snapshot.geo.lookup(client.family, client.bits);
-        let group_bits = snapshot.group_bits(group);
-        let Some(pick) = table.pick(group, client.family, client.bits, depth, group_bits) else {
+        let Some(pick) = table.pick(group, client.family, (client.bits >> 64) as u64, depth) else {
             return self.fail();
         };
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };

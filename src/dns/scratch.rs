@@ -48,11 +48,10 @@ impl Scratch {
     /// Charges an answer to its client's budget. `None`: it goes out.
     #[inline(always)]
     pub(super) fn hold(&mut self, ctx: &Ctx<'_>, class: AnswerClass, is_verified: bool) -> Option<Held> {
-        let limiter = self.limiter.as_mut()?;
         if is_verified || ctx.transport.is_stream() {
             return None;
         }
-        match limiter.judge(&ctx.peer, class, ctx.now) {
+        match self.limiter.as_mut()?.judge(&ctx.peer, class, ctx.now) {
             Verdict::Within => None,
             over => self.count_over(over),
         }

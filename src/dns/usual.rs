@@ -33,9 +33,9 @@ use crate::geo::Located;
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
-use crate::routing::names::{self, Entry};
+use crate::routing::names::{self, Entry, Steered};
 use crate::routing::signed::Signed;
-use crate::routing::steer::{Part, Reply};
+use crate::routing::steer::Part;
 use crate::zone::rtype;
 use std::net::IpAddr;
 
@@ -208,8 +208,8 @@ impl<'j> Job<'j> {
             rtype::AAAA => Some(Family::V6),
             _ => None,
         };
-        if let (Some(position), Some(family)) = (entry.steered, family) {
-            return self.steer::<ANYWHERE>(position, Part::Addresses(family));
+        if let (Some(steered), Some(family)) = (entry.steered, family) {
+            return self.steer::<ANYWHERE>(steered, Part::Addresses(family));
         }
         match entry.set(self.qtype) {
             _ if entry.cname.is_some() || entry.cut.is_some() => Err(Miss::Unusual),
@@ -222,9 +222,10 @@ impl<'j> Job<'j> {
             }
             None => {
                 if let Some(position) = entry.typed
-                    && let Some(part) = names.steered(position).part(self.qtype)
+                    && let name = names.steered(position)
+                    && let Some(part) = name.part(self.qtype)
                 {
-                    return self.steer::<ANYWHERE>(position, part);
+                    return self.steer::<ANYWHERE>(Steered { position, service: name.service }, part);
                 }
                 self.deny(entry, false)
             }
@@ -257,33 +258,29 @@ impl<'j> Job<'j> {
     }
 
     #[inline(always)]
-    fn steer<const ANYWHERE: bool>(&self, position: u32, part: Part) -> Result<Found<'j>, Miss> {
+    fn steer<const ANYWHERE: bool>(&self, steered: Steered, part: Part) -> Result<Found<'j>, Miss> {
         let place = match self.place() {
             Some(place) => place,
             None if ANYWHERE => self.place_anywhere(),
             None => return Err(Miss::Elsewhere),
         };
-        self.pick(&place, position, part).ok_or(Miss::Unusual)
+        self.pick(&place, steered, part).ok_or(Miss::Unusual)
     }
 
     #[inline(always)]
-    fn pick(&self, place: &Place, position: u32, part: Part) -> Option<Found<'j>> {
-        let snapshot = self.snapshot;
-        let table = snapshot.service_table(snapshot.names().steered(position).service);
+    fn pick(&self, place: &Place, steered: Steered, part: Part) -> Option<Found<'j>> {
+        let table = self.snapshot.service_table(steered.service);
         let Located { group, depth } = place.located;
-        let group_bits = || snapshot.group_bits(group);
-        let pick = table.pick_upper(group, place.family, place.upper, depth, group_bits)?;
-        let set = pick.set?;
-        let block = set.part(part)?;
-        let has_warning = set.is_open(part) || pick.distribution.warning.is_some();
-        if has_warning || pick.distribution.reply != Reply::Addresses {
+        let pick = table.pick(group, place.family, place.upper, depth)?;
+        let block = pick.set?.plain_part(part)?;
+        if !pick.distribution.is_plain {
             return None;
         }
         let scope = if table.is_uniform { 0 } else { place.scope.of(depth, pick.hash_len) };
         let rrsig = match self.signed() {
             None => None,
             Some(signed) => {
-                signed.steered_part(position, pick.distribution.slots.at(pick.slot as usize)?, part)
+                signed.steered_part(steered.position, pick.distribution.slots.at(pick.slot as usize)?, part)
             }
         };
         Some(Found::positive(block, rrsig, AnswerClass::Steered, scope))
@@ -344,7 +341,9 @@ impl<'j> Job<'j> {
     fn send_as<const IS_NEGATIVE: bool>(&self, found: &Found<'_>, call: &mut Call<'_>) -> Option<usize> {
         let record = self.query.get(self.question_end..)?;
         let rrsig = if IS_NEGATIVE { None } else { found.rrsig };
-        let block_end = self.question_end + found.block.bytes().len();
+        // Read once, since what is written in between might be it, for all the compiler knows.
+        let block = found.block.bytes();
+        let block_end = self.question_end + block.len();
         let opt_at = block_end + if let Some(rrsig) = rrsig { rrsig.bytes().len() } else { 0 };
         let len = opt_at + if self.asked.is_echoed { record.len() } else { self.asked.answer_len() };
         // Most answers fit whatever was said.
@@ -362,7 +361,7 @@ impl<'j> Job<'j> {
             counts += 1;
             is_verified = self.write_opt(record, found.scope, place.get_mut(opt_at..)?)?;
         }
-        self.write::<IS_NEGATIVE>(found, counts, place.get_mut(..block_end)?)?;
+        self.write::<IS_NEGATIVE>(found, block, counts, place.get_mut(..block_end)?)?;
         // Last, when least has to be remembered meanwhile; what is held was written for nothing.
         let class = if IS_NEGATIVE { AnswerClass::Negative } else { found.class };
         if let Some(held) = call.scratch.hold(self.ctx, class, is_verified) {
@@ -403,9 +402,15 @@ impl<'j> Job<'j> {
 
     /// Header, question and block: `out` ends with it. A SOA is owned by the end of the question's name.
     #[inline(always)]
-    fn write<const IS_NEGATIVE: bool>(&self, found: &Found<'_>, counts: u64, out: &mut [u8]) -> Option<()> {
+    fn write<const IS_NEGATIVE: bool>(
+        &self,
+        found: &Found<'_>,
+        block: &[u8],
+        counts: u64,
+        out: &mut [u8],
+    ) -> Option<()> {
         let (head, body) = out.split_at_mut_checked(self.question_end)?;
-        copy(body, found.block.bytes());
+        copy(body, block);
         if IS_NEGATIVE {
             *body.first_chunk_mut()? = [0xc0, found.owner];
         }

@@ -139,8 +139,8 @@ fn types_of(names: &Names, policy: &Policy, entry: &Entry) -> BTreeSet<u16> {
     if entry.cname.is_some() {
         types.insert(rtype::CNAME);
     }
-    if let Some(position) = entry.steered {
-        types.extend(steered_types(policy, policy.service(names.steered(position).service)));
+    if let Some(steered) = entry.steered {
+        types.extend(steered_types(policy, policy.service(steered.service)));
     }
     if let Some(position) = entry.typed {
         types.extend(names.steered(position).records.iter().map(|(rtype, _)| *rtype));

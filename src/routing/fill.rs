@@ -10,8 +10,11 @@
 
 use super::rendezvous::{self, Contender};
 use super::sets::{Ground, MAX_PICKS, Sets};
-use super::steer::{AnswerSet, Distribution, Reply, ServiceTable, Slots, Warning, seeds};
+use super::steer::{
+    AnswerSet, Distribution, GroupPlan, Reply, ServiceTable, Slots, Warning, hash_lens, seeds,
+};
 use crate::base::prefix::Family;
+use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
@@ -37,16 +40,17 @@ const MAX_IDLE_SETS: usize = 1_024;
 /// What services are compiled against.
 pub struct Material<'a> {
     fleet: &'a Fleet,
+    groups: &'a [ClientGroup],
     reach: Arc<Reach>,
     draws: Vec<Option<Box<[u32]>>>,
     node_hashes: Vec<u64>,
 }
 
 impl<'a> Material<'a> {
-    pub fn new(fleet: &'a Fleet, reach: &Arc<Reach>) -> Self {
+    pub fn new(fleet: &'a Fleet, groups: &'a [ClientGroup], reach: &Arc<Reach>) -> Self {
         let nodes = &fleet.nodes;
         let node_hashes = nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
-        Self { fleet, reach: Arc::clone(reach), draws: vec![None; nodes.len()], node_hashes }
+        Self { fleet, groups, reach: Arc::clone(reach), draws: vec![None; nodes.len()], node_hashes }
     }
 
     /// A node's draws for every slot, made when first wanted and shared by all services.
@@ -113,8 +117,8 @@ impl<'a> Earlier<'a> {
         let is_same = then == placement
             && placement.shares.iter().all(|share| steady(share.node))
             && placement.backups.iter().all(|&node| steady(node));
-        let at = *self.table.by_group.get(group)?;
-        self.table.distributions.get(at as usize).filter(|_| is_same)
+        let at = self.table.by_group.get(group)?.distribution;
+        self.table.distributions.get(usize::from(at)).filter(|_| is_same)
     }
 
     fn is_worth_keeping(&self) -> bool {
@@ -124,7 +128,7 @@ impl<'a> Earlier<'a> {
     }
 }
 
-/// Compiles one service. Every node id must be in the fleet.
+/// Compiles one service. Every node id must be in the fleet, and every group of the plan in the material.
 pub fn compile_service(
     material: &mut Material<'_>,
     service: &Service,
@@ -148,6 +152,8 @@ pub fn compile_service(
     };
     let placements = plan.placements.len();
     let mut by_view_and_placement = vec![None; reach.views().len() * placements];
+    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
+    let bucket_bits = u8::try_from(bucket_bits).unwrap_or(u8::MAX);
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
@@ -157,14 +163,13 @@ pub fn compile_service(
             let kept = earlier.and_then(|earlier| earlier.distribution(group, placement));
             filler.distribution(placement, kept)
         });
-        by_group.push(*known);
+        let hash_lens = hash_lens(&filler.material.groups[group], bucket_bits);
+        by_group.push(GroupPlan { distribution: *known, hash_lens });
     }
-    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
     let distributions = filler.distributions;
     ServiceTable {
         seeds: seeds(&service.name),
         ttl: service.ttl,
-        bucket_bits: u8::try_from(bucket_bits).unwrap_or(u8::MAX),
         is_uniform: distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),
         sets: filler.sets.into_sets(),
         distributions,
@@ -180,8 +185,8 @@ struct Filler<'m, 'a> {
     sets: Sets<'m>,
     distributions: Vec<Distribution>,
     /// Of distributions with one answer.
-    plain_index: HashMap<Distribution, u32, FixedState>,
-    fold_index: HashMap<FoldKey, u32, FixedState>,
+    plain_index: HashMap<Distribution, u16, FixedState>,
+    fold_index: HashMap<FoldKey, u16, FixedState>,
 }
 
 /// A normal placement without what cannot change its answer, whatever view of the nodes its clients have.
@@ -194,7 +199,7 @@ struct FoldKey {
 }
 
 impl Filler<'_, '_> {
-    fn distribution(&mut self, placement: &Placement, kept: Option<&Distribution>) -> u32 {
+    fn distribution(&mut self, placement: &Placement, kept: Option<&Distribution>) -> u16 {
         let key = self.fold_key(placement);
         if let Some(at) = key.as_ref().and_then(|key| self.fold_index.get(key)) {
             return *at;
@@ -207,8 +212,9 @@ impl Filler<'_, '_> {
         at
     }
 
-    fn intern(&mut self, made: Distribution) -> u32 {
-        let at = u32::try_from(self.distributions.len()).expect("distributions are bounded by groups");
+    fn intern(&mut self, made: Distribution) -> u16 {
+        let at = u16::try_from(self.distributions.len())
+            .expect("no more distributions than groups, of which a geo table has fewer than 2^16");
         if !made.is_mixed() {
             if let Some(known) = self.plain_index.get(&made) {
                 return *known;
@@ -254,7 +260,8 @@ impl Filler<'_, '_> {
             (Reply::Addresses, PlacementMode::AllDown) => Slots::of(&[self.sets.of_fallback()]),
             (Reply::Addresses, _) => Slots::of(&self.fill(placement)),
         };
-        Distribution { slots, pool: placement.pool, mode: placement.mode, reply, warning }
+        let is_plain = reply == Reply::Addresses && warning.is_none();
+        Distribution { slots, pool: placement.pool, mode: placement.mode, reply, warning, is_plain }
     }
 
     /// Which promise of the service this placement calls for.

@@ -117,7 +117,7 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
             candidate.geo.groups().len()
         ));
     }
-    if table.by_group.iter().any(|at| *at as usize >= table.distributions.len()) {
+    if table.by_group.iter().any(|it| usize::from(it.distribution) >= table.distributions.len()) {
         said.insert("sends a client group to a distribution that does not exist".to_owned());
     }
     for distribution in &table.distributions {
@@ -171,8 +171,8 @@ fn by_view<'a>(
     if reach.is_uniform() {
         distributions[0].extend(0..table.distributions.len());
     } else {
-        for (group, at) in table.by_group.iter().enumerate() {
-            distributions[reach.view_of(group)].insert(*at as usize);
+        for (group, plan) in table.by_group.iter().enumerate() {
+            distributions[reach.view_of(group)].insert(usize::from(plan.distribution));
         }
     }
     reach.views().iter().zip(distributions).map(|(view, positions)| {

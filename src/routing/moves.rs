@@ -53,6 +53,12 @@ struct Pair<'a> {
     is: &'a ServiceTable,
 }
 
+impl Pair<'_> {
+    fn distributions(&self, was: u16, is: u16) -> Option<(&Distribution, &Distribution)> {
+        self.was.distributions.get(usize::from(was)).zip(self.is.distributions.get(usize::from(is)))
+    }
+}
+
 fn service_moves(
     pair: &Pair<'_>,
     service: ServiceId,
@@ -60,15 +66,16 @@ fn service_moves(
     demand: &[u64],
     found: &mut Vec<Move>,
 ) {
-    let mut weights: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    let mut weights: BTreeMap<(u16, u16), u64> = BTreeMap::new();
     let mut total = 0_u64;
     for (at, (is, old_group)) in pair.is.by_group.iter().zip(old_groups).enumerate() {
         let weight = if demand.is_empty() { 1 } else { demand.get(at).copied().unwrap_or(0) };
         total = total.saturating_add(weight);
+        let is = is.distribution;
         if let Some(was) = old_group.and_then(|group| pair.was.by_group.get(group.index()))
-            && !is_shared(pair, *was, *is)
+            && !is_shared(pair, was.distribution, is)
         {
-            let sum = weights.entry((*was, *is)).or_default();
+            let sum = weights.entry((was.distribution, is)).or_default();
             *sum = sum.saturating_add(weight);
         }
     }
@@ -90,18 +97,13 @@ fn service_moves(
 }
 
 /// Most groups of most tables: their slots were taken over.
-fn is_shared(pair: &Pair<'_>, was: u32, is: u32) -> bool {
-    let (was, is) = (pair.was.distributions.get(was as usize), pair.is.distributions.get(is as usize));
-    was.zip(is).is_some_and(|(was, is)| was.slots.is_shared_with(&is.slots))
+fn is_shared(pair: &Pair<'_>, was: u16, is: u16) -> bool {
+    pair.distributions(was, is).is_some_and(|(was, is)| was.slots.is_shared_with(&is.slots))
 }
 
 /// First node of every slot, before and after, at the finer of both resolutions.
-fn slot_pairs(pair: &Pair<'_>, was: u32, is: u32) -> Vec<(Option<NodeId>, Option<NodeId>)> {
-    let (Some(was), Some(is)) =
-        (pair.was.distributions.get(was as usize), pair.is.distributions.get(is as usize))
-    else {
-        return Vec::new();
-    };
+fn slot_pairs(pair: &Pair<'_>, was: u16, is: u16) -> Vec<(Option<NodeId>, Option<NodeId>)> {
+    let Some((was, is)) = pair.distributions(was, is) else { return Vec::new() };
     let count = was.slots.len().max(is.slots.len()).max(1);
     let ends = |at| (first_node(pair.was, was, at, count), first_node(pair.is, is, at, count));
     (0..count).map(ends).collect()

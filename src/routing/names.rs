@@ -71,9 +71,9 @@ pub struct Entry {
     pub cname: Option<Box<Cname>>,
     /// Redirects every name below; its records are among the sets too.
     pub dname: Option<Box<Dname>>,
-    /// Position in the table's steered names, where A and AAAA are steered.
-    pub steered: Option<u32>,
-    /// The same, where other types are.
+    /// Where A and AAAA are steered.
+    pub steered: Option<Steered>,
+    /// Position in the table's steered names, where other types are.
     pub typed: Option<u32>,
     /// The entry of the `*` child.
     pub wildcard: Option<u32>,
@@ -81,6 +81,14 @@ pub struct Entry {
     pub cut: Option<Box<Referral>>,
     /// At the apex of a zone whose parent zone is here too: DS is the parent's to answer.
     pub parent: Option<Box<ParentSide>>,
+}
+
+/// Which of the steered names an entry is, and its service, which most answers need nothing else of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steered {
+    /// Position in the table's steered names.
+    pub position: u32,
+    pub service: ServiceId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +160,7 @@ impl Entry {
     /// Position in the table's steered names, whatever is steered.
     #[inline]
     pub fn steering(&self) -> Option<u32> {
-        self.steered.or(self.typed)
+        self.steered.map(|it| it.position).or(self.typed)
     }
 
     #[inline]
@@ -331,7 +339,8 @@ impl<'a> Builder<'a> {
         let mut entry = self.drafts.get(&name).cloned().unwrap_or_else(|| Entry { zone, ..Entry::default() });
         let negative = negative_block(&self.zones.zones[zone as usize], ttl);
         let position = u32::try_from(self.steered.len()).ok();
-        entry.steered = position.filter(|_| has_addresses);
+        let steered = position.map(|position| Steered { position, service });
+        entry.steered = steered.filter(|_| has_addresses);
         entry.typed = position.filter(|_| !records.is_empty());
         self.steered.push(SteeredName { service, has_addresses, records, negative });
         self.insert(zone, name, entry);

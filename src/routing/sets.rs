@@ -124,7 +124,8 @@ impl<'a> Sets<'a> {
         self.add(key, set)
     }
 
-    fn add(&mut self, key: SetKey, set: AnswerSet) -> u32 {
+    fn add(&mut self, key: SetKey, mut set: AnswerSet) -> u32 {
+        set.is_plain = Family::BOTH.map(|it| !set.is_open[it.index()] && !set.blocks[it.index()].is_empty());
         let at = u32::try_from(self.sets.len()).expect("sets are bounded by groups times slots");
         self.sets.push(set);
         self.index.insert(key, at);
@@ -142,7 +143,7 @@ impl<'a> Sets<'a> {
             let addresses = nodes.iter().flat_map(|node| self.ground.fleet.addresses(*node));
             address_block(family, self.service.ttl, addresses)
         });
-        let mut set = AnswerSet { blocks, picks, is_open: key.is_open, records: None };
+        let mut set = AnswerSet { blocks, picks, is_open: key.is_open, ..AnswerSet::default() };
         self.add_records(&mut set);
         set
     }

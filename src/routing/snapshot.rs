@@ -4,7 +4,6 @@
 //! | part | changes with |
 //! |---|---|
 //! | names | policy, zones |
-//! | group bits | geo |
 //! | one table per service | policy, geo, its placements, which node families may serve |
 //!
 //! A part whose ground has not changed is taken over from the previous snapshot by pointer, so that
@@ -14,10 +13,10 @@ use super::block::Block;
 use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
 use super::signed::Signed;
-use super::steer::{self, ServiceTable};
+use super::steer::ServiceTable;
 use crate::base::diagnostic::Diagnostic;
 use crate::geo::GeoTable;
-use crate::model::ids::{GroupId, ServiceId};
+use crate::model::ids::ServiceId;
 use crate::model::placement::{Assignment, ServiceAssignment};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
@@ -72,8 +71,6 @@ pub struct Snapshot {
     pub health: Arc<Vec<NodeHealth>>,
     names: Arc<Names>,
     services: Vec<Arc<ServiceTable>>,
-    /// log2 of every group's size.
-    group_bits: Arc<[[u8; 2]]>,
     reach: Arc<Reach>,
     nsid: Box<[u8]>,
     identity: Option<Identity>,
@@ -134,11 +131,6 @@ impl Snapshot {
         &self.services[service.index()]
     }
 
-    #[inline(always)]
-    pub fn group_bits(&self, group: GroupId) -> [u8; 2] {
-        self.group_bits.get(group.index()).copied().unwrap_or_default()
-    }
-
     /// Who might be given which node when this table was made.
     pub fn reach(&self) -> &Reach {
         &self.reach
@@ -171,7 +163,6 @@ impl Snapshot {
             && same(&self.policy, &other.policy)
             && same(&self.zones, &other.zones)
             && same(&self.names, &other.names)
-            && self.group_bits == other.group_bits
             && self.services.len() == other.services.len()
             && self
                 .services
@@ -194,14 +185,10 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         Some(old) => Arc::clone(&old.names),
         None => Arc::new(Names::build(&policy, &zones).map_err(disagree)?),
     };
-    let group_bits = match previous.filter(|old| Arc::ptr_eq(&old.geo, &geo)) {
-        Some(old) => Arc::clone(&old.group_bits),
-        None => geo.groups().iter().map(steer::group_bits).collect(),
-    };
     let reach = Arc::new(Reach::of(&policy, geo.groups(), &health));
     // Client groups are numbered by policy and geo.
     let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
-    let mut material = Material::new(&policy.fleet, &reach);
+    let mut material = Material::new(&policy.fleet, geo.groups(), &reach);
     let mut services = Vec::with_capacity(policy.services.len());
     for (id, plan) in policy.service_ids().zip(&assignment.services) {
         let earlier = kin.and_then(|old| {
@@ -227,7 +214,6 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         health,
         names,
         services,
-        group_bits,
         reach,
         nsid,
         identity,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  client ─▶ group ─by_group─▶ distribution ─hash of client prefix─▶ slot ─▶ answer set
-//!            (geo)              64..1,024 slots, one if all agree             A, AAAA, other types' bytes
+//!            (geo)   and how    64..1,024 slots, one if all agree             A, AAAA, other types' bytes
+//!                    long a prefix
 //! ```
 //!
 //! Groups with equal placements share a distribution and equal answers share a set, so the work
@@ -32,16 +33,22 @@ pub struct ServiceTable {
     pub seeds: [u64; 2],
     /// Seconds.
     pub ttl: u32,
-    /// log2 of the hash buckets wanted in a group.
-    pub bucket_bits: u8,
     /// All clients of both families get the same answer: scope 0.
     pub is_uniform: bool,
     pub sets: Vec<AnswerSet>,
     pub distributions: Vec<Distribution>,
-    /// Group to position in `distributions`.
-    pub by_group: Vec<u32>,
+    pub by_group: Vec<GroupPlan>,
     /// Who might be given which node when it was made.
     pub reach: Arc<Reach>,
+}
+
+/// How the clients of one group are answered: four octets, read for each answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Position in [`ServiceTable::distributions`], of which there are no more than groups.
+    pub distribution: u16,
+    /// By family: the shortest prefix that cuts the group into enough buckets, made by [`hash_lens`].
+    pub hash_lens: [u8; 2],
 }
 
 /// What some clients are answered with. Arrays are indexed by [`Family::index`].
@@ -53,6 +60,8 @@ pub struct AnswerSet {
     pub picks: [Arc<[NodeId]>; 2],
     /// No node of the placement may serve this family: answered as if all could.
     pub is_open: [bool; 2],
+    /// Neither that nor empty: nothing is to be said of this family but its records.
+    pub is_plain: [bool; 2],
     /// Of other types, for the same nodes; `None` for most services.
     pub records: RecordBlocks,
 }
@@ -80,6 +89,16 @@ impl AnswerSet {
             }
         };
         block.filter(|block| !block.is_empty())
+    }
+
+    /// As [`part`](Self::part), of nodes that may serve.
+    #[inline(always)]
+    pub fn plain_part(&self, part: Part) -> Option<&Block> {
+        match part {
+            Part::Addresses(family) if self.is_plain[family.index()] => Some(&self.blocks[family.index()]),
+            Part::Addresses(_) => None,
+            Part::Records { .. } => self.part(part).filter(|_| !self.is_open(part)),
+        }
     }
 
     /// Whether it speaks of nodes that may not serve.
@@ -111,6 +130,8 @@ pub struct Distribution {
     pub mode: PlacementMode,
     pub reply: Reply,
     pub warning: Option<Warning>,
+    /// [`Reply::Addresses`] without a warning: most are.
+    pub is_plain: bool,
 }
 
 /// Positions in [`ServiceTable::sets`]; a power of two of them, or one, or none.
@@ -220,7 +241,7 @@ impl Warning {
 #[derive(Clone, Copy, Debug)]
 pub struct Pick<'a> {
     pub distribution: &'a Distribution,
-    pub distribution_at: u32,
+    pub distribution_at: u16,
     pub slot: u32,
     pub set: Option<&'a AnswerSet>,
     /// Prefix length that was hashed; 0 where the pick does not depend on it.
@@ -230,20 +251,21 @@ pub struct Pick<'a> {
 impl ServiceTable {
     /// Whether every client of every group sees the same, and so does `explain`.
     pub fn answers_like(&self, other: &Self) -> bool {
-        let plain = |it: &Self| (it.seeds, it.ttl, it.bucket_bits, it.is_uniform, it.by_group.len());
+        let plain = |it: &Self| (it.seeds, it.ttl, it.is_uniform, it.by_group.len());
         // By our distribution, theirs that was last found alike.
         let mut alike = vec![None; self.distributions.len()];
-        let mut is_alike = |(&ours, &theirs): (&u32, &u32)| {
-            let known = alike.get(ours as usize) == Some(&Some(theirs));
-            let found = known || self.distribution_like(ours, other, theirs);
-            alike.get_mut(ours as usize).into_iter().for_each(|it| *it = Some(theirs));
-            found
+        let mut is_alike = |(ours, theirs): (&GroupPlan, &GroupPlan)| {
+            let (at, there) = (usize::from(ours.distribution), usize::from(theirs.distribution));
+            let known = alike.get(at) == Some(&Some(there));
+            let found = known || self.distribution_like(at, other, there);
+            alike.get_mut(at).into_iter().for_each(|it| *it = Some(there));
+            found && ours.hash_lens == theirs.hash_lens
         };
         plain(self) == plain(other) && self.by_group.iter().zip(&other.by_group).all(&mut is_alike)
     }
 
-    fn distribution_like(&self, ours: u32, other: &Self, theirs: u32) -> bool {
-        let pair = (self.distributions.get(ours as usize), other.distributions.get(theirs as usize));
+    fn distribution_like(&self, ours: usize, other: &Self, theirs: usize) -> bool {
+        let pair = (self.distributions.get(ours), other.distributions.get(theirs));
         let (Some(ours), Some(theirs)) = pair else { return false };
         let plain = |it: &Distribution| (it.pool, it.mode, it.reply, it.warning, it.slots.len());
         let same_set = |at: usize| self.set_at(ours, at) == other.set_at(theirs, at);
@@ -266,49 +288,21 @@ impl ServiceTable {
         self.sets.get(distribution.slots.at(slot)? as usize)
     }
 
-    /// The answer for a client: `bits` left-aligned, `depth` of its leaf in the geo table, and
-    /// `group_bits` as made by [`group_bits`].
+    /// The answer for a client: `upper` is the first half of its address, left-aligned, `depth` that of
+    /// its leaf in the geo table.
     #[inline(always)]
-    pub fn pick(
-        &self,
-        group: GroupId,
-        family: Family,
-        bits: u128,
-        depth: u8,
-        group_bits: [u8; 2],
-    ) -> Option<Pick<'_>> {
-        self.pick_upper(group, family, (bits >> 64) as u64, depth, || group_bits)
-    }
-
-    /// As [`pick`](Self::pick), with the upper half of the address, and with a look at the group's size
-    /// only where it matters.
-    #[inline(always)]
-    pub fn pick_upper(
-        &self,
-        group: GroupId,
-        family: Family,
-        upper: u64,
-        depth: u8,
-        group_bits: impl FnOnce() -> [u8; 2],
-    ) -> Option<Pick<'_>> {
-        let distribution_at = *self.by_group.get(group.index())?;
-        let distribution = self.distributions.get(distribution_at as usize)?;
+    pub fn pick(&self, group: GroupId, family: Family, upper: u64, depth: u8) -> Option<Pick<'_>> {
+        let plan = self.by_group.get(group.index())?;
+        let distribution_at = plan.distribution;
+        let distribution = self.distributions.get(usize::from(distribution_at))?;
         let (mut slot, mut hash_len) = (0, 0);
         if distribution.is_mixed() {
-            hash_len = self.hash_len(family, depth, group_bits());
+            hash_len = plan.hash_len(family, depth);
             let hash = self.client_hash(family, upper, hash_len);
             slot = ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32;
         }
         let set = self.set_at(distribution, slot as usize);
         Some(Pick { distribution, distribution_at, slot, set, hash_len })
-    }
-
-    /// The shortest prefix that still cuts the group into enough buckets, not shorter than the leaf.
-    #[inline]
-    pub fn hash_len(&self, family: Family, depth: u8, group_bits: [u8; 2]) -> u8 {
-        let whole = [24, 48][family.index()];
-        let wanted = (whole + self.bucket_bits).saturating_sub(group_bits[family.index()]);
-        wanted.max(depth).min(MAX_HASH_LEN[family.index()])
     }
 
     /// Only the upper half of an address takes part: no hashed prefix is longer.
@@ -319,37 +313,37 @@ impl ServiceTable {
     }
 }
 
+impl GroupPlan {
+    /// Of the prefix that is hashed: not shorter than the leaf.
+    #[inline(always)]
+    pub fn hash_len(self, family: Family, depth: u8) -> u8 {
+        self.hash_lens[family.index()].max(depth).min(MAX_HASH_LEN[family.index()])
+    }
+}
+
 /// The first of the pairs whose hash tells a client's slot: the service, which is known by its name, and
 /// the family. Prepared, since each answer mixes one with a client.
 pub fn seeds(service: &str) -> [u64; 2] {
     Family::BOTH.map(|family| prepare(stable_hash(service.as_bytes()) ^ family.index() as u64))
 }
 
-/// log2 of a group's size in /24s and /48s, rounded down.
-pub fn group_bits(group: &ClientGroup) -> [u8; 2] {
-    let log2 = |count: u32| u8::try_from(count.max(1).ilog2()).unwrap_or(31);
-    [log2(group.v4_slash24), log2(group.v6_slash48)]
+/// By family, the shortest prefix that cuts a group into `1 << bucket_bits` buckets, if some does. The
+/// group's size counts in /24s and /48s, as the power of two that is not above it.
+pub fn hash_lens(group: &ClientGroup, bucket_bits: u8) -> [u8; 2] {
+    let len = |whole: u8, count: u32, longest: u8| {
+        let group_bits = u8::try_from(count.max(1).ilog2()).unwrap_or(31);
+        whole.saturating_add(bucket_bits).saturating_sub(group_bits).min(longest)
+    };
+    let [longest_v4, longest_v6] = MAX_HASH_LEN;
+    [len(24, group.v4_slash24, longest_v4), len(48, group.v6_slash48, longest_v6)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn table(bucket_bits: u8) -> ServiceTable {
-        ServiceTable {
-            seeds: seeds("any"),
-            ttl: 30,
-            bucket_bits,
-            is_uniform: false,
-            sets: Vec::new(),
-            distributions: Vec::new(),
-            by_group: Vec::new(),
-            reach: Arc::default(),
-        }
-    }
-
-    fn group(v4_slash24: u32, v6_slash48: u32) -> [u8; 2] {
-        group_bits(&ClientGroup {
+    fn plan(bucket_bits: u8, v4_slash24: u32, v6_slash48: u32) -> GroupPlan {
+        let group = ClientGroup {
             key: String::new(),
             country: None,
             line: None,
@@ -357,18 +351,18 @@ mod tests {
             areas: Vec::new(),
             v4_slash24,
             v6_slash48,
-        })
+        };
+        GroupPlan { distribution: 0, hash_lens: hash_lens(&group, bucket_bits) }
     }
 
     #[test]
     fn the_hashed_prefix_is_the_shortest_with_enough_buckets() {
-        let table = table(9);
         for size in [1, 100, 511, 512, 513, 5_000, 1 << 20, u32::MAX] {
-            let len = table.hash_len(Family::V4, 0, group(size, 0));
+            let len = plan(9, size, 0).hash_len(Family::V4, 0);
             let buckets = u64::from(size) >> (24 - len);
             assert!(buckets >= 512 || len == 24, "{size}: {buckets} buckets of /{len}");
             assert!(buckets < 1_024 || size == u32::MAX, "{size}: {buckets} buckets, more than needed");
-            let len = table.hash_len(Family::V6, 0, group(0, size));
+            let len = plan(9, 0, size).hash_len(Family::V6, 0);
             let buckets = u64::from(size) << 8 >> (56 - len);
             assert!(buckets >= 512 || len == 56, "{size}: {buckets} buckets of /{len}");
         }
@@ -376,10 +370,11 @@ mod tests {
 
     #[test]
     fn the_hashed_prefix_is_no_shorter_than_the_leaf_and_no_longer_than_the_bound() {
-        let large = group(1 << 22, 1 << 30);
-        assert_eq!(table(9).hash_len(Family::V4, 20, large), 20);
-        assert_eq!(table(9).hash_len(Family::V4, 30, large), 24);
-        assert_eq!(table(9).hash_len(Family::V6, 64, large), 56);
-        assert_eq!(table(15).hash_len(Family::V4, 0, group(0, 0)), 24);
+        let large = plan(9, 1 << 22, 1 << 30);
+        assert_eq!(large.hash_len(Family::V4, 20), 20);
+        assert_eq!(large.hash_len(Family::V4, 30), 24);
+        assert_eq!(large.hash_len(Family::V6, 64), 56);
+        assert_eq!(plan(15, 0, 0).hash_len(Family::V4, 0), 24);
+        assert_eq!(plan(u8::MAX, 0, 0).hash_lens, MAX_HASH_LEN);
     }
 }
