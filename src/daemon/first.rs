@@ -30,9 +30,9 @@ use std::sync::Arc;
 
 /// Generations left free after a restart, besides those that time alone accounts for.
 const RESTART_GAP: u64 = 1_000;
-/// Tables do not follow each other faster: the writer waits 10 ms before an evacuation, and longer
+/// Tables do not follow each other faster: the writer waits 2 ms before an evacuation, and longer
 /// before anything else.
-const LEAST_INTERVAL_MS: u64 = 5;
+const LEAST_INTERVAL_MS: u64 = 2;
 
 /// What a former run left behind.
 pub struct Former {

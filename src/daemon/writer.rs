@@ -1,7 +1,7 @@
 //! The one writer: turns events into verdicts, verdicts into plans, plans into tables.
 //!
 //! ```text
-//!  event ─▶ health ─▶ down? ─▶ (10 ms) ─▶ evacuate ─┐
+//!  event ─▶ health ─▶ down? ─▶ (2 ms) ──▶ evacuate ─┐
 //!                     else ─▶ wait for the tick ─▶ plan ─▶ compile ─▶ lint ─▶ publish ─▶ keep
 //! ```
 //!
@@ -44,7 +44,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Pause between a node's failure and the table that evacuates it.
-const COALESCE: Duration = Duration::from_millis(10);
+const COALESCE: Duration = Duration::from_millis(2);
 /// Events taken before the loop looks at its deadlines again.
 const MAX_BURST: usize = 4_096;
 
