@@ -92,8 +92,10 @@ impl Look<'_> {
         if self.is_firing { Ppm(bound.0 - bound.0 / 10) } else { bound }
     }
 
+    /// What the last good table said is no news: the first round after a start tells.
     fn verdict(&self, wanted: &[Verdict]) -> Option<Seen> {
-        let health = self.node.health.best().filter(|health| wanted.contains(&health.verdict))?;
+        let is_wanted = |health: &&FamilyHealth| health.observed && wanted.contains(&health.verdict);
+        let health = self.node.health.best().filter(is_wanted)?;
         Some(Seen { evidence: health.reason.clone(), since: Some(health.since) })
     }
 
@@ -101,7 +103,7 @@ impl Look<'_> {
         if self.node.health.verdict() == Verdict::Down {
             return None;
         }
-        let down = |health: &&FamilyHealth| health.verdict == Verdict::Down;
+        let down = |health: &&FamilyHealth| health.observed && health.verdict == Verdict::Down;
         let health = self.node.health.families.iter().flatten().find(down)?;
         Some(Seen { evidence: health.reason.clone(), since: Some(health.since) })
     }

@@ -52,7 +52,7 @@ fn empty() -> Status {
 }
 
 fn node(region: &str, site: &str, name: String) -> NodeStatus {
-    let health = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
+    let health = FamilyHealth { verdict: Verdict::Up, observed: true, ..FamilyHealth::default() };
     NodeStatus {
         name,
         site: site.to_owned(),
@@ -100,7 +100,7 @@ impl World {
             let health = node.health.families[0].as_mut().expect("a family");
             if health.verdict != verdict {
                 let reason = format!("{} is {verdict}", node.name);
-                *health = FamilyHealth { verdict, since, reason, ..FamilyHealth::default() };
+                *health = FamilyHealth { verdict, since, reason, observed: true, ..FamilyHealth::default() };
             }
         }
     }
@@ -128,6 +128,22 @@ impl World {
         let ended = self.book.bulletin().ended;
         ended.iter().map(|alert| (alert.key.clone(), alert.replaced_by.clone())).collect()
     }
+}
+
+#[test]
+fn what_stood_before_a_restart_is_told_once_it_is_seen_again() {
+    let mut world = World::of(&[("ea", &["tyo"], 2)]);
+    world.set("tyo", Verdict::Down);
+    for name in ["tyo-1", "tyo-2"] {
+        world.health(name).observed = false;
+    }
+    world.pass(60_000);
+    assert_eq!(world.keys(), [""; 0], "nobody has looked yet");
+    for name in ["tyo-1", "tyo-2"] {
+        world.health(name).observed = true;
+    }
+    world.pass(60_000);
+    assert_eq!(world.keys().len(), 1, "{:?}", world.keys());
 }
 
 #[test]

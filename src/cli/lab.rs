@@ -42,7 +42,7 @@ Then, in a second terminal:
   rhumb lab heal                          everything, or: rhumb lab heal tyo
 
 TARGET is the name of a node, site, region or line; where a name is several of
-these, write node:NAME, site:NAME, region:NAME or line:NAME.
+these, write node/NAME, site/NAME, region/NAME or line/NAME.
 
 Everything stays on loopback but what --webhook and the receivers of alerts.yaml
 name; the lab refuses a fleet that does not.";

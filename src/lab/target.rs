@@ -1,7 +1,7 @@
 //! What a fault is aimed at: a name becomes nodes.
 //!
 //! A name may be a node, a site, a region or a line; where it is several at once a prefix decides
-//! (`site:tyo`). There are no globs: a lab has a dozen nodes, and a drill that hits more than its
+//! (`site:tyo`, or `site/tyo`). There are no globs: a lab has a dozen nodes, and a drill that hits more than its
 //! author read is no drill.
 
 use crate::base::diagnostic::did_you_mean;
@@ -86,7 +86,7 @@ impl Names<'_> {
     pub fn resolve(self, text: &str) -> Result<Target, TargetError> {
         let asked = TargetKind::ALL
             .into_iter()
-            .find_map(|kind| Some((kind, text.strip_prefix(kind.name())?.strip_prefix(':')?)));
+            .find_map(|kind| Some((kind, text.strip_prefix(kind.name())?.strip_prefix([':', '/'])?)));
         let name = asked.map_or(text, |(_, name)| name);
         let named: Vec<_> =
             TargetKind::ALL.into_iter().filter(|&kind| self.known(kind).contains(&name)).collect();
@@ -164,6 +164,8 @@ mod tests {
         check("site:tio", "nothing is named `tio`; did you mean `tyo`?");
         check("fra", "`fra` names a site and a region; write site:fra or region:fra");
         check("region:fra", "region:fra = fra-1");
+        check("region/fra", "region:fra = fra-1");
+        check("region/asia", "asia = tyo-1 tyo-2 hkg-1");
         check("mobile", "no node is in line `mobile`");
     }
 }
