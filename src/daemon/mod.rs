@@ -39,6 +39,7 @@
 mod admin;
 pub mod alerting;
 pub mod answering;
+mod background;
 pub mod certificates;
 mod descriptors;
 mod encrypted;

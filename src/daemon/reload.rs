@@ -5,6 +5,7 @@
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::daemon::background;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
@@ -130,6 +131,7 @@ pub async fn run(
         let _ = tokio::time::timeout(patience, trigger.pulled()).await;
         trigger.begin();
         let reading = tokio::task::spawn_blocking(move || {
+            background::let_answers_go_first();
             let loaded = loader.load();
             (loader, loaded)
         });

@@ -12,6 +12,7 @@
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::answering::Live;
+use crate::daemon::background;
 use crate::daemon::first::FirstTable;
 use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
@@ -217,6 +218,7 @@ impl Writer {
     pub fn start(self, events: Receiver<Event>) -> std::io::Result<JoinHandle<()>> {
         let pulse = self.pulse.clone();
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            background::let_answers_go_first();
             let run = std::panic::AssertUnwindSafe(|| self.run(&events));
             if std::panic::catch_unwind(run).is_err() {
                 tracing::error!(
