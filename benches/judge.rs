@@ -12,7 +12,7 @@ use rhumb::base::units::Micros;
 use rhumb::health::HealthModel;
 use rhumb::model::fleet::{Fleet, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{NodeId, RegionId, SiteId, VantageId};
-use rhumb::model::judgement::{Combine, Judgement, Vantage};
+use rhumb::model::judgement::{Judgement, Vantage};
 use rhumb::model::observation::{FailureReason, Measured, Observation, Outcome};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -35,17 +35,9 @@ fn fleet(vantages: u8) -> Fleet {
         ok: 5,
     };
     let node = |n: u16| Node {
-        name: format!("n-{n}"),
-        site: SiteId(n / SITE),
         v4: vec![Ipv4Addr::LOCALHOST],
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
         probes: vec![probe.clone()],
-        combine: Combine::All,
-        load: None,
+        ..Node::named(format!("n-{n}"), SiteId(n / SITE))
     };
     let site = |n| Site { name: format!("s-{n}"), title: None, region: RegionId(0), location: None };
     let vantage = |n| Vantage { name: format!("v{n}"), ..Vantage::local() };

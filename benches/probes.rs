@@ -16,12 +16,10 @@
 use rhumb::base::clock::SystemClock;
 use rhumb::model::fleet::{Fleet, Node, ProbeSpec, Region, Site};
 use rhumb::model::ids::{RegionId, SiteId};
-use rhumb::model::judgement::Combine;
 use rhumb::model::observation::Outcome;
 use rhumb::model::probe::{HttpProbe, PacketProbe, ProbeKind};
 use rhumb::probe::{ProbeEvent, Setting, Sink, start};
 use rustix::time::{ClockId, clock_gettime};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -160,19 +158,7 @@ fn fleet(kind: &ProbeKind, targets: u32, port: u16) -> Fleet {
             fall: 3,
             ok: 5,
         };
-        Node {
-            name: format!("n{number}"),
-            site: SiteId(0),
-            v4: vec![address],
-            v6: Vec::new(),
-            location: None,
-            line: None,
-            labels: BTreeMap::new(),
-            capacity: None,
-            probes: vec![probe],
-            combine: Combine::All,
-            load: None,
-        }
+        Node { v4: vec![address], probes: vec![probe], ..Node::named(format!("n{number}"), SiteId(0)) }
     };
     Fleet {
         regions: vec![Region { name: "r".to_owned(), title: None }],

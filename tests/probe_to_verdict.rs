@@ -9,7 +9,6 @@ use rhumb::base::clock::{SharedClock, SystemClock, WallTime};
 use rhumb::health::{HealthModel, Transition};
 use rhumb::model::fleet::{Fleet, HttpProbe, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{RegionId, SiteId};
-use rhumb::model::judgement::Combine;
 use rhumb::model::verdict::Verdict;
 use rhumb::probe::{ProbeEvent, Setting, Sink, start};
 use std::collections::BTreeMap;
@@ -38,19 +37,7 @@ fn fleet_of_one(target: SocketAddr) -> Arc<Fleet> {
         fall: 3,
         ok: 5,
     };
-    let node = Node {
-        name: "n".to_owned(),
-        site: SiteId(0),
-        v4: vec![ADDRESS],
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
-        probes: vec![probe],
-        combine: Combine::All,
-        load: None,
-    };
+    let node = Node { v4: vec![ADDRESS], probes: vec![probe], ..Node::named("n", SiteId(0)) };
     let site = Site { name: "s".to_owned(), title: None, region: RegionId(0), location: None };
     let regions = vec![Region { name: "r".to_owned(), title: None }];
     Arc::new(Fleet { regions, sites: vec![site], nodes: vec![node], ..Fleet::default() })

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rhumb::base::clock::{Clock, MonoTime, SharedClock, SystemClock, WallTime};
 use rhumb::model::fleet::{Fleet, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{RegionId, SiteId, VantageId};
-use rhumb::model::judgement::{Combine, Judgement, Source, Station, Vantage};
+use rhumb::model::judgement::{Judgement, Source, Station, Vantage};
 use rhumb::model::observation::Observation;
 use rhumb::model::token::TokenHash;
 use rhumb::probe::{Files, ProbeEvent};
@@ -22,7 +22,6 @@ use rhumb::vantage::wire::{
 use rhumb::vantage::{Counts, tls};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,19 +63,7 @@ fn fleet(target: SocketAddr) -> Fleet {
         fall: 1,
         ok: 1,
     };
-    let node = Node {
-        name: "n".to_owned(),
-        site: SiteId(0),
-        v4: vec![Ipv4Addr::LOCALHOST],
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
-        probes: vec![probe],
-        combine: Combine::All,
-        load: None,
-    };
+    let node = Node { v4: vec![Ipv4Addr::LOCALHOST], probes: vec![probe], ..Node::named("n", SiteId(0)) };
     let station = Station::Remote { token: Some(TokenHash::of(TOKEN)) };
     let gz = Vantage { name: "gz".to_owned(), station, ..Vantage::local() };
     Fleet {

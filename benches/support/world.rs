@@ -9,12 +9,10 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::model::clients::{Area, ClientGroup, Line};
 use rhumb::model::fleet::{Capacity, Node, Region, Site};
 use rhumb::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
-use rhumb::model::judgement::Combine;
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -80,22 +78,16 @@ fn fleet(policy: &mut Policy, size: Size) {
     for at in 0..size.nodes {
         let line = (at % 4 != 3).then(|| LineId::from_index(at % size.lines.max(1)));
         policy.fleet.nodes.push(Node {
-            name: format!("node{at}"),
-            site: SiteId::from_index(at % size.sites),
             v4: vec![Ipv4Addr::from_bits(0x7f01_0000 + at as u32)],
             v6: vec![Ipv6Addr::from_bits(1 + at as u128)],
-            location: None,
             line,
-            labels: BTreeMap::new(),
             capacity: Some(Capacity {
                 unit: "mbps".to_owned(),
                 amount: 10_000 * (1 + at as u64 % 3),
                 target: Ppm::from_percent(75),
                 cap: Ppm::from_percent(90),
             }),
-            probes: Vec::new(),
-            combine: Combine::All,
-            load: None,
+            ..Node::named(format!("node{at}"), SiteId::from_index(at % size.sites))
         });
     }
 }

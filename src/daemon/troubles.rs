@@ -59,19 +59,7 @@ mod tests {
     use crate::model::fleet::Node;
 
     fn fleet(nodes: usize) -> Fleet {
-        let node = |at: usize| Node {
-            name: format!("n{at}"),
-            site: crate::model::ids::SiteId(0),
-            v4: Vec::new(),
-            v6: Vec::new(),
-            location: None,
-            line: None,
-            labels: BTreeMap::new(),
-            capacity: None,
-            probes: Vec::new(),
-            combine: Default::default(),
-            load: None,
-        };
+        let node = |at: usize| Node::named(format!("n{at}"), crate::model::ids::SiteId(0));
         Fleet { nodes: (0..nodes).map(node).collect(), ..Fleet::default() }
     }
 

@@ -212,25 +212,15 @@ mod tests {
     use super::*;
     use crate::model::fleet::FeedSource;
     use crate::model::ids::SiteId;
-    use crate::model::judgement::Combine;
 
     fn node() -> Node {
         Node {
-            name: "n".to_owned(),
-            site: SiteId(0),
-            v4: Vec::new(),
-            v6: Vec::new(),
-            location: None,
-            line: None,
-            labels: BTreeMap::new(),
             capacity: Some(Capacity {
                 unit: "mbps".to_owned(),
                 amount: 1_000,
                 target: Ppm::from_percent(75),
                 cap: Ppm::from_percent(90),
             }),
-            probes: Vec::new(),
-            combine: Combine::All,
             load: Some(LoadFeed {
                 source: FeedSource::Pulled {
                     url: "http://127.0.0.1:1/".to_owned(),
@@ -242,6 +232,7 @@ mod tests {
                 amount: Some("/mbps".to_owned()),
                 ratios: BTreeMap::new(),
             }),
+            ..Node::named("n", SiteId(0))
         }
     }
 

@@ -18,7 +18,6 @@ use super::*;
 use crate::base::units::Micros;
 use crate::model::fleet::{HttpProbe, ProbeKind, ProbeSpec, Region, Site};
 use crate::model::ids::{RegionId, SiteId, VantageId};
-use crate::model::judgement::Combine;
 use crate::model::observation::{FailureReason, Measured, Outcome};
 use crate::model::verdict::FamilyHealth;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,17 +26,10 @@ use std::time::Duration;
 /// A fleet of one node with the given probes.
 pub(super) fn fleet_of(probes: Vec<ProbeSpec>) -> Arc<Fleet> {
     let node = Node {
-        name: "tyo-1".to_owned(),
-        site: SiteId(0),
         v4: vec![Ipv4Addr::new(127, 1, 1, 1)],
         v6: vec![Ipv6Addr::LOCALHOST],
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
         probes,
-        combine: Combine::All,
-        load: None,
+        ..Node::named("tyo-1", SiteId(0))
     };
     let site = Site { name: "tyo".to_owned(), title: None, region: RegionId(0), location: None };
     let regions = vec![Region { name: "asia".to_owned(), title: None }];

@@ -10,7 +10,7 @@ use crate::model::fleet::{
     Capacity, FeedSource, Fleet, HttpProbe, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site,
 };
 use crate::model::ids::{Generation, LineId, RegionId, Revision, SiteId};
-use crate::model::judgement::{Combine, StaleLoad};
+use crate::model::judgement::StaleLoad;
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::{Change, NodeStatus, Problem, QueryCounts, Status};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
@@ -52,16 +52,11 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
         cap: Ppm::from_percent(90),
     };
     Node {
-        name: name.to_owned(),
-        site: SiteId(site),
         v4: vec![address],
         v6: vec![Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())],
-        location: None,
         line: line.map(LineId),
-        labels: BTreeMap::new(),
         capacity: Some(capacity),
         probes: vec![probe(address, number)],
-        combine: Combine::All,
         load: Some(LoadFeed {
             source: FeedSource::Pulled {
                 url: format!("http://{address}:8081/load"),
@@ -73,6 +68,7 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
             amount: Some("/mbps".to_owned()),
             ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
         }),
+        ..Node::named(name, SiteId(site))
     }
 }
 

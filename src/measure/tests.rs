@@ -16,7 +16,7 @@ struct World {
 
 fn world() -> World {
     let clock = Arc::new(ManualClock::starting_at(WallTime(1_000_000_000)));
-    let node = |name: &str| Node { name: name.to_owned(), ..a_node() };
+    let node = |name: &str| Node::named(name, crate::model::ids::SiteId(0));
     let fleet = Arc::new(Fleet { nodes: vec![node("tyo-1"), node("fra-1")], ..Fleet::default() });
     let (send, reports) = unbounded_channel();
     let desk = Desk {
@@ -32,22 +32,6 @@ fn world() -> World {
 
 fn key() -> Key {
     Key::parse("player", &data_encoding::BASE64URL_NOPAD.encode(&[9; 32])).expect("a key")
-}
-
-fn a_node() -> Node {
-    Node {
-        name: String::new(),
-        site: crate::model::ids::SiteId(0),
-        v4: Vec::new(),
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: Default::default(),
-        capacity: None,
-        probes: Vec::new(),
-        combine: Default::default(),
-        load: None,
-    }
 }
 
 const PEER: &str = "[::ffff:198.51.100.9]:4711";

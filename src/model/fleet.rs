@@ -59,6 +59,23 @@ pub struct Node {
 }
 
 impl Node {
+    /// One that has a name and a place and nothing else yet.
+    pub fn named(name: impl Into<String>, site: SiteId) -> Self {
+        Self {
+            name: name.into(),
+            site,
+            v4: Vec::new(),
+            v6: Vec::new(),
+            location: None,
+            line: None,
+            labels: BTreeMap::new(),
+            capacity: None,
+            probes: Vec::new(),
+            combine: Combine::All,
+            load: None,
+        }
+    }
+
     pub fn has_family(&self, family: Family) -> bool {
         match family {
             Family::V4 => !self.v4.is_empty(),

@@ -5,12 +5,10 @@ use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
-use crate::model::judgement::Combine;
 use crate::model::placement::{Assignment, Latencies, Placement};
 use crate::model::policy::Policy;
 use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -25,22 +23,14 @@ pub(super) struct World {
 
 pub(super) fn node(name: &str, site: u16, capacity: Option<u64>) -> Node {
     Node {
-        name: name.to_owned(),
-        site: SiteId(site),
         v4: vec![Ipv4Addr::new(127, 1, 0, 1)],
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
         capacity: capacity.map(|amount| Capacity {
             unit: "mbps".to_owned(),
             amount,
             target: Ppm::from_percent(75),
             cap: Ppm::from_percent(90),
         }),
-        probes: Vec::new(),
-        combine: Combine::All,
-        load: None,
+        ..Node::named(name, SiteId(site))
     }
 }
 

@@ -176,9 +176,9 @@ mod tests {
     use super::*;
     use crate::model::fleet::{Node, ProbeKind, ProbeSpec};
     use crate::model::ids::SiteId;
-    use crate::model::judgement::{Combine, Judgement, Vantage};
+    use crate::model::judgement::{Judgement, Vantage};
     use crate::vantage::wire::{Ended, Learned};
-    use std::collections::BTreeMap;
+
     use std::net::{Ipv4Addr, SocketAddr};
 
     const NOW: MonoTime = MonoTime::from_millis(60_000);
@@ -195,19 +195,7 @@ mod tests {
             fall: 1,
             ok: 1,
         };
-        let node = Node {
-            name: "n".to_owned(),
-            site: SiteId(0),
-            v4: vec![Ipv4Addr::LOCALHOST],
-            v6: Vec::new(),
-            location: None,
-            line: None,
-            labels: BTreeMap::new(),
-            capacity: None,
-            probes: vec![probe],
-            combine: Combine::All,
-            load: None,
-        };
+        let node = Node { v4: vec![Ipv4Addr::LOCALHOST], probes: vec![probe], ..Node::named("n", SiteId(0)) };
         let far = Vantage { name: "gz".to_owned(), anchors: vec![anchor], ..Vantage::local() };
         let judgement = Judgement { vantages: vec![Vantage::local(), far], ..Judgement::default() };
         let fleet = Fleet { nodes: vec![node], judgement, ..Fleet::default() };

@@ -9,7 +9,7 @@ use crate::base::pattern::Pattern;
 use crate::base::prefix::Family;
 use crate::model::fleet::{Fleet, Node, ProbeSpec, Region, Site};
 use crate::model::ids::{RegionId, SiteId, VantageId};
-use crate::model::judgement::{Combine, Judgement, Vantage};
+use crate::model::judgement::{Judgement, Vantage};
 use crate::model::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
 use crate::probe::Files;
 use serde::Serialize;
@@ -158,19 +158,7 @@ fn node_of(name: String, probes: Vec<ProbeSpec>) -> Node {
         targets().filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }).take(1).collect();
     let v6 =
         targets().filter_map(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }).take(1).collect();
-    Node {
-        name,
-        site: SiteId(0),
-        v4,
-        v6,
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
-        probes,
-        combine: Combine::All,
-        load: None,
-    }
+    Node { v4, v6, probes, ..Node::named(name, SiteId(0)) }
 }
 
 fn spec_of(probe: OrderedProbe) -> Result<ProbeSpec, String> {

@@ -60,13 +60,8 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
     };
     let (target, cap) = (Ppm::from_percent(75), Ppm::from_percent(90));
     Node {
-        name,
-        site,
         v4: if has("v4") { vec![Ipv4Addr::LOCALHOST] } else { Vec::new() },
         v6: if has("v6") { vec![Ipv6Addr::LOCALHOST] } else { Vec::new() },
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
         capacity: Some(Capacity { unit: "mbps".to_owned(), amount: 1_000, target, cap }),
         probes: vec![probe; usize::from(script.checks)],
         combine: match script.combine.as_deref() {
@@ -75,6 +70,7 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
             Some(count) => Combine::AtLeast(count.parse().expect("all, any or a number")),
         },
         load: has_feed.then_some(feed),
+        ..Node::named(name, site)
     }
 }
 

@@ -8,7 +8,7 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::health::HealthModel;
 use rhumb::model::fleet::{FeedSource, Fleet, LoadFeed, Node, ProbeKind, ProbeSpec, Region, Site};
 use rhumb::model::ids::{NodeId, RegionId, SiteId, VantageId};
-use rhumb::model::judgement::{Combine, Judgement, StaleLoad, Vantage};
+use rhumb::model::judgement::{Judgement, StaleLoad, Vantage};
 use rhumb::model::observation::{FailureReason, LoadReport, LoadSample, Measured, Observation, Outcome};
 use rhumb::model::service::PoolBound;
 use rhumb::model::verdict::{Rule, Verdict};
@@ -43,17 +43,10 @@ fn model_of(vantages: u8) -> HealthModel {
         ratios: BTreeMap::new(),
     };
     let node = |n: u16| Node {
-        name: format!("n-{n}"),
-        site: SiteId(n % 2),
         v4: vec![Ipv4Addr::LOCALHOST],
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
         probes: vec![probe.clone()],
-        combine: Combine::All,
         load: Some(feed.clone()),
+        ..Node::named(format!("n-{n}"), SiteId(n % 2))
     };
     let site = |name: &str| Site { name: name.to_owned(), title: None, region: RegionId(0), location: None };
     let vantage = |n| Vantage { name: format!("v{n}"), ..Vantage::local() };

@@ -23,7 +23,6 @@ use rhumb::geo::{Countries, GeoTable};
 use rhumb::model::clients::{Area, Clients};
 use rhumb::model::fleet::{Fleet, Node, Region, Site};
 use rhumb::model::ids::{AreaId, Generation, NodeId, PoolId, RegionId, Revision, SiteId};
-use rhumb::model::judgement::Combine;
 use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssignment, Share};
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
@@ -220,17 +219,9 @@ const COUNTRIES: &str = "DE,EU,Germany,Berlin,52.52,13.40\n";
 
 fn node(name: &str, site: u16, v4: &str, v6: Option<&str>) -> Node {
     Node {
-        name: name.to_owned(),
-        site: SiteId(site),
         v4: vec![v4.parse().expect("an IPv4 address")],
         v6: v6.iter().map(|text| text.parse().expect("an IPv6 address")).collect(),
-        location: None,
-        line: None,
-        labels: Default::default(),
-        capacity: None,
-        probes: Vec::new(),
-        combine: Combine::All,
-        load: None,
+        ..Node::named(name, SiteId(site))
     }
 }
 

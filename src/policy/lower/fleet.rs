@@ -9,7 +9,6 @@ use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
-use crate::model::judgement::Combine;
 use crate::policy::codes;
 use crate::policy::files::fleet::{
     CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, RegionFile, SiteFile, TargetsFile,
@@ -163,7 +162,7 @@ impl Lowering<'_> {
         defaults: Option<&DefaultsFile>,
         findings: &mut Findings,
     ) {
-        let mut lowered = placeholder(&name.value.0);
+        let mut lowered = Node::named(&name.value.0, SiteId(0));
         let mut facts = NodeFacts::new(&name.value.0);
         let Some(node) = node else {
             facts.set_all_unknown();
@@ -274,22 +273,6 @@ impl Lowering<'_> {
                 IpAddr::V6(v6) => node.v6.push(*v6),
             }
         }
-    }
-}
-
-fn placeholder(name: &str) -> Node {
-    Node {
-        name: name.to_owned(),
-        site: SiteId(0),
-        v4: Vec::new(),
-        v6: Vec::new(),
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
-        probes: Vec::new(),
-        combine: Combine::All,
-        load: None,
     }
 }
 

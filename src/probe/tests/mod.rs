@@ -7,7 +7,7 @@ use super::*;
 use crate::base::clock::SystemClock;
 use crate::model::fleet::{FeedSource, HttpProbe, LoadFeed, Node, Region, Site};
 use crate::model::ids::{RegionId, SiteId};
-use crate::model::judgement::{Combine, StaleLoad};
+use crate::model::judgement::StaleLoad;
 use crate::model::observation::FailureReason;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,17 +20,11 @@ const GENEROUS: Duration = Duration::from_secs(30);
 
 fn node(probes: Vec<ProbeSpec>, load: Option<LoadFeed>) -> Node {
     Node {
-        name: "n".to_owned(),
-        site: SiteId(0),
         v4: vec![Ipv4Addr::LOCALHOST],
         v6: vec![Ipv6Addr::LOCALHOST],
-        location: None,
-        line: None,
-        labels: BTreeMap::new(),
-        capacity: None,
         probes,
-        combine: Combine::All,
         load,
+        ..Node::named("n", SiteId(0))
     }
 }
 
