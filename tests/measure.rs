@@ -136,6 +136,9 @@ fn strangers_are_told_what_is_wrong() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{document}: {answer}");
     }
     assert!(listener.post(&TLS12, None, good).is_err(), "TLS 1.3 only");
+    let metrics = support::fetch(listener.world.admin, "/metrics");
+    let has = |line: &str| metrics.lines().any(|told| told == line);
+    assert!(has("rhumb_measurements_total 1") && has("rhumb_measurements_refused_total 3"), "{metrics}");
     // Not HTTP, and nothing at all: the next is served.
     let mut garbage = TcpStream::connect(listener.address).expect("connects");
     garbage.write_all(&[0xff; 600]).expect("sends");

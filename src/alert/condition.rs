@@ -52,8 +52,7 @@ impl Look<'_> {
             NodeCondition::Verdict(wanted) => self.verdict(wanted),
             NodeCondition::FamilyDown => self.family_down(),
             NodeCondition::Reason(rules) => {
-                let held = |health: &&FamilyHealth| rules.contains(&health.evidence.rule);
-                let health = self.node.health.families.iter().flatten().find(held)?;
+                let health = self.families().find(|health| rules.contains(&health.evidence.rule))?;
                 Some(Seen { evidence: health.reason.clone(), since: Some(health.evidence.since) })
             }
             NodeCondition::Flapping { changes, within } => {
@@ -65,7 +64,7 @@ impl Look<'_> {
             _ if is_down => None,
             NodeCondition::Latency { times, margin } => self.latency(*times, margin.0),
             NodeCondition::Loss { above } => {
-                let loss = self.node.health.best()?.loss_at_least;
+                let loss = self.best()?.loss_at_least;
                 let evidence = || format!("surely more than {} of the probes are lost", percent(loss));
                 (loss > self.upper(*above)).then(|| seen(evidence()))
             }
@@ -93,9 +92,17 @@ impl Look<'_> {
     }
 
     /// What the last good table said is no news: the first round after a start tells.
+    fn families(&self) -> impl Iterator<Item = &FamilyHealth> {
+        self.node.health.families.iter().flatten().filter(|health| health.observed)
+    }
+
+    /// What the node is judged by, likewise.
+    fn best(&self) -> Option<&FamilyHealth> {
+        self.node.health.best().filter(|health| health.observed)
+    }
+
     fn verdict(&self, wanted: &[Verdict]) -> Option<Seen> {
-        let is_wanted = |health: &&FamilyHealth| health.observed && wanted.contains(&health.verdict);
-        let health = self.node.health.best().filter(is_wanted)?;
+        let health = self.best().filter(|health| wanted.contains(&health.verdict))?;
         Some(Seen { evidence: health.reason.clone(), since: Some(health.since) })
     }
 
@@ -103,13 +110,12 @@ impl Look<'_> {
         if self.node.health.verdict() == Verdict::Down {
             return None;
         }
-        let down = |health: &&FamilyHealth| health.observed && health.verdict == Verdict::Down;
-        let health = self.node.health.families.iter().flatten().find(down)?;
+        let health = self.families().find(|health| health.verdict == Verdict::Down)?;
         Some(Seen { evidence: health.reason.clone(), since: Some(health.since) })
     }
 
     fn latency(&self, times: Ppm, margin: u32) -> Option<Seen> {
-        let health = self.node.health.best()?;
+        let health = self.best()?;
         let (rtt, usual) = (health.rtt?, health.baseline?);
         let bound = times.of(u64::from(usual.0)).max(u64::from(usual.0) + u64::from(margin));
         let bound = if self.is_firing { bound - bound / 10 } else { bound };
@@ -130,8 +136,7 @@ impl Look<'_> {
     }
 
     fn certificate(&self, days: u16) -> Option<Seen> {
-        let left =
-            self.node.health.families.iter().flatten().filter_map(|health| health.certificate_days).min()?;
+        let left = self.families().filter_map(|health| health.certificate_days).min()?;
         (left < i32::from(days)).then(|| seen(format!("the certificate lasts {left} days")))
     }
 }

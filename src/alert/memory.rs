@@ -27,8 +27,8 @@ pub(super) struct Memory {
 impl Memory {
     fn note(&mut self, node: &NodeStatus, now: MonoTime) {
         for family in Family::BOTH {
-            let Some(health) = node.health.family(family) else { continue };
-            // What is not known yet is no side to change from.
+            // What was not observed since the start, or is not known yet, is no side to change from.
+            let Some(health) = node.health.family(family).filter(|health| health.observed) else { continue };
             let is_down = match health.verdict {
                 Verdict::Unknown => continue,
                 verdict => verdict == Verdict::Down,

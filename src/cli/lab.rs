@@ -5,12 +5,13 @@
 
 use crate::base::clock::SystemClock;
 use crate::base::units::Ppm;
+use crate::cli::duration;
 use crate::cli::{chain, render};
 use crate::daemon::answering::Live;
 use crate::daemon::start::{Daemon, Options};
 use crate::lab::clients::Locate;
 use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequest};
-use crate::lab::fault::{Fault, parse_duration, parse_percent};
+use crate::lab::fault::{Fault, parse_percent};
 use crate::lab::fleet::{LabFault, LabStatus};
 use crate::lab::{self, LabOptions, LabParts};
 use crate::model::alert::AlertReceiver;
@@ -131,7 +132,7 @@ pub struct FaultArgs {
     #[arg(long, value_name = "PERCENT", value_parser = parse_load)]
     pub load: Option<Fault>,
     /// Heal by itself after this long, e.g. 60s
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub lasts: Option<Duration>,
     #[command(flatten)]
     pub control: ControlArgs,
@@ -155,7 +156,7 @@ fn parse_webhook(text: &str) -> Result<String, String> {
 }
 
 fn parse_delay(text: &str) -> Result<u32, String> {
-    let delay = parse_duration(text)?;
+    let delay = duration(text)?;
     if delay > lab::fault::MAX_DELAY {
         return Err(format!(
             "`{text}` is longer than {:?}; use --loss 100% for silence",
@@ -387,7 +388,7 @@ mod tests {
         for (words, expect) in [
             ("lab fault tyo", "--down"),
             ("lab fault --down", "TARGET"),
-            ("lab fault tyo --latency 150", "lacks a unit"),
+            ("lab fault tyo --latency 150", "write 150ms"),
             ("lab fault tyo --latency 10m", "--loss 100%"),
             ("lab fault tyo --loss 120%", "more than everything"),
             ("lab fault tyo --errors 101%", "more than everything"),

@@ -1,10 +1,10 @@
 //! `rhumb measure`: makes the keys and passes of clients that measure.
 
 use crate::base::clock::{Clock, SystemClock};
-use crate::cli::chain;
+use crate::cli::{chain, duration, random};
 use crate::daemon::measuring::read_keys;
 use crate::measure::pass::{self, LEAST_KEY, LONGEST_S};
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::policy::scalars::duration_text;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,25 +45,18 @@ enum Make {
         /// An address of the network: its /24 or /56 counts
         #[arg(long, value_name = "ADDR")]
         client: IpAddr,
-        /// How long it is valid, at most 7 days
-        #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
+        /// How long it is valid, at most 168h
+        #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = validity)]
         lasting: Duration,
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "such as 30m or 1h".to_owned())?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("a number and one of s, m, h, d: 30m, 1h".to_owned()),
-    };
-    match number.checked_mul(seconds).filter(|it| (1..=LONGEST_S).contains(it)) {
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
-        None => Err("between 1s and 7d".to_owned()),
+fn validity(text: &str) -> Result<Duration, String> {
+    let lasting = duration(text)?;
+    let longest = Duration::from_secs(LONGEST_S);
+    match (Duration::from_secs(1)..=longest).contains(&lasting) {
+        true => Ok(lasting),
+        false => Err(format!("between 1s and {}", duration_text(longest))),
     }
 }
 
@@ -102,8 +95,5 @@ fn make_key(name: &str) -> Result<String, String> {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Err(format!("`{name}` is no name for a key: letters, digits, `-` and `_`"));
     }
-    let mut octets = [0; LEAST_KEY];
-    let filled = SystemRandom::new().fill(&mut octets);
-    filled.map_err(|_| "the system gives no random numbers".to_owned())?;
-    Ok(format!("{name} {}", data_encoding::BASE64URL_NOPAD.encode(&octets)))
+    Ok(format!("{name} {}", data_encoding::BASE64URL_NOPAD.encode(&random::<LEAST_KEY>()?)))
 }

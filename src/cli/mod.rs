@@ -24,8 +24,11 @@ mod watch;
 mod zone;
 
 use crate::base::error::chain;
+use crate::policy::scalars::parse_duration;
 use clap::{Parser, Subcommand};
+use ring::rand::{SecureRandom, SystemRandom};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A global traffic scheduler that speaks DNS.
 ///
@@ -95,10 +98,35 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// A length of time as policy files write it; the unit is required, since 150 of nothing is how drills go wrong.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("`{text}` is not a length of time; write 150ms, 2s, 1h30m"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map(|()| bytes).map_err(|_| "the system gives no random numbers".to_owned())
+}
+
 /// Output for people or for scripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     #[default]
     Text,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_need_their_unit() {
+        assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        for bad in ["", "ms", "150", "1.5s", "5d", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(bad).is_err_and(|told| told.contains("write 150ms")), "{bad}");
+        }
+    }
 }

@@ -1,13 +1,12 @@
 //! `rhumb vantage`: probes the fleet of a scheduler from here; `rhumb vantage token`: makes what it shows.
 
 use crate::base::clock::{SharedClock, SystemClock};
-use crate::cli::chain;
 use crate::cli::serve::start_logging;
+use crate::cli::{chain, random};
 use crate::model::judgement::{LOCAL, Source};
 use crate::model::token::TokenHash;
 use crate::vantage::client::{self, Config};
 use crate::vantage::tls;
-use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::ServerName;
 use std::io::IsTerminal;
 use std::net::IpAddr;
@@ -141,12 +140,6 @@ fn make_token(name: &str) -> Result<(), String> {
     eprintln!("nodes: {{{name}: {{load: {{push: {{token: \"{hash}\"}}}}}}}}");
     println!("{token}");
     Ok(())
-}
-
-fn random<const N: usize>() -> Result<[u8; N], String> {
-    let mut bytes = [0; N];
-    let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map(|()| bytes).map_err(|_| "the system gives no random numbers".to_owned())
 }
 
 fn serve(config: Config) -> Result<(), String> {

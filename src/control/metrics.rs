@@ -4,7 +4,7 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
-use crate::model::status::{NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
+use crate::model::status::{MeasureCounts, NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -20,6 +20,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         queries(&traffic.queries);
         sockets(traffic);
         reports(&traffic.reports);
+        measured(traffic.measured);
         status.nodes.iter().for_each(node);
         alerts(status);
     });
@@ -75,6 +76,8 @@ fn describe() {
     );
     counter!("rhumb_reports_connections_total", "connections to the listener for reports");
     counter!("rhumb_reports_refused_total", "of those, the ones turned away or cut");
+    counter!("rhumb_measurements_total", "paths that clients measured");
+    counter!("rhumb_measurements_refused_total", "requests with measurements that were refused");
     counter!("rhumb_load_pushed_total", "load that nodes pushed, by what became of it");
     gauge!("rhumb_writer_up", "1 while verdicts, plans and tables are being made");
     gauge!("rhumb_node_verdict", "1 for the verdict a node has on a family");
@@ -197,6 +200,11 @@ fn reports(counts: &ReportCounts) {
     counter!("rhumb_reports_refused_total").absolute(counts.refused);
     counter!("rhumb_load_pushed_total", "outcome" => "taken").absolute(counts.pushes);
     counter!("rhumb_load_pushed_total", "outcome" => "refused").absolute(counts.pushes_refused);
+}
+
+fn measured(counts: MeasureCounts) {
+    counter!("rhumb_measurements_total").absolute(counts.taken);
+    counter!("rhumb_measurements_refused_total").absolute(counts.refused);
 }
 
 fn node(node: &NodeStatus) {

@@ -94,6 +94,7 @@ pub fn traffic(
             unanswered: sum(|totals| totals.dropped),
             observations_dropped: post.dropped(),
             reports: post.counts(),
+            measured: post.measured().sum(),
         }
     })
 }

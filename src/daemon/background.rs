@@ -11,7 +11,10 @@ const NICENESS: i32 = 5;
 /// nothing changes.
 pub fn let_answers_go_first() {
     // On Linux this is the calling thread's, not the process's (setpriority(2), "C library/kernel differences").
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    // One that was started lower still is not raised.
+    if rustix::process::getpriority_process(None).is_ok_and(|own| own < NICENESS) {
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! The listener for what clients measure: its keys, and the way from it to the writer.
 
 use crate::base::clock::SharedClock;
-use crate::base::error::chain;
 use crate::daemon::encrypted::Listener;
 use crate::daemon::reports::Post;
+use crate::daemon::secret_file::{self, SecretFileError};
 use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
+use crate::measure::Desk;
 use crate::measure::pace::Pace;
 use crate::measure::pass::{Key, MOST_KEYS};
-use crate::measure::{Counts, Desk};
 use crate::model::policy::MeasureListener;
 use crate::serve::BoundTls;
 use crate::serve::certificate::Purpose;
 use crate::serve::handover::Given;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,11 +23,9 @@ const MOST_BYTES: u64 = 64 * 1_024;
 /// Why keys of passes cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PassKeysError {
-    #[error("cannot read the keys of passes in {file}: {reason}")]
-    Unreadable { file: PathBuf, reason: String },
-    #[error("{0} can be read by others than its owner; `chmod 600` it")]
-    Open(PathBuf),
-    #[error("{file}, line {line}: {reason}")]
+    #[error("the keys of passes: {0}")]
+    Unreadable(#[from] SecretFileError),
+    #[error("{}, line {line}: {reason}", .file.display())]
     Line { file: PathBuf, line: usize, reason: String },
 }
 
@@ -54,15 +51,7 @@ pub(super) fn bind(
 
 /// A line `NAME KEY` each; empty ones and those that begin with `#` are passed over.
 pub fn read_keys(file: &Path) -> Result<Vec<Key>, PassKeysError> {
-    let unreadable = |reason: String| PassKeysError::Unreadable { file: file.to_owned(), reason };
-    let about = std::fs::metadata(file).map_err(|error| unreadable(chain(&error)))?;
-    if about.permissions().mode() & 0o077 != 0 {
-        return Err(PassKeysError::Open(file.to_owned()));
-    }
-    if about.len() > MOST_BYTES {
-        return Err(unreadable(format!("it has more than {MOST_BYTES} octets")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(chain(&error)))?;
+    let text = secret_file::read(file, MOST_BYTES)?;
     let mut keys: Vec<Key> = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -95,13 +84,14 @@ pub fn desk(keys: Vec<Key>, clock: &SharedClock, post: &Post) -> Desk {
         clock: Arc::clone(clock),
         keys: keys.into(),
         pace: Arc::new(Pace::new(RandomState::new().hash_one("pace"))),
-        counts: Arc::new(Counts::default()),
+        counts: Arc::clone(post.measured()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_key_file_is_read_line_by_line_and_its_mistakes_are_placed() {

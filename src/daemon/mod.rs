@@ -63,6 +63,7 @@ pub mod reload;
 pub mod report;
 pub mod saved;
 pub mod serials;
+mod secret_file;
 pub mod signing;
 pub mod start;
 pub mod supervisor;

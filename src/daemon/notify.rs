@@ -11,6 +11,7 @@
 
 use crate::base::clock::SharedClock;
 use crate::daemon::answering::{Live, Transfers};
+use crate::daemon::secret_file::{self, SecretFileError};
 use crate::daemon::writer::{About, Event};
 use crate::dns::TsigKeys;
 use crate::dns::tsig::{self, Signer};
@@ -20,9 +21,7 @@ use crate::zone::name::Name;
 use arc_swap::ArcSwap;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -53,11 +52,9 @@ pub struct KeyFile {
 
 #[derive(Debug, thiserror::Error)]
 enum KeyFileError {
-    #[error("cannot read the transfer keys {file}: {source}")]
-    Read { file: PathBuf, source: std::io::Error },
-    #[error("the transfer keys {0} can be read by others than their owner")]
-    Open(PathBuf),
-    #[error("the transfer keys {file}, {source}")]
+    #[error("the transfer keys: {0}")]
+    Unreadable(#[from] SecretFileError),
+    #[error("the transfer keys {}, {source}", .file.display())]
     Text { file: PathBuf, source: tsig::KeyTextError },
 }
 
@@ -105,13 +102,7 @@ impl KeyFile {
 }
 
 fn read_keys(file: &Path) -> Result<TsigKeys, KeyFileError> {
-    let failed = |source| KeyFileError::Read { file: file.to_owned(), source };
-    let opened = std::fs::File::open(file).map_err(failed)?;
-    if opened.metadata().map_err(failed)?.mode() & 0o077 != 0 {
-        return Err(KeyFileError::Open(file.to_owned()));
-    }
-    let mut text = zeroize::Zeroizing::new(String::new());
-    opened.take(tsig::LONGEST_FILE).read_to_string(&mut text).map_err(failed)?;
+    let text = secret_file::read(file, tsig::LONGEST_FILE)?;
     TsigKeys::parse(&text).map_err(|source| KeyFileError::Text { file: file.to_owned(), source })
 }
 
@@ -372,11 +363,11 @@ mod tests {
         };
         let (mut key_file, keys) = (KeyFile::new(folder.path()), ArcSwap::<TsigKeys>::default());
         let mut look = || key_file.refresh(Some(&config), &keys);
-        assert!(look().flatten().is_some_and(|it| it.starts_with("cannot read the transfer keys")));
+        assert!(look().flatten().is_some_and(|it| it.starts_with("the transfer keys: cannot read")));
         assert_eq!(look(), None, "told already");
         std::fs::write(&file, KEYS).expect("writes");
         set_mode(&file, 0o640);
-        assert!(look().flatten().is_some_and(|it| it.ends_with("can be read by others than their owner")));
+        assert!(look().flatten().is_some_and(|it| it.contains("can be read by others than its owner")));
         assert!(keys.load().named("k").is_none());
         set_mode(&file, 0o600);
         assert_eq!(look(), Some(None), "mended");

@@ -61,26 +61,28 @@ impl Paths {
     pub fn report(&mut self, report: &PathReport, inputs: &Inputs, now: MonoTime) -> Result<(), Rejected> {
         let node = inputs.policy.fleet.nodes.get(report.node.index()).ok_or(Rejected::Place)?;
         let group = inputs.geo.locate(report.network.address()).group;
+        self.map.report((group, node.site), report.network, report.feed, report.sample, now)?;
         self.is_news = true;
-        self.map.report((group, node.site), report.network, report.feed, report.sample, now)
+        Ok(())
     }
 
-    /// When it is time: draws the map anew into `inputs`, and says whether it is held back.
-    pub fn draw(&mut self, inputs: &mut Inputs, health: &[NodeHealth], now: MonoTime) -> Option<Held> {
-        if now.since(self.drawn_at) < DRAW_EVERY {
-            return None;
-        }
+    pub fn is_due(&self, now: MonoTime) -> bool {
+        now.since(self.drawn_at) >= DRAW_EVERY
+    }
+
+    /// Draws the map anew into `inputs`, and says whether it is held back.
+    pub fn draw(&mut self, inputs: &mut Inputs, health: &[NodeHealth], now: MonoTime) -> Held {
         self.drawn_at = now;
         self.map.set_vantages(views(&inputs.policy, health));
         match self.map.draw(&inputs.prior, now) {
-            Drawing::Unchanged => Some(Held(None)),
+            Drawing::Unchanged => Held(None),
             Drawing::Drawn(latencies) => {
                 tracing::info!(paths = self.map.coverage(), "measured latencies drawn anew");
                 inputs.latencies = Arc::new(latencies);
                 self.is_news = true;
-                Some(Held(None))
+                Held(None)
             }
-            Drawing::Thin { now, before } => Some(Held(Some((now, before)))),
+            Drawing::Thin { now, before } => Held(Some((now, before))),
         }
     }
 

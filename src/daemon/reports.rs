@@ -10,6 +10,7 @@ use crate::base::error::chain;
 use crate::daemon::certificates::{self, Pair, Renewal};
 use crate::daemon::start::StartError;
 use crate::daemon::writer::{About, Event};
+use crate::measure;
 use crate::model::fleet::Fleet;
 use crate::model::policy::ReportsListener;
 use crate::model::status::ReportCounts;
@@ -44,13 +45,15 @@ pub struct Post {
     /// Events that a full queue did not take.
     dropped: Arc<AtomicU64>,
     counts: Arc<Counts>,
+    measured: Arc<measure::Counts>,
 }
 
 impl Post {
     /// For fleets of the policy folder `policies`.
     pub fn new(policies: &Path, events: SyncSender<Event>) -> Self {
-        let (epochs, dropped, counts) = (Arc::default(), Arc::default(), Arc::default());
-        Self { folder: policies.to_owned(), epochs, events, dropped, counts }
+        let (epochs, dropped) = (Arc::default(), Arc::default());
+        let (counts, measured) = (Arc::default(), Arc::default());
+        Self { folder: policies.to_owned(), epochs, events, dropped, counts, measured }
     }
 
     /// Tells everybody what is probed from now on.
@@ -91,6 +94,11 @@ impl Post {
 
     pub fn counts(&self) -> ReportCounts {
         self.counts.sum()
+    }
+
+    /// Of the listener for what clients measure.
+    pub fn measured(&self) -> &Arc<measure::Counts> {
+        &self.measured
     }
 
     fn epochs(&self) -> Epochs {

@@ -395,7 +395,8 @@ impl Writer {
     /// Has the next plan know what was measured since the last.
     fn measure(&mut self) {
         let (now, wall) = (self.clock.mono(), self.clock.wall());
-        if let Some(held) = self.paths.draw(&mut self.inputs, &self.health.view(), now) {
+        if self.paths.is_due(now) {
+            let held = self.paths.draw(&mut self.inputs, &self.health.view(), now);
             self.reporter.set_problems(About::Latencies, held.problems(wall));
         }
         if let Some(kept) = self.paths.to_keep(now, wall, false) {

@@ -181,26 +181,6 @@ impl FaultBook {
     }
 }
 
-/// `150ms`, `2s`, `1m`, `1h`; the unit is required, since 150 of nothing is how drills go wrong.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a duration; write 150ms or 2s"))?;
-    let millis_per_unit = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => {
-            return Err(format!(
-                "`{text}` lacks a unit; write {number}ms, {number}s, {number}m or {number}h"
-            ));
-        }
-    };
-    let millis = number.checked_mul(millis_per_unit).ok_or_else(|| format!("`{text}` is too long"))?;
-    Ok(Duration::from_millis(millis))
-}
-
 /// `20%`, `0.5%` or `20`: percent.
 pub fn parse_percent(text: &str) -> Result<Ppm, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
@@ -258,12 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_percentages_say_what_is_wrong() {
-        assert_eq!(parse_duration("150ms"), Ok(Duration::from_millis(150)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "ms", "150", "1.5s", "5d", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
+    fn percentages_say_what_is_wrong() {
         assert_eq!(parse_percent("20%"), Ok(Ppm::from_percent(20)));
         assert_eq!(parse_percent("0.5"), Ok(Ppm(5_000)));
         for bad in ["", "%", "-1%", "NaN", "2000%"] {

@@ -25,6 +25,7 @@ use crate::base::clock::SharedClock;
 use crate::base::units::{Micros, Ppm};
 use crate::latency::{Feed, PathReport, Sample};
 use crate::model::fleet::Fleet;
+use crate::model::status::MeasureCounts;
 use crate::serve::web::{self, Peer};
 use axum::body::Body;
 use axum::extract::State;
@@ -35,7 +36,6 @@ use axum::{Extension, Json, Router};
 use pace::Pace;
 use pass::{Admitted, Key};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,8 +54,18 @@ pub type Sink = Arc<dyn Fn(u64, PathReport) -> bool + Send + Sync>;
 /// What came since the start.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub taken: AtomicU64,
-    pub refused: AtomicU64,
+    /// Measurements.
+    taken: AtomicU64,
+    /// Requests.
+    refused: AtomicU64,
+}
+
+impl Counts {
+    /// As of now.
+    pub fn sum(&self) -> MeasureCounts {
+        let [taken, refused] = [&self.taken, &self.refused].map(|count| count.load(Ordering::Relaxed));
+        MeasureCounts { taken, refused }
+    }
 }
 
 /// What the route needs.
@@ -144,7 +154,7 @@ async fn measure(
 async fn take(desk: &Desk, peer: Peer, headers: &HeaderMap, body: Body) -> Result<u64, Refused> {
     let (network, feed) = match admitted(desk, headers)? {
         Some(Admitted { network, key }) => (network, Feed::Key(key)),
-        None => (pass::network_of(plain(peer.0.ip())), Feed::Connection),
+        None => (pass::network_of(peer.0.ip()), Feed::Connection),
     };
     let measured = read(&web::document(body, DOCUMENT_BYTES, PATIENCE).await?)?;
     let (epoch, fleet) = (desk.fleet)();
@@ -177,11 +187,6 @@ fn admitted(desk: &Desk, headers: &HeaderMap) -> Result<Option<Admitted>, Refuse
     let pass = pass.ok_or_else(|| refused("show a pass as `Authorization: Bearer PASS`, or nothing"))?;
     let admitted = pass::admit(&desk.keys, pass, desk.clock.wall());
     admitted.map(Some).map_err(|why| refused(&why.to_string()))
-}
-
-/// The IPv4 address that a dual-stack socket wraps.
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 fn read(document: &[u8]) -> Result<Vec<Measured>, Refused> {

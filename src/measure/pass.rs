@@ -23,8 +23,9 @@ pub const LONGEST_S: u64 = 7 * 86_400;
 pub const LEAST_KEY: usize = 32;
 const LONGEST_PASS: usize = 512;
 
-/// The network that counts as one source: a /24 or /56.
+/// The network that counts as one source: a /24 or /56; of an IPv4 address that a dual-stack socket wraps, its own.
 pub fn network_of(address: IpAddr) -> Prefix {
+    let address = address.to_canonical();
     let len = match Family::of(address) {
         Family::V4 => 24,
         Family::V6 => 56,
@@ -186,7 +187,9 @@ mod tests {
 
     #[test]
     fn sources_are_of_one_size() {
-        assert_eq!(network_of("192.0.2.77".parse().expect("address")).to_string(), "192.0.2.0/24");
+        for address in ["192.0.2.77", "::ffff:192.0.2.77"] {
+            assert_eq!(network_of(address.parse().expect("address")).to_string(), "192.0.2.0/24");
+        }
         assert_eq!(
             network_of("2001:db8:1:2ff::1".parse().expect("address")).to_string(),
             "2001:db8:1:200::/56"

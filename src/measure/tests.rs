@@ -72,7 +72,7 @@ async fn a_measurement_is_of_the_network_that_it_comes_from() {
 async fn a_pass_speaks_for_another_network() {
     let mut world = world();
     let expires = world.clock.wall().0 / 1_000 + 60;
-    let pass = key().issue(network_of(IpAddr::from([203, 0, 113, 5])), expires);
+    let pass = key().issue(network_of(std::net::IpAddr::from([203, 0, 113, 5])), expires);
     assert_eq!(world.post(Some(&format!("Bearer {pass}")), GOOD).await.0, 204);
     let (_, report) = world.reports.try_recv().expect("one report");
     assert_eq!((report.network.to_string().as_str(), report.feed), ("203.0.113.0/24", Feed::Key(0)));

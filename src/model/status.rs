@@ -157,6 +157,7 @@ pub struct Traffic {
     /// What probes saw and a writer with a full queue did not take.
     pub observations_dropped: u64,
     pub reports: ReportCounts,
+    pub measured: MeasureCounts,
     pub query_log: LogCounts,
     pub dnstap: LogCounts,
 }
@@ -180,6 +181,15 @@ pub struct ReportCounts {
     /// Load that nodes pushed.
     pub pushes: u64,
     pub pushes_refused: u64,
+}
+
+/// What clients reported that they measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeasureCounts {
+    /// Measurements handed to the writer.
+    pub taken: u64,
+    /// Requests that were answered with an error.
+    pub refused: u64,
 }
 
 /// Records of one log of queries.

@@ -40,11 +40,10 @@ pub mod wire;
 use crate::model::ids::VantageId;
 use crate::model::judgement::MOST_VANTAGES;
 use crate::model::status::ReportCounts;
-use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What came and went at the listener since the start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counts {
     pub connections: AtomicU64,
     /// Vantages connected now.
@@ -61,34 +60,6 @@ pub struct Counts {
     pub pushes_refused: AtomicU64,
     /// As each vantage says itself.
     lost: [AtomicU64; MOST_VANTAGES],
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        let [
-            connections,
-            connected,
-            refused,
-            cut,
-            observations,
-            passed_over,
-            surplus,
-            pushes,
-            pushes_refused,
-        ] = array::from_fn(|_| AtomicU64::default());
-        Self {
-            connections,
-            connected,
-            refused,
-            cut,
-            observations,
-            passed_over,
-            surplus,
-            pushes,
-            pushes_refused,
-            lost: array::from_fn(|_| AtomicU64::default()),
-        }
-    }
 }
 
 impl Counts {
