@@ -24,6 +24,7 @@ pub mod dns;
 pub mod explain;
 pub mod geo;
 pub mod health;
+pub mod journal;
 pub mod lab;
 pub mod latency;
 pub mod measure;

@@ -36,12 +36,27 @@ pub fn ask<T: DeserializeOwned>(
     runtime.block_on(fetch(admin, path, query))
 }
 
+/// `GET http://admin/path?query` as it is.
+pub fn ask_octets(admin: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let octets = get(admin, path, query).await?.bytes().await;
+        octets.map(Into::into).map_err(|source| AskError::Failed { admin, source })
+    })
+}
+
 /// As [`ask`], where there is a runtime.
 pub async fn fetch<T: DeserializeOwned>(
     admin: SocketAddr,
     path: &str,
     query: &[(&str, &str)],
 ) -> Result<T, AskError> {
+    let response = get(admin, path, query).await?;
+    response.json().await.map_err(|source| AskError::Failed { admin, source })
+}
+
+/// An answer of success.
+async fn get(admin: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<reqwest::Response, AskError> {
     let failed = |source: reqwest::Error| match source.is_connect() {
         true => AskError::NotRunning(admin),
         false => AskError::Failed { admin, source },
@@ -51,7 +66,7 @@ pub async fn fetch<T: DeserializeOwned>(
     let url = url.map_err(|error| AskError::Refused(format!("cannot ask for {path}: {error}")))?;
     let response = client.get(url).send().await.map_err(failed)?;
     if response.status().is_success() {
-        return response.json().await.map_err(failed);
+        return Ok(response);
     }
     let status = response.status();
     let body: Result<ErrorBody, _> = response.json().await;

@@ -15,12 +15,15 @@ pub mod keys;
 mod lab;
 mod measure;
 mod node;
+mod records;
 pub mod render;
+mod replay;
 pub mod schema;
 mod serve;
 mod status;
 mod vantage;
 mod watch;
+mod why;
 mod zone;
 
 use crate::base::error::chain;
@@ -59,6 +62,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Tell why a client gets the answer it gets
     Explain(explain::ExplainArgs),
+    /// Tell why a generation moved the clients it moved
+    Why(why::WhyArgs),
+    /// Make kept decisions again, and compare
+    Replay(replay::ReplayArgs),
     /// Show what a running rhumb is doing
     Status(status::StatusArgs),
     /// Tell why a node is what it is
@@ -87,6 +94,8 @@ pub fn run() -> ExitCode {
         Command::Vantage(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Explain(args) => args.run(),
+        Command::Why(args) => args.run(),
+        Command::Replay(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Node(args) => args.run(),
         Command::Alerts(args) => args.run(),

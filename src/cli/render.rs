@@ -12,6 +12,7 @@
 //! Text comes back with or without colours; whether the stream wants them is asked by [`print()`],
 //! which honours `NO_COLOR` and strips colours for files and pipes.
 
+use crate::base::clock::WallTime;
 use crate::base::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use std::io::Write;
@@ -119,6 +120,12 @@ fn marked_line(text: &str, span: Span) -> Option<(String, std::ops::Range<usize>
 /// Text without control characters: a policy file must not steer the terminal.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A moment as people read it, in UTC, to the second.
+pub(super) fn moment(at: WallTime) -> String {
+    let told = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    told.map_or_else(|| format!("{} ms", at.0), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 #[cfg(test)]

@@ -130,7 +130,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/explain", get(explain))
         .route("/node", get(node))
         .fallback(async || {
-            let routes = "/status /node?name= /explain?name=&client=&type= /metrics /healthz /readyz";
+            let routes =
+                "/status /node?name= /explain?name=&client=&type= /journal /metrics /healthz /readyz";
             refuse(StatusCode::NOT_FOUND, format!("no such page; there are {routes}"))
         })
         .with_state(admin)
@@ -190,12 +191,12 @@ async fn node(State(admin): State<Admin>, Query(query): Query<NodeQuery>) -> Res
 }
 
 /// Busy for a moment: whoever asked may come back after a second.
-fn ask_again(error: String) -> Response {
+pub fn ask_again(error: String) -> Response {
     let retry = [(header::RETRY_AFTER, "1")];
     (StatusCode::SERVICE_UNAVAILABLE, retry, Json(ErrorBody { error })).into_response()
 }
 
-fn refuse(code: StatusCode, error: String) -> Response {
+pub fn refuse(code: StatusCode, error: String) -> Response {
     (code, Json(ErrorBody { error })).into_response()
 }
 

@@ -18,12 +18,13 @@ use crate::daemon::publish::Lint;
 use crate::daemon::saved;
 use crate::daemon::serials::Serials;
 use crate::health::HealthModel;
+use crate::journal::{Asked, Question};
 use crate::model::ids::Generation;
 use crate::model::latency::KeptLatencies;
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::Problem;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
-use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
+use crate::schedule::{self, Pass, Plan, PlannerMemory};
 use crate::store::saved_table::SavedTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct FirstTable {
     pub inputs: Inputs,
     pub health: HealthModel,
     pub plan: Plan,
+    /// What the plan was made of.
+    pub asked: Asked,
     pub snapshot: Snapshot,
     /// When the former run last published; 0 if that is unknown.
     pub published_before: WallTime,
@@ -137,17 +140,15 @@ fn make(
     let previous = saved.filter(|_| keeps_placements);
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
     let view = Arc::new(health.view());
-    let plan = schedule::plan(&PlanInput {
-        policy: &inputs.policy,
-        groups: inputs.geo.groups(),
-        latencies: &inputs.latencies,
-        health: &view,
-        previous: previous.as_ref(),
-        memory: &PlannerMemory::default(),
-        now_ms: now.0 / 1_000,
+    let asked = inputs.asked(Question {
+        health: Arc::clone(&view),
         // A warm start moves only those who must: everything else waits for fresh data.
         pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
+        previous: previous.map(Arc::new),
+        memory: PlannerMemory::default(),
+        now_ms: now.0 / 1_000,
     });
+    let plan = schedule::plan(&asked.input());
     let snapshot = routing::compile(SnapshotInput {
         provenance: Provenance {
             generation,
@@ -165,7 +166,7 @@ fn make(
         previous: None,
     })?;
     let published_before = saved.map_or(WallTime(0), |table| table.provenance.published_at);
-    Ok(FirstTable { inputs, health, plan, snapshot, published_before, problem: None, serials, paths })
+    Ok(FirstTable { inputs, health, plan, asked, snapshot, published_before, problem: None, serials, paths })
 }
 
 /// A number above any that clients can have seen.

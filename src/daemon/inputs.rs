@@ -9,6 +9,7 @@ use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::error::chain;
 use crate::geo::frozen::{self, FrozenError, Key};
 use crate::geo::{self, Compiled, Countries, Database, GeoTable};
+use crate::journal::{Asked, Question};
 use crate::model::clients::Clients;
 use crate::model::placement::Latencies;
 use crate::model::policy::{Policy, ServerConfig};
@@ -57,6 +58,17 @@ impl Inputs {
             revision: self.policy.revision.clone(),
             files: self.sources.to_vec(),
             geo: self.geo_files.to_vec(),
+        }
+    }
+
+    /// A question in this world.
+    pub fn asked(&self, question: Question) -> Asked {
+        Asked {
+            sources: Arc::clone(&self.sources),
+            policy: Arc::clone(&self.policy),
+            groups: self.geo.shared_groups(),
+            latencies: Arc::clone(&self.latencies),
+            question,
         }
     }
 }

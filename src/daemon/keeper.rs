@@ -7,9 +7,11 @@
 
 use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
+use crate::journal::Made;
+use crate::journal::record::pack;
 use crate::model::latency::KeptLatencies;
 use crate::store::saved_table::{SavedSerial, SavedTable};
-use crate::store::state_dir::{StateDir, StateError};
+use crate::store::state_dir::{JOURNAL, StateDir, StateError};
 use arc_swap::ArcSwapOption;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Longest a table with new serials waits for them to be written. Past that they go out unwritten, and the
 /// status tells of the disk.
 const SERIALS_WAIT: Duration = Duration::from_millis(500);
+/// Decisions that wait to be written at most; beyond that the journal has gaps.
+const DECISIONS: usize = 32;
 /// Longest a stop waits for a disk.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -83,6 +87,8 @@ pub trait Store: Send + 'static {
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError>;
 
+    fn keep_decision(&mut self, made: &Made) -> Result<(), StateError>;
+
     /// After these inputs were kept: their compiled geo table, if that is kept too. Does not wait.
     fn keep_geo(&mut self, _: &Inputs) {}
 
@@ -104,6 +110,12 @@ impl Store for StateDir {
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
         StateDir::keep_latencies(self, kept)
     }
+
+    fn keep_decision(&mut self, made: &Made) -> Result<(), StateError> {
+        let path = self.path().join(JOURNAL);
+        let record = pack(made).map_err(|source| StateError::Io { path, source })?;
+        self.keep_record(&record)
+    }
 }
 
 /// The handle the writer holds.
@@ -111,6 +123,7 @@ pub struct Keeper {
     desk: Arc<Desk>,
     /// Room for one: a bell that rings already need not be rung.
     bell: SyncSender<()>,
+    decisions: SyncSender<Made>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
     waits_for_another: bool,
@@ -124,14 +137,16 @@ impl Keeper {
     ) -> std::io::Result<Self> {
         let (bell, rings) = sync_channel(1);
         let (alive, ended) = sync_channel(1);
+        let (decisions, made) = sync_channel(DECISIONS);
         let desk = Arc::new(Desk::default());
         let waits_for_another = store.waits_for_another();
-        let worker = Worker { store, desk: Arc::clone(&desk), inputs: None, table: None, latencies: None };
+        let at = Arc::clone(&desk);
+        let worker = Worker { store, desk: at, made, inputs: None, table: None, latencies: None };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
             worker.run(&rings, report);
         })?;
-        Ok(Self { desk, bell, ended, waits_for_another })
+        Ok(Self { desk, bell, decisions, ended, waits_for_another })
     }
 
     pub fn keep_inputs(&self, inputs: Inputs) {
@@ -157,6 +172,15 @@ impl Keeper {
         let _ = self.bell.try_send(());
     }
 
+    /// Adds it to the journal; not while a disk that hangs has many to write already.
+    pub fn keep_decision(&self, made: Made) {
+        let generation = made.provenance.generation;
+        if self.decisions.try_send(made).is_err() {
+            tracing::warn!(%generation, "the disk is too slow: the journal lacks this generation");
+        }
+        let _ = self.bell.try_send(());
+    }
+
     pub fn serial_book(&self) -> SerialBook {
         SerialBook { desk: Arc::clone(&self.desk), bell: self.bell.clone() }
     }
@@ -174,6 +198,7 @@ impl Keeper {
 struct Worker<S> {
     store: S,
     desk: Arc<Desk>,
+    made: Receiver<Made>,
     inputs: Option<Arc<Inputs>>,
     table: Option<Arc<Wanted>>,
     latencies: Option<Arc<KeptLatencies>>,
@@ -192,8 +217,14 @@ impl<S: Store> Worker<S> {
             self.inputs = self.desk.inputs.swap(None).or(self.inputs.take());
             self.table = self.desk.table.swap(None).or(self.table.take());
             self.latencies = self.desk.latencies.swap(None).or(self.latencies.take());
-            if self.is_waiting() {
-                report(self.write().err().map(|error| chain(&error)));
+            let written = match self.is_waiting() {
+                true => Some(self.write()),
+                false => None,
+            };
+            // A decision that cannot be written is not tried again: it is of use later, not for a restart.
+            let kept = self.made.try_iter().map(|made| self.store.keep_decision(&made)).reduce(Result::and);
+            if let Some(outcome) = written.into_iter().chain(kept).reduce(Result::and) {
+                report(outcome.err().map(|error| chain(&error)));
             }
             if is_last {
                 return;
@@ -254,6 +285,10 @@ mod tests {
         }
 
         fn keep_latencies(&mut self, _: &KeptLatencies) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn keep_decision(&mut self, _: &Made) -> Result<(), StateError> {
             Ok(())
         }
     }

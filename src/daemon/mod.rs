@@ -26,6 +26,7 @@
 //! | [`pulse`] | whether the writer lives |
 //! | [`saved`] | placements and verdicts to and from the last good table |
 //! | [`keeper`] | writes the last good state without holding the writer up |
+//! | [`journal`] | what was decided, at the admin address |
 //! | `geo_keeper` | writes the compiled geo table beside it |
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
@@ -49,6 +50,7 @@ pub mod dnstap;
 pub mod foresight;
 mod geo_keeper;
 pub mod inputs;
+pub mod journal;
 pub mod keeper;
 pub(crate) mod portrait;
 pub mod publish;

@@ -14,6 +14,7 @@ use crate::daemon::descriptors;
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
+use crate::daemon::journal;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::measuring::PassKeysError;
 use crate::daemon::notify::{KeyFile, Notifier};
@@ -176,20 +177,23 @@ impl Daemon {
         let listening = identity.listen.clone();
         let counts = Arc::new(SharedCounts::default());
         let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
+        let journal = journal::routes(state.path());
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
         let logs = QueryLogs::start(&server, &clock)?;
         let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
-        let transfers = notifier.transfers();
         let limits = descriptors::limits();
         let plain = || Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
-        let answerer =
-            |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
-        let limited = |at| answerer(at).limited(secrets.seed());
-        let serving = start_plain(bound, limited, &limits, &clock)?;
+        let answerer = |seat| {
+            plain()
+                .idle_tenths(limits.idle_tenths())
+                .with_transfers(&notifier.transfers())
+                .watched(taps(seat))
+        };
+        let serving = start_plain(bound, |at| answerer(at).limited(secrets.seed()), &limits, &clock)?;
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
@@ -201,7 +205,8 @@ impl Daemon {
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic);
-        let admin_task = admin::serve(admin_listener, sights.routes(&events), post.routes(&clock));
+        let admin_task =
+            admin::serve(admin_listener, sights.routes(&events), post.routes(&clock).merge(journal));
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {

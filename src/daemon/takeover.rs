@@ -12,6 +12,7 @@ use crate::base::error::chain;
 use crate::daemon::geo_keeper::GeoKeeper;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Store;
+use crate::journal::Made;
 use crate::model::latency::KeptLatencies;
 use crate::serve::handover::{self, Given, HandoverError, Line};
 use crate::store::geo_table::GeoTableFile;
@@ -215,5 +216,9 @@ impl Store for HeldStore {
 
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
         self.ours()?.keep_latencies(kept)
+    }
+
+    fn keep_decision(&mut self, made: &Made) -> Result<(), StateError> {
+        Store::keep_decision(self.ours()?, made)
     }
 }

@@ -28,6 +28,7 @@ use crate::daemon::troubles::Troubles;
 use crate::daemon::trust;
 use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
+use crate::journal::{Made, Question};
 use crate::latency::PathReport;
 use crate::model::ids::{Generation, NodeId};
 use crate::model::placement::Assignment;
@@ -37,7 +38,7 @@ use crate::model::status::{Expiry, Problem};
 use crate::model::verdict::{NodeHealth, Scope, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
-use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
+use crate::schedule::{self, Pass, PlanInput, PlannerMemory};
 use crate::store::saved_table::SavedTable;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -174,13 +175,16 @@ impl Writer {
         mut reporter: Reporter,
         pulse: Pulse,
     ) -> Self {
-        let FirstTable { inputs, health, plan, snapshot, published_before, problem, serials, paths } = first;
+        let FirstTable { inputs, health, plan, asked, snapshot, published_before, problem, serials, paths } =
+            first;
         let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
             reporter.set_problems(About::FirstTable, vec![problem]);
         }
+        let provenance = snapshot.provenance.clone();
+        let made = Made { provenance, asked, plan: plan.clone(), is_held: false };
         let mut writer = Self {
             clock,
             inputs,
@@ -200,6 +204,7 @@ impl Writer {
             verdicts_moved: false,
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
+        writer.keeper.keep_decision(made);
         writer.adopt_zones();
         // Nothing is answered yet, so these serials too are written before they are shown.
         match writer.publisher.serials().changes() {
@@ -519,12 +524,14 @@ impl Writer {
             (Pass::Evacuation, Some(_)) => self.health.view_of_the_seen(),
             _ => self.health.view(),
         });
-        let plan = schedule::plan(&self.plan_input(&health, pass));
+        let input = self.plan_input(&health, pass);
+        let now_ms = input.now_ms;
+        let mut plan = schedule::plan(&input);
         let wall = self.clock.wall();
         let live = self.publisher.snapshot();
         let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
-        let Plan { assignment, memory, planned_load, .. } = plan;
-        let assignment = Arc::new(assignment);
+        let assignment = Arc::new(plan.assignment.clone());
+        let seen = Arc::clone(&health);
         let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
             Ok(candidate) => self.publisher.offer(candidate),
             Err(error) => Outcome::Refused(vec![chain(&error)]),
@@ -532,13 +539,25 @@ impl Writer {
         let accepted = !matches!(outcome, Outcome::Refused(_));
         if accepted {
             self.adopt_zones();
-            self.assignment = match outcome {
+            let now = match outcome {
                 // Not as planned: some services stay where they are.
                 Outcome::Held { .. } => Arc::clone(&self.publisher.snapshot().assignment),
                 _ => assignment,
             };
-            self.planned_load = planned_load;
-            self.memory = memory;
+            let previous = Some(std::mem::replace(&mut self.assignment, now));
+            self.planned_load.clone_from(&plan.planned_load);
+            // Only what is kept is copied: most plans change nothing.
+            let memory = match is_new(&outcome) {
+                true => plan.memory.clone(),
+                false => std::mem::take(&mut plan.memory),
+            };
+            let memory = std::mem::replace(&mut self.memory, memory);
+            if is_new(&outcome) {
+                let asked = self.inputs.asked(Question { health: seen, previous, memory, now_ms, pass });
+                let is_held = matches!(outcome, Outcome::Held { .. });
+                let provenance = self.publisher.snapshot().provenance.clone();
+                self.keeper.keep_decision(Made { provenance, asked, plan, is_held });
+            }
         }
         self.settle(&outcome, &live);
         self.show();
@@ -547,18 +566,14 @@ impl Writer {
 
     /// Tells what became of a candidate and keeps what a restart needs.
     fn settle(&mut self, outcome: &Outcome, former: &Snapshot) {
-        let is_published = match outcome {
-            Outcome::Published => true,
-            Outcome::Held { is_published, .. } => *is_published,
-            Outcome::Unchanged => false,
-            Outcome::Refused(findings) => {
-                return self.table_faulted(
-                    findings,
-                    "a rebuilt table was not published",
-                    "the last good table answers",
-                );
-            }
-        };
+        if let Outcome::Refused(findings) = outcome {
+            return self.table_faulted(
+                findings,
+                "a rebuilt table was not published",
+                "the last good table answers",
+            );
+        }
+        let is_published = is_new(outcome);
         if is_published {
             self.reporter.record(Some(former), &self.publisher.snapshot());
         }
@@ -639,6 +654,11 @@ impl Writer {
         let health = self.health.view();
         self.reporter.show(&self.publisher.snapshot(), &health, &self.planned_load, self.clock.wall());
     }
+}
+
+/// Whether there is a new generation.
+fn is_new(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Published | Outcome::Held { is_published: true, .. })
 }
 
 fn provenance(inputs: &Inputs, parent: Generation, cause: Cause, wall: WallTime) -> Provenance {

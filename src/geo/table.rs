@@ -11,6 +11,7 @@ use crate::base::prefix::{Family, Prefix, left_aligned};
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, Revision};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// More groups than this do not fit the entries, nor the planner.
 pub const MAX_GROUPS: usize = 60_000;
@@ -27,7 +28,7 @@ pub struct GeoTable {
     entries: Vec<u32>,
     /// So many of `entries` were made for IPv4.
     v4_entries: usize,
-    groups: Vec<ClientGroup>,
+    groups: Arc<[ClientGroup]>,
     revision: Revision,
     countries: Countries,
 }
@@ -68,7 +69,7 @@ impl GeoTable {
             return Err(GeoError::TableTooLarge { limit_mib: (MAX_ENTRIES * size_of::<u32>()) >> 20 });
         }
         let entries = builder.into_entries();
-        Ok(Self { v4_root, v6_root, entries, v4_entries, groups, revision, countries })
+        Ok(Self { v4_root, v6_root, entries, v4_entries, groups: groups.into(), revision, countries })
     }
 
     /// A table whose words were kept; `None` unless every lookup in them ends in one of `groups`.
@@ -81,6 +82,7 @@ impl GeoTable {
         let Words { roots: [v4_root, v6_root], entries, v4_entries } = words;
         let v4_root: Box<[u32; V4_ROOT]> = v4_root.into_boxed_slice().try_into().ok()?;
         let v6_root: Box<[u32; V6_ROOT]> = v6_root.into_boxed_slice().try_into().ok()?;
+        let groups = groups.into();
         let table = Self { v4_root, v6_root, entries, v4_entries, groups, revision, countries };
         let has_groups = (1..=MAX_GROUPS).contains(&table.groups.len());
         (has_groups && table.layout().is_sound(table.groups.len())).then_some(table)
@@ -160,6 +162,11 @@ impl GeoTable {
     /// Indexed by [`GroupId`]; group 0 is "nothing known".
     pub fn groups(&self) -> &[ClientGroup] {
         &self.groups
+    }
+
+    /// The same, for whoever outlives the table.
+    pub fn shared_groups(&self) -> Arc<[ClientGroup]> {
+        Arc::clone(&self.groups)
     }
 
     pub fn group(&self, id: GroupId) -> Option<&ClientGroup> {

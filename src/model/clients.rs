@@ -3,6 +3,7 @@
 use super::ids::{AreaId, LineId};
 use crate::base::prefix::Prefix;
 use crate::base::units::Coordinates;
+use serde::{Deserialize, Serialize};
 
 /// `clients.yaml`, compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +53,7 @@ pub struct ClientOverride {
 }
 
 /// Two upper-case letters: ISO 3166-1 alpha-2, or a continent (AF AN AS EU NA OC SA).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CountryCode(pub [u8; 2]);
 
 impl CountryCode {
@@ -87,7 +88,7 @@ impl std::fmt::Debug for CountryCode {
 ///
 /// Made by `geo::compile` from every network of the databases; a few hundred for country data,
 /// thousands with city data.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientGroup {
     /// Stable across reloads while the attributes are: `CN/line=telecom/areas=mainland`. Used in
     /// files, logs and `explain`. Group 0 is `unknown`.

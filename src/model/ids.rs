@@ -1,12 +1,15 @@
 //! Index newtypes. An id is a position in one compiled policy's table; names are what survives an
-//! edit, so anything written to disk uses names.
+//! edit, so anything written to disk uses names; what is kept together with its policy may use ids.
 
 use std::fmt;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(transparent)]
         pub struct $name(pub $inner);
 
         impl $name {

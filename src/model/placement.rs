@@ -8,6 +8,7 @@
 
 use super::ids::{GroupId, NodeId, PoolId, ServiceId};
 use crate::base::units::{Micros, Ppm};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// (semantics.md, "Signals").
 ///
 /// Row-major `groups x sites`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
     pub sites: usize,
     pub rtt: Vec<Micros>,
@@ -52,12 +53,12 @@ impl Latencies {
 
 /// Where each client group of each service goes. Dense: `services[s].by_group[g]` is a position in
 /// `services[s].placements`, which holds each distinct placement once.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     pub services: Vec<ServiceAssignment>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceAssignment {
     pub placements: Shared<Placement>,
     pub by_group: Shared<u32>,
@@ -99,6 +100,18 @@ impl<T> FromIterator<T> for Shared<T> {
     }
 }
 
+impl<T: Serialize> Serialize for Shared<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::from)
+    }
+}
+
 impl<T> Deref for Shared<T> {
     type Target = Vec<T>;
 
@@ -132,7 +145,7 @@ impl<'a, T: Clone> IntoIterator for &'a mut Shared<T> {
 }
 
 /// One way to answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// Nodes that carry the group, with the share of it each takes; sums to [`Ppm::WHOLE`] unless
     /// empty. Ordered by falling share, then by node. Empty: see `fallback`.
@@ -145,14 +158,14 @@ pub struct Placement {
     pub mode: PlacementMode,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Share {
     pub node: NodeId,
     pub share: Ppm,
 }
 
 /// How the placement came to be: which promise it keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PlacementMode {
     /// From nodes that may serve.
     Normal,
@@ -169,8 +182,8 @@ impl Assignment {
     }
 }
 
-/// A move of clients between two generations, for the log, the view and later the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A move of clients between two generations, for the log, the view and the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
     pub service: ServiceId,
     /// `None`: clients that had no node.

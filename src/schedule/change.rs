@@ -16,13 +16,14 @@ use super::load::Loads;
 use super::terrain::{Outlook, Terrain};
 use crate::model::ids::NodeId;
 use crate::model::placement::Placement;
+use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash, Hasher};
 
 /// One group in so many is asked although nothing changed.
 const TURNS: u32 = 64;
 
 /// What a full pass was made on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Footing {
     world: u64,
     /// By service, then views x rules.
@@ -34,7 +35,7 @@ pub(super) struct Footing {
 }
 
 /// All that one node offers to everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Offer {
     signal: NodeSignal,
     families: [bool; 2],

@@ -25,6 +25,7 @@
 use crate::base::units::Micros;
 use crate::model::service::Profile;
 use crate::model::verdict::{NodeHealth, Verdict};
+use serde::{Deserialize, Serialize};
 
 /// Costs saturate here, so that sums of a few stay far from overflow.
 const CEILING_US: u64 = 60_000_000;
@@ -45,7 +46,7 @@ const MARGIN_US: u32 = 10_000;
 const NEARNESS_US: u32 = 3_000;
 
 /// What health says of a node, as the cost functions want it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSignal {
     pub may_serve: bool,
     pub verdict: Verdict,

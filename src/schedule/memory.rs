@@ -11,10 +11,11 @@ use super::steady::{self, Burden};
 use super::terrain::Returns;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::model::reach::{Closure, View};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The loop keeps it and hands it back unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannerMemory {
     pub(super) services: usize,
     pub(super) groups: usize,
@@ -43,7 +44,7 @@ pub struct PlannerMemory {
     pub(super) budget_ppb: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NodeMemory {
     /// Reached its cap and has not come down to [`SPILL_END_PPM`] since.
     pub full: bool,

@@ -56,6 +56,7 @@ mod tests;
 pub use demand::weights;
 pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, explain};
 pub use memory::PlannerMemory;
+pub use moves::{Movers, movers};
 pub use plan::plan;
 pub use remap::remap;
 
@@ -64,9 +65,11 @@ use crate::model::ids::ServiceId;
 use crate::model::placement::{Assignment, Latencies, Move};
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
+use serde::{Deserialize, Serialize};
 
 /// What may move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pass {
     /// Only clients of nodes that may not serve them any more.
     Evacuation,
@@ -91,7 +94,7 @@ pub struct PlanInput<'a> {
 }
 
 /// The decision and what came with it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub assignment: Assignment,
     /// Largest first.

@@ -1,11 +1,13 @@
 //! Which clients a plan moves, told as flows between nodes.
 
 use super::book::{Book, NONE};
+use super::demand::weights;
 use crate::base::units::Ppm;
-use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::{Move, Share};
+use crate::model::clients::ClientGroup;
+use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::placement::{Assignment, Move, Share};
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 type Flow = (Option<NodeId>, Option<NodeId>);
 /// Looked up and drained into a sorted list: their order means nothing.
@@ -29,6 +31,41 @@ pub(super) fn moves(books: &[Book<'_>], weights: &[u64], total: u64) -> Vec<Move
     }
     moves.sort_unstable_by_key(|one| (std::cmp::Reverse(one.share), one.service, one.from, one.to));
     moves
+}
+
+/// The clients of one move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movers {
+    pub groups: usize,
+    /// The group that most of them are in.
+    pub largest: GroupId,
+}
+
+/// Who moves between two assignments of the same groups, by service and flow.
+pub fn movers(
+    groups: &[ClientGroup],
+    before: Option<&Assignment>,
+    after: &Assignment,
+) -> BTreeMap<(ServiceId, Option<NodeId>, Option<NodeId>), Movers> {
+    let weights = weights(groups);
+    let mut found: BTreeMap<_, (Movers, u128)> = BTreeMap::new();
+    for service in (0..after.services.len()).map(ServiceId::from_index) {
+        for (group, &weight) in (0..groups.len()).map(GroupId::from_index).zip(&weights) {
+            let shares = |of: Option<&Assignment>| {
+                of.and_then(|it| it.placement(service, group)).map_or_else(Vec::new, |it| it.shares.clone())
+            };
+            change(&shares(before), &shares(Some(after)), &mut |(from, to), ppm| {
+                let own = u128::from(weight) * u128::from(ppm);
+                let nobody = (Movers { groups: 0, largest: group }, 0);
+                let (movers, most) = found.entry((service, from, to)).or_insert(nobody);
+                movers.groups += 1;
+                if own > *most {
+                    (movers.largest, *most) = (group, own);
+                }
+            });
+        }
+    }
+    found.into_iter().map(|(flow, (movers, _))| (flow, movers)).collect()
 }
 
 /// Group weight times ppm, by flow: only of pairs whose placement changed.

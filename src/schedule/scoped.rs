@@ -15,13 +15,14 @@ use super::terrain::Returns;
 use crate::model::ids::NodeId;
 use crate::model::reach::{Closure, View};
 use crate::model::verdict::Scope;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// By scope, then node. No scope is without nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scoped(BTreeMap<Scope, BTreeMap<NodeId, Absence>>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Absence {
     /// No family of the node may serve the clients of the scope.
     Away,

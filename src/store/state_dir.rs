@@ -7,8 +7,10 @@
 //!   table,  table.previous    sealed: the table last published (see saved_table)
 //!   geo/<digest>.mmdb         the geo files last published, checked by their digest when read
 //!   geo-table                 the geo table last compiled (see geo_table)
+//!   journal/                  what was decided and on what (see journal)
 //! ```
 
+use super::journal::{Journal, Limits, Record};
 use super::saved_table::SavedTable;
 use super::sealed;
 pub use super::sealed::Found;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// Bumped when the shape changes; other formats are refused.
 const FORMAT: u32 = 1;
+/// The folder of the journal.
+pub const JOURNAL: &str = "journal";
 
 /// The folder, locked if it can be written.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct StateDir {
     /// Held for the life of the process; the kernel drops it on any exit. `None`: the folder cannot
     /// be written, and is tried again with each write.
     lock: Option<File>,
+    journal: Journal,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +79,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Locked`] only: two daemons must not share a folder, whatever its permissions.
     pub fn open(root: &Path) -> Result<(Self, Option<StateError>), StateError> {
-        let mut state = Self { root: root.to_owned(), lock: None };
+        let mut state = Self::open_held(root);
         match state.lock_for_writing() {
             Ok(()) => Ok((state, None)),
             Err(locked @ StateError::Locked(_)) => Err(locked),
@@ -89,7 +94,8 @@ impl StateDir {
     /// Opens a folder that another process holds, to recall what it keeps; nothing can be written
     /// before its lock is [adopted](Self::adopt).
     pub fn open_held(root: &Path) -> Self {
-        Self { root: root.to_owned(), lock: None }
+        let journal = Journal::new(root.join(JOURNAL), Limits::default());
+        Self { root: root.to_owned(), lock: None, journal }
     }
 
     /// Takes over the lock of the process before this one. The lock belongs to the open file, so it is
@@ -208,6 +214,13 @@ impl StateDir {
         let failed = |source| StateError::Io { path: self.root.clone(), source };
         let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
         sealed::write(&self.root.join("latencies"), &payload).map_err(failed)
+    }
+
+    /// Adds a generation to the journal.
+    pub fn keep_record(&mut self, record: &Record) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let path = self.root.join(JOURNAL);
+        self.journal.append(record).map_err(|source| StateError::Io { path, source })
     }
 
     /// The newest measured paths kept whole. `Ok(None)` when there never were any.
