@@ -39,13 +39,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Also where what it shows is looked at.
     pub fn new(
         identity: Identity,
         counts: Arc<SharedCounts>,
-        status: watch::Sender<Option<Arc<Status>>>,
-    ) -> Self {
+    ) -> (Self, watch::Receiver<Option<Arc<Status>>>) {
         let (problems, expiries) = (BTreeMap::new(), BTreeMap::new());
-        Self { identity, counts, problems, expiries, recent: VecDeque::new(), status }
+        let (status, shown) = watch::channel(None);
+        (Self { identity, counts, problems, expiries, recent: VecDeque::new(), status }, shown)
     }
 
     /// Replaces what ends some day, of one subject.

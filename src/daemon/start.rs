@@ -172,11 +172,10 @@ impl Daemon {
         let Sockets { bound, encrypted, admin: (admin_listener, admin), reports, offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
-        let (status_sender, status) = watch::channel(None);
         let identity = identify(clock.wall(), &bound, &encrypted, admin);
         let listening = identity.listen.clone();
         let counts = Arc::new(SharedCounts::default());
-        let reporter = Reporter::new(identity, Arc::clone(&counts), status_sender);
+        let (reporter, status) = Reporter::new(identity, Arc::clone(&counts));
         let journal = journal::routes(state.path());
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
         let pulse = Pulse::new(Arc::clone(&clock));
@@ -184,15 +183,12 @@ impl Daemon {
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
         let logs = QueryLogs::start(&server, &clock)?;
         let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
+        let transfers = notifier.transfers();
         let limits = descriptors::limits();
         let plain = || Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
-        let answerer = |seat| {
-            plain()
-                .idle_tenths(limits.idle_tenths())
-                .with_transfers(&notifier.transfers())
-                .watched(taps(seat))
-        };
+        let answerer =
+            |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
         let serving = start_plain(bound, |at| answerer(at).limited(secrets.seed()), &limits, &clock)?;
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
