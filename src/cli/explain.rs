@@ -2,6 +2,7 @@
 
 use crate::cli::{Format, admin_client, chain};
 use crate::explain::{Explanation, Steering};
+use crate::schedule::cost::CostTerms;
 use crate::schedule::{CandidateState, CandidateView, PoolRole};
 use comfy_table::{Table, presets};
 use std::net::{IpAddr, SocketAddr};
@@ -113,26 +114,77 @@ fn pools(steering: &Steering) -> String {
     steering.plan.pools.iter().map(tell).collect::<Vec<_>>().join(" > ")
 }
 
-/// Costs in milliseconds; the terms add up to the cost, but for the profile's curve (rtc).
+/// One column of costs.
+struct Term {
+    title: &'static str,
+    us: fn(&CostTerms) -> i64,
+    /// What is said behind the number.
+    note: fn(&CandidateView) -> Option<String>,
+}
+
+const fn silent(_: &CandidateView) -> Option<String> {
+    None
+}
+
+fn measured(count: u16) -> Option<String> {
+    (count > 0).then(|| format!("{count} measured"))
+}
+
+fn waived(candidate: &CandidateView) -> Option<String> {
+    let waived = candidate.cost.line_waived_us;
+    (waived > 0).then(|| format!("{} waived: measured", millis(i64::from(waived))))
+}
+
+const TERMS: [Term; 10] = [
+    Term { title: "cost", us: |cost| cost.total_us.into(), note: silent },
+    Term {
+        title: "= distance",
+        us: |cost| cost.distance_us.into(),
+        note: |told| measured(told.measurements),
+    },
+    Term { title: "excess", us: |cost| cost.excess_us.into(), note: silent },
+    Term { title: "curve", us: |cost| cost.curve_us, note: silent },
+    Term {
+        title: "jitter",
+        us: |cost| cost.jitter_us.into(),
+        note: |told| measured(told.quality.jitter_measurements),
+    },
+    Term {
+        title: "loss",
+        us: |cost| cost.loss_us.into(),
+        note: |told| measured(told.quality.loss_measurements),
+    },
+    Term { title: "load", us: |cost| cost.load_us.into(), note: silent },
+    Term { title: "verdict", us: |cost| cost.verdict_us.into(), note: silent },
+    Term { title: "line", us: |cost| cost.line_us.into(), note: waived },
+    Term { title: "congestion", us: |cost| cost.congestion_us.into(), note: silent },
+];
+
+impl Term {
+    fn tell(&self, candidate: &CandidateView) -> String {
+        let number = millis((self.us)(&candidate.cost));
+        (self.note)(candidate).map_or(number.clone(), |note| format!("{number} ({note})"))
+    }
+
+    /// A term that nobody pays and nobody measured is left out.
+    fn is_told(&self, candidates: &[CandidateView]) -> bool {
+        let says = |told: &CandidateView| (self.us)(&told.cost) != 0 || (self.note)(told).is_some();
+        matches!(self.title, "cost" | "= distance") || candidates.iter().any(says)
+    }
+}
+
+fn millis(micros: i64) -> String {
+    format!("{:.1}", micros as f64 / 1e3)
+}
+
+/// Costs in milliseconds; the terms add up to the cost, and those that are nothing for all are left out.
 fn candidates(candidates: &[CandidateView]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let terms = ["cost", "= distance", "excess", "curve", "loss", "load", "verdict", "line", "congestion"];
-    table.set_header(["candidate", "pool", "verdict"].into_iter().chain(terms).chain(["used", "outcome"]));
+    let terms: Vec<&Term> = TERMS.iter().filter(|term| term.is_told(candidates)).collect();
+    let titles = terms.iter().map(|term| term.title);
+    table.set_header(["candidate", "pool", "verdict"].into_iter().chain(titles).chain(["used", "outcome"]));
     for candidate in candidates {
-        let cost = &candidate.cost;
-        let ms = |micros: i64| format!("{:.1}", micros as f64 / 1e3);
-        let terms = [
-            i64::from(cost.total_us),
-            i64::from(cost.distance_us),
-            i64::from(cost.excess_us),
-            cost.curve_us,
-            i64::from(cost.loss_us),
-            i64::from(cost.load_us),
-            i64::from(cost.verdict_us),
-            i64::from(cost.line_us),
-            i64::from(cost.congestion_us),
-        ];
         let used = candidate.utilisation.map_or("-".to_owned(), |used| format!("{:.0} %", used.percent()));
         let outcome = match &candidate.state {
             CandidateState::Picked { share } => format!("picked, {:.1} % of the group", share.percent()),
@@ -140,12 +192,8 @@ fn candidates(candidates: &[CandidateView]) -> Table {
             CandidateState::Lost { because } => format!("lost: {because}"),
         };
         let head = [candidate.node.clone(), candidate.pool.clone(), candidate.verdict.clone()];
-        let mut terms = terms.map(ms);
-        if candidate.measurements > 0 {
-            // The second term is the distance.
-            terms[1] = format!("{} ({} measured)", terms[1], candidate.measurements);
-        }
-        table.add_row(head.into_iter().chain(terms).chain([used, outcome]));
+        let told = terms.iter().map(|term| term.tell(candidate));
+        table.add_row(head.into_iter().chain(told).chain([used, outcome]));
     }
     table
 }

@@ -12,6 +12,7 @@
 //! is not a thousand times as likely to be in it. The hash is salted with a secret of the map.
 
 use crate::base::units::{Micros, Ppm};
+use crate::model::placement::{Measured, Quality};
 
 /// Votes that one cell holds.
 pub const MOST_VOTES: usize = 64;
@@ -47,12 +48,10 @@ pub(super) struct Vote {
     pub at_s: u64,
 }
 
-/// What the votes of a cell, and of vantages, say together.
+/// What the votes of a cell, and of vantages, say together of the round trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Median {
+pub(super) struct Median {
     pub rtt: Micros,
-    pub jitter: Option<Micros>,
-    pub loss: Option<Ppm>,
     /// How many votes that is worth.
     pub votes: u32,
     /// Everything comes from one key.
@@ -106,47 +105,64 @@ impl Cell {
 
     /// Together with `vantages`, each worth `vantage_votes`. `None`: nobody said anything.
     pub fn median(&self, vantages: &[Micros], vantage_votes: u32) -> Option<Median> {
-        let others = vantages.len() as u64 * u64::from(vantage_votes) * WHOLE;
-        let weights = self.weights(others);
-        let mut rtts: Vec<(u32, u64)> = self.weighted(&weights, |sample| Some(sample.rtt.0));
-        rtts.extend(vantages.iter().map(|rtt| (rtt.0, u64::from(vantage_votes) * WHOLE)));
-        let total: u64 = rtts.iter().map(|(_, weight)| weight).sum();
-        Some(Median {
-            rtt: Micros(middle(rtts)?),
-            jitter: middle(self.weighted(&weights, |sample| Some(sample.jitter?.0))).map(Micros),
-            loss: middle(self.weighted(&weights, |sample| Some(sample.loss?.0))).map(Ppm),
-            votes: u32::try_from(total / WHOLE).unwrap_or(u32::MAX),
-            is_one_party: vantages.is_empty() && self.is_one_key(),
-        })
+        let words = self.words(|sample| Some(sample.rtt.0));
+        let is_one_party = vantages.is_empty() && is_one_key(&words);
+        let one = u64::from(vantage_votes) * WHOLE;
+        let mut rtts = weigh(&words, vantages.len() as u64 * one);
+        rtts.extend(vantages.iter().map(|rtt| (rtt.0, one)));
+        let votes = votes(&rtts);
+        Some(Median { rtt: Micros(middle(rtts)?), votes, is_one_party })
     }
 
-    fn is_one_key(&self) -> bool {
-        match self.votes.first().map(|vote| vote.feed) {
-            Some(Feed::Key(key)) => self.votes.iter().all(|vote| vote.feed == Feed::Key(key)),
-            Some(Feed::Connection) | None => false,
+    /// Jitter and loss, each by the sources that state it: fewer than `least_sources`, or one key alone,
+    /// say nothing.
+    pub fn quality(&self, least_sources: usize) -> Quality {
+        let measured = |value: fn(&Sample) -> Option<u32>| {
+            let words = self.words(value);
+            if words.len() < least_sources || is_one_key(&words) {
+                return Measured::default();
+            }
+            let weighted = weigh(&words, 0);
+            let votes = u16::try_from(votes(&weighted)).unwrap_or(u16::MAX);
+            middle(weighted).map_or_else(Measured::default, |value| Measured { value, votes })
+        };
+        Quality {
+            jitter: measured(|sample| sample.jitter.map(|jitter| jitter.0)),
+            loss: measured(|sample| sample.loss.map(|loss| loss.0)),
         }
     }
 
-    /// By vote. The votes of one key together weigh no more than everybody else's, where there is
-    /// anybody else: it may lean on the median but never be the majority.
-    fn weights(&self, vantages: u64) -> Vec<u64> {
-        let all = self.votes.len() as u64 * WHOLE + vantages;
-        let own = |feed: Feed| self.votes.iter().filter(|vote| vote.feed == feed).count() as u64 * WHOLE;
-        let weight = |vote: &Vote| match vote.feed {
-            Feed::Connection => WHOLE,
-            Feed::Key(_) => {
-                let own = own(vote.feed);
-                let others = all - own;
-                if others == 0 || own <= others { WHOLE } else { WHOLE * others / own }
-            }
-        };
-        self.votes.iter().map(weight).collect()
+    /// Who says what, of those that say anything.
+    fn words(&self, value: impl Fn(&Sample) -> Option<u32>) -> Vec<(Feed, u32)> {
+        self.votes.iter().filter_map(|vote| Some((vote.feed, value(&vote.sample)?))).collect()
     }
+}
 
-    fn weighted(&self, weights: &[u64], value: impl Fn(&Sample) -> Option<u32>) -> Vec<(u32, u64)> {
-        let pairs = self.votes.iter().zip(weights);
-        pairs.filter_map(|(vote, &weight)| Some((value(&vote.sample)?, weight))).collect()
-    }
+fn is_one_key(words: &[(Feed, u32)]) -> bool {
+    let is_key = |feed: Feed| matches!(feed, Feed::Key(_));
+    words.first().is_some_and(|&(first, _)| is_key(first) && words.iter().all(|&(feed, _)| feed == first))
+}
+
+/// The words with their weights. Those of one key together weigh no more than everybody else's, `others`
+/// counted in, where there is anybody else: it may lean on the median but never be the majority.
+fn weigh(words: &[(Feed, u32)], others: u64) -> Vec<(u32, u64)> {
+    let all = words.len() as u64 * WHOLE + others;
+    let own = |feed: Feed| words.iter().filter(|(other, _)| *other == feed).count() as u64 * WHOLE;
+    let weight = |feed: Feed| match feed {
+        Feed::Connection => WHOLE,
+        Feed::Key(_) => {
+            let own = own(feed);
+            let others = all - own;
+            if others == 0 || own <= others { WHOLE } else { WHOLE * others / own }
+        }
+    };
+    words.iter().map(|&(feed, value)| (value, weight(feed))).collect()
+}
+
+/// What the weights are worth.
+fn votes(weighted: &[(u32, u64)]) -> u32 {
+    let total: u64 = weighted.iter().map(|(_, weight)| weight).sum();
+    u32::try_from(total / WHOLE).unwrap_or(u32::MAX)
 }
 
 impl Sample {
@@ -239,6 +255,27 @@ mod tests {
         let mut held = cell([vote(1, Feed::Key(0), 4_000)]);
         held.cast(vote(1, Feed::Connection, 40));
         assert_eq!(rtt(&held, &[]), 40);
+    }
+
+    #[test]
+    fn jitter_and_loss_count_by_who_states_them() {
+        let stating = |source, feed, loss| {
+            let plain = vote(source, feed, 40);
+            Vote { sample: Sample { loss: Some(Ppm(loss)), ..plain.sample }, ..plain }
+        };
+        let honest = |with: u64| {
+            (0..9).map(move |at| {
+                if at < with { stating(at, Feed::Connection, 2_000) } else { vote(at, Feed::Connection, 40) }
+            })
+        };
+        let told = cell(honest(5)).quality(5);
+        assert_eq!((told.loss, told.jitter), (Measured { value: 2_000, votes: 5 }, Measured::default()));
+        assert_eq!(cell(honest(4)).quality(5), Quality::default(), "too few state it");
+        // Round trips of others do not make a key's word on loss more than one party's.
+        let forged = (100..140).map(|at| stating(at, Feed::Key(0), 500_000));
+        assert_eq!(cell(honest(0).chain(forged.clone())).quality(5), Quality::default());
+        let both = cell(honest(5).chain(forged)).quality(5);
+        assert_eq!(both.loss, Measured { value: 2_000, votes: 10 });
     }
 
     #[test]

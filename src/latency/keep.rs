@@ -6,6 +6,7 @@ use crate::base::clock::MonoTime;
 use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
 use crate::model::latency::{KeptCell, KeptLatencies, KeptVote};
+use crate::model::placement::{Measured, Quality};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -24,7 +25,18 @@ impl LatencyMap {
             let (group, site) = name(path)?;
             Some((group, site, settled.rtt.0, settled.votes))
         });
-        KeptLatencies { salt: self.salt, at: wall, cells: cells.collect(), settled: settled.collect() }
+        let told = |measured: Measured| (measured.value, measured.votes);
+        let quality = self.quality.iter().filter_map(|(&path, quality)| {
+            let (group, site) = name(path)?;
+            Some((group, site, told(quality.jitter), told(quality.loss)))
+        });
+        KeptLatencies {
+            salt: self.salt,
+            at: wall,
+            cells: cells.collect(),
+            settled: settled.collect(),
+            quality: quality.collect(),
+        }
     }
 
     /// Goes on where `kept` ended. A clock that went back makes nothing younger than it was.
@@ -56,9 +68,21 @@ impl LatencyMap {
             (settled.rtt <= super::MOST_RTT).then_some((path(group, site)?, settled))
         });
         let settled: Vec<(Path, Settled)> = settled.collect();
+        let quality = kept.quality.iter().take(MOST_CELLS).filter_map(|(group, site, jitter, loss)| {
+            let jitter = measured(*jitter, super::MOST_RTT.0)?;
+            let loss = measured(*loss, Ppm::WHOLE.0)?;
+            Some((path(group, site)?, Quality { jitter, loss }))
+        });
+        let quality: Vec<(Path, Quality)> = quality.collect();
         self.cells.extend(cells);
         self.settled.extend(settled);
+        self.quality.extend(quality);
     }
+}
+
+/// `None`: no path has such a value.
+fn measured((value, votes): (u32, u16), most: u32) -> Option<Measured> {
+    (value <= most).then_some(Measured { value, votes })
 }
 
 fn positions(names: &[String]) -> HashMap<&str, u32> {

@@ -16,6 +16,9 @@
 //!   a key is all there is, it may pull the estimate by less than the planner moves anybody for.
 //! - *Settled*: an estimate stands until the new one differs by 2 ms and 5 %, or has twice or half the
 //!   votes, so noise moves nobody.
+//! - *Jitter and loss* are medians of the clients that state them, each by the same rules, and settled by 2 ms
+//!   and 0.5 %, or a quarter. The prior that pulls them is what probes see of the node, so the planner blends
+//!   them when it prices; a vantage has no word in them, and one key alone neither.
 //! - *Coverage*: a map that covers a tenth less than the one before is held back, for a day at most.
 //!
 //! Pure: time is an argument. It neither receives reports (`control`) nor knows clients' addresses.
@@ -25,7 +28,7 @@ mod keep;
 #[cfg(test)]
 mod tests;
 
-pub use cell::{Feed, MOST_VOTES, Median, Sample};
+pub use cell::{Feed, MOST_VOTES, Sample};
 
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::hash::mix_pair;
@@ -34,9 +37,9 @@ use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{AreaId, GroupId, LineId, NodeId, SiteId};
-use crate::model::placement::Latencies;
+use crate::model::placement::{Latencies, Measured, PathQuality, Quality};
 use crate::model::policy::MeasureRules;
-use cell::{Cell, Vote};
+use cell::{Cell, Median, Vote};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -50,6 +53,9 @@ const MOST_RTT: Micros = Micros::from_millis(10_000);
 /// Seconds count from here, so that what was kept may be older than the process.
 const EPOCH_S: u64 = 1 << 32;
 
+/// From where on another jitter or loss is news, if it is a quarter of what stands, too.
+const JITTER_NEWS_US: u32 = 2_000;
+const LOSS_NEWS_PPM: u32 = 5_000;
 /// Longest that a map is kept for want of one that covers as much.
 const HOLD: Duration = Duration::from_secs(86_400);
 
@@ -90,18 +96,6 @@ pub enum Rejected {
     Place,
     #[error("as many paths are measured as the map holds")]
     Full,
-}
-
-/// What the map says of one path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// What is planned with.
-    pub rtt: Micros,
-    pub prior: Micros,
-    /// What was measured, if enough was.
-    pub measured: Option<Median>,
-    /// n / (n + k).
-    pub confidence: Ppm,
 }
 
 /// What is planned with, of one path.
@@ -146,6 +140,8 @@ pub struct LatencyMap {
     vantages: Vec<VantageView>,
     /// In force, by path; where it says nothing the prior stands.
     settled: BTreeMap<Path, Settled>,
+    /// In force, of paths whose clients measured jitter or loss; at most [`MOST_CELLS`].
+    quality: BTreeMap<Path, Quality>,
     /// Since when a thinner map is held back.
     thin_since_s: Option<u64>,
 }
@@ -163,6 +159,7 @@ impl LatencyMap {
             cells: BTreeMap::new(),
             vantages: Vec::new(),
             settled: BTreeMap::new(),
+            quality: BTreeMap::new(),
             thin_since_s: None,
         }
     }
@@ -232,11 +229,24 @@ impl LatencyMap {
             (path, held.copied().unwrap_or(estimate))
         });
         let settled = settled.collect();
-        if settled == self.settled {
+        let quality = self.qualities();
+        if settled == self.settled && quality == self.quality {
             return Drawing::Unchanged;
         }
-        self.settled = settled;
+        (self.settled, self.quality) = (settled, quality);
         Drawing::Drawn(self.over(prior))
+    }
+
+    /// Of every path whose clients say enough of it; what is no news stays as it is.
+    fn qualities(&self) -> BTreeMap<Path, Quality> {
+        let of_path = |(&path, cell): (&Path, &Cell)| {
+            let fresh = cell.quality(self.rules.least_sources);
+            let held = self.quality.get(&path).copied().unwrap_or_default();
+            let jitter = stands(held.jitter, fresh.jitter, JITTER_NEWS_US);
+            let loss = stands(held.loss, fresh.loss, LOSS_NEWS_PPM);
+            (jitter.votes > 0 || loss.votes > 0).then_some((path, Quality { jitter, loss }))
+        };
+        self.cells.iter().filter_map(of_path).collect()
     }
 
     /// Whether a thin map has been held back for long enough.
@@ -259,6 +269,9 @@ impl LatencyMap {
                 drawn.votes[at] = settled.votes;
             }
         }
+        let quality =
+            self.quality.iter().map(|(&(group, site), &quality)| PathQuality { group, site, quality });
+        drawn.quality = quality.filter(|path| (path.site as usize) < prior.sites).collect();
         drawn
     }
 
@@ -291,21 +304,6 @@ impl LatencyMap {
         let vantages: Vec<Micros> = seen.collect();
         let enough = self.cells.get(&path).filter(|cell| cell.sources() >= self.rules.least_sources);
         enough.unwrap_or(&Cell::default()).median(&vantages, VANTAGE_VOTES)
-    }
-
-    /// What is known of one path. `None`: no such path.
-    pub fn estimate(&self, group: GroupId, site: SiteId, prior: &Latencies) -> Option<Estimate> {
-        let path = path(group, site);
-        let prior = *prior.rtt.get(group.index() * prior.sites + site.index())?;
-        let measured = self.median(path);
-        let (votes, k) =
-            (measured.map_or(0, |median| u64::from(median.votes)), u64::from(Latencies::PRIOR_VOTES));
-        Some(Estimate {
-            rtt: self.settled.get(&path).map_or(prior, |settled| settled.rtt),
-            prior,
-            measured,
-            confidence: Ppm::ratio(votes, votes + k),
-        })
     }
 }
 
@@ -366,6 +364,16 @@ const fn leash(prior: Micros) -> u32 {
 /// Whether the difference is worth a new map: 2 ms and 5 %, or twice or half the votes.
 fn is_news(held: &Settled, fresh: &Settled) -> bool {
     let difference = held.rtt.0.abs_diff(fresh.rtt.0);
-    let (less, more) = (held.votes.min(fresh.votes), held.votes.max(fresh.votes));
-    difference >= 2_000 && difference >= held.rtt.0 / 20 || more > 2 * less
+    difference >= 2_000 && difference >= held.rtt.0 / 20 || is_other_weight(held.votes, fresh.votes)
+}
+
+fn is_other_weight(held: u16, fresh: u16) -> bool {
+    u32::from(held.max(fresh)) > 2 * u32::from(held.min(fresh))
+}
+
+/// The one that stands.
+fn stands(held: Measured, fresh: Measured, band: u32) -> Measured {
+    let difference = held.value.abs_diff(fresh.value);
+    let is_news = difference >= band.max(held.value / 4) || is_other_weight(held.votes, fresh.votes);
+    if is_news { fresh } else { held }
 }

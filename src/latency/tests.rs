@@ -82,7 +82,7 @@ fn fewer_networks_than_k_are_neither_used_nor_shown() {
         feed(&mut map, Feed::Connection, 0..4, 10, at(0));
     }
     assert_eq!(map.draw(&prior(), at(0)), Drawing::Unchanged);
-    assert_eq!(map.estimate(GroupId(1), SiteId(0), &prior()).expect("a path").measured, None);
+    assert_eq!(map.over(&prior()), prior());
     feed(&mut map, Feed::Connection, 4..5, 10, at(0));
     assert!(matches!(map.draw(&prior(), at(0)), Drawing::Drawn(_)));
 }
@@ -170,6 +170,60 @@ fn what_no_path_can_have_is_refused() {
     assert_eq!(map.draw(&prior(), at(0)), Drawing::Unchanged);
 }
 
+/// Of group 1 to site 0.
+fn lossy(map: &mut LatencyMap, clients: std::ops::Range<u32>, loss: u32, now: MonoTime) {
+    let sample = Sample { loss: Some(Ppm(loss)), ..sample(60) };
+    for client in clients {
+        let path = (GroupId(1), SiteId(0));
+        map.report(path, network(client), Feed::Connection, sample, now).expect("a sane report");
+    }
+}
+
+fn drawn_loss(map: &LatencyMap) -> Option<Measured> {
+    let drawn = map.over(&prior());
+    assert_eq!((drawn.quality(0), drawn.quality(2)), (&[][..], &[][..]), "nobody else is measured");
+    drawn.quality(1).first().map(|path| path.quality.loss)
+}
+
+#[test]
+fn loss_of_clients_is_drawn_settled_and_forgotten() {
+    let mut map = map();
+    lossy(&mut map, 0..4, 20_000, at(0));
+    map.draw(&prior(), at(0));
+    assert_eq!(drawn_loss(&map), None, "fewer networks than k");
+    lossy(&mut map, 4..8, 20_000, at(0));
+    assert!(matches!(map.draw(&prior(), at(0)), Drawing::Drawn(_)));
+    assert_eq!(drawn_loss(&map), Some(Measured { value: 20_000, votes: 8 }));
+    // Smoothed by a quarter: 2 % becomes 2.25 %, which is no news; 4 % is.
+    lossy(&mut map, 0..8, 30_000, at(1));
+    assert_eq!(map.draw(&prior(), at(1)), Drawing::Unchanged);
+    (0..20).for_each(|_| lossy(&mut map, 0..8, 40_000, at(1)));
+    assert!(matches!(map.draw(&prior(), at(1)), Drawing::Drawn(_)));
+    assert!(drawn_loss(&map).is_some_and(|loss| loss.value > 39_000));
+    // Round trips go on, losses are stated no more.
+    feed(&mut map, Feed::Connection, 20..70, 60, at(50));
+    map.draw(&prior(), at(62));
+    assert_eq!((drawn_loss(&map), map.coverage()), (None, 1));
+}
+
+#[test]
+fn loss_of_clients_survives_a_restart_and_a_reload() {
+    let mut before = map();
+    lossy(&mut before, 0..8, 20_000, at(0));
+    before.draw(&prior(), at(0));
+    let text = serde_json::to_string(&before.keep(at(1), WallTime(0))).expect("plain data");
+    let kept: KeptLatencies = serde_json::from_str(&text).expect("what was written");
+    let after = map().restored(&kept, at(0), WallTime(0));
+    assert_eq!(after.over(&prior()), before.over(&prior()));
+    // As an older version wrote it.
+    let older = text.split(r#","quality""#).next().expect("the last field").to_owned() + "}";
+    let kept: KeptLatencies = serde_json::from_str(&older).expect("what an older version wrote");
+    let after = map().restored(&kept, at(0), WallTime(0));
+    assert_eq!((planned(&after), drawn_loss(&after)), (planned(&before), None));
+    let after = before.reloaded(MeasureRules::default(), &groups(), &fleet(&["y", "x"]), at(1));
+    assert_eq!(after.over(&prior()).quality(1).first().map(|path| path.site), Some(1));
+}
+
 #[test]
 fn a_restart_keeps_the_map_and_its_age() {
     let mut before = map();
@@ -192,11 +246,11 @@ fn a_reload_carries_over_by_name() {
     let groups = [group("b", None, &[]), group("a", None, &[])];
     let after = before.reloaded(MeasureRules::default(), &groups, &fleet(&["z", "y", "x"]), at(1));
     let prior = Latencies::prior(3, vec![Micros::from_millis(100); 6]);
-    let ms: Vec<u32> = after.over(&prior).rtt.iter().map(|rtt| rtt.0 / 1_000).collect();
+    let drawn = after.over(&prior);
+    let ms: Vec<u32> = drawn.rtt.iter().map(|rtt| rtt.0 / 1_000).collect();
     assert_eq!(ms, [100, 100, 100, 100, 100, 70]);
-    let estimate = after.estimate(GroupId(1), SiteId(2), &prior).expect("a path");
-    assert_eq!(estimate.measured.map(|median| median.votes), Some(60));
-    assert_eq!(estimate.confidence, Ppm(750_000));
+    assert_eq!(drawn.votes(1), [0, 0, 60]);
+    assert_eq!(Latencies::confidence(60), Ppm(750_000));
 }
 
 #[test]
@@ -211,9 +265,14 @@ fn damaged_leftovers_do_no_harm() {
             cell("nowhere", vec![vote(50_000, 0)]),
         ],
         settled: vec![("a".into(), "x".into(), u32::MAX, 1), ("a".into(), "nowhere".into(), 5, 1)],
+        quality: vec![
+            ("a".into(), "x".into(), (10_000_001, 9), (0, 0)),
+            ("a".into(), "x".into(), (0, 0), (1_000_001, 9)),
+            ("a".into(), "nowhere".into(), (1, 9), (0, 0)),
+        ],
     };
     let map = map().restored(&kept, at(0), WallTime(u64::MAX));
-    assert_eq!((map.coverage(), map.cells.len()), (0, 0));
+    assert_eq!((map.coverage(), map.cells.len(), map.quality.len()), (0, 0, 0));
     let map = super::tests::map().restored(&kept, at(0), WallTime(0));
     assert_eq!((map.coverage(), map.cells[&(1, 0)].sources()), (0, 1));
 }

@@ -12,7 +12,13 @@ pub struct KeptLatencies {
     pub cells: Vec<KeptCell>,
     /// Group key, site name, round trip (us) and votes of what was in force.
     pub settled: Vec<(String, String, u32, u16)>,
+    /// Jitter and loss that were in force.
+    #[serde(default)]
+    pub quality: Vec<KeptQuality>,
 }
+
+/// Group key, site name, jitter (us) and loss (ppm), each with its votes.
+pub type KeptQuality = (String, String, (u32, u16), (u32, u16));
 
 /// What clients of a group said of the path to a site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,6 +23,38 @@ pub struct Latencies {
     /// Measurements behind each, against [`PRIOR_VOTES`](Self::PRIOR_VOTES) of the prior. Empty: none behind
     /// any.
     pub votes: Vec<u16>,
+    /// The few paths of which clients measured jitter or loss. Ascending by group, then site.
+    pub quality: Vec<PathQuality>,
+}
+
+/// What clients of a group measured of the path to a site, beside its round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathQuality {
+    pub group: u32,
+    pub site: u32,
+    pub quality: Quality,
+}
+
+/// Jitter (us) and loss (ppm).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Quality {
+    pub jitter: Measured,
+    pub loss: Measured,
+}
+
+/// A median, and how many measurements are behind it; of none it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Measured {
+    pub value: u32,
+    pub votes: u16,
+}
+
+impl Measured {
+    /// Pulled towards what is known otherwise: (n * median + k * own) / (n + k).
+    pub fn with(self, own: u32) -> u32 {
+        let (n, k) = (u64::from(self.votes), u64::from(Latencies::PRIOR_VOTES));
+        ((n * u64::from(self.value) + k * u64::from(own)) / (n + k)) as u32
+    }
 }
 
 impl Latencies {
@@ -31,7 +63,7 @@ impl Latencies {
 
     /// Nothing is measured.
     pub fn prior(sites: usize, rtt: Vec<Micros>) -> Self {
-        Self { sites, rtt, votes: Vec::new() }
+        Self { sites, rtt, votes: Vec::new(), quality: Vec::new() }
     }
 
     /// By site; empty for a group that is not there.
@@ -44,10 +76,24 @@ impl Latencies {
         self.votes.get(group * self.sites..(group + 1) * self.sites).unwrap_or(&[])
     }
 
-    /// What is left of something guessed (us) when there are `votes` measurements: k / (n + k) of it.
+    /// The measured paths of a group, ascending by site.
+    pub fn quality(&self, group: usize) -> &[PathQuality] {
+        let start = self.quality.partition_point(|path| (path.group as usize) < group);
+        let own = &self.quality[start..];
+        &own[..own.partition_point(|path| path.group as usize == group)]
+    }
+
+    /// What is left of something guessed (us) when there are `votes` measurements: with every one a k-th
+    /// less, so nothing from k on.
     pub fn unmeasured(guess_us: u32, votes: u16) -> u32 {
-        let k = u64::from(Self::PRIOR_VOTES);
-        (u64::from(guess_us) * k / (u64::from(votes) + k)) as u32
+        let left = Self::PRIOR_VOTES.saturating_sub(u32::from(votes));
+        (u64::from(guess_us) * u64::from(left) / u64::from(Self::PRIOR_VOTES)) as u32
+    }
+
+    /// How sure an estimate with `votes` measurements is, in ppm: n / (n + k).
+    pub fn confidence(votes: u16) -> Ppm {
+        let n = u64::from(votes);
+        Ppm::ratio(n, n + u64::from(Self::PRIOR_VOTES))
     }
 }
 

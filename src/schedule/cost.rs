@@ -4,13 +4,14 @@
 //!
 //! | term | what it is |
 //! |---|---|
-//! | prior | estimated round trip from the group to the node's site |
+//! | distance | estimated round trip from the group to the node's site: prior and what is measured |
 //! | excess | how much slower the node is than it usually is for its prober (never the prober's own round trip: it does not stand for the group) |
 //! | curve | what the profile makes of that delay; 0 for `cdn` and `im` |
+//! | jitter | `rtc` only: what the delay's wavering costs |
 //! | loss | what the lost packets cost |
 //! | load | `im` only: dislike of nodes that say they are busy, beyond the price of congestion |
 //! | verdict | degraded: half as much again and 20 ms; unknown: 30 ms |
-//! | line | the service's penalty for another carrier line, when both lines are known |
+//! | line | the service's penalty for another carrier line, when both lines are known; gone once the distance is measured |
 //! | congestion | convex price above the node's target; see [`congestion_price`] |
 //!
 //! ```text
@@ -19,10 +20,14 @@
 //!          impairment I(L) = L/40 below 160 ms, (L-120)/10 above; + 2.5 per % of loss
 //!          the delay L' with I(L') = I, and + 1 per ms of rtt above 300 ms, + 2 above 500 ms
 //! ```
+//! Jitter and loss are what the group's clients measured, n of them, pulled towards what probes see of
+//! the node: `(n * median + 20 * probed) / (n + 20)`, each for itself.
+//!
 //! I is kept times 40,000, which makes both slopes of the curve integers: J = L (us) below 160,000,
 //! 4*L - 480,000 above, and 10 per ppm of loss.
 
 use crate::base::units::Micros;
+use crate::model::placement::Quality;
 use crate::model::service::Profile;
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
@@ -88,34 +93,57 @@ pub struct CostTerms {
     pub distance_us: u32,
     pub excess_us: u32,
     pub curve_us: i64,
+    #[serde(default)]
+    pub jitter_us: u32,
     pub loss_us: u32,
     pub load_us: u32,
     pub verdict_us: u32,
     pub line_us: u32,
+    /// What `line_us` would be more if the distance were not measured; no part of the sum.
+    #[serde(default)]
+    pub line_waived_us: u32,
     pub congestion_us: u32,
     pub total_us: u32,
 }
 
 impl CostTerms {
     /// Adds what depends on service, client line and planned load.
-    pub fn with(mut self, line_us: u32, congestion_us: u32) -> Self {
-        self.line_us = line_us;
+    pub fn with(mut self, line_us: u32, line_waived_us: u32, congestion_us: u32) -> Self {
+        (self.line_us, self.line_waived_us) = (line_us, line_waived_us);
         self.congestion_us = congestion_us;
         self.total_us = self.total_us.saturating_add(line_us).saturating_add(congestion_us);
         self
     }
 }
 
-/// Prices a node at a distance: everything but line and congestion.
-pub fn terms(profile: Profile, prior: Micros, node: &NodeSignal) -> CostTerms {
-    let rtt = u64::from(prior.0) + u64::from(node.excess_us);
-    let loss = u64::from(node.loss_ppm);
-    let (clean, lossy) = match profile {
-        Profile::Cdn | Profile::Im => (rtt, rtt + rtt * loss / 100_000),
+/// The way from a client group to a node's site, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Path {
+    pub distance: Micros,
+    pub quality: Quality,
+}
+
+impl Path {
+    /// What the clients see of a node there: what they measured, pulled towards what probes of the node
+    /// see. Jitter (us), loss (ppm).
+    pub fn seen(self, node: &NodeSignal) -> (u32, u32) {
+        (self.quality.jitter.with(node.jitter_us), self.quality.loss.with(node.loss_ppm))
+    }
+}
+
+/// Prices a node at the end of a path: everything but line and congestion.
+pub fn terms(profile: Profile, path: Path, node: &NodeSignal) -> CostTerms {
+    let rtt = u64::from(path.distance.0) + u64::from(node.excess_us);
+    let (jitter, loss) = path.seen(node);
+    let (jitter, loss) = (u64::from(jitter), u64::from(loss));
+    let (still, clean, lossy) = match profile {
+        Profile::Cdn | Profile::Im => (rtt, rtt, rtt + rtt * loss / 100_000),
         Profile::Rtc => {
-            let delay = rtt / 2 + 2 * u64::from(node.jitter_us) + 10_000;
+            let delay = rtt / 2 + 10_000;
+            let unsteady = delay + 2 * jitter;
             let steep = rtt.saturating_sub(300_000) + 2 * rtt.saturating_sub(500_000);
-            (equivalent_delay(delay, 0) + steep, equivalent_delay(delay, loss) + steep)
+            let equivalents = [(delay, 0), (unsteady, 0), (unsteady, loss)];
+            equivalents.map(|(delay, loss)| equivalent_delay(delay, loss) + steep).into()
         }
     };
     let load = match profile {
@@ -131,13 +159,15 @@ pub fn terms(profile: Profile, prior: Micros, node: &NodeSignal) -> CostTerms {
         Verdict::Degraded => lossy / 2 + DEGRADED_US,
     };
     CostTerms {
-        distance_us: prior.0,
+        distance_us: path.distance.0,
         excess_us: node.excess_us,
-        curve_us: i64::try_from(clean).unwrap_or(i64::MAX) - i64::try_from(rtt).unwrap_or(i64::MAX),
+        curve_us: i64::try_from(still).unwrap_or(i64::MAX) - i64::try_from(rtt).unwrap_or(i64::MAX),
+        jitter_us: bounded(clean - still),
         loss_us: bounded(lossy - clean),
         load_us: bounded(load),
         verdict_us: bounded(verdict),
         line_us: 0,
+        line_waived_us: 0,
         congestion_us: 0,
         total_us: bounded(lossy + load + verdict),
     }
@@ -183,13 +213,18 @@ pub const fn margin(cost_us: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::placement::Measured;
 
     fn up() -> NodeSignal {
         NodeSignal { verdict: Verdict::Up, ..NodeSignal::of(None) }
     }
 
+    fn far(distance: Micros) -> Path {
+        Path { distance, ..Path::default() }
+    }
+
     fn total(profile: Profile, ms: u32, node: NodeSignal) -> u32 {
-        terms(profile, Micros::from_millis(ms), &node).total_us
+        terms(profile, far(Micros::from_millis(ms)), &node).total_us
     }
 
     #[test]
@@ -214,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_measure_is_priced_by_its_confidence() {
+        let loss = |value, votes| Quality { loss: Measured { value, votes }, ..Quality::default() };
+        let priced = |quality, node: &NodeSignal| {
+            terms(Profile::Cdn, Path { distance: Micros(50_000), quality }, node).loss_us
+        };
+        // 50 ms at 2 % cost 10 ms; 20 votes are worth as much as the probes, which see none.
+        assert_eq!([0, 20, 60].map(|votes| priced(loss(20_000, votes), &up())), [0, 5_000, 7_500]);
+        // Nor do clients that see none make probes unseen.
+        let lossy = NodeSignal { loss_ppm: 20_000, ..up() };
+        assert_eq!(priced(loss(0, 20), &lossy), 5_000);
+        let jitter = Quality { jitter: Measured { value: 20_000, votes: 60 }, ..Quality::default() };
+        let path = Path { distance: Micros(60_000), quality: jitter };
+        let call = terms(Profile::Rtc, path, &up());
+        assert_eq!((call.jitter_us, call.total_us), (30_000, 40_000 + 30_000));
+        assert_eq!(terms(Profile::Cdn, path, &up()).total_us, 60_000, "jitter is nothing to a broadcast");
+    }
+
+    #[test]
     fn verdicts_have_a_price_and_terms_add_up() {
         let degraded = NodeSignal { verdict: Verdict::Degraded, loss_ppm: 10_000, ..up() };
         let unknown = NodeSignal { verdict: Verdict::Unknown, ..up() };
@@ -221,9 +274,9 @@ mod tests {
         assert_eq!(total(Profile::Cdn, 40, unknown), 70_000);
         for profile in Profile::ALL {
             let node = NodeSignal { jitter_us: 4_000, utilisation_ppm: 500_000, ..degraded };
-            let t = terms(profile, Micros(333_333), &node).with(40_000, 25_000);
+            let t = terms(profile, far(Micros(333_333)), &node).with(40_000, 0, 25_000);
             let sum = i64::from(t.distance_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
-            let more = t.load_us + t.verdict_us + t.line_us + t.congestion_us;
+            let more = t.jitter_us + t.load_us + t.verdict_us + t.line_us + t.congestion_us;
             assert_eq!(sum + i64::from(more), i64::from(t.total_us), "{profile:?}");
         }
     }
@@ -256,7 +309,7 @@ mod tests {
             utilisation_ppm: u32::MAX,
         };
         for profile in Profile::ALL {
-            assert_eq!(terms(profile, Micros(u32::MAX), &worst).total_us, 60_000_000);
+            assert_eq!(terms(profile, far(Micros(u32::MAX)), &worst).total_us, 60_000_000);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::plan::Opening;
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
-use crate::model::placement::{Placement, PlacementMode};
+use crate::model::placement::{Latencies, Placement, PlacementMode};
 use crate::model::service::Service;
 use crate::model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,23 @@ pub struct CandidateView {
     /// Measurements behind the distance; 0: it is a guess.
     #[serde(default)]
     pub measurements: u16,
+    /// How sure the distance is: n / (n + 20) of n measurements.
+    #[serde(default)]
+    pub confidence: Ppm,
+    #[serde(default)]
+    pub quality: QualityView,
     /// Base and planned load against capacity; `None` without capacity.
     pub utilisation: Option<Ppm>,
     pub state: CandidateState,
+}
+
+/// Jitter and loss as they are priced, and how many clients measured each; 0: probes alone tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QualityView {
+    pub jitter_us: u32,
+    pub jitter_measurements: u16,
+    pub loss_ppm: u32,
+    pub loss_measurements: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,7 +193,9 @@ impl Told<'_> {
             pool: self.pool(node),
             verdict: self.verdict(node).name().to_owned(),
             cost: self.cost(node),
-            measurements: self.measurements(node),
+            measurements: self.terrain.votes(self.group.index(), node),
+            confidence: Latencies::confidence(self.terrain.votes(self.group.index(), node)),
+            quality: self.quality(node),
             utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
             state: self.state(node),
         }
@@ -190,10 +206,15 @@ impl Told<'_> {
         self.terrain.terms(self.service.index(), self.group.index(), node, congestion)
     }
 
-    fn measurements(&self, node: NodeId) -> u16 {
-        let input = self.terrain.input;
-        let site = input.policy.fleet.node(node).site;
-        input.latencies.votes(self.group.index()).get(site.index()).copied().unwrap_or(0)
+    fn quality(&self, node: NodeId) -> QualityView {
+        let path = self.terrain.path(self.group.index(), node);
+        let (jitter_us, loss_ppm) = path.seen(&self.terrain.signals[node.index()]);
+        QualityView {
+            jitter_us,
+            jitter_measurements: path.quality.jitter.votes,
+            loss_ppm,
+            loss_measurements: path.quality.loss.votes,
+        }
     }
 
     /// The pool it is on the ladder by, else the first of the chain that has it.
@@ -281,9 +302,30 @@ fn millis(us: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{down, plan_first, pool, service, spread};
+    use super::super::testing::{World, down, group, plan_first, pool, service, spread};
     use super::*;
-    use crate::schedule::{Pass, PlannerMemory};
+    use crate::model::clients::Line;
+    use crate::model::ids::LineId;
+    use crate::model::placement::{Measured, PathQuality, Quality};
+    use crate::schedule::{Pass, Plan, PlannerMemory};
+
+    fn input<'a>(w: &'a World, plan: &'a Plan, memory: &'a PlannerMemory) -> PlanInput<'a> {
+        PlanInput {
+            policy: &w.policy,
+            groups: &w.groups,
+            latencies: &w.latencies,
+            health: &w.health,
+            previous: Some(&plan.assignment),
+            memory,
+            now_ms: 0,
+            pass: Pass::Full,
+        }
+    }
+
+    fn told(w: &World, plan: &Plan) -> Explanation {
+        let memory = PlannerMemory::default();
+        explain(&input(w, plan, &memory), ServiceId(0), GroupId(0)).expect("both exist")
+    }
 
     #[test]
     fn every_member_of_the_chain_is_accounted_for() {
@@ -291,18 +333,7 @@ mod tests {
         let mut w = spread(&[&[20, 50, 10, 5, 22]], vec![service("s", pools)]);
         w.health[2] = down();
         let plan = plan_first(&w);
-        let memory = PlannerMemory::default();
-        let input = PlanInput {
-            policy: &w.policy,
-            groups: &w.groups,
-            latencies: &w.latencies,
-            health: &w.health,
-            previous: Some(&plan.assignment),
-            memory: &memory,
-            now_ms: 0,
-            pass: Pass::Full,
-        };
-        let told = explain(&input, ServiceId(0), GroupId(0)).expect("both exist");
+        let told = told(&w, &plan);
         let text: Vec<String> = told
             .candidates
             .iter()
@@ -328,7 +359,33 @@ mod tests {
             let c = candidate.cost;
             assert_eq!(c.distance_us + c.excess_us + c.verdict_us + c.line_us, c.total_us);
         }
-        assert!(explain(&input, ServiceId(7), GroupId(0)).is_none());
+        let memory = PlannerMemory::default();
+        assert!(explain(&input(&w, &plan, &memory), ServiceId(7), GroupId(0)).is_none());
         assert!(serde_json::to_string(&told).expect("plain data").contains(r#""state":"picked""#));
+    }
+
+    #[test]
+    fn what_was_measured_is_told_with_its_weight() {
+        let mut w = spread(&[&[22, 50]], vec![service("s", vec![pool(&[0, 1])])]);
+        w.groups[0] = group("g0", 1);
+        let line = |name: &str| Line { name: name.to_owned(), title: None, asns: Vec::new() };
+        w.policy.clients.lines = ["a", "b"].map(line).to_vec();
+        w.policy.fleet.nodes.iter_mut().for_each(|node| node.line = Some(LineId(1)));
+        w.latencies.votes = vec![5, 20];
+        let loss = Measured { value: 20_000, votes: 20 };
+        let quality = Quality { loss, ..Quality::default() };
+        w.latencies.quality = vec![PathQuality { group: 0, site: 1, quality }];
+        let plan = plan_first(&w);
+        let told = told(&w, &plan);
+        let of = |node: &str| told.candidates.iter().find(|c| c.node == node).expect("a member");
+        // 40 ms for another line: five votes leave three quarters, twenty nothing.
+        let border = |node| (of(node).cost.line_us, of(node).cost.line_waived_us, of(node).measurements);
+        assert_eq!((border("n0"), border("n1")), ((30_000, 10_000, 5), (0, 40_000, 20)));
+        assert_eq!(of("n1").confidence, Ppm(500_000));
+        assert_eq!((of("n1").quality.loss_ppm, of("n1").quality.loss_measurements), (10_000, 20));
+        assert_eq!((of("n1").cost.loss_us, of("n1").cost.total_us), (5_000, 55_000));
+        assert_eq!((of("n0").quality, of("n0").cost.total_us), (QualityView::default(), 52_000));
+        // The planner priced by the same: within 10 % the two are peers.
+        assert_eq!(of("n0").state, CandidateState::Picked { share: Ppm(500_000) });
     }
 }

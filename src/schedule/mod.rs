@@ -54,7 +54,7 @@ mod testing;
 mod tests;
 
 pub use demand::weights;
-pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, explain};
+pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, QualityView, explain};
 pub use memory::PlannerMemory;
 pub use moves::{Movers, movers};
 pub use plan::plan;

@@ -12,13 +12,13 @@
 //! one view, and one ladder per rule, until a line or area cannot reach a node that others can.
 
 use super::PlanInput;
-use super::cost::{self, CostTerms, NodeSignal};
+use super::cost::{self, CostTerms, NodeSignal, Path};
 use super::ladder::{self, Ladder};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId};
-use crate::model::placement::Latencies;
+use crate::model::placement::{Latencies, PathQuality, Quality};
 use crate::model::reach::{Reach, View};
 use crate::model::service::Profile;
 use std::cell::OnceCell;
@@ -188,11 +188,11 @@ impl<'a> Terrain<'a> {
     }
 
     fn row(&self, profile: Profile, place: usize) -> Box<[u32]> {
-        let group = self.samples[place];
-        let price = |(node, signal): (usize, &NodeSignal)| {
-            cost::terms(profile, distance(self.input, group, NodeId::from_index(node)), signal).total_us
+        let paths = Paths::of(self.input, self.samples[place]);
+        let price = |(signal, &site): (&NodeSignal, &u32)| {
+            cost::terms(profile, paths.to(site as usize), signal).total_us
         };
-        self.signals.iter().enumerate().map(price).collect()
+        self.signals.iter().zip(&self.sites).map(price).collect()
     }
 
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
@@ -204,11 +204,21 @@ impl<'a> Terrain<'a> {
     pub fn terms(&self, service: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
         let input = self.input;
         let service = &input.policy.services[service];
-        let distance = distance(input, group, node);
         let line = line_penalty(input, service.line_penalty, input.groups[group].line, node);
-        let votes = input.latencies.votes(group).get(self.sites[node.index()] as usize);
-        let line = Latencies::unmeasured(line, votes.copied().unwrap_or(0));
-        cost::terms(service.profile, distance, &self.signals[node.index()]).with(line, congestion_us)
+        let left = Latencies::unmeasured(line, self.votes(group, node));
+        let signal = &self.signals[node.index()];
+        cost::terms(service.profile, self.path(group, node), signal).with(left, line - left, congestion_us)
+    }
+
+    /// What is known of the way from a group to a node.
+    pub fn path(&self, group: usize, node: NodeId) -> Path {
+        Paths::of(self.input, group).to(self.sites[node.index()] as usize)
+    }
+
+    /// Measurements behind the distance of a node.
+    pub fn votes(&self, group: usize, node: NodeId) -> u16 {
+        let site = self.sites[node.index()] as usize;
+        self.input.latencies.votes(group).get(site).copied().unwrap_or(0)
     }
 }
 
@@ -232,12 +242,34 @@ fn offered(view: &View) -> [bool; 2] {
 
 /// Groups that are as far from every site, by as much evidence, are at one place.
 fn places(groups: &[ClientGroup], latencies: &Latencies) -> (Vec<u32>, Vec<usize>) {
-    classify((0..groups.len()).map(|group| (latencies.row(group), latencies.votes(group))))
+    // Almost always empty, which allocates nothing.
+    let quality = |path: &PathQuality| (path.site, path.quality);
+    let key = |group| {
+        let quality: Vec<_> = latencies.quality(group).iter().map(quality).collect();
+        (latencies.row(group), latencies.votes(group), quality)
+    };
+    classify((0..groups.len()).map(key))
 }
 
-fn distance(input: &PlanInput<'_>, group: usize, node: NodeId) -> Micros {
-    let site = input.policy.fleet.nodes[node.index()].site.index();
-    input.latencies.row(group).get(site).copied().unwrap_or(cost::PRIOR_DEFAULT)
+/// The ways from one group to all sites.
+struct Paths<'a> {
+    distances: &'a [Micros],
+    /// Of almost no path.
+    quality: &'a [PathQuality],
+}
+
+impl<'a> Paths<'a> {
+    fn of(input: &PlanInput<'a>, group: usize) -> Self {
+        Self { distances: input.latencies.row(group), quality: input.latencies.quality(group) }
+    }
+
+    fn to(&self, site: usize) -> Path {
+        let measured = self.quality.binary_search_by_key(&site, |path| path.site as usize);
+        Path {
+            distance: self.distances.get(site).copied().unwrap_or(cost::PRIOR_DEFAULT),
+            quality: measured.map_or_else(|_| Quality::default(), |at| self.quality[at].quality),
+        }
+    }
 }
 
 fn line_penalty(input: &PlanInput<'_>, penalty: Micros, line: Option<LineId>, node: NodeId) -> u32 {
