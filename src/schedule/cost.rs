@@ -27,7 +27,7 @@
 //! 4*L - 480,000 above, and 10 per ppm of loss.
 
 use crate::base::units::Micros;
-use crate::model::placement::Quality;
+use crate::model::placement::{Latencies, Quality};
 use crate::model::service::Profile;
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ const CONGESTION_CEILING_US: u64 = 2_000_000;
 const CONGESTION_STEP_US: u64 = 1_000;
 const MARGIN_US: u32 = 10_000;
 const NEARNESS_US: u32 = 3_000;
+/// Confidences that differ by less are alike.
+const GAP_PPM: u32 = 400_000;
 
 /// What health says of a node, as the cost functions want it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +205,27 @@ pub const fn nearness(cost_us: u32) -> u32 {
     if relative > NEARNESS_US { relative } else { NEARNESS_US }
 }
 
+/// What a challenger has to be cheaper by, on top of the margin, for being less surely known than what a
+/// group has: up to a quarter of its distance, which is about what a great circle errs by. Votes are the
+/// measurements behind the two distances.
+pub fn doubt(distance: Micros, votes: u16, surest: u16) -> u32 {
+    let gap = Latencies::confidence(surest).0.saturating_sub(Latencies::confidence(votes).0);
+    if gap < GAP_PPM {
+        return 0;
+    }
+    (u64::from(distance.0) * u64::from(gap) / 4_000_000) as u32
+}
+
+/// What a doubtful challenger bids against the cheapest node of a group. Unless it wins outright it stays
+/// out: were it to join as a peer, it would be one of the group's own next time, and win without a doubt.
+pub const fn bid(cost_us: u32, doubt_us: u32, own_us: u32) -> u32 {
+    let bid = cost_us.saturating_add(doubt_us);
+    if bid.saturating_add(margin(bid)) <= own_us {
+        return bid;
+    }
+    bid.saturating_add(margin(own_us)).saturating_add(nearness(own_us))
+}
+
 /// By how much a cost must be undercut to matter: 10 ms or 15 %, whichever is more.
 #[inline]
 pub const fn margin(cost_us: u32) -> u32 {
@@ -288,6 +311,20 @@ mod tests {
         assert!(price(80) - price(75) < price(85) - price(80));
         assert!(price(85) - price(80) < price(90) - price(85));
         assert_eq!(congestion_price(u64::MAX / 2_000, 750_000, 900_000), 2_000_000);
+    }
+
+    #[test]
+    fn doubt_is_of_what_is_less_surely_known() {
+        let far = Micros(80_000);
+        // 60 votes are a confidence of 75 %, 5 of 20 %, 20 of 50 %, which is near enough.
+        assert_eq!([0, 5, 20, 60].map(|votes| doubt(far, votes, 60)), [15_000, 11_000, 0, 0]);
+        assert_eq!([doubt(far, 0, 0), doubt(far, 60, 0)], [0, 0]);
+        assert!(doubt(Micros(u32::MAX), 0, u16::MAX) < u32::MAX / 4);
+        // Past the margin of 12 it wins; else it is dearer than any peer, in the order of costs.
+        assert_eq!(bid(66_000, 14_000, 92_000), 80_000);
+        let out = [bid(60_000, 14_000, 80_000), bid(70_000, 14_000, 80_000)];
+        assert!(out[0] > 80_000 + nearness(80_000) && out[1] == out[0] + 10_000, "{out:?}");
+        assert_eq!(bid(u32::MAX, 1, 5), u32::MAX);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::plan::Opening;
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
-use crate::model::placement::{Latencies, Placement, PlacementMode};
+use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
 use crate::model::service::Service;
 use crate::model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,10 @@ pub struct CandidateView {
     pub confidence: Ppm,
     #[serde(default)]
     pub quality: QualityView,
+    /// What it has to be cheaper by, beside the margin of a move, for being less surely known than what
+    /// the group has (us).
+    #[serde(default)]
+    pub doubt_us: u32,
     /// Base and planned load against capacity; `None` without capacity.
     pub utilisation: Option<Ppm>,
     pub state: CandidateState,
@@ -170,6 +174,10 @@ impl Told<'_> {
         views.into_iter().map(|(_, view)| view).collect()
     }
 
+    fn shares(&self) -> &[Share] {
+        self.placement.map_or(&[], |placement| &placement.shares)
+    }
+
     /// Picked first, by share; backups by rank; the rest.
     fn rank(&self, node: NodeId) -> (u8, usize) {
         let Some(placement) = self.placement else { return (2, 0) };
@@ -196,6 +204,7 @@ impl Told<'_> {
             measurements: self.terrain.votes(self.group.index(), node),
             confidence: Latencies::confidence(self.terrain.votes(self.group.index(), node)),
             quality: self.quality(node),
+            doubt_us: self.outlook.doubt(node, self.shares()),
             utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
             state: self.state(node),
         }
@@ -231,7 +240,7 @@ impl Told<'_> {
     }
 
     fn state(&self, node: NodeId) -> CandidateState {
-        let shares = self.placement.map_or(&[][..], |placement| &placement.shares);
+        let shares = self.shares();
         if let Some(share) = shares.iter().find(|share| share.node == node) {
             return CandidateState::Picked { share: share.share };
         }
@@ -262,8 +271,7 @@ impl Told<'_> {
         let Some(rung) = self.outlook.ladder.rung(node) else {
             return "it has weight 0 and a weighted member of its pool serves".to_owned();
         };
-        let shares = self.placement.map_or(&[][..], |placement| &placement.shares);
-        let picked = shares.iter().filter_map(|share| self.outlook.ladder.rung(share.node));
+        let picked = self.shares().iter().filter_map(|share| self.outlook.ladder.rung(share.node));
         let Some(best) = picked.min_by_key(|rung| (rung.level, self.cost(rung.node).total_us)) else {
             return "nobody is picked: the next plan places the group".to_owned();
         };
@@ -286,8 +294,14 @@ impl Told<'_> {
             return format!("{} more than {name}", millis(cost - least));
         }
         let less = millis(least - cost);
-        if least - cost < margin(cost) {
-            format!("{less} less than {name}: too little to move clients for")
+        let doubt = self.outlook.doubt(node, self.shares());
+        let bid = cost.saturating_add(doubt);
+        if least < bid.saturating_add(margin(bid)) {
+            let doubt = match doubt {
+                0 => String::new(),
+                us => format!(", since it is less surely known, which counts for {}", millis(us)),
+            };
+            format!("{less} less than {name}: too little to move clients for{doubt}")
         } else {
             format!(
                 "{less} less than {name}: clients move when that has lasted 3 s, within the change budget"

@@ -89,7 +89,8 @@ impl Question<'_> {
         {
             price = self.loads.price_with(node, super::load::part(self.demand, held.share.0));
         }
-        self.outlook.cost(node).saturating_add(price)
+        let held = if self.discretionary { self.held } else { &[] };
+        self.outlook.bid(node, held).saturating_add(price)
     }
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
@@ -245,7 +246,8 @@ impl Question<'_> {
     pub fn mean_cost(&self, shares: &[Share]) -> u32 {
         let weighted = |share: &Share| {
             let own = super::load::part(self.demand, share.share.0);
-            let cost = self.outlook.cost(share.node).saturating_add(self.loads.price_with(share.node, own));
+            let cost = self.outlook.bid(share.node, self.held);
+            let cost = cost.saturating_add(self.loads.price_with(share.node, own));
             u64::from(cost) * u64::from(share.share.0)
         };
         (shares.iter().map(weighted).sum::<u64>() / u64::from(WHOLE)) as u32

@@ -261,7 +261,7 @@ impl<'t> Sweep<'t> {
     /// nobody else is near enough to join: what the whole question would find, for less.
     fn is_content(&self, outlook: Outlook<'t>, shares: &[Share]) -> bool {
         let level = outlook.ladder.level(0);
-        let cost = |node: NodeId| outlook.cost(node).saturating_add(self.loads.price[node.index()]);
+        let cost = |node| outlook.bid(node, shares).saturating_add(self.loads.price[node.index()]);
         let holds = |node: NodeId| shares.iter().any(|share| share.node == node);
         let mut circle = Circle::default();
         for rung in level {

@@ -18,7 +18,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId};
-use crate::model::placement::{Latencies, PathQuality, Quality};
+use crate::model::placement::{Latencies, PathQuality, Quality, Share};
 use crate::model::reach::{Reach, View};
 use crate::model::service::Profile;
 use std::cell::OnceCell;
@@ -45,8 +45,10 @@ pub(super) struct Terrain<'a> {
     area_set_count: usize,
     /// Profiles x places: costs by node, filled when first asked for.
     rows: Vec<OnceCell<Box<[u32]>>>,
-    /// By place: a group that is there.
+    /// By place: a group that is there,
     samples: Vec<usize>,
+    /// and whether anything is measured from there.
+    is_measured: Vec<bool>,
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
     penalties: Vec<u32>,
     line_rows: usize,
@@ -85,8 +87,9 @@ pub(super) struct Outlook<'t> {
     penalty: &'t [u32],
     /// By node: its site.
     sites: &'t [u32],
-    /// By site; empty where nothing is measured.
+    /// By site: measurements behind the distance, and the distance. Empty where nothing is measured.
     votes: &'t [u16],
+    distances: &'t [Micros],
 }
 
 impl Outlook<'_> {
@@ -100,6 +103,32 @@ impl Outlook<'_> {
             None => self.penalty[node],
         };
         self.row[node].saturating_add(penalty)
+    }
+
+    /// What a node costs a group that has a placement: an estimate is not gambled on, so a node that is
+    /// less surely known than the surest of the group's own [bids](cost::bid) with its doubt.
+    #[inline]
+    pub fn bid(&self, node: NodeId, held: &[Share]) -> u32 {
+        let cost = self.cost(node);
+        if self.votes.is_empty() {
+            return cost;
+        }
+        let own = || held.iter().map(|share| self.cost(share.node)).min().unwrap_or(u32::MAX);
+        match self.doubt(node, held) {
+            0 => cost,
+            doubt => cost::bid(cost, doubt, own()),
+        }
+    }
+
+    /// Of a node that the group does not have, us.
+    pub fn doubt(&self, node: NodeId, held: &[Share]) -> u32 {
+        let votes = |node: NodeId| self.votes.get(self.sites[node.index()] as usize).copied().unwrap_or(0);
+        let surest = held.iter().map(|share| votes(share.node)).max().unwrap_or(0);
+        if votes(node) >= surest || held.iter().any(|share| share.node == node) {
+            return 0;
+        }
+        let distance = self.distances.get(self.sites[node.index()] as usize);
+        cost::doubt(distance.copied().unwrap_or_default(), votes(node), surest)
     }
 }
 
@@ -133,6 +162,7 @@ impl<'a> Terrain<'a> {
         Self {
             rules: rules.collect(),
             rows: vec![OnceCell::new(); Profile::ALL.len() * samples.len()],
+            is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
             samples,
             penalties: penalties(input),
             line_rows: input.policy.clients.lines.len() + 1,
@@ -161,6 +191,7 @@ impl<'a> Terrain<'a> {
         let View { may_serve, serving, .. } = &self.reach.views()[view];
         let profile = self.input.policy.services[service].profile;
         let place = self.places[group] as usize;
+        let is_measured = self.is_measured[place];
         let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
         let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
         Some(Outlook {
@@ -175,7 +206,8 @@ impl<'a> Terrain<'a> {
                 .get_or_init(|| self.row(profile, place)),
             penalty: &self.penalties[at..at + nodes],
             sites: &self.sites,
-            votes: self.input.latencies.votes(group),
+            votes: if is_measured { self.input.latencies.votes(group) } else { &[] },
+            distances: if is_measured { self.input.latencies.row(group) } else { &[] },
         })
     }
 
@@ -236,6 +268,10 @@ fn classify<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize
     (number.collect(), samples)
 }
 
+fn is_measured(votes: &[u16]) -> bool {
+    votes.iter().any(|&votes| votes > 0)
+}
+
 fn offered(view: &View) -> [bool; 2] {
     Family::BOTH.map(|family| view.serving.iter().any(|serves| serves[family.index()]))
 }
@@ -289,4 +325,64 @@ fn penalties(input: &PlanInput<'_>) -> Vec<u32> {
         }
     }
     penalties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{World, plan_first, pool, service, shares, spread};
+    use super::super::{Pass, Plan};
+    use super::*;
+
+    /// One group and two nodes, the first placed before the second came near.
+    fn world(rtt_ms: [u32; 2], votes: [u16; 2]) -> (World, Plan) {
+        let mut w = spread(&[&[rtt_ms[0], 400]], vec![service("s", vec![pool(&[0, 1])])]);
+        w.latencies.votes = votes.to_vec();
+        let plan = plan_first(&w);
+        assert_eq!(shares(&plan.assignment, 0), [(0, 1_000_000)]);
+        w.latencies.rtt[1] = Micros::from_millis(rtt_ms[1]);
+        (w, plan)
+    }
+
+    /// Where the group is after some calm seconds.
+    fn after(world: &World, plan: Plan) -> Plan {
+        world.run(plan, 1_000, 20)
+    }
+
+    #[test]
+    fn a_guess_must_undercut_what_is_measured_by_more() {
+        // 100 ms against 80: past the margin of 12. A guess must be cheaper by 15 ms more, and then wins
+        // by less than the margin.
+        let cases = [([0, 0], true), ([60, 60], true), ([60, 20], true), ([0, 60], true), ([60, 0], false)];
+        for (votes, moves) in cases {
+            let (w, plan) = world([100, 80], votes);
+            let now = after(&w, plan);
+            let node = u16::from(moves);
+            assert_eq!(shares(&now.assignment, 0), [(node, 1_000_000)], "{votes:?}");
+        }
+        // 60 ms, a margin of 10 and a doubt of 11: enough.
+        let (w, plan) = world([100, 60], [60, 0]);
+        let now = after(&w, plan);
+        assert_eq!(shares(&now.assignment, 0), [(1, 1_000_000)]);
+    }
+
+    #[test]
+    fn votes_that_come_and_go_send_nobody_back() {
+        let (mut w, plan) = world([100, 80], [60, 60]);
+        let mut plan = after(&w, plan);
+        assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
+        let moved = plan.assignment.clone();
+        for (at, votes) in [[60, 0], [0, 0], [600, 2], [0, 60], [60, 60]].into_iter().enumerate() {
+            w.latencies.votes = votes.to_vec();
+            plan = w.run(plan, 100_000 * (at as u64 + 1), 20);
+            assert_eq!(plan.assignment, moved, "{votes:?}");
+        }
+    }
+
+    #[test]
+    fn who_lost_a_node_is_placed_by_cost_alone() {
+        let (mut w, plan) = world([100, 80], [60, 0]);
+        w.health[0] = super::super::testing::down();
+        let now = w.plan(Some(&plan), 1_000, Pass::Evacuation);
+        assert_eq!(shares(&now.assignment, 0), [(1, 1_000_000)]);
+    }
 }
