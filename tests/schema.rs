@@ -80,6 +80,7 @@ fn reading_knows_every_key_of_the_schema_and_refuses_others() {
         ("rhumb.json", "rhumb.yaml"),
         ("fleet.json", "fleet.yaml"),
         ("clients.json", "clients.yaml"),
+        ("profiles.json", "profiles.yaml"),
         ("alerts.json", "alerts.yaml"),
         ("service.json", "services/x.yaml"),
     ] {

@@ -113,7 +113,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         title: None,
         hostnames: vec![format!("service{at}.rhumb.test")],
         hostname_spans: Vec::new(),
-        profile: Profile::ALL[at % 3],
+        profile: Profile::ALL[at % 3].clone(),
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         pools: pools.collect(),
         chains: rules.chain([catch_all]).collect(),

@@ -59,6 +59,11 @@ impl Micros {
     }
 }
 
+/// Money in millionths of whatever unit the operator counts in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Money(pub u64);
+
 /// A point on the globe in thousandths of a degree: integers, so that costs are reproducible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Coordinates {

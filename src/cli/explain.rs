@@ -135,7 +135,7 @@ fn waived(candidate: &CandidateView) -> Option<String> {
     (waived > 0).then(|| format!("{} waived: measured", millis(i64::from(waived))))
 }
 
-const TERMS: [Term; 10] = [
+const TERMS: [Term; 11] = [
     Term { title: "cost", us: |cost| cost.total_us.into(), note: silent },
     Term {
         title: "= distance",
@@ -157,6 +157,7 @@ const TERMS: [Term; 10] = [
     Term { title: "load", us: |cost| cost.load_us.into(), note: silent },
     Term { title: "verdict", us: |cost| cost.verdict_us.into(), note: silent },
     Term { title: "line", us: |cost| cost.line_us.into(), note: waived },
+    Term { title: "money", us: |cost| cost.money_us.into(), note: silent },
     Term { title: "congestion", us: |cost| cost.congestion_us.into(), note: silent },
 ];
 

@@ -16,7 +16,7 @@ use crate::lab::fleet::{LabFault, LabStatus};
 use crate::lab::{self, LabOptions, LabParts};
 use crate::model::alert::AlertReceiver;
 use crate::model::policy::Policy;
-use crate::model::service::Profile;
+use crate::model::service::{Profile, Service};
 use crate::store::policy_dir;
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
@@ -295,9 +295,11 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
 
 /// What the clients ask for; broadcast first, since the first name is the one in examples.
 fn hostnames(policy: &Policy) -> Vec<String> {
-    let of_profile = |profile| policy.services.iter().filter(move |service| service.profile == profile);
-    let ordered = Profile::ALL.into_iter().flat_map(of_profile);
-    ordered.flat_map(|service| service.hostnames.clone()).collect()
+    let place = |service: &Service| Profile::ALL.iter().position(|known| known.name == service.profile.name);
+    let mut ordered: Vec<&Service> = policy.services.iter().collect();
+    // Those of the operator's own profiles last.
+    ordered.sort_by_key(|service| place(service).unwrap_or(usize::MAX));
+    ordered.into_iter().flat_map(|service| service.hostnames.clone()).collect()
 }
 
 /// The countries that policy tells apart.

@@ -5,7 +5,7 @@ use super::judgement::{Combine, Judgement, StaleLoad};
 pub use super::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
 use super::token::TokenHash;
 use crate::base::prefix::Family;
-use crate::base::units::{Coordinates, Ppm};
+use crate::base::units::{Coordinates, Money, Ppm};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub struct Node {
     /// How many of the probes have to be well.
     pub combine: Combine,
     pub load: Option<LoadFeed>,
+    /// What a unit of its capacity costs; nothing where nobody says.
+    pub cost_per_unit: Money,
 }
 
 impl Node {
@@ -73,6 +75,7 @@ impl Node {
             probes: Vec::new(),
             combine: Combine::All,
             load: None,
+            cost_per_unit: Money::default(),
         }
     }
 

@@ -16,6 +16,7 @@
 //! | [`verdict`] | what health makes of it |
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
+//! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
 //! | [`alert`] | what to tell of, and what is told |
 //! | [`token`] | what is kept of a secret |
@@ -35,6 +36,7 @@ pub mod placement;
 pub mod policy;
 pub mod portrait;
 pub mod probe;
+pub mod profile;
 pub mod provenance;
 pub mod reach;
 pub mod records;

@@ -1,6 +1,7 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
 use super::ids::{AreaId, NodeId, PoolId};
+pub use super::profile::Profile;
 use super::records::RecordSet;
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
@@ -38,29 +39,6 @@ pub struct Service {
     pub demand: Option<u64>,
     /// Where in its file the service is, for messages of later stages: `services/live.yaml`.
     pub source: String,
-}
-
-/// What a service's users mind most; chooses the cost function (semantics.md, "Signals").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// One-way media: throughput matters, a second of delay does not.
-    Cdn,
-    /// Conversation: delay and loss by an E-model-like curve.
-    Rtc,
-    /// Messaging: round trip, then load.
-    Im,
-}
-
-impl Profile {
-    pub const ALL: [Profile; 3] = [Profile::Cdn, Profile::Rtc, Profile::Im];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Profile::Cdn => "cdn",
-            Profile::Rtc => "rtc",
-            Profile::Im => "im",
-        }
-    }
 }
 
 /// The recovery time a service promises: a name (`5m`) and its length.

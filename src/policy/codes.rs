@@ -50,7 +50,9 @@ codes! {
     UNKNOWN_LINE = Error "unknown-line", "a carrier line that clients.yaml does not define";
     UNKNOWN_AREA = Error "unknown-area", "an area that clients.yaml does not define";
     UNKNOWN_POOL = Error "unknown-pool", "a pool that the service does not define";
+    UNKNOWN_PROFILE = Error "unknown-profile", "a profile that neither rhumb nor profiles.yaml defines";
     DUPLICATE_NAME = Error "duplicate-name", "two services of one name";
+    BUILT_IN_NAME = Error "built-in-name", "a profile named like one that rhumb comes with";
     BAD_HOSTNAME = Error "bad-hostname", "not a name that DNS can carry";
     DUPLICATE_HOSTNAME = Error "duplicate-hostname", "one hostname steered twice";
 
@@ -58,6 +60,7 @@ codes! {
     DUPLICATE_ADDRESS = Error "duplicate-address", "one address given to two nodes, or twice to one";
     ZERO_CAPACITY = Error "zero-capacity", "a capacity of zero, which nothing can be planned onto";
     TARGET_ABOVE_CAP = Error "target-above-cap", "a soft target above the hard cap";
+    MONEY_OUTWEIGHS = Warning "money-outweighs", "a node whose price leaves distance nothing to decide";
     NODE_WITHOUT_PROBE = Warning "node-without-probe", "a node that nothing watches: it counts as up";
     FAMILY_WITHOUT_PROBE = Warning "family-without-probe", "an address family of a node that no probe watches";
     PROBE_FAMILY_MISSING = Error "probe-family-missing", "a probe target of an address family that the node lacks";

@@ -13,6 +13,7 @@ pub enum Kind {
     Server,
     Fleet,
     Clients,
+    Profiles,
     Alerts,
     Service,
     Zone,
@@ -22,7 +23,7 @@ pub enum Kind {
 }
 
 /// Stems of the files at the top.
-const TOP: [&str; 4] = ["rhumb", "fleet", "clients", "alerts"];
+const TOP: [&str; 5] = ["rhumb", "fleet", "clients", "profiles", "alerts"];
 
 impl Kind {
     pub fn of(path: &str) -> Self {
@@ -31,6 +32,7 @@ impl Kind {
             ("", "rhumb.yaml") => Self::Server,
             ("", "fleet.yaml") => Self::Fleet,
             ("", "clients.yaml") => Self::Clients,
+            ("", "profiles.yaml") => Self::Profiles,
             ("", "alerts.yaml") => Self::Alerts,
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
@@ -48,8 +50,8 @@ impl Kind {
 pub fn report_unknown(at: u16, path: &str, findings: &mut Findings) {
     let help = match intended(path) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, alerts.yaml, services/*.yaml and \
-                 zones/*.zone"
+        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, profiles.yaml, alerts.yaml, services/*.yaml \
+                 and zones/*.zone"
             .to_owned(),
     };
     findings.report(&codes::UNKNOWN_FILE, Place::start_of(at), format!("nothing reads `{path}`")).help(help);

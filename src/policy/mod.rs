@@ -31,6 +31,7 @@ use crate::model::policy::Policy;
 use files::alerts::AlertsFile;
 use files::clients::ClientsFile;
 use files::fleet::FleetFile;
+use files::profiles::ProfilesFile;
 use files::server::ServerFile;
 use files::service::ServiceFile;
 use findings::{At, Findings, Place};
@@ -56,6 +57,7 @@ struct Folder {
     server: Slot<ServerFile>,
     fleet: Slot<FleetFile>,
     clients: Slot<ClientsFile>,
+    profiles: Slot<ProfilesFile>,
     alerts: Slot<AlertsFile>,
     /// With the path of each; those that could not be read are left out.
     services: Vec<(String, At<ServiceFile>)>,
@@ -69,6 +71,7 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
             Kind::Server => folder.server = read_file(at, file, findings),
             Kind::Fleet => folder.fleet = read_file(at, file, findings),
             Kind::Clients => folder.clients = read_file(at, file, findings),
+            Kind::Profiles => folder.profiles = read_file(at, file, findings),
             Kind::Alerts => folder.alerts = read_file(at, file, findings),
             Kind::Service => {
                 if let Slot::Given(service) = read_file(at, file, findings) {
@@ -131,11 +134,13 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         reports: (!folder.server.is_broken()).then_some(server.reports.as_ref()),
     };
     let fleet = lower::fleet::lower(&folder.fleet, &places, server.commands, findings);
-    let world = lower::service::World { fleet: &fleet, clients: &clients };
+    let profiles = lower::profiles::lower(&folder.profiles, findings);
+    let world = lower::service::World { fleet: &fleet, clients: &clients, profiles: &profiles };
     let mut services = lower::service::Services::default();
     for (path, service) in &folder.services {
         services.add(path, service, &world, findings);
     }
+    lower::profiles::check_money(&services.services, &fleet, findings);
     Policy {
         revision: revision(files.iter().copied()),
         server,

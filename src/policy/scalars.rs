@@ -153,6 +153,42 @@ fn whole(text: &str, plain: bool) -> Result<u64, Bad> {
     text.parse().map_err(|_| Bad::value(format!("{text} is too large"), "use a smaller number"))
 }
 
+/// A number with up to six decimals, from 0 to `MAX`: weights and prices. Kept exactly, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal<const MAX: u64>(u64);
+
+impl<const MAX: u64> Decimal<MAX> {
+    pub const fn millionths(self) -> u64 {
+        self.0
+    }
+}
+
+impl<const MAX: u64> Scalar for Decimal<MAX> {
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": 0, "maximum": MAX })
+    }
+
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (whole, rest) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+        if !plain || whole.is_empty() || rest.is_empty() || !digits(whole) || !digits(rest) {
+            let message = format!("`{text}` is not a number");
+            return Err(Bad::of(&codes::WRONG_TYPE, message, "write it plainly: 0.25"));
+        }
+        let bounds = format!("0 to {MAX}");
+        if unsigned.len() < text.len() {
+            return Err(Bad::value(format!("{text} is negative"), bounds));
+        }
+        if rest.len() > 6 {
+            return Err(Bad::value(format!("{text} has more than six decimals"), "round it"));
+        }
+        let millionths = format!("{whole}{rest:0<6}").parse::<u64>().ok();
+        let value = millionths.filter(|&value| value <= MAX * 1_000_000);
+        value.map(Self).ok_or_else(|| Bad::value(format!("{text} is out of range"), bounds))
+    }
+}
+
 /// `version: 1`. Any other number is refused before the rest of the file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version;

@@ -3,6 +3,7 @@
 use super::files::alerts::AlertsFile;
 use super::files::clients::ClientsFile;
 use super::files::fleet::FleetFile;
+use super::files::profiles::ProfilesFile;
 use super::files::server::ServerFile;
 use super::files::service::ServiceFile;
 use super::read::Read;
@@ -14,6 +15,7 @@ pub fn schema() -> Vec<(&'static str, Value)> {
         ("rhumb.json", document("rhumb.yaml", ServerFile::schema())),
         ("fleet.json", document("fleet.yaml", FleetFile::schema())),
         ("clients.json", document("clients.yaml", ClientsFile::schema())),
+        ("profiles.json", document("profiles.yaml", ProfilesFile::schema())),
         ("alerts.json", document("alerts.yaml", AlertsFile::schema())),
         ("service.json", document("services/*.yaml", ServiceFile::schema())),
     ]

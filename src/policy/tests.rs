@@ -18,6 +18,7 @@ fn example() -> Vec<SourceFile> {
         file("rhumb.yaml", include_str!("../../policies/rhumb.yaml")),
         file("clients.yaml", include_str!("../../policies/clients.yaml")),
         file("fleet.yaml", include_str!("../../policies/fleet.yaml")),
+        file("profiles.yaml", include_str!("../../policies/profiles.yaml")),
         file("services/live.yaml", include_str!("../../policies/services/live.yaml")),
         file("services/rtc.yaml", include_str!("../../policies/services/rtc.yaml")),
         file("services/im.yaml", include_str!("../../policies/services/im.yaml")),
@@ -262,7 +263,7 @@ fn services_are_lowered_with_weights_members_and_defaults() {
         service.pools[0].members.iter().map(|PoolMember { weight, .. }| *weight).collect();
     assert_eq!(weights, [10, 0, 0], "the first matching rule counts");
     assert_eq!((service.name.as_str(), service.hostnames[0].as_str()), ("web", "www.example.com"));
-    assert_eq!((service.ttl, service.answers, service.profile), (30, 1, Profile::Cdn));
+    assert_eq!((service.ttl, service.answers, service.profile), (30, 1, Profile::CDN));
     assert_eq!(service.tier.name, "2h");
     assert!(matches!(&service.on_all_down, OnAllDown::Fallback(list) if list.len() == 1));
 }
@@ -501,4 +502,104 @@ fn fleet_of_named(first: &str, second: &str) -> Result<Fleet, Vec<String>> {
     );
     let (policy, problems) = load(&[file("fleet.yaml", &nodes)]);
     policy.map(|policy| policy.fleet).ok_or(problems.into_iter().map(|problem| problem.message).collect())
+}
+
+/// A folder of one node and one service, with what is to be said in each file.
+fn priced(profiles: &str, node: &str, service: &str) -> (Option<Policy>, Vec<Diagnostic>) {
+    let fleet = format!(
+        "version: 1\nregions: {{r: {{}}}}\nsites: {{s: {{region: r}}}}\n\
+         defaults: {{probes: [{{kind: tcp, port: 80}}], cost_per_unit: 0.085}}\n\
+         nodes: {{a: {{site: s, addresses: [192.0.2.1]{node}}}, b: {{site: s, addresses: [192.0.2.2]}}}}\n"
+    );
+    let service = format!(
+        "version: 1\nhostnames: a.test.\n{service}\npools: {{all: {{members: [a, b]}}}}\nchains: [{{pools: all}}]\n"
+    );
+    load(&[
+        file("fleet.yaml", &fleet),
+        file("profiles.yaml", &format!("version: 1\n{profiles}\n")),
+        file("services/x.yaml", &service),
+    ])
+}
+
+#[test]
+fn own_profiles_and_prices_reach_the_model() {
+    use crate::base::units::{Money, Ppm};
+    use crate::model::profile::{Curve, Shape, Weights};
+    let profiles =
+        "money_weight: 200\nprofiles:\n  game: {curve: rtc, loss: 0.25, load: 2, money: 1.5, burst: 40%}";
+    let (policy, problems) = priced(profiles, ", cost_per_unit: 1.25", "profile: game");
+    assert_eq!(problems, []);
+    let policy = policy.expect("no errors");
+    assert_eq!(
+        policy.fleet.nodes.iter().map(|node| node.cost_per_unit).collect::<Vec<_>>(),
+        [Money(1_250_000), Money(85_000)]
+    );
+    let game = &policy.services[0].profile;
+    let percent = Ppm::from_percent;
+    let shape = Shape { curve: Curve::Rtc, jitter: percent(100), loss: percent(25), load: percent(200) };
+    assert_eq!(game.weights, Weights { shape, line: Ppm::WHOLE, money_us: 300_000 });
+    assert_eq!((game.name(), game.session, game.burst), ("game", Duration::from_secs(300), percent(40)));
+    // A service outweighs the folder, and a built-in profile is as documented.
+    for (service, money_us) in [("profile: rtc\nmoney_weight: 0.5", 500), ("profile: rtc", 200_000)] {
+        let (policy, problems) = priced("money_weight: 200", "", service);
+        assert_eq!(problems, []);
+        let profile = policy.expect("no errors").services.remove(0).profile;
+        assert_eq!(profile.weights, Weights { money_us, ..Profile::RTC.weights });
+        assert_eq!(profile.session, Profile::RTC.session);
+    }
+}
+
+#[test]
+fn mistakes_in_profiles_and_prices_are_told() {
+    let many: String = (0..17).map(|at| format!("\n  p{at}: {{curve: rtt}}")).collect();
+    let many = format!("profiles:{many}");
+    let cases = [
+        ("", "", "profile: rct", "there is no profile `rct`", "known are cdn, rtc, im;"),
+        (
+            "profiles: {game: {curve: rtt}}",
+            "",
+            "profile: gane",
+            "there is no profile `gane`",
+            "did you mean `game`?",
+        ),
+        (
+            "",
+            "",
+            "profile: quick",
+            "there is no profile `quick`",
+            "known are cdn, rtc, im; or add it to `profiles` of profiles.yaml",
+        ),
+        (
+            "profiles: {im: {curve: rtt}}",
+            "",
+            "",
+            "`im` is a profile that rhumb comes with",
+            "choose another name",
+        ),
+        ("profiles: {a: {curve: rtt, loss: 101}}", "", "", "101 is out of range", "0 to 100"),
+        ("profiles: {a: {curve: rtt, loss: -1}}", "", "", "-1 is negative", "0 to 100"),
+        ("profiles: {a: {curve: rtt, burst: 2000%}}", "", "", "2000% is out of range", "0% to 1000%"),
+        ("profiles: {a: {loss: 1}}", "", "", "`curve` is missing", "add `curve: …`"),
+        ("profiles: {a: {curve: ctc}}", "", "", "`ctc` is not one of", "one of: rtt, cdn, rtc"),
+        (&many, "", "", "more than 16 profiles", "join"),
+        ("money_weight: 60001", "", "", "60001 is out of range", "0 to 60000"),
+        ("", "", "money_weight: \"3\"", "`3` is not a number", "write it plainly"),
+        ("", ", cost_per_unit: -0.5", "", "-0.5 is negative", "0 to 1000000"),
+        ("", ", cost_per_unit: 0.1234567", "", "more than six decimals", "round it"),
+        ("", ", cost_per_unit: 99999999999999999999", "", "is out of range", "0 to 1000000"),
+        (
+            "",
+            ", cost_per_unit: 2000",
+            "",
+            "a unit of node `a` counts for service `x` as much as 2 s",
+            "no distance",
+        ),
+    ];
+    for (profiles, node, service, message, help) in cases {
+        let (policy, problems) = priced(profiles, node, service);
+        let [problem] = &problems[..] else { panic!("{message}: {problems:?}") };
+        assert!(problem.message.contains(message), "{problem:?}");
+        assert!(problem.help.as_ref().is_some_and(|told| told.starts_with(help)), "{problem:?}");
+        assert_eq!(policy.is_some(), problem.code == "money-outweighs", "{problem:?}");
+    }
 }

@@ -196,10 +196,11 @@ fn world(input: &PlanInput<'_>) -> u64 {
     (&input.latencies.votes, &input.latencies.quality).hash(&mut hasher);
     for node in &input.policy.fleet.nodes {
         let capacity = node.capacity.as_ref().map(|c| (c.amount, c.target, c.cap));
-        (node.site, node.line, capacity).hash(&mut hasher);
+        (node.site, node.line, capacity, node.cost_per_unit).hash(&mut hasher);
     }
     for service in &input.policy.services {
-        (service.profile as u8, service.demand, service.line_penalty, service.chains.len()).hash(&mut hasher);
+        (service.profile.weights, service.demand, service.line_penalty, service.chains.len())
+            .hash(&mut hasher);
         service.chains.iter().for_each(|rule| (rule.area, &rule.pools).hash(&mut hasher));
     }
     hasher.finish()

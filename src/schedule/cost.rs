@@ -7,28 +7,33 @@
 //! | distance | estimated round trip from the group to the node's site: prior and what is measured |
 //! | excess | how much slower the node is than it usually is for its prober (never the prober's own round trip: it does not stand for the group) |
 //! | curve | what the profile makes of that delay; 0 for `cdn` and `im` |
-//! | jitter | `rtc` only: what the delay's wavering costs |
+//! | jitter | what the delay's wavering costs; 0 for `cdn` and `im` |
 //! | loss | what the lost packets cost |
-//! | load | `im` only: dislike of nodes that say they are busy, beyond the price of congestion |
+//! | load | dislike of nodes that say they are busy, beyond the price of congestion; 0 for `cdn` and `rtc` |
 //! | verdict | degraded: half as much again and 20 ms; unknown: 30 ms |
 //! | line | the service's penalty for another carrier line, when both lines are known; gone once the distance is measured |
+//! | money | `cost_per_unit` of the node times the service's `money_weight` |
 //! | congestion | convex price above the node's target; see [`congestion_price`] |
 //!
 //! ```text
-//! cdn, im  rtt * (1 + 10 * loss)
-//! rtc      L = rtt/2 + 2*jitter + 10 ms
-//!          impairment I(L) = L/40 below 160 ms, (L-120)/10 above; + 2.5 per % of loss
-//!          the delay L' with I(L') = I, and + 1 per ms of rtt above 300 ms, + 2 above 500 ms
+//! curve rtt  rtt + 2*jitter + 10 ms per % of loss
+//! curve cdn  rtt * (1 + 10 * loss) + 2*jitter
+//! curve rtc  L = rtt/2 + 2*jitter + 10 ms
+//!            impairment I(L) = L/40 below 160 ms, (L-120)/10 above; + 2.5 per % of loss
+//!            the delay L' with I(L') = I, and + 1 per ms of rtt above 300 ms, + 2 above 500 ms
 //! ```
+//! A profile names its curve and weighs jitter, loss, load, line and money ([`Weights`]): `cdn` and `im`
+//! have the curve cdn, `rtc` its own.
+//!
 //! Jitter and loss are what the group's clients measured, n of them, pulled towards what probes see of
 //! the node: `(n * median + 20 * probed) / (n + 20)`, each for itself.
 //!
 //! I is kept times 40,000, which makes both slopes of the curve integers: J = L (us) below 160,000,
 //! 4*L - 480,000 above, and 10 per ppm of loss.
 
-use crate::base::units::Micros;
+use crate::base::units::{Micros, Money};
 use crate::model::placement::{Latencies, Quality};
-use crate::model::service::Profile;
+use crate::model::profile::{Curve, Shape, Weights};
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +43,9 @@ const CEILING_US: u64 = 60_000_000;
 pub(super) const PRIOR_DEFAULT: Micros = Micros::from_millis(150);
 const UNKNOWN_US: u64 = 30_000;
 const DEGRADED_US: u64 = 20_000;
-/// `im`: price of a node that says it is exactly full, linear from the utilisation at which nodes are
+/// Price of a node that says it is exactly full, linear from the utilisation at which nodes are
 /// at ease. Were it to begin at idle, clients would wander from node to node as the day goes.
-const IM_FULL_US: u64 = 40_000;
+const FULL_US: u64 = 40_000;
 const AT_EASE_PPM: u64 = 750_000;
 /// Congestion price at the cap.
 pub(super) const CAP_PRICE_US: u64 = 100_000;
@@ -104,16 +109,24 @@ pub struct CostTerms {
     /// What `line_us` would be more if the distance were not measured; no part of the sum.
     #[serde(default)]
     pub line_waived_us: u32,
+    #[serde(default)]
+    pub money_us: u32,
     pub congestion_us: u32,
     pub total_us: u32,
 }
 
 impl CostTerms {
-    /// Adds what depends on service, client line and planned load.
-    pub fn with(mut self, line_us: u32, line_waived_us: u32, congestion_us: u32) -> Self {
-        (self.line_us, self.line_waived_us) = (line_us, line_waived_us);
-        self.congestion_us = congestion_us;
-        self.total_us = self.total_us.saturating_add(line_us).saturating_add(congestion_us);
+    /// Adds the penalty for another line, of which `waived_us` is no longer due.
+    pub fn with_line(mut self, line_us: u32, waived_us: u32) -> Self {
+        (self.line_us, self.line_waived_us) = (line_us, waived_us);
+        self.total_us = self.total_us.saturating_add(line_us);
+        self
+    }
+
+    /// Adds what the node costs, in money and by its planned load.
+    pub fn with_price(mut self, money_us: u32, congestion_us: u32) -> Self {
+        (self.money_us, self.congestion_us) = (money_us, congestion_us);
+        self.total_us = self.total_us.saturating_add(money_us).saturating_add(congestion_us);
         self
     }
 }
@@ -133,28 +146,25 @@ impl Path {
     }
 }
 
-/// Prices a node at the end of a path: everything but line and congestion.
-pub fn terms(profile: Profile, path: Path, node: &NodeSignal) -> CostTerms {
+/// Prices a node at the end of a path: everything but line, money and congestion.
+pub fn terms(shape: Shape, path: Path, node: &NodeSignal) -> CostTerms {
     let rtt = u64::from(path.distance.0) + u64::from(node.excess_us);
     let (jitter, loss) = path.seen(node);
-    let (jitter, loss) = (u64::from(jitter), u64::from(loss));
-    let (still, clean, lossy) = match profile {
-        Profile::Cdn | Profile::Im => (rtt, rtt, rtt + rtt * loss / 100_000),
-        Profile::Rtc => {
+    let (jitter, loss) = (shape.jitter.of(2 * u64::from(jitter)), shape.loss.of(loss.into()));
+    let (still, clean, lossy) = match shape.curve {
+        // 10 ms for each 10,000 ppm.
+        Curve::Rtt => (rtt, rtt + jitter, rtt + jitter + loss),
+        Curve::Cdn => (rtt, rtt + jitter, rtt + jitter + rtt.saturating_mul(loss) / 100_000),
+        Curve::Rtc => {
             let delay = rtt / 2 + 10_000;
-            let unsteady = delay + 2 * jitter;
+            let unsteady = delay + jitter;
             let steep = rtt.saturating_sub(300_000) + 2 * rtt.saturating_sub(500_000);
             let equivalents = [(delay, 0), (unsteady, 0), (unsteady, loss)];
             equivalents.map(|(delay, loss)| equivalent_delay(delay, loss) + steep).into()
         }
     };
-    let load = match profile {
-        Profile::Im => {
-            let above = u64::from(node.utilisation_ppm).saturating_sub(AT_EASE_PPM);
-            IM_FULL_US * above / (1_000_000 - AT_EASE_PPM)
-        }
-        Profile::Cdn | Profile::Rtc => 0,
-    };
+    let above = u64::from(node.utilisation_ppm).saturating_sub(AT_EASE_PPM);
+    let load = shape.load.of(FULL_US * above / (1_000_000 - AT_EASE_PPM));
     let verdict = match node.verdict {
         Verdict::Up | Verdict::Down => 0,
         Verdict::Unknown => UNKNOWN_US,
@@ -168,11 +178,20 @@ pub fn terms(profile: Profile, path: Path, node: &NodeSignal) -> CostTerms {
         loss_us: bounded(lossy - clean),
         load_us: bounded(load),
         verdict_us: bounded(verdict),
-        line_us: 0,
-        line_waived_us: 0,
-        congestion_us: 0,
         total_us: bounded(lossy + load + verdict),
+        ..CostTerms::default()
     }
+}
+
+/// What the service's penalty for crossing a carrier border is to the users of a profile, us.
+pub fn line_us(weights: &Weights, penalty: Micros) -> u32 {
+    bounded(weights.line.of(penalty.0.into()))
+}
+
+/// What money counts for, us.
+pub fn money_us(weights: &Weights, cost_per_unit: Money) -> u32 {
+    let us = u128::from(cost_per_unit.0) * u128::from(weights.money_us) / 1_000_000;
+    bounded(u64::try_from(us).unwrap_or(u64::MAX))
 }
 
 /// The delay (us) that without loss is as bad as this delay with `loss_ppm`.
@@ -236,7 +255,9 @@ pub const fn margin(cost_us: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::units::Ppm;
     use crate::model::placement::Measured;
+    use crate::model::profile::Profile;
 
     fn up() -> NodeSignal {
         NodeSignal { verdict: Verdict::Up, ..NodeSignal::of(None) }
@@ -246,36 +267,36 @@ mod tests {
         Path { distance, ..Path::default() }
     }
 
-    fn total(profile: Profile, ms: u32, node: NodeSignal) -> u32 {
-        terms(profile, far(Micros::from_millis(ms)), &node).total_us
+    fn total(profile: &Profile, ms: u32, node: NodeSignal) -> u32 {
+        terms(profile.weights.shape, far(Micros::from_millis(ms)), &node).total_us
     }
 
     #[test]
     fn cdn_is_the_round_trip_stretched_by_loss() {
-        assert_eq!(total(Profile::Cdn, 50, up()), 50_000);
-        assert_eq!(total(Profile::Cdn, 50, NodeSignal { loss_ppm: 20_000, ..up() }), 60_000);
-        assert_eq!(total(Profile::Cdn, 50, NodeSignal { excess_us: 150_000, ..up() }), 200_000);
+        assert_eq!(total(&Profile::CDN, 50, up()), 50_000);
+        assert_eq!(total(&Profile::CDN, 50, NodeSignal { loss_ppm: 20_000, ..up() }), 60_000);
+        assert_eq!(total(&Profile::CDN, 50, NodeSignal { excess_us: 150_000, ..up() }), 200_000);
     }
 
     #[test]
     fn rtc_follows_the_curve_and_inverts_it() {
         // Below the knee the delay is itself: 100/2 + 10.
-        assert_eq!(total(Profile::Rtc, 100, up()), 60_000);
+        assert_eq!(total(&Profile::RTC, 100, up()), 60_000);
         // Above the knee too, without loss (I rises by 1/10 and is inverted by 10): 340/2 + 10 = 180,
         // and 40 more for the slope from 300 ms of round trip.
-        assert_eq!(total(Profile::Rtc, 340, up()), 220_000);
+        assert_eq!(total(&Profile::RTC, 340, up()), 220_000);
         // 1 % of loss costs R 2.5, which is 100 ms of delay below the knee.
         let lossy = NodeSignal { loss_ppm: 10_000, ..up() };
-        assert_eq!(total(Profile::Rtc, 60, lossy), 40_000 + 100_000);
+        assert_eq!(total(&Profile::RTC, 60, lossy), 40_000 + 100_000);
         // and 25 ms where the curve is already steep.
-        assert_eq!(total(Profile::Rtc, 300, lossy), 160_000 + 25_000);
+        assert_eq!(total(&Profile::RTC, 300, lossy), 160_000 + 25_000);
     }
 
     #[test]
     fn what_clients_measure_is_priced_by_its_confidence() {
         let loss = |value, votes| Quality { loss: Measured { value, votes }, ..Quality::default() };
         let priced = |quality, node: &NodeSignal| {
-            terms(Profile::Cdn, Path { distance: Micros(50_000), quality }, node).loss_us
+            terms(Profile::CDN.weights.shape, Path { distance: Micros(50_000), quality }, node).loss_us
         };
         // 50 ms at 2 % cost 10 ms; 20 votes are worth as much as the probes, which see none.
         assert_eq!([0, 20, 60].map(|votes| priced(loss(20_000, votes), &up())), [0, 5_000, 7_500]);
@@ -284,22 +305,28 @@ mod tests {
         assert_eq!(priced(loss(0, 20), &lossy), 5_000);
         let jitter = Quality { jitter: Measured { value: 20_000, votes: 60 }, ..Quality::default() };
         let path = Path { distance: Micros(60_000), quality: jitter };
-        let call = terms(Profile::Rtc, path, &up());
+        let call = terms(Profile::RTC.weights.shape, path, &up());
         assert_eq!((call.jitter_us, call.total_us), (30_000, 40_000 + 30_000));
-        assert_eq!(terms(Profile::Cdn, path, &up()).total_us, 60_000, "jitter is nothing to a broadcast");
+        assert_eq!(
+            terms(Profile::CDN.weights.shape, path, &up()).total_us,
+            60_000,
+            "jitter is nothing to a broadcast"
+        );
     }
 
     #[test]
     fn verdicts_have_a_price_and_terms_add_up() {
         let degraded = NodeSignal { verdict: Verdict::Degraded, loss_ppm: 10_000, ..up() };
         let unknown = NodeSignal { verdict: Verdict::Unknown, ..up() };
-        assert_eq!(total(Profile::Cdn, 40, NodeSignal { loss_ppm: 0, ..degraded }), 80_000);
-        assert_eq!(total(Profile::Cdn, 40, unknown), 70_000);
+        assert_eq!(total(&Profile::CDN, 40, NodeSignal { loss_ppm: 0, ..degraded }), 80_000);
+        assert_eq!(total(&Profile::CDN, 40, unknown), 70_000);
         for profile in Profile::ALL {
             let node = NodeSignal { jitter_us: 4_000, utilisation_ppm: 500_000, ..degraded };
-            let t = terms(profile, far(Micros(333_333)), &node).with(40_000, 0, 25_000);
+            let t = terms(profile.weights.shape, far(Micros(333_333)), &node)
+                .with_line(40_000, 0)
+                .with_price(7_000, 25_000);
             let sum = i64::from(t.distance_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
-            let more = t.jitter_us + t.load_us + t.verdict_us + t.line_us + t.congestion_us;
+            let more = t.jitter_us + t.load_us + t.verdict_us + t.line_us + t.money_us + t.congestion_us;
             assert_eq!(sum + i64::from(more), i64::from(t.total_us), "{profile:?}");
         }
     }
@@ -330,9 +357,33 @@ mod tests {
     #[test]
     fn busy_nodes_cost_im_more_but_not_below_the_target() {
         let busy = |percent: u32| NodeSignal { utilisation_ppm: percent * 10_000, ..up() };
-        assert_eq!([0, 40, 75].map(|percent| total(Profile::Im, 50, busy(percent))), [50_000; 3]);
-        assert_eq!(total(Profile::Im, 50, busy(100)), 90_000);
-        assert_eq!(total(Profile::Cdn, 50, busy(100)), 50_000);
+        assert_eq!([0, 40, 75].map(|percent| total(&Profile::IM, 50, busy(percent))), [50_000; 3]);
+        assert_eq!(total(&Profile::IM, 50, busy(100)), 90_000);
+        assert_eq!(total(&Profile::CDN, 50, busy(100)), 50_000);
+    }
+
+    #[test]
+    fn an_own_profile_weighs_the_same_terms() {
+        let shape = |curve: Curve, jitter, loss, load| {
+            let [jitter, loss, load] = [jitter, loss, load].map(Ppm::from_percent);
+            Shape { curve, jitter, loss, load }
+        };
+        let node = NodeSignal { jitter_us: 5_000, loss_ppm: 20_000, utilisation_ppm: 1_000_000, ..up() };
+        let price = |shape| {
+            let t = terms(shape, far(Micros(50_000)), &node);
+            (t.jitter_us, t.loss_us, t.load_us, t.total_us)
+        };
+        assert_eq!(price(shape(Curve::Rtt, 0, 0, 0)), (0, 0, 0, 50_000));
+        assert_eq!(price(shape(Curve::Rtt, 100, 50, 25)), (10_000, 10_000, 10_000, 80_000));
+        assert_eq!(price(shape(Curve::Cdn, 200, 300, 100)), (20_000, 30_000, 40_000, 140_000));
+        // Built-in weights are nothing else.
+        assert_eq!(shape(Curve::Cdn, 0, 100, 100), Profile::IM.weights.shape);
+        assert_eq!(shape(Curve::Rtc, 100, 100, 0), Profile::RTC.weights.shape);
+        let half = Weights { line: Ppm::from_percent(50), money_us: 200_000, ..Profile::CDN.weights };
+        assert_eq!(line_us(&half, Micros(40_000)), 20_000);
+        // 0.085 a unit, and a unit counts for 200 ms.
+        assert_eq!(money_us(&half, Money(85_000)), 17_000);
+        assert_eq!(money_us(&half, Money(u64::MAX)), 60_000_000);
     }
 
     #[test]
@@ -346,7 +397,12 @@ mod tests {
             utilisation_ppm: u32::MAX,
         };
         for profile in Profile::ALL {
-            assert_eq!(terms(profile, far(Micros(u32::MAX)), &worst).total_us, 60_000_000);
+            assert_eq!(terms(profile.weights.shape, far(Micros(u32::MAX)), &worst).total_us, 60_000_000);
+        }
+        for curve in [Curve::Rtt, Curve::Cdn, Curve::Rtc] {
+            let [jitter, loss, load] = [Ppm(u32::MAX); 3];
+            let most = Shape { curve, jitter, loss, load };
+            assert_eq!(terms(most, far(Micros(u32::MAX)), &worst).total_us, 60_000_000);
         }
     }
 }

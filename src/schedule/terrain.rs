@@ -20,7 +20,7 @@ use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId};
 use crate::model::placement::{Latencies, PathQuality, Quality, Share};
 use crate::model::reach::{Reach, View};
-use crate::model::service::Profile;
+use crate::model::service::Service;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -43,14 +43,19 @@ pub(super) struct Terrain<'a> {
     places: Vec<u32>,
     area_sets: Vec<u32>,
     area_set_count: usize,
-    /// Profiles x places: costs by node, filled when first asked for.
+    /// By service: position of what its profile makes of a distance,
+    shapes: Vec<usize>,
+    /// and shapes x places: costs by node, filled when first asked for.
     rows: Vec<OnceCell<Box<[u32]>>>,
     /// By place: a group that is there,
     samples: Vec<usize>,
     /// and whether anything is measured from there.
     is_measured: Vec<bool>,
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
+    /// Line penalty and price in money.
     penalties: Vec<u32>,
+    /// Services x nodes: the price in money alone.
+    money: Vec<u32>,
     line_rows: usize,
     /// By node.
     sites: Vec<u32>,
@@ -85,6 +90,7 @@ pub(super) struct Outlook<'t> {
     pub homecoming: &'t [bool],
     row: &'t [u32],
     penalty: &'t [u32],
+    money: &'t [u32],
     /// By node: its site.
     sites: &'t [u32],
     /// By site: measurements behind the distance, and the distance. Empty where nothing is measured.
@@ -99,7 +105,10 @@ impl Outlook<'_> {
         let node = node.index();
         // Almost no group is measured, so almost none pays for the question.
         let penalty = match self.votes.get(self.sites[node] as usize) {
-            Some(&votes) => Latencies::unmeasured(self.penalty[node], votes),
+            Some(&votes) => {
+                let money = self.money[node];
+                Latencies::unmeasured(self.penalty[node] - money, votes) + money
+            }
             None => self.penalty[node],
         };
         self.row[node].saturating_add(penalty)
@@ -159,12 +168,16 @@ impl<'a> Terrain<'a> {
             let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
             area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
         });
+        let shape = |service: &Service| service.profile.weights.shape;
+        let (shapes, shape_samples) = classify(input.policy.services.iter().map(shape));
         Self {
             rules: rules.collect(),
-            rows: vec![OnceCell::new(); Profile::ALL.len() * samples.len()],
+            rows: vec![OnceCell::new(); shape_samples.len() * samples.len()],
+            shapes: shapes.into_iter().map(|shape| shape as usize).collect(),
             is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
             samples,
             penalties: penalties(input),
+            money: money(input),
             line_rows: input.policy.clients.lines.len() + 1,
             sites: input.policy.fleet.nodes.iter().map(|node| node.site.index() as u32).collect(),
             area_set_count: area_samples.len(),
@@ -189,7 +202,6 @@ impl<'a> Terrain<'a> {
         let ladder = self.ladder(service, group)?;
         let view = self.reach.view_of(group);
         let View { may_serve, serving, .. } = &self.reach.views()[view];
-        let profile = self.input.policy.services[service].profile;
         let place = self.places[group] as usize;
         let is_measured = self.is_measured[place];
         let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
@@ -202,9 +214,10 @@ impl<'a> Terrain<'a> {
             offered: self.offered[view],
             ramps: &self.returns[view].ramps,
             homecoming: &self.returns[view].homecoming,
-            row: self.rows[profile as usize * self.samples.len() + place]
-                .get_or_init(|| self.row(profile, place)),
+            row: self.rows[self.shapes[service] * self.samples.len() + place]
+                .get_or_init(|| self.row(service, place)),
             penalty: &self.penalties[at..at + nodes],
+            money: &self.money[service * nodes..(service + 1) * nodes],
             sites: &self.sites,
             votes: if is_measured { self.input.latencies.votes(group) } else { &[] },
             distances: if is_measured { self.input.latencies.row(group) } else { &[] },
@@ -219,10 +232,11 @@ impl<'a> Terrain<'a> {
         Some(&self.ladders[service][self.reach.view_of(group) * rules + rule])
     }
 
-    fn row(&self, profile: Profile, place: usize) -> Box<[u32]> {
+    fn row(&self, service: usize, place: usize) -> Box<[u32]> {
+        let shape = self.input.policy.services[service].profile.weights.shape;
         let paths = Paths::of(self.input, self.samples[place]);
         let price = |(signal, &site): (&NodeSignal, &u32)| {
-            cost::terms(profile, paths.to(site as usize), signal).total_us
+            cost::terms(shape, paths.to(site as usize), signal).total_us
         };
         self.signals.iter().zip(&self.sites).map(price).collect()
     }
@@ -236,10 +250,13 @@ impl<'a> Terrain<'a> {
     pub fn terms(&self, service: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
         let input = self.input;
         let service = &input.policy.services[service];
-        let line = line_penalty(input, service.line_penalty, input.groups[group].line, node);
+        let weights = &service.profile.weights;
+        let line = line_penalty(input, service, input.groups[group].line, node);
         let left = Latencies::unmeasured(line, self.votes(group, node));
+        let money = cost::money_us(weights, input.policy.fleet.node(node).cost_per_unit);
         let signal = &self.signals[node.index()];
-        cost::terms(service.profile, self.path(group, node), signal).with(left, line - left, congestion_us)
+        let terms = cost::terms(weights.shape, self.path(group, node), signal);
+        terms.with_line(left, line - left).with_price(money, congestion_us)
     }
 
     /// What is known of the way from a group to a node.
@@ -308,11 +325,22 @@ impl<'a> Paths<'a> {
     }
 }
 
-fn line_penalty(input: &PlanInput<'_>, penalty: Micros, line: Option<LineId>, node: NodeId) -> u32 {
+fn line_penalty(input: &PlanInput<'_>, service: &Service, line: Option<LineId>, node: NodeId) -> u32 {
     match (line, input.policy.fleet.nodes[node.index()].line) {
-        (Some(client), Some(node)) if client != node => penalty.0,
+        (Some(client), Some(node)) if client != node => {
+            cost::line_us(&service.profile.weights, service.line_penalty)
+        }
         _ => 0,
     }
+}
+
+fn money(input: &PlanInput<'_>) -> Vec<u32> {
+    let nodes = &input.policy.fleet.nodes;
+    let of_service = |service: &Service| {
+        let weights = service.profile.weights;
+        nodes.iter().map(move |node| cost::money_us(&weights, node.cost_per_unit))
+    };
+    input.policy.services.iter().flat_map(of_service).collect()
 }
 
 fn penalties(input: &PlanInput<'_>) -> Vec<u32> {
@@ -320,7 +348,10 @@ fn penalties(input: &PlanInput<'_>) -> Vec<u32> {
     let mut penalties = Vec::new();
     for service in &input.policy.services {
         for line in (0..=lines).map(|line| (line < lines).then(|| LineId::from_index(line))) {
-            let of_node = |node| line_penalty(input, service.line_penalty, line, node);
+            let of_node = |node: NodeId| {
+                let money = input.policy.fleet.node(node).cost_per_unit;
+                line_penalty(input, service, line, node) + cost::money_us(&service.profile.weights, money)
+            };
             penalties.extend(input.policy.fleet.node_ids().map(of_node));
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         title: None,
         hostnames: vec![format!("{name}.rhumb.test")],
         hostname_spans: Vec::new(),
-        profile: Profile::Cdn,
+        profile: Profile::CDN,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         chains: vec![ChainRule { area: None, pools: (0..pools.len()).map(PoolId::from_index).collect() }],
         pools,

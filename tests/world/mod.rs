@@ -247,7 +247,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         title: None,
         hostnames: vec![hostname.to_owned()],
         hostname_spans: Vec::new(),
-        profile: Profile::Cdn,
+        profile: Profile::CDN,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         pools: vec![Pool {
             name: "all".to_owned(),

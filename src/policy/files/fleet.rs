@@ -5,7 +5,7 @@ use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::Findings;
 use crate::policy::read::{List, OrNone, Read, Table, choice, record};
 use crate::policy::scalars::{
-    Degrees, FeedPlace, HttpPath, HttpUrl, Name, Percent, Span, Text, TokenWord, Version, Whole,
+    Decimal, Degrees, FeedPlace, HttpPath, HttpUrl, Name, Percent, Span, Text, TokenWord, Version, Whole,
 };
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
@@ -72,6 +72,8 @@ record! {
         optional capacity: CapacityFile,
         /// Load feed keys that nodes leave out.
         optional load: LoadFile,
+        /// What a unit of capacity costs on nodes that do not say.
+        optional cost_per_unit: Price,
     }
 }
 
@@ -98,8 +100,14 @@ record! {
         optional probe_target: TargetsFile,
         /// Where it says how loaded it is; `none`: nowhere, whatever the defaults say.
         optional load: OrNone<LoadFile>,
+        /// What a unit of its capacity costs, in money of any unit; `money_weight` of profiles.yaml or of a
+        /// service says how many milliseconds of round trip a unit of money counts for.
+        optional cost_per_unit: Price,
     }
 }
+
+/// Money for a unit of capacity.
+pub type Price = Decimal<1_000_000>;
 
 record! {
     /// What a node can carry.

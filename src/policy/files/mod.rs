@@ -9,6 +9,7 @@ pub mod clients;
 pub mod fleet;
 pub mod health;
 pub mod probe;
+pub mod profiles;
 pub mod records;
 pub mod server;
 pub mod service;

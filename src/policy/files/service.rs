@@ -1,5 +1,6 @@
 //! `services/*.yaml`: steered names, and which nodes may answer for whom.
 
+use super::profiles::MoneyWeight;
 use super::records::RecordsFile;
 use crate::policy::findings::{At, Findings};
 use crate::policy::read::{Bad, List, OneOrMany, Read, Scalar, Table, choice, record};
@@ -21,7 +22,8 @@ record! {
         /// The names that are answered.
         required hostnames: OneOrMany<Hostname>,
         /// What its users mind most. cdn: one-way media. rtc: conversation. im: messaging.
-        optional profile: ProfileWord = "cdn",
+        /// Or one of profiles.yaml.
+        optional profile: Name = "cdn",
         /// Recovery tier: 5m (payments), 15m (messaging, live), 30m (internal), 2h (the rest).
         optional tier: TierWord = "2h",
         /// Pools of nodes by name.
@@ -36,6 +38,8 @@ record! {
         optional on_all_down: OnAllDownWord = "all",
         /// Price of crossing a carrier border.
         optional line_penalty: Span<0, 60_000> = "40ms",
+        /// How many milliseconds of round trip a unit of money counts for. Left out: as profiles.yaml says.
+        optional money_weight: MoneyWeight,
         /// Expected demand, in the unit of the nodes' capacity.
         optional demand: Whole<0, 1_000_000_000_000_000>,
         /// Addresses that stand for the service where a zone is transferred to other servers. Left
@@ -81,11 +85,6 @@ record! {
         /// Pools in the order of preference.
         required pools: OneOrMany<Name>,
     }
-}
-
-choice! {
-    /// What a service's users mind most.
-    pub enum ProfileWord { Cdn = "cdn", Rtc = "rtc", Im = "im", }
 }
 
 /// The name of an area, or `*` for everybody.

@@ -6,7 +6,7 @@ use super::probe::{self, Ends};
 use super::selector::{Fact, NodeFacts};
 use super::{LINE, Names, REGION, SITE, location, title};
 use crate::base::prefix::Family;
-use crate::base::units::Ppm;
+use crate::base::units::{Money, Ppm};
 use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
 use crate::policy::codes;
@@ -28,6 +28,8 @@ pub struct Lowered {
     pub facts: Vec<NodeFacts>,
     /// Where each probe of each node is declared.
     pub probe_places: Vec<Vec<Place>>,
+    /// Where what a unit of each node costs is stated, if it is.
+    pub cost_places: Vec<Option<Place>>,
     /// Whether every node is there and its attributes could be read.
     pub whole: bool,
 }
@@ -73,6 +75,7 @@ pub fn lower(
             nodes: Names::default(),
             facts: Vec::new(),
             probe_places: Vec::new(),
+            cost_places: Vec::new(),
             whole: !(file.is_broken() || nodes.is_broken()) && nodes.value().is_none_or(|table| table.whole),
         },
     };
@@ -96,7 +99,9 @@ fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {
 }
 
 fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut Findings) {
-    let Some(DefaultsFile { place: _, probes, combine: _, capacity, load }) = defaults.value() else {
+    let Some(DefaultsFile { place: _, probes, combine: _, capacity, load, cost_per_unit: _ }) =
+        defaults.value()
+    else {
         return;
     };
     check_probes(probes, commands, findings);
@@ -166,7 +171,7 @@ impl Lowering<'_> {
         let mut facts = NodeFacts::new(&name.value.0);
         let Some(node) = node else {
             facts.set_all_unknown();
-            self.push(lowered, facts, Vec::new());
+            self.push(lowered, facts, Vec::new(), None);
             return;
         };
         let NodeFile {
@@ -181,6 +186,7 @@ impl Lowering<'_> {
             combine,
             probe_target,
             load,
+            cost_per_unit,
         } = node;
         let site = self.site_of(site, &mut facts, findings);
         lowered.site = site.unwrap_or(SiteId(0));
@@ -204,10 +210,14 @@ impl Lowering<'_> {
             }
             None => inherited.and_then(|inherited| load::lower(None, Some(inherited), &ends)),
         };
-        self.push(lowered, facts, places);
+        let absent = Slot::Absent;
+        let cost = cost_per_unit.or(defaults.map_or(&absent, |defaults| &defaults.cost_per_unit)).given();
+        lowered.cost_per_unit = cost.map_or_else(Money::default, |cost| Money(cost.value.millionths()));
+        self.push(lowered, facts, places, cost.map(|cost| cost.place));
     }
 
-    fn push(&mut self, node: Node, facts: NodeFacts, places: Vec<Place>) {
+    fn push(&mut self, node: Node, facts: NodeFacts, places: Vec<Place>, cost: Option<Place>) {
+        self.out.cost_places.push(cost);
         self.out.fleet.nodes.push(node);
         self.out.facts.push(facts);
         self.out.probe_places.push(places);

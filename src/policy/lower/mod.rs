@@ -13,6 +13,7 @@ pub mod listeners;
 mod load;
 pub mod probe;
 mod probe_kind;
+pub mod profiles;
 mod records;
 pub mod selector;
 pub mod server;
@@ -63,6 +64,11 @@ impl Names {
     /// Names of a file that could not be read.
     pub fn unreadable() -> Self {
         Self::default()
+    }
+
+    /// Whether every name could be read.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub fn len(&self) -> usize {

@@ -2,15 +2,15 @@
 
 use super::records;
 use super::selector::select;
-use super::{AREA, NODE, Names, POOL, clients, fleet, title, values};
+use super::{AREA, NODE, Names, POOL, clients, fleet, profiles, title, values};
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use crate::model::ids::{AreaId, NodeId, PoolId};
 use crate::model::records::RecordSet;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::policy::codes;
 use crate::policy::files::service::{
-    AreaWord, ChainFile, OnAllDownWord, PlainWord, PoolFile, ProfileWord, ServiceFile, TierWord, WeightFile,
+    AreaWord, ChainFile, OnAllDownWord, PlainWord, PoolFile, ServiceFile, TierWord, WeightFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
@@ -36,6 +36,7 @@ pub struct Services {
 pub struct World<'a> {
     pub fleet: &'a fleet::Lowered,
     pub clients: &'a clients::Lowered,
+    pub profiles: &'a profiles::Lowered,
 }
 
 impl Services {
@@ -54,6 +55,7 @@ impl Services {
             ttl,
             on_all_down,
             line_penalty,
+            money_weight,
             demand,
             transfer_default,
             records: record_files,
@@ -66,11 +68,7 @@ impl Services {
             hostname_spans: taken.iter().map(|(_, span)| *span).collect(),
             name,
             title: title(text),
-            profile: match profile.value() {
-                Some(ProfileWord::Rtc) => Profile::Rtc,
-                Some(ProfileWord::Im) => Profile::Im,
-                Some(ProfileWord::Cdn) | None => Profile::Cdn,
-            },
+            profile: world.profiles.of(profile, money_weight, findings),
             tier: lower_tier(tier),
             pools: Vec::new(),
             chains: Vec::new(),
