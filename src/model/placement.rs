@@ -51,7 +51,11 @@ pub struct Measured {
 
 impl Measured {
     /// Pulled towards what is known otherwise: (n * median + k * own) / (n + k).
+    #[inline]
     pub fn with(self, own: u32) -> u32 {
+        if self.votes == 0 {
+            return own;
+        }
         let (n, k) = (u64::from(self.votes), u64::from(Latencies::PRIOR_VOTES));
         ((n * u64::from(self.value) + k * u64::from(own)) / (n + k)) as u32
     }

@@ -31,7 +31,7 @@
 //! I is kept times 40,000, which makes both slopes of the curve integers: J = L (us) below 160,000,
 //! 4*L - 480,000 above, and 10 per ppm of loss.
 
-use crate::base::units::{Micros, Money};
+use crate::base::units::{Micros, Money, Ppm};
 use crate::model::placement::{Latencies, Quality};
 use crate::model::profile::{Curve, Shape, Weights};
 use crate::model::verdict::{NodeHealth, Verdict};
@@ -150,7 +150,7 @@ impl Path {
 pub fn terms(shape: Shape, path: Path, node: &NodeSignal) -> CostTerms {
     let rtt = u64::from(path.distance.0) + u64::from(node.excess_us);
     let (jitter, loss) = path.seen(node);
-    let (jitter, loss) = (shape.jitter.of(2 * u64::from(jitter)), shape.loss.of(loss.into()));
+    let (jitter, loss) = (weigh(2 * u64::from(jitter), shape.jitter), weigh(loss.into(), shape.loss));
     let (still, clean, lossy) = match shape.curve {
         // 10 ms for each 10,000 ppm.
         Curve::Rtt => (rtt, rtt + jitter, rtt + jitter + loss),
@@ -164,7 +164,7 @@ pub fn terms(shape: Shape, path: Path, node: &NodeSignal) -> CostTerms {
         }
     };
     let above = u64::from(node.utilisation_ppm).saturating_sub(AT_EASE_PPM);
-    let load = shape.load.of(FULL_US * above / (1_000_000 - AT_EASE_PPM));
+    let load = weigh(FULL_US * above / (1_000_000 - AT_EASE_PPM), shape.load);
     let verdict = match node.verdict {
         Verdict::Up | Verdict::Down => 0,
         Verdict::Unknown => UNKNOWN_US,
@@ -183,15 +183,20 @@ pub fn terms(shape: Shape, path: Path, node: &NodeSignal) -> CostTerms {
     }
 }
 
+/// The weighted part of a term; saturates. Asked for every path of every plan, so in 64 bits.
+#[inline]
+const fn weigh(us: u64, weight: Ppm) -> u64 {
+    if weight.0 == Ppm::WHOLE.0 { us } else { us.saturating_mul(weight.0 as u64) / 1_000_000 }
+}
+
 /// What the service's penalty for crossing a carrier border is to the users of a profile, us.
 pub fn line_us(weights: &Weights, penalty: Micros) -> u32 {
-    bounded(weights.line.of(penalty.0.into()))
+    bounded(weigh(penalty.0.into(), weights.line))
 }
 
 /// What money counts for, us.
 pub fn money_us(weights: &Weights, cost_per_unit: Money) -> u32 {
-    let us = u128::from(cost_per_unit.0) * u128::from(weights.money_us) / 1_000_000;
-    bounded(u64::try_from(us).unwrap_or(u64::MAX))
+    bounded(cost_per_unit.0.saturating_mul(weights.money_us.into()) / 1_000_000)
 }
 
 /// The delay (us) that without loss is as bad as this delay with `loss_ppm`.
@@ -255,7 +260,6 @@ pub const fn margin(cost_us: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::units::Ppm;
     use crate::model::placement::Measured;
     use crate::model::profile::Profile;
 
@@ -383,7 +387,7 @@ mod tests {
         assert_eq!(line_us(&half, Micros(40_000)), 20_000);
         // 0.085 a unit, and a unit counts for 200 ms.
         assert_eq!(money_us(&half, Money(85_000)), 17_000);
-        assert_eq!(money_us(&half, Money(u64::MAX)), 60_000_000);
+        assert_eq!(money_us(&half, Money(u64::MAX)), CEILING_US as u32);
     }
 
     #[test]

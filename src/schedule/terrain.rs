@@ -168,6 +168,7 @@ impl<'a> Terrain<'a> {
             let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
             area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
         });
+        let money = money(input);
         let shape = |service: &Service| service.profile.weights.shape;
         let (shapes, shape_samples) = classify(input.policy.services.iter().map(shape));
         Self {
@@ -176,8 +177,8 @@ impl<'a> Terrain<'a> {
             shapes: shapes.into_iter().map(|shape| shape as usize).collect(),
             is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
             samples,
-            penalties: penalties(input),
-            money: money(input),
+            penalties: penalties(input, &money),
+            money,
             line_rows: input.policy.clients.lines.len() + 1,
             sites: input.policy.fleet.nodes.iter().map(|node| node.site.index() as u32).collect(),
             area_set_count: area_samples.len(),
@@ -247,15 +248,15 @@ impl<'a> Terrain<'a> {
     }
 
     /// The cost of a node in parts, as the rows hold it in sum.
-    pub fn terms(&self, service: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
+    pub fn terms(&self, at: usize, group: usize, node: NodeId, congestion_us: u32) -> CostTerms {
         let input = self.input;
-        let service = &input.policy.services[service];
-        let weights = &service.profile.weights;
-        let line = line_penalty(input, service, input.groups[group].line, node);
+        let service = &input.policy.services[at];
+        let due = cost::line_us(&service.profile.weights, service.line_penalty);
+        let line = line_penalty(input, due, input.groups[group].line, node);
         let left = Latencies::unmeasured(line, self.votes(group, node));
-        let money = cost::money_us(weights, input.policy.fleet.node(node).cost_per_unit);
+        let money = self.money[at * self.signals.len() + node.index()];
         let signal = &self.signals[node.index()];
-        let terms = cost::terms(weights.shape, self.path(group, node), signal);
+        let terms = cost::terms(service.profile.weights.shape, self.path(group, node), signal);
         terms.with_line(left, line - left).with_price(money, congestion_us)
     }
 
@@ -325,11 +326,9 @@ impl<'a> Paths<'a> {
     }
 }
 
-fn line_penalty(input: &PlanInput<'_>, service: &Service, line: Option<LineId>, node: NodeId) -> u32 {
+fn line_penalty(input: &PlanInput<'_>, due_us: u32, line: Option<LineId>, node: NodeId) -> u32 {
     match (line, input.policy.fleet.nodes[node.index()].line) {
-        (Some(client), Some(node)) if client != node => {
-            cost::line_us(&service.profile.weights, service.line_penalty)
-        }
+        (Some(client), Some(node)) if client != node => due_us,
         _ => 0,
     }
 }
@@ -343,77 +342,19 @@ fn money(input: &PlanInput<'_>) -> Vec<u32> {
     input.policy.services.iter().flat_map(of_service).collect()
 }
 
-fn penalties(input: &PlanInput<'_>) -> Vec<u32> {
-    let lines = input.policy.clients.lines.len();
-    let mut penalties = Vec::new();
-    for service in &input.policy.services {
+/// `money`: of each service on each node.
+fn penalties(input: &PlanInput<'_>, money: &[u32]) -> Vec<u32> {
+    let (nodes, lines) = (input.policy.fleet.nodes.len(), input.policy.clients.lines.len());
+    let mut penalties = Vec::with_capacity(money.len() * (lines + 1));
+    for (at, service) in input.policy.services.iter().enumerate() {
+        let due = cost::line_us(&service.profile.weights, service.line_penalty);
         for line in (0..=lines).map(|line| (line < lines).then(|| LineId::from_index(line))) {
-            let of_node = |node: NodeId| {
-                let money = input.policy.fleet.node(node).cost_per_unit;
-                line_penalty(input, service, line, node) + cost::money_us(&service.profile.weights, money)
-            };
-            penalties.extend(input.policy.fleet.node_ids().map(of_node));
+            let own = money[at * nodes..(at + 1) * nodes].iter().zip(input.policy.fleet.node_ids());
+            penalties.extend(own.map(|(&money, node)| line_penalty(input, due, line, node) + money));
         }
     }
     penalties
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{World, plan_first, pool, service, shares, spread};
-    use super::super::{Pass, Plan};
-    use super::*;
-
-    /// One group and two nodes, the first placed before the second came near.
-    fn world(rtt_ms: [u32; 2], votes: [u16; 2]) -> (World, Plan) {
-        let mut w = spread(&[&[rtt_ms[0], 400]], vec![service("s", vec![pool(&[0, 1])])]);
-        w.latencies.votes = votes.to_vec();
-        let plan = plan_first(&w);
-        assert_eq!(shares(&plan.assignment, 0), [(0, 1_000_000)]);
-        w.latencies.rtt[1] = Micros::from_millis(rtt_ms[1]);
-        (w, plan)
-    }
-
-    /// Where the group is after some calm seconds.
-    fn after(world: &World, plan: Plan) -> Plan {
-        world.run(plan, 1_000, 20)
-    }
-
-    #[test]
-    fn a_guess_must_undercut_what_is_measured_by_more() {
-        // 100 ms against 80: past the margin of 12. A guess must be cheaper by 15 ms more, and then wins
-        // by less than the margin.
-        let cases = [([0, 0], true), ([60, 60], true), ([60, 20], true), ([0, 60], true), ([60, 0], false)];
-        for (votes, moves) in cases {
-            let (w, plan) = world([100, 80], votes);
-            let now = after(&w, plan);
-            let node = u16::from(moves);
-            assert_eq!(shares(&now.assignment, 0), [(node, 1_000_000)], "{votes:?}");
-        }
-        // 60 ms, a margin of 10 and a doubt of 11: enough.
-        let (w, plan) = world([100, 60], [60, 0]);
-        let now = after(&w, plan);
-        assert_eq!(shares(&now.assignment, 0), [(1, 1_000_000)]);
-    }
-
-    #[test]
-    fn votes_that_come_and_go_send_nobody_back() {
-        let (mut w, plan) = world([100, 80], [60, 60]);
-        let mut plan = after(&w, plan);
-        assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
-        let moved = plan.assignment.clone();
-        for (at, votes) in [[60, 0], [0, 0], [600, 2], [0, 60], [60, 60]].into_iter().enumerate() {
-            w.latencies.votes = votes.to_vec();
-            plan = w.run(plan, 100_000 * (at as u64 + 1), 20);
-            assert_eq!(plan.assignment, moved, "{votes:?}");
-        }
-    }
-
-    #[test]
-    fn who_lost_a_node_is_placed_by_cost_alone() {
-        let (mut w, plan) = world([100, 80], [60, 0]);
-        w.health[0] = super::super::testing::down();
-        let now = w.plan(Some(&plan), 1_000, Pass::Evacuation);
-        assert_eq!(shares(&now.assignment, 0), [(1, 1_000_000)]);
-    }
-}
+mod tests;
