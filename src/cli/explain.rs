@@ -86,7 +86,8 @@ fn text(told: &Explanation) -> String {
     if let Some(steering) = &told.steering {
         line("group", format!("{} (all of {})", steering.group, steering.covering_prefix));
         line("slot", format!("{} of {}", steering.slot, steering.slots));
-        line("service", format!("{} (profile {})", steering.plan.service, steering.plan.profile));
+        let plan = &steering.plan;
+        line("service", format!("{} (profile {}: {})", plan.service, plan.profile, plan.weights));
         let rule =
             steering.plan.area.as_ref().map_or("the catch-all".to_owned(), |area| format!("area {area}"));
         line("chain", format!("{rule}: {}", pools(steering)));

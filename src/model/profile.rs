@@ -12,6 +12,7 @@
 
 use crate::base::units::Ppm;
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 /// What a service's users mind most; chooses the cost function (semantics.md, "Signals").
@@ -79,6 +80,18 @@ impl Weights {
 
     pub const fn of(shape: Shape) -> Self {
         Self { shape, line: Ppm::WHOLE, money_us: Self::MONEY_US }
+    }
+}
+
+/// `curve rtt, jitter 2, loss 0.5, load 1, line 1, 1 ms for a unit of money`.
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shape { curve, jitter, loss, load } = self.shape;
+        write!(f, "curve {}", curve.name())?;
+        for (term, weight) in [("jitter", jitter), ("loss", loss), ("load", load), ("line", self.line)] {
+            write!(f, ", {term} {}", weight.fraction())?;
+        }
+        write!(f, ", {} ms for a unit of money", f64::from(self.money_us) / 1e3)
     }
 }
 

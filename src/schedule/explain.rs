@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 pub struct Explanation {
     pub service: String,
     pub profile: String,
+    /// What the profile makes of the terms.
+    #[serde(default)]
+    pub weights: String,
     pub group: String,
     /// The area of the rule that chose the chain; `None`: the catch-all.
     pub area: Option<String>,
@@ -123,6 +126,7 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
     Some(Explanation {
         service: policy.service(service).name.clone(),
         profile: policy.service(service).profile.name().to_owned(),
+        weights: policy.service(service).profile.weights.to_string(),
         group: input.groups[group.index()].key.clone(),
         area: area.map(|area| area.name.clone()),
         mode: mode(placement).to_owned(),
