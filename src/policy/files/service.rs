@@ -2,6 +2,7 @@
 
 use super::profiles::MoneyWeight;
 use super::records::RecordsFile;
+use crate::model::profile::Profile;
 use crate::policy::findings::{At, Findings};
 use crate::policy::read::{Bad, List, OneOrMany, Read, Scalar, Table, choice, record};
 use crate::policy::scalars::{Hostname, Name, Percent, Span, Text, Ttl, Version, Whole, parse_duration};
@@ -23,7 +24,7 @@ record! {
         required hostnames: OneOrMany<Hostname>,
         /// What its users mind most. cdn: one-way media. rtc: conversation. im: messaging.
         /// Or one of profiles.yaml.
-        optional profile: Name = "cdn",
+        optional profile: ProfileName = "cdn",
         /// Recovery tier: 5m (payments), 15m (messaging, live), 30m (internal), 2h (the rest).
         optional tier: TierWord = "2h",
         /// Pools of nodes by name.
@@ -84,6 +85,21 @@ record! {
         optional area: AreaWord,
         /// Pools in the order of preference.
         required pools: OneOrMany<Name>,
+    }
+}
+
+/// The name of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileName(pub String);
+
+impl Scalar for ProfileName {
+    /// Editors offer those that rhumb comes with.
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "enum": Profile::ALL.map(|profile| profile.name) }, <Name as Scalar>::schema()] })
+    }
+
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        Name::parse(text, plain).map(|name| Self(name.0))
     }
 }
 

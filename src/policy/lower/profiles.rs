@@ -6,6 +6,7 @@ use crate::model::profile::{Curve, Profile, Weights};
 use crate::model::service::{Pool, Service};
 use crate::policy::codes;
 use crate::policy::files::profiles::{CurveWord, Factor, MoneyWeight, ProfileFile, ProfilesFile};
+use crate::policy::files::service::ProfileName;
 use crate::policy::findings::{At, Findings};
 use crate::policy::read::{Slot, Table};
 use crate::policy::scalars::Name;
@@ -89,7 +90,12 @@ fn money_us(slot: &Slot<MoneyWeight>) -> Option<u32> {
 
 impl Lowered {
     /// The profile of a service, with what money counts for it.
-    pub fn of(&self, name: &Slot<Name>, money: &Slot<MoneyWeight>, findings: &mut Findings) -> Profile {
+    pub fn of(
+        &self,
+        name: &Slot<ProfileName>,
+        money: &Slot<MoneyWeight>,
+        findings: &mut Findings,
+    ) -> Profile {
         let per_unit = money_us(money).unwrap_or(self.money_us);
         let (mut profile, factor) = match self.named(name, findings) {
             Some(own) => own.clone(),
@@ -103,8 +109,8 @@ impl Lowered {
     }
 
     /// The one of `profiles.yaml` that is named, or a report that there is none.
-    fn named(&self, name: &Slot<Name>, findings: &mut Findings) -> Option<&(Profile, Ppm)> {
-        let At { value: Name(name), place } = name.given()?;
+    fn named(&self, name: &Slot<ProfileName>, findings: &mut Findings) -> Option<&(Profile, Ppm)> {
+        let At { value: ProfileName(name), place } = name.given()?;
         if Profile::built_in(name).is_some() {
             return None;
         }
@@ -113,8 +119,8 @@ impl Lowered {
         }
         if self.names.is_whole() {
             let own = self.names.iter().map(|(name, _)| name.as_str());
-            let built_in = ["cdn", "rtc", "im"];
-            let known: Vec<&str> = built_in.into_iter().chain(own).collect();
+            let built_in = Profile::ALL;
+            let known: Vec<&str> = built_in.iter().map(Profile::name).chain(own).collect();
             findings
                 .report(&codes::UNKNOWN_PROFILE, *place, format!("there is no profile `{name}`"))
                 .suggest(name, known.iter().copied(), || {
