@@ -69,6 +69,7 @@ impl World {
     fn new(alerts: Option<&str>) -> Self {
         let port = free_port();
         let folder = Folder::with(&[("fleet.yaml", &fleet(port))]);
+        folder.write_server("");
         if let Some(alerts) = alerts {
             folder.write("alerts.yaml", alerts);
         }

@@ -64,6 +64,7 @@ impl World {
             ("services/live.yaml", SERVICE),
             ("zones/example.test.zone", ZONE),
         ]);
+        folder.write_server("");
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             folder,
@@ -153,6 +154,7 @@ fn http(address: SocketAddr, path: &str) -> String {
 #[test]
 fn a_folder_with_only_zones_is_a_plain_authoritative_server() {
     let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
+    folder.write_server("");
     let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut rhumb = Rhumb::spawn(&[
@@ -298,8 +300,7 @@ fn a_broken_edit_keeps_the_last_good_policy_also_across_a_restart() {
 #[test]
 fn the_state_folder_of_rhumb_yaml_serves_a_broken_policy_too() {
     let world = World::new();
-    let settings = format!("version: 1\nstate: {}\n", world.folder.state());
-    world.folder.write("rhumb.yaml", &settings);
+    world.folder.write_server(&format!("state: {}\n", world.folder.state()));
     let mut rhumb = world.serve_with(&[]);
     world.wait_answer(JAPAN, "127.1.1.1");
     let kept = world.folder.root.path().join("state/table");
@@ -317,7 +318,7 @@ fn settings_that_need_a_restart_say_so_and_a_replaced_folder_is_read() {
     let world = World::new();
     let _rhumb = world.serve();
     world.wait_answer(JAPAN, "127.1.1.1");
-    world.folder.write("rhumb.yaml", "version: 1\nworkers: 1\n");
+    world.folder.write_server("workers: 1\n");
     world.wait_problem("restart-needed");
     let (folder, aside) = (world.folder.policies(), world.folder.root.path().join("aside"));
     std::fs::rename(&folder, &aside).expect("moves the folder away");
@@ -423,9 +424,8 @@ fn world_with_tls() -> (World, SocketAddr, Issued) {
     let world = World::new();
     let made = issue(&world);
     let dot = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let settings =
-        format!("version: 1\ndot: {{ listen: [\"{dot}\"], certificate: tls/cert.pem, key: tls/key.pem }}\n");
-    world.folder.write("rhumb.yaml", &settings);
+    let keys = format!("dot: {{ listen: [\"{dot}\"], certificate: tls/cert.pem, key: tls/key.pem }}\n");
+    world.folder.write_server(&keys);
     (world, dot, made)
 }
 

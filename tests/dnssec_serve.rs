@@ -55,7 +55,7 @@ fn a_zone_is_signed_validated_and_its_key_rolled_while_it_is_served() {
     let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
     let keys = folder.root.path().join("keys");
     let keys_text = keys.to_str().expect("UTF-8").to_owned();
-    folder.write("rhumb.yaml", &format!("version: 1\ndnssec: {{zones: all, keys: {keys_text}}}\n"));
+    folder.write_server(&format!("dnssec: {{zones: all, keys: {keys_text}}}\n"));
     let (policies, state) = (folder.policies(), folder.state());
     let of_folder = ["--policies", policies.as_str()];
     let said = rhumb(&[&["keys", "generate", "example.test"], &of_folder[..]].concat());

@@ -33,12 +33,9 @@ fn start() -> Listener {
     let keys = world.folder.path("passes");
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&keys, private).expect("sets");
-    world.folder.write(
-        "rhumb.yaml",
-        &format!(
-            "version: 1\nmeasure: {{ listen: \"{address}\", certificate: tls/cert.pem, key: tls/key.pem, passes: passes }}\n"
-        ),
-    );
+    world.folder.write_server(&format!(
+        "measure: {{ listen: \"{address}\", certificate: tls/cert.pem, key: tls/key.pem, passes: passes }}\n"
+    ));
     let (code, out, err) = run(&["check", &world.folder.policies()]);
     assert!(code <= 1 && !out.contains("error"), "{code} {out}{err}");
     let keys = keys.to_str().expect("UTF-8").to_owned();

@@ -51,6 +51,7 @@ impl World {
             ("services/live.yaml", SERVICE),
             ("zones/example.test.zone", ZONE),
         ]);
+        folder.write_server("");
         let local = || SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
         Self { folder, port, dns: local(), admin: local() }
     }
@@ -153,7 +154,7 @@ nodes:
     let world = World::new();
     let path = |name: &str| std::path::Path::new(&world.folder.policies()).join(name);
     std::fs::write(path("fleet.yaml"), fleet).expect("writes");
-    std::fs::write(path("rhumb.yaml"), "version: 1\ncommands: true\n").expect("writes");
+    world.folder.write_server("commands: true\n");
     let (code, out, err) = run(&["check", &world.folder.policies()]);
     assert_eq!(code, 0, "a warning: {out}{err}");
     assert!(out.contains("probe-impossible") && out.contains("there is no program `checks/health`"), "{out}");

@@ -15,7 +15,7 @@ ns1 A 127.0.0.1
 www A 192.0.2.80
 ";
 /// One worker, so that all clients are neighbours.
-const SERVER: &str = "version: 1\nworkers: 1\n";
+const SERVER: &str = "workers: 1\n";
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
 
 struct World {
@@ -30,7 +30,7 @@ impl World {
         let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (dns, admin) = (local(free_port()), local(free_port()));
-        folder.write("rhumb.yaml", &format!("{SERVER}{limits}\n"));
+        folder.write_server(&format!("{SERVER}{limits}\n"));
         let (policies, state) = (folder.policies(), folder.state());
         let (dns_text, admin_text) = (dns.to_string(), admin.to_string());
         let of_folder = ["--policies", &policies, "--state", &state];
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn edit(&self, limits: &str) {
-        self.folder.write("rhumb.yaml", &format!("{SERVER}{limits}\n"));
+        self.folder.write_server(&format!("{SERVER}{limits}\n"));
     }
 
     fn limited(&self, action: &str) -> u64 {

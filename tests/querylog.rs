@@ -31,11 +31,11 @@ impl World {
         let world = Self { folder, dns: local(free_port()), admin: local(free_port()) };
         let (lines, socket) = (world.file("queries.json"), world.file("dnstap"));
         let settings = format!(
-            "version: 1\ninstance: tested\nquery_log: {{ sample: {sample}, to: {} }}\ndnstap: {{ socket: {} }}\n",
+            "instance: tested\nquery_log: {{ sample: {sample}, to: {} }}\ndnstap: {{ socket: {} }}\n",
             lines.display(),
             socket.display()
         );
-        world.folder.write("rhumb.yaml", &settings);
+        world.folder.write_server(&settings);
         world
     }
 

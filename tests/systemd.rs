@@ -36,7 +36,9 @@ impl Service {
 }
 
 fn folder() -> Folder {
-    Folder::with(&[("zones/example.test.zone", ZONE)])
+    let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
+    folder.write_server("");
+    folder
 }
 
 fn rhumb(folder: &Folder, admin: SocketAddr) -> [String; 9] {
@@ -147,14 +149,12 @@ fn a_removed_encrypted_listener_is_not_served_by_a_successor() {
     let tcp = TcpListener::bind(dns).expect("free for TCP too");
     let dot = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let dot_at = dot.local_addr().expect("bound");
-    let with_dot =
-        format!("version: 1\ndot: {{listen: \"{dot_at}\", certificate: cert.pem, key: key.pem}}\n");
     let folder = Folder::with(&[
         ("zones/example.test.zone", ZONE),
-        ("rhumb.yaml", &with_dot),
         ("cert.pem", &made.cert.pem()),
         ("key.pem", &made.signing_key.serialize_pem()),
     ]);
+    folder.write_server(&format!("dot: {{listen: \"{dot_at}\", certificate: cert.pem, key: key.pem}}\n"));
     let args = rhumb(&folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
     let script =
         "exec 3<&0 4<&1 5<&2 0</dev/null 1>/dev/null 2>/dev/null; LISTEN_PID=$$ LISTEN_FDS=3 exec \"$@\"";
@@ -168,7 +168,7 @@ fn a_removed_encrypted_listener_is_not_served_by_a_successor() {
     let mut first = Service(child.expect("starts"));
     wait_for("answers", || www(dns).then_some(()));
     TcpStream::connect(dot_at).expect("TLS is served");
-    folder.write("rhumb.yaml", "version: 1\n");
+    folder.write_server("");
     let words: Vec<&str> = args.iter().map(String::as_str).chain(["--takeover"]).collect();
     let mut second = support::Rhumb::spawn(&words);
     let ready = second.wait_line("ready: DNS");

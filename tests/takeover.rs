@@ -27,8 +27,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder =
-            Folder::with(&[("zones/example.test.zone", ZONE), ("rhumb.yaml", "version: 1\nworkers: 3\n")]);
+        let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
+        folder.write_server("workers: 3\n");
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self { folder, dns: local(free_port()), admin: local(free_port()) }
     }
@@ -152,7 +152,7 @@ fn two_successors_in_turn_lose_no_query() {
     assert_eq!(exit_code(&mut first), Some(0));
     clients.go_on();
     // Another number of workers than there are sockets.
-    world.folder.write("rhumb.yaml", "version: 1\nworkers: 5\n");
+    world.folder.write_server("workers: 5\n");
     let mut third = world.serve(&["--takeover"]);
     assert_eq!(exit_code(&mut second), Some(0));
     clients.go_on();

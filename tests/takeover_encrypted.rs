@@ -146,13 +146,13 @@ fn a_successor_answers_who_connects_over_tls_https_and_quic() {
     let (dns, admin) = (local(free_port()), local(free_port()));
     let [dot, doh, doq] = [(); 3].map(|()| local(free_port()));
     let section = |listen| format!("{{listen: \"{listen}\", certificate: cert.pem, key: key.pem}}");
-    let server = format!("version: 1\ndot: {}\ndoh: {}\ndoq: {}\n", section(dot), section(doh), section(doq));
+    let server = format!("dot: {}\ndoh: {}\ndoq: {}\n", section(dot), section(doh), section(doq));
     let folder = Folder::with(&[
         ("zones/example.test.zone", ZONE),
-        ("rhumb.yaml", &server),
         ("cert.pem", &made.cert.pem()),
         ("key.pem", &made.signing_key.serialize_pem()),
     ]);
+    folder.write_server(&server);
     let trusted = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("a certificate");
     let serve = || {
         let mut rhumb = Rhumb::spawn(&[
@@ -206,13 +206,13 @@ fn a_successor_answers_who_connects_over_tls_https_and_quic() {
 fn quic_is_answered_while_the_predecessor_writes_its_last_table() {
     let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
     let (dns, admin, doq) = (local(free_port()), local(free_port()), local(free_port()));
-    let server = format!("version: 1\ndoq: {{listen: \"{doq}\", certificate: cert.pem, key: key.pem}}\n");
+    let server = format!("doq: {{listen: \"{doq}\", certificate: cert.pem, key: key.pem}}\n");
     let folder = Folder::with(&[
         ("zones/example.test.zone", ZONE),
-        ("rhumb.yaml", &server),
         ("cert.pem", &made.cert.pem()),
         ("key.pem", &made.signing_key.serialize_pem()),
     ]);
+    folder.write_server(&server);
     let trusted = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("a certificate");
     let (policies, state, at) = (folder.policies(), folder.state(), [dns.to_string(), admin.to_string()]);
     let args = ["serve", "--takeover", "--policies", &policies, "--state", &state, "--log", "human"];

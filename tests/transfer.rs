@@ -70,7 +70,7 @@ impl World {
             folder.write("fleet.yaml", FLEET);
             folder.write("services/live.yaml", SERVICE);
         }
-        folder.write("rhumb.yaml", &format!("version: 1\ntransfer: {transfer}\n{more}"));
+        folder.write_server(&format!("transfer: {transfer}\n{more}"));
         let key = |name: &str| format!("key \"{name}\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n");
         folder.write("keys.conf", &[key("first"), key("second")].concat());
         close(&folder.path("keys.conf"));
@@ -264,7 +264,7 @@ fn named_keeps_a_copy_of_a_signed_zone_and_is_told_of_changes() {
     let keys = outer.path().join("dnssec");
     let more = format!("dnssec: {{zones: all, keys: {}}}\n", keys.to_str().expect("UTF-8"));
     let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
-    folder.write("rhumb.yaml", &format!("version: 1\n{more}"));
+    folder.write_server(&more);
     let (code, _, said) =
         support::run(&["keys", "generate", "example.test", "--policies", &folder.policies()]);
     assert_eq!(code, 0, "{said}");

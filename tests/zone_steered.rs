@@ -126,6 +126,7 @@ fn the_binary_serves_a_wildcard_from_a_folder_with_includes() {
         ("zones/steered.test.zone", "$INCLUDE parts/all.inc\n"),
         ("zones/parts/all.inc", ZONE),
     ]);
+    folder.write_server("");
     let (code, out, err) = run(&["check", &folder.policies()]);
     assert_eq!((code, out.contains("no mistakes")), (0, true), "{out}{err}");
     let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -197,7 +197,7 @@ fn unbound_validates_static_and_steered_names_from_a_trust_anchor() {
     // With another key as its anchor all of it is bogus: what is above was validated.
     let other = Folder::with(&[("zones/example.test.zone", ZONE)]);
     let keys = other.root.path().join("keys");
-    other.write("rhumb.yaml", &format!("version: 1\ndnssec: {{zones: all, keys: {}}}\n", keys.display()));
+    other.write_server(&format!("dnssec: {{zones: all, keys: {}}}\n", keys.display()));
     let (_, _, said) = run(&["keys", "generate", "example.test", "--policies", &other.policies()]);
     let (_, ds, _) = run(&["keys", "ds", "example.test", "--policies", &other.policies()]);
     assert!(ds.contains(" DS "), "{ds} {said}");

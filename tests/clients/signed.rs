@@ -72,7 +72,7 @@ impl World {
         ]);
         let keys = folder.root.path().join("keys");
         let dnssec = format!("dnssec: {{zones: all, keys: {}}}", keys.to_str().expect("UTF-8"));
-        folder.write("rhumb.yaml", &format!("version: 1\n{dnssec}\n"));
+        folder.write_server(&format!("{dnssec}\n"));
         let (policies, state) = (folder.policies(), folder.state());
         let (code, _, said) = run(&["keys", "generate", "example.test", "--policies", &policies]);
         assert_eq!(code, 0, "{said}");

@@ -80,11 +80,11 @@ impl World {
         let folder = Folder::with(&[
             ("zones/example.test.zone", ZONE),
             ("services/web.yaml", SERVICE),
-            ("rhumb.yaml", "version: 1\nworkers: 1\n"),
             ("fleet.yaml", &fleet(&nodes, &anchors, probe, is_watched)),
         ]);
-        if is_watched {
-            report_to(&folder);
+        match is_watched {
+            true => report_to(&folder),
+            false => folder.write_server("workers: 1\n"),
         }
         let (policies, state) = (folder.policies(), folder.state());
         let mut command = net.command("scheduler", env!("CARGO_BIN_EXE_rhumb"));
@@ -180,7 +180,7 @@ fn report_to(folder: &Folder) {
         folder.write(name, name);
     }
     let reports = format!("reports: {{listen: \"{REPORTS}\", certificate: cert.pem, key: key.pem}}");
-    folder.write("rhumb.yaml", &format!("version: 1\nworkers: 1\n{reports}\n"));
+    folder.write_server(&format!("workers: 1\n{reports}\n"));
 }
 
 fn fleet(nodes: &[Ipv4Addr], anchors: &[Ipv4Addr], probe: &str, is_watched: bool) -> String {

@@ -5,6 +5,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
 
+#[path = "mmdb.rs"]
+mod mmdb;
+
+use mmdb::{Item, Writer};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -315,6 +319,17 @@ impl Folder {
         std::fs::write(path, text).expect("writes");
     }
 
+    /// Writes `rhumb.yaml` with `keys`, and a geo file of a few networks for it to name: the shipped ones
+    /// take a program without optimisation seconds to compile, at every start with a new state folder.
+    pub fn write_server(&self, keys: &str) {
+        std::fs::create_dir_all(self.path("")).expect("creates");
+        let geo = self.path("small.mmdb");
+        if !geo.exists() {
+            std::fs::write(geo, small_geo()).expect("writes");
+        }
+        self.write("rhumb.yaml", &format!("version: 1\ngeo: small.mmdb\n{keys}"));
+    }
+
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join("policies").join(path)
     }
@@ -326,6 +341,23 @@ impl Folder {
     pub fn state(&self) -> String {
         text(&self.root.path().join("state"))
     }
+}
+
+/// A country of sixteen for each fourth network of 198.51.0.0/18, and what tests ask for of three others.
+fn small_geo() -> Vec<u8> {
+    const CODES: &str = "US BR FR GB IN AU ZA KR CA MX IT ES SE PL TR EG";
+    let mut writer = Writer::new("Test-Country", 6, 24);
+    let mut add = |network: &str, code: &str| {
+        let country = Item::Map(vec![("iso_code", Item::Text(code.to_owned()))]);
+        writer.network(network, &Item::Map(vec![("country", country)]));
+    };
+    for (network, code) in [("133.11.0.0/16", "JP"), ("141.20.0.0/16", "DE"), ("202.112.0.0/16", "CN")] {
+        add(network, code);
+    }
+    for (at, code) in CODES.split(' ').enumerate() {
+        add(&format!("198.51.{}.0/22", at * 4), code);
+    }
+    writer.finish()
 }
 
 fn text(path: &Path) -> String {

@@ -88,12 +88,9 @@ impl World {
     /// `more`: keys of `reports:`.
     pub fn write_server(&self, more: &str) {
         let reports = self.reports;
-        self.folder.write(
-            "rhumb.yaml",
-            &format!(
-                "version: 1\nreports: {{ listen: \"{reports}\", certificate: tls/cert.pem, key: tls/key.pem{more} }}\n"
-            ),
-        );
+        self.folder.write_server(&format!(
+            "reports: {{ listen: \"{reports}\", certificate: tls/cert.pem, key: tls/key.pem{more} }}\n"
+        ));
     }
 
     /// `more`: further sections of the file.
