@@ -94,6 +94,7 @@ fn status(fleet: &Fleet) -> Status {
         admin: String::new(),
         nodes: fleet.node_ids().map(node).collect(),
         services: Vec::new(),
+        vantages: Vec::new(),
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),

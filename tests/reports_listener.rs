@@ -214,7 +214,7 @@ async fn strangers_are_turned_away_alike() {
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:?}");
     let reason = last_word(&mut hall.say(&hello("gz", Some(TOKEN), 99)).await).await;
     assert!(reason.contains("version 99"), "{reason}");
-    let reason = last_word(&mut hall.say(&FromVantage::Pong { number: 1 }).await).await;
+    let reason = last_word(&mut hall.say(&FromVantage::Pong { number: 1, clock: None }).await).await;
     assert!(reason.contains("other than its name"), "{reason}");
 }
 
@@ -253,7 +253,8 @@ async fn a_vantage_speaks_of_what_there_is_and_for_itself() {
     let mut hall = Hall::here().await;
     let (mut stream, orders) = hall.enter().await;
     let mark = orders.mark.clone();
-    let report = |mark: &str, seen| FromVantage::Report(Report { mark: mark.to_owned(), seen, lost: 3 });
+    let report =
+        |mark: &str, seen| FromVantage::Report(Report { mark: mark.to_owned(), seen, lost: 3, unmade: None });
     let of_no_fleet = report("another", vec![seen(9, 0)]);
     for message in [of_no_fleet, report(&mark, vec![seen(0, 1_000)])] {
         frame::write(&mut stream, &message, frame::REPORT_BYTES).await.expect("says");

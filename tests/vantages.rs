@@ -53,6 +53,44 @@ fn a_vantage_that_is_cut_off_is_silent_and_nothing_moves() {
 }
 
 #[test]
+fn the_status_shows_who_is_connected_and_what_cannot_be_probed_there() {
+    let world = World::new();
+    let command = "probes: [{ kind: command, command: [checks/health], interval: 1s, timeout: 900ms }]";
+    let ill = format!("  tyo-2: {{ site: tyo, addresses: [127.1.1.2], {command} }}\n");
+    world.folder.write_server(&format!("commands: true\n{}", world.reports_key("")));
+    world.write_fleet(&format!("{ill}{}", vantages(TOKEN, OTHER)));
+    let _scheduler = world.serve();
+    assert_eq!(world.shown("gz")["link"], serde_json::Value::Null, "it was never there");
+    assert!(world.told().contains("never connected"), "{}", world.told());
+    let mut gz = world.vantage_more("gz", TOKEN, &["--allow-commands"]);
+    world.wait_word("tyo-1", "gz", "up");
+    world.wait_problem("vantage gz cannot make command of tyo-2 (IPv4): ");
+    let shown = wait_for("the clock of gz", || {
+        let shown = world.shown("gz");
+        shown["link"]["clock_offset_ms"].is_i64().then_some(shown)
+    });
+    let link = &shown["link"];
+    assert_eq!(
+        (&shown["is_remote"], &shown["distrust"], &shown["unmade"]),
+        (&true.into(), &().into(), &1.into())
+    );
+    assert_eq!(link["is_connected"], true);
+    assert!(link["clock_offset_ms"].as_i64().expect("a number").abs() < 5_000, "{link}");
+    assert!(link["reports"].as_u64() > Some(0) && link["observations"].as_u64() > Some(0), "{link}");
+    assert!(link["reported"].is_u64() && link["round_trip"].is_u64(), "{link}");
+    assert_eq!((&link["observations_refused"], &link["lost"]), (&0.into(), &0.into()), "{link}");
+    let told = world.told();
+    assert!(told.contains("from 127.0.0.1:") && told.contains("1 not made"), "{told}");
+    // What it says of its machine goes with it.
+    gz.kill();
+    wait_for("gz to be gone", || (world.shown("gz")["link"]["is_connected"] == false).then_some(()));
+    let is_told = || world.problems().iter().any(|problem| problem.contains("vantage gz cannot make"));
+    wait_for("its problem to end", || (!is_told()).then_some(()));
+    assert!(world.told().contains("gone for"), "{}", world.told());
+    assert_eq!(world.shown("gz")["unmade"], 0);
+}
+
+#[test]
 fn the_scheduler_may_go_and_come_back() {
     let mut world = World::new();
     let mut scheduler = world.serve();

@@ -41,6 +41,7 @@ fn empty() -> Status {
         admin: "127.0.0.1:8053".to_owned(),
         nodes: Vec::new(),
         services: Vec::new(),
+        vantages: Vec::new(),
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),

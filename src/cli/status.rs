@@ -2,7 +2,7 @@
 
 use crate::base::prefix::Family;
 use crate::cli::{Format, admin_client, alerts, chain, watch};
-use crate::model::status::{NodeStatus, Status};
+use crate::model::status::{NodeStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
 use std::io::IsTerminal;
@@ -88,6 +88,9 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
     if !status.nodes.is_empty() {
         text.push_str(&format!("{}\n\n", node_table(&status.nodes, colours)));
     }
+    if status.vantages.len() > 1 {
+        text.push_str(&format!("{}\n\n", vantage_table(status)));
+    }
     for service in status.services.iter().filter(|service| service.groups_all_down > 0) {
         text.push_str(&format!(
             "{}: {} of {} client groups have no usable node\n",
@@ -144,6 +147,71 @@ fn node_table(nodes: &[NodeStatus], colours: bool) -> Table {
         ]);
     }
     table
+}
+
+/// Clocks that differ by less are as good as the same.
+const SAME_CLOCK_MS: u64 = 1_000;
+
+fn vantage_table(status: &Status) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["vantage", "for", "counts", "sees", "heard", "link", "reports", "clock"]);
+    for vantage in &status.vantages {
+        let VantageStatus { health, stands_for, is_remote, unmade, link } = vantage;
+        let seen = match unmade {
+            0 => format!("{} of {}", health.answering, health.asked),
+            _ => format!("{} of {}, {unmade} not made", health.answering, health.asked),
+        };
+        let heard = health.heard_ago_ms.map_or("never".to_owned(), |ms| format!("{} ago", seconds(ms)));
+        let link = link.as_ref();
+        let connected = match (is_remote, link) {
+            (false, _) => "here".to_owned(),
+            (true, None) => "never connected".to_owned(),
+            (true, Some(link)) => connection(link, status.now.0),
+        };
+        table.add_row(vec![
+            health.name.clone(),
+            stands_for.as_ref().map_or("-".to_owned(), ToString::to_string),
+            health.distrust.map_or("yes".to_owned(), |distrust| format!("no: {}", distrust.name())),
+            seen,
+            heard,
+            connected,
+            link.map_or("-".to_owned(), reports),
+            link.and_then(|link| link.clock_offset_ms).map_or("-".to_owned(), clock),
+        ]);
+    }
+    table
+}
+
+fn connection(link: &VantageLink, now: u64) -> String {
+    let since = seconds(now.saturating_sub(link.since.0));
+    match (&link.ended, link.is_connected) {
+        (_, true) => {
+            let way = link.round_trip.map_or(String::new(), |trip| format!(", {:.1} ms", trip.millis()));
+            format!("{since} from {}{way}", link.peer)
+        }
+        (Some(why), false) => format!("gone for {since}: {why}"),
+        (None, false) => format!("gone for {since}"),
+    }
+}
+
+fn reports(link: &VantageLink) -> String {
+    let mut told = format!("{} ({} seen)", link.reports, link.observations);
+    if link.observations_refused > 0 {
+        told.push_str(&format!(", {} refused", link.observations_refused));
+    }
+    if link.lost > 0 {
+        told.push_str(&format!(", {} lost", link.lost));
+    }
+    told
+}
+
+fn clock(offset_ms: i64) -> String {
+    match (offset_ms.unsigned_abs(), offset_ms > 0) {
+        (0..SAME_CLOCK_MS, _) => "same".to_owned(),
+        (ms, true) => format!("{} ahead", seconds(ms)),
+        (ms, false) => format!("{} behind", seconds(ms)),
+    }
 }
 
 /// One word when the families agree, else one per family.

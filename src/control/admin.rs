@@ -4,13 +4,14 @@ use crate::control::metrics;
 use crate::explain::{Explanation, Request};
 use crate::model::alert::AlertsShown;
 use crate::model::portrait::NodePortrait;
-use crate::model::status::{Problem, Status, Traffic};
+use crate::model::status::{Problem, Status, Traffic, VantageLink};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -40,6 +41,8 @@ pub struct Admin {
     pub health: Health,
     pub alerts: watch::Receiver<Arc<AlertsShown>>,
     pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    /// How remote vantages are connected, by name.
+    pub links: Arc<dyn Fn() -> BTreeMap<String, VantageLink> + Send + Sync>,
     pub questions: Questions,
 }
 
@@ -89,6 +92,10 @@ impl Admin {
         told.alerts.clone_from(alerts);
         told.alerts_omitted = *omitted;
         told.receivers.clone_from(receivers);
+        let mut links = (self.links)();
+        for vantage in told.vantages.iter_mut().filter(|vantage| vantage.is_remote) {
+            vantage.link = links.remove(&vantage.health.name);
+        }
         if let Err(problem) = (self.health)() {
             told.now = problem.since;
             told.problems.insert(0, problem);
@@ -230,7 +237,8 @@ mod tests {
         let status = watch::channel(None).1;
         let traffic = Arc::new(Traffic::default);
         let (node, alerts): (AskNode, _) = (Arc::new(|_| None), watch::channel(Arc::default()).1);
-        Admin { status, explain, node, ready, health, alerts, traffic, questions: Questions::default() }
+        let (links, questions) = (Arc::new(BTreeMap::new), Questions::default());
+        Admin { status, explain, node, ready, health, alerts, traffic, links, questions }
     }
 
     #[tokio::test]

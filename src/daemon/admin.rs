@@ -46,6 +46,7 @@ pub struct Sights {
     pulse: Pulse,
     alerts: watch::Receiver<Arc<AlertsShown>>,
     traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    post: Post,
 }
 
 impl Sights {
@@ -55,15 +56,17 @@ impl Sights {
         pulse: &Pulse,
         alerts: watch::Receiver<Arc<AlertsShown>>,
         traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+        post: &Post,
     ) -> Self {
-        Self { status: status.clone(), ready, pulse: pulse.clone(), alerts, traffic }
+        Self { status: status.clone(), ready, pulse: pulse.clone(), alerts, traffic, post: post.clone() }
     }
 
     pub fn routes(self, events: &SyncSender<Event>) -> Admin {
-        let Self { status, ready, pulse, alerts, traffic } = self;
+        let Self { status, ready, pulse, alerts, traffic, post } = self;
+        let links = Arc::new(move || post.links());
         let health = Arc::new(move || pulse.check());
         let (explain, node, questions) = (ask_writer(events), ask_for_node(events), Questions::default());
-        Admin { status, explain, node, ready, health, alerts, traffic, questions }
+        Admin { status, explain, node, ready, health, alerts, traffic, links, questions }
     }
 }
 

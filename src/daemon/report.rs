@@ -8,7 +8,7 @@ use crate::daemon::writer::About;
 use crate::model::ids::NodeId;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
-use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status};
+use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status, VantageStatus};
 use crate::model::verdict::NodeHealth;
 use crate::routing::{self, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,14 @@ pub struct Reporter {
     expiries: BTreeMap<About, Vec<Expiry>>,
     recent: VecDeque<Change>,
     status: watch::Sender<Option<Arc<Status>>>,
+}
+
+/// The fleet, as the writer sees it.
+pub struct Seen<'a> {
+    /// By node id, both.
+    pub nodes: &'a [NodeHealth],
+    pub planned_load: &'a [u64],
+    pub vantages: Vec<VantageStatus>,
 }
 
 impl Reporter {
@@ -95,7 +103,7 @@ impl Reporter {
     }
 
     /// Hands out the status as of now.
-    pub fn show(&mut self, snapshot: &Snapshot, health: &[NodeHealth], planned_load: &[u64], now: WallTime) {
+    pub fn show(&mut self, snapshot: &Snapshot, seen: Seen<'_>, now: WallTime) {
         let policy = &snapshot.policy;
         let status = Status {
             instance: policy.server.instance.clone(),
@@ -105,8 +113,9 @@ impl Reporter {
             table: snapshot.provenance.clone(),
             listen: self.identity.listen.clone(),
             admin: self.identity.admin.clone(),
-            nodes: node_statuses(policy, health, planned_load),
+            nodes: node_statuses(policy, seen.nodes, seen.planned_load),
             services: service_statuses(snapshot),
+            vantages: seen.vantages,
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
             queries: self.counts.sum(),

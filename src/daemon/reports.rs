@@ -13,7 +13,7 @@ use crate::daemon::writer::{About, Event};
 use crate::measure;
 use crate::model::fleet::Fleet;
 use crate::model::policy::ReportsListener;
-use crate::model::status::ReportCounts;
+use crate::model::status::{ReportCounts, VantageLink};
 use crate::probe::{self, Files, ProbeEvent};
 use crate::serve::certificate::Purpose;
 use crate::serve::encrypted::CertificateSlot;
@@ -99,6 +99,11 @@ impl Post {
     /// Of the listener for what clients measure.
     pub fn measured(&self) -> &Arc<measure::Counts> {
         &self.measured
+    }
+
+    /// How vantages are connected, by name.
+    pub fn links(&self) -> BTreeMap<String, VantageLink> {
+        self.counts.presences.links()
     }
 
     fn epochs(&self) -> Epochs {

@@ -200,9 +200,9 @@ impl Daemon {
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-        let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic);
-        let admin_task =
-            admin::serve(admin_listener, sights.routes(&events), post.routes(&clock).merge(journal));
+let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
+        let more = post.routes(&clock).merge(journal);
+        let admin_task = admin::serve(admin_listener, sights.routes(&events), more);
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {

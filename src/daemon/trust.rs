@@ -1,10 +1,26 @@
 //! What an operator has to know of the vantages: who is not believed and why, and that nobody is moved.
 
 use crate::base::clock::WallTime;
+use crate::daemon::troubles::Troubles;
 use crate::health::HealthModel;
-use crate::model::status::Problem;
+use crate::model::fleet::Fleet;
+use crate::model::ids::VantageId;
+use crate::model::judgement::{Station, Vantage};
+use crate::model::status::{Problem, VantageStatus};
 use crate::model::verdict::{Distrust, Freeze, VantageHealth};
 use std::net::SocketAddr;
+
+/// Every vantage of the fleet; how the remote ones are connected is put in by who knows.
+pub fn statuses(health: &HealthModel, fleet: &Fleet, troubles: &Troubles) -> Vec<VantageStatus> {
+    let tell = |(at, (health, vantage)): (usize, (VantageHealth, &Vantage))| VantageStatus {
+        health,
+        stands_for: vantage.stands_for.clone(),
+        is_remote: matches!(vantage.station, Station::Remote { .. }),
+        unmade: troubles.count_of(VantageId::from_index(at)),
+        link: None,
+    };
+    health.vantages().into_iter().zip(&fleet.judgement.vantages).enumerate().map(tell).collect()
+}
 
 /// One problem for each distrusted vantage and each anchor that never answered, one for a frozen table.
 pub fn problems(health: &HealthModel, now: WallTime) -> Vec<Problem> {

@@ -22,6 +22,7 @@ use crate::daemon::portrait;
 use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
+use crate::daemon::report::Seen;
 use crate::daemon::saved;
 use crate::daemon::signing::Signing;
 use crate::daemon::troubles::Troubles;
@@ -652,7 +653,9 @@ impl Writer {
 
     fn show(&mut self) {
         let health = self.health.view();
-        self.reporter.show(&self.publisher.snapshot(), &health, &self.planned_load, self.clock.wall());
+        let vantages = trust::statuses(&self.health, &self.inputs.policy.fleet, &self.troubles);
+        let seen = Seen { nodes: &health, vantages, planned_load: &self.planned_load };
+        self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }
 

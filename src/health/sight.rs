@@ -183,6 +183,11 @@ impl Sight {
         now.since(self.heard[family.index()].unwrap_or(started)) <= max_age
     }
 
+    /// When its newest observation was made.
+    pub fn heard(&self) -> Option<MonoTime> {
+        self.heard.into_iter().flatten().max()
+    }
+
     pub fn was_ever_heard(&self) -> bool {
         self.heard.iter().any(Option::is_some)
     }

@@ -29,7 +29,10 @@ impl HealthModel {
     pub fn vantages(&self) -> Vec<VantageHealth> {
         let told = |(vantage, sight): (&Vantage, &Sight)| {
             let (answering, asked) = sight.counts();
-            VantageHealth { name: vantage.name.clone(), distrust: sight.distrust(), answering, asked }
+            let heard = sight.heard().map(|at| self.bench.now.since(at).as_millis());
+            let heard_ago_ms = heard.map(|ago| u64::try_from(ago).unwrap_or(u64::MAX));
+            let (name, distrust) = (vantage.name.clone(), sight.distrust());
+            VantageHealth { name, distrust, answering, asked, heard_ago_ms }
         };
         self.fleet.judgement.vantages.iter().zip(&self.sights).map(told).collect()
     }

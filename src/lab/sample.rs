@@ -155,6 +155,7 @@ pub fn status() -> Status {
             node_status("fra-1", Verdict::Degraded),
         ],
         services: Vec::new(),
+        vantages: Vec::new(),
         recent: vec![
             change(0, 11, Cause::ColdStart, &[]),
             change(7, 12, evacuation, &["live: tyo-1 -> tyo-2 21.5 %"]),

@@ -4,9 +4,9 @@
 use super::alert::{Alert, ReceiverStatus};
 use super::ids::{Generation, Revision};
 use super::provenance::{Cause, Provenance};
-use super::verdict::NodeHealth;
+use super::verdict::{NodeHealth, Scope, VantageHealth};
 use crate::base::clock::WallTime;
-use crate::base::units::Ppm;
+use crate::base::units::{Micros, Ppm};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture at one moment.
@@ -22,6 +22,9 @@ pub struct Status {
     pub admin: String,
     pub nodes: Vec<NodeStatus>,
     pub services: Vec<ServiceStatus>,
+    /// Where probes start: this process itself first.
+    #[serde(default)]
+    pub vantages: Vec<VantageStatus>,
     /// Newest last, bounded.
     pub recent: Vec<Change>,
     /// What is wrong now: broken edits kept out, unreadable files, refused tables.
@@ -95,6 +98,49 @@ pub struct ServiceStatus {
     /// Client groups answered by `on_all_down`.
     pub groups_all_down: u32,
     pub groups: u32,
+}
+
+/// A vantage: whether its word counts, and how it is connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VantageStatus {
+    #[serde(flatten)]
+    pub health: VantageHealth,
+    /// Whose clients see the fleet as it does.
+    pub stands_for: Option<Scope>,
+    /// Another process, or this one.
+    pub is_remote: bool,
+    /// Probes that it cannot make; the problems tell why.
+    pub unmade: u32,
+    /// `None`: it is this process, or never connected since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<VantageLink>,
+}
+
+/// The connection of a remote vantage. Counts are since the start of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VantageLink {
+    pub is_connected: bool,
+    /// Since when it is, or is not.
+    pub since: WallTime,
+    /// Address and port.
+    pub peer: String,
+    pub connections: u64,
+    /// When the newest report came.
+    pub reported: Option<WallTime>,
+    pub reports: u64,
+    /// Reports of another fleet than the one in force: edits and reports cross.
+    pub reports_refused: u64,
+    pub observations: u64,
+    /// Observations that were too old, too many, or found the writer's queue full.
+    pub observations_refused: u64,
+    /// Observations that it could not send while nobody took them, as it says itself.
+    pub lost: u64,
+    /// The shortest of late.
+    pub round_trip: Option<Micros>,
+    /// How far its clock is ahead, in milliseconds: shown and not used. Older vantages do not say.
+    pub clock_offset_ms: Option<i64>,
+    /// Why the last connection ended, if there is none now.
+    pub ended: Option<String>,
 }
 
 /// A published generation, told in a sentence.

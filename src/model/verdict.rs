@@ -222,6 +222,9 @@ pub struct VantageHealth {
     /// Of its targets, how many answered it last.
     pub answering: u32,
     pub asked: u32,
+    /// Milliseconds since the newest observation that was heard of it; `None`: never.
+    #[serde(default)]
+    pub heard_ago_ms: Option<u64>,
 }
 
 /// Why a vantage's word does not count.

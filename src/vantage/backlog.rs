@@ -4,11 +4,13 @@
 //! waits for company, [`COMPANY`] at most. Whole rounds of failures are told in few messages, since no two
 //! leave within [`BREATH`].
 
-use super::wire::{Ended, Learned, MOST_SEEN, Seen, SeenProbe, family_number};
+use super::wire::{
+    Ended, Learned, MOST_SEEN, MOST_UNMADE, Seen, SeenProbe, SeenUnmade, family_number, plain,
+};
 use crate::base::clock::MonoTime;
-use crate::model::observation::{AnchorReport, Observation, Outcome};
+use crate::model::observation::{AnchorReport, Observation, Outcome, Trouble};
 use crate::probe::ProbeEvent;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Observations kept while nobody takes them.
@@ -27,6 +29,9 @@ pub struct Backlog {
     due: Option<MonoTime>,
     sent_at: Option<MonoTime>,
     lost: u64,
+    /// Probes that cannot be made here, and whether that is to be told.
+    unmade: BTreeMap<(u16, u8, u8), String>,
+    is_unmade_news: bool,
 }
 
 /// What is asked: a probe of a node, or an anchor.
@@ -44,8 +49,9 @@ impl Backlog {
                 matches!(seen.outcome, Outcome::Failure { .. }),
             ),
             ProbeEvent::Anchor(report) => (Place::Anchor(report.anchor), !report.is_success),
-            // A vantage reads no load, and its troubles are told where it runs.
-            ProbeEvent::Load(_) | ProbeEvent::Trouble(_) => return,
+            ProbeEvent::Trouble(trouble) => return self.trouble(trouble, now),
+            // A vantage reads no load.
+            ProbeEvent::Load(_) => return,
         };
         let failed_before = if failed { !self.failing.insert(place) } else { self.failing.remove(&place) };
         if self.waiting.len() == MOST {
@@ -53,9 +59,43 @@ impl Backlog {
             self.lost += 1;
         }
         self.waiting.push_back(event);
-        let patience = if failed || failed_before { Duration::ZERO } else { COMPANY };
+        self.hurry(if failed || failed_before { Duration::ZERO } else { COMPANY }, now);
+    }
+
+    fn hurry(&mut self, patience: Duration, now: MonoTime) {
         let due = (now + patience).max(self.sent_at.map_or(now, |at| at + BREATH));
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    fn trouble(&mut self, trouble: &Trouble, now: MonoTime) {
+        let key = (trouble.node.0, family_number(trouble.family), trouble.probe);
+        match &trouble.what {
+            Some(what) => drop(self.unmade.insert(key, plain(what))),
+            None => drop(self.unmade.remove(&key)),
+        }
+        self.tell_unmade(now);
+    }
+
+    /// Has all that cannot be probed here told, to a scheduler that does not know.
+    pub fn tell_unmade(&mut self, now: MonoTime) {
+        self.is_unmade_news = true;
+        self.hurry(COMPANY, now);
+    }
+
+    /// That, if it is to be told: the first of it.
+    pub fn unmade_to_tell(&mut self, now: MonoTime) -> Option<Vec<SeenUnmade>> {
+        if !std::mem::take(&mut self.is_unmade_news) {
+            return None;
+        }
+        self.sent_at = Some(now);
+        self.due = (!self.waiting.is_empty()).then(|| now + BREATH);
+        let told = |(&(node, family, probe), what): (&(u16, u8, u8), &String)| SeenUnmade {
+            node,
+            family,
+            probe,
+            what: what.clone(),
+        };
+        Some(self.unmade.iter().take(MOST_UNMADE).map(told).collect())
     }
 
     /// How long until something is to be sent; `None`: nothing waits.
@@ -93,6 +133,7 @@ impl Backlog {
         self.lost += self.waiting.len() as u64;
         self.waiting.clear();
         self.failing.clear();
+        (self.unmade, self.is_unmade_news) = (BTreeMap::new(), false);
         self.due = None;
     }
 
@@ -184,5 +225,35 @@ mod tests {
         backlog.add(seen(0, ms(0), false), ms(0));
         backlog.clear();
         assert_eq!(due(&backlog, ms(0)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_probed_is_told_whole_and_once() {
+        let mut backlog = Backlog::default();
+        let trouble = |node, what: Option<&str>| {
+            let (vantage, family, what) = (VantageId::LOCAL, Family::V4, what.map(str::to_owned));
+            ProbeEvent::Trouble(Trouble { vantage, node: NodeId(node), family, probe: 0, what })
+        };
+        let now = MonoTime::from_millis(0);
+        let nodes = |told: Option<Vec<SeenUnmade>>| {
+            told.map(|told| told.iter().map(|one| one.node).collect::<Vec<_>>())
+        };
+        assert_eq!(backlog.unmade_to_tell(now), None, "nothing was ever wrong");
+        backlog.add(trouble(1, Some("no\npings")), now);
+        backlog.add(trouble(2, Some("no pings")), now);
+        assert_eq!(backlog.due_in(now), Some(COMPANY));
+        let told = backlog.unmade_to_tell(now).expect("news");
+        assert_eq!((told.len(), told[0].what.as_str()), (2, "no pings"));
+        assert_eq!((backlog.unmade_to_tell(now), backlog.due_in(now)), (None, None));
+        backlog.add(trouble(1, None), now);
+        assert_eq!(nodes(backlog.unmade_to_tell(now)), Some(vec![2]));
+        backlog.tell_unmade(now);
+        assert_eq!(nodes(backlog.unmade_to_tell(now)), Some(vec![2]), "a new connection is told all of it");
+        for node in 0..1_000 {
+            backlog.add(trouble(node, Some("no pings")), now);
+        }
+        assert_eq!(backlog.unmade_to_tell(now).map(|told| told.len()), Some(MOST_UNMADE));
+        backlog.clear();
+        assert_eq!(backlog.due_in(now), None, "of other orders nothing is known yet");
     }
 }

@@ -197,9 +197,15 @@ impl Vantage {
     fn report(&mut self, permit: mpsc::OwnedPermit<Vec<u8>>) -> Result<(), Ended> {
         let Some(work) = &self.work else { return Ok(()) };
         let lost = self.backlog.lost() + self.dropped.load(Ordering::Relaxed);
+        if let Some(unmade) = self.backlog.unmade_to_tell(self.clock.mono()) {
+            let (mark, unmade) = (work.mark.clone(), Some(unmade));
+            let report = FromVantage::Report(Report { mark, unmade, lost, seen: Vec::new() });
+            permit.send(frame::encode(&report, REPORT_BYTES)?);
+            return Ok(());
+        }
         let seen = self.backlog.batch(self.clock.mono(), work.max_age);
         if !seen.is_empty() {
-            let report = FromVantage::Report(Report { mark: work.mark.clone(), seen, lost });
+            let report = FromVantage::Report(Report { mark: work.mark.clone(), seen, lost, unmade: None });
             permit.send(frame::encode(&report, REPORT_BYTES)?);
         }
         Ok(())
@@ -208,13 +214,19 @@ impl Vantage {
     async fn hear(&mut self, message: FromScheduler, connection: &mut Connection) -> Result<(), Ended> {
         match message {
             FromScheduler::Orders(orders) => {
-                if !std::mem::replace(&mut connection.got_orders, true) {
+                let is_first = !std::mem::replace(&mut connection.got_orders, true);
+                if is_first {
                     info!(scheduler = self.config.scheduler, "connected as vantage {}", self.config.name);
                 }
-                self.follow(orders).await
+                self.follow(orders).await?;
+                if is_first {
+                    self.backlog.tell_unmade(self.clock.mono());
+                }
+                Ok(())
             }
             FromScheduler::Ping { number } => {
-                let pong = frame::encode(&FromVantage::Pong { number }, REPORT_BYTES)?;
+                let clock = Some(self.clock.wall().0);
+                let pong = frame::encode(&FromVantage::Pong { number, clock }, REPORT_BYTES)?;
                 // The writer gives up on a scheduler that takes nothing, so this ends.
                 connection.outgoing.send(pong).await.map_err(|_| FrameError::Closed.into())
             }

@@ -10,8 +10,10 @@
 //! observations than the fleet's probes can make (twice over, with a burst for what was kept during an absence)
 //! are counted and not taken.
 
-use super::wire::{MOST_SEEN, Report, Seen, SeenProbe, family_of};
+use super::presence::Unmade;
+use super::wire::{MOST_SEEN, MOST_UNMADE, Report, Seen, SeenProbe, SeenUnmade, family_of, is_plain};
 use crate::base::clock::MonoTime;
+use crate::base::prefix::Family;
 use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, VantageId};
 use crate::model::observation::{AnchorReport, Observation};
@@ -30,6 +32,8 @@ const LEEWAY: f64 = 2.0;
 pub enum Breach {
     #[error("a report of {0} observations, where at most {MOST_SEEN} are allowed")]
     TooMany(usize),
+    #[error("a report of {0} probes that cannot be made, where at most {MOST_UNMADE} are allowed")]
+    TooManyUnmade(usize),
     #[error("an observation of node {node}, probe {probe}, family {family}, which is not probed")]
     NoSuchTarget { node: u16, probe: u8, family: u8 },
     #[error("a report of anchor {0}, which this vantage does not have")]
@@ -48,6 +52,8 @@ pub struct Taken {
     pub aged: usize,
     /// Above the rate.
     pub surplus: usize,
+    /// All that cannot be probed there, if the report says so.
+    pub unmade: Option<Unmade>,
 }
 
 /// What one connected vantage may say.
@@ -96,6 +102,7 @@ impl Intake {
             taken.stale = report.seen.len();
             return Ok(taken);
         }
+        taken.unmade = report.unmade.map(|unmade| self.unmade(unmade)).transpose()?;
         self.fill(now);
         for seen in report.seen {
             let age = match &seen {
@@ -133,13 +140,7 @@ impl Intake {
 
     fn observation(&self, seen: SeenProbe, at: MonoTime) -> Result<Observation, Breach> {
         let SeenProbe { age: _, node, family, probe, outcome, learned } = seen;
-        let unknown = Breach::NoSuchTarget { node, probe, family };
-        let family = family_of(family).ok_or_else(|| unknown.clone())?;
-        let of_node = self.fleet.nodes.get(usize::from(node)).ok_or_else(|| unknown.clone())?;
-        let spec = of_node.probes.get(usize::from(probe)).ok_or_else(|| unknown.clone())?;
-        if spec.targets[family.index()].is_none() || !of_node.has_family(family) {
-            return Err(unknown);
-        }
+        let family = self.target(node, family, probe)?;
         Ok(Observation {
             vantage: self.vantage,
             node: NodeId(node),
@@ -149,6 +150,30 @@ impl Intake {
             outcome: outcome.outcome().ok_or(Breach::NoSuchOutcome)?,
             measured: learned.measured().ok_or(Breach::NoSuchOutcome)?,
         })
+    }
+
+    /// The family of a target that there is.
+    fn target(&self, node: u16, family: u8, probe: u8) -> Result<Family, Breach> {
+        let unknown = Breach::NoSuchTarget { node, probe, family };
+        let family = family_of(family).ok_or_else(|| unknown.clone())?;
+        let of_node = self.fleet.nodes.get(usize::from(node)).ok_or_else(|| unknown.clone())?;
+        let spec = of_node.probes.get(usize::from(probe)).ok_or_else(|| unknown.clone())?;
+        match spec.targets[family.index()].is_some() && of_node.has_family(family) {
+            true => Ok(family),
+            false => Err(unknown),
+        }
+    }
+
+    fn unmade(&self, unmade: Vec<SeenUnmade>) -> Result<Unmade, Breach> {
+        if unmade.len() > MOST_UNMADE {
+            return Err(Breach::TooManyUnmade(unmade.len()));
+        }
+        let one = |SeenUnmade { node, family, probe, what }: SeenUnmade| {
+            let family = self.target(node, family, probe)?;
+            let what = Some(what).filter(|what| is_plain(what)).ok_or(Breach::NoSuchOutcome)?;
+            Ok(((NodeId(node), family, probe), what))
+        };
+        unmade.into_iter().map(one).collect()
     }
 
     fn anchor(&self, anchor: u8, is_success: bool, at: MonoTime) -> Result<AnchorReport, Breach> {
@@ -208,7 +233,7 @@ mod tests {
     }
 
     fn report(seen: Vec<Seen>) -> Report {
-        Report { mark: "m".to_owned(), seen, lost: 0 }
+        Report { mark: "m".to_owned(), seen, ..Report::default() }
     }
 
     fn dates(taken: &Taken) -> Vec<u64> {
@@ -239,7 +264,7 @@ mod tests {
         let taken = intake.take(report(vec![seen(0, 4, 0, 10_001), seen(0, 4, 0, 1)]), NOW, Duration::ZERO);
         let taken = taken.expect("taken");
         assert_eq!((taken.aged, taken.events.len()), (1, 1));
-        let other = Report { mark: "other".to_owned(), seen: vec![seen(9, 9, 9, 0)], lost: 0 };
+        let other = Report { mark: "other".to_owned(), seen: vec![seen(9, 9, 9, 0)], ..Report::default() };
         let taken = intake.take(other, NOW, Duration::ZERO).expect("no breach: fleets change meanwhile");
         assert_eq!((taken.stale, taken.events.len()), (1, 0));
         let ancient = intake.take(report(vec![seen(0, 4, 0, u64::MAX / 1_000)]), NOW, Duration::MAX);
@@ -265,6 +290,23 @@ mod tests {
         );
         let many = vec![seen(0, 4, 0, 0); MOST_SEEN + 1];
         assert_eq!(intake().take(report(many), NOW, Duration::ZERO), Err(Breach::TooMany(MOST_SEEN + 1)));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_of_targets_there_are() {
+        let tell = |node: u16, what: &str, count: usize| {
+            let one = SeenUnmade { node, family: 4, probe: 0, what: what.to_owned() };
+            let report = Report { unmade: Some(vec![one; count]), ..report(Vec::new()) };
+            intake().take(report, NOW, Duration::ZERO).map(|taken| taken.unmade)
+        };
+        let expected = Unmade::from([((NodeId(0), Family::V4, 0), "no pings".to_owned())]);
+        assert_eq!(tell(0, "no pings", 2), Ok(Some(expected)));
+        assert_eq!(tell(0, "", 0), Ok(Some(Unmade::new())), "all can be made");
+        assert_eq!(tell(1, "", 1), Err(Breach::NoSuchTarget { node: 1, probe: 0, family: 4 }));
+        assert_eq!(tell(0, "two\nlines", 1), Err(Breach::NoSuchOutcome));
+        assert_eq!(tell(0, "", MOST_UNMADE + 1), Err(Breach::TooManyUnmade(MOST_UNMADE + 1)));
+        let older = intake().take(report(Vec::new()), NOW, Duration::ZERO).expect("taken");
+        assert_eq!(older.unmade, None, "it does not say");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! | [`server`] | who may come in |
 //! | [`session`] | one vantage's connection |
 //! | [`intake`] | reports to observations |
+//! | [`presence`] | who is there, and what it cannot probe |
 //! | [`push`] | load that nodes push |
 //! | [`epoch`] | the fleet of the moment |
 //! | [`tls`] | whom a vantage trusts, and who a certificate speaks for |
@@ -31,6 +32,7 @@ pub mod epoch;
 pub mod frame;
 pub mod intake;
 pub mod orders;
+pub mod presence;
 pub mod push;
 pub mod server;
 pub mod session;
@@ -40,6 +42,7 @@ pub mod wire;
 use crate::model::ids::VantageId;
 use crate::model::judgement::MOST_VANTAGES;
 use crate::model::status::ReportCounts;
+use presence::Presences;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What came and went at the listener since the start.
@@ -58,6 +61,7 @@ pub struct Counts {
     pub surplus: AtomicU64,
     pub pushes: AtomicU64,
     pub pushes_refused: AtomicU64,
+    pub presences: Presences,
     /// As each vantage says itself.
     lost: [AtomicU64; MOST_VANTAGES],
 }

@@ -169,6 +169,9 @@ impl Hall {
         let name =
             self.vantages.iter().find(|(_, (known, _))| *known == number).map(|(name, _)| name.clone());
         if let Some(name) = &name {
+            let why = why.as_ref().map_or_else(String::new, Ended::to_string);
+            let (presences, now) = (&self.desk.counts.presences, self.desk.clock.wall());
+            presences.went(name, number, &why, now, &self.desk.sink);
             self.vantages.remove(name);
             self.desk.counts.connected.store(self.vantages.len() as u64, Ordering::Relaxed);
         }
@@ -211,6 +214,7 @@ async fn attend(
         return None;
     }
     let replaced = CancellationToken::new();
+    let (counts, clock) = (Arc::clone(&desk.counts), Arc::clone(&desk.clock));
     let session = Session {
         stream,
         epochs: desk.epochs,
@@ -221,6 +225,7 @@ async fn attend(
         stopping,
     };
     let admitted = async |name: &str| {
+        counts.presences.came(name, number, peer, clock.wall());
         let admission = Admission { number, name: name.to_owned(), peer, replaced };
         let _ = admit.send(admission).await;
     };

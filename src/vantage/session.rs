@@ -8,9 +8,11 @@ use super::epoch::{Epoch, Epochs, Sink};
 use super::frame::{self, FrameError, ORDERS_BYTES, REPORT_BYTES, STRANGER_BYTES};
 use super::intake::{Breach, Intake, Taken};
 use super::orders;
+use super::presence::Unmade;
 use super::tls::speaks_for;
 use super::wire::{FromScheduler, FromVantage, Hello, PING_EVERY, SILENCE, VERSION};
 use crate::base::clock::{MonoTime, SharedClock};
+use crate::base::units::Micros;
 use crate::model::ids::VantageId;
 use crate::model::judgement::Station;
 use crate::model::token::TokenHash;
@@ -31,6 +33,8 @@ const WRITE: Duration = Duration::from_secs(10);
 /// Messages taken at once, and one more each so often: an honest vantage sends a tenth of that.
 const MESSAGES: u32 = 512;
 const MESSAGE_EVERY: Duration = Duration::from_millis(2);
+/// What a vantage cannot probe is passed on no oftener.
+const UNMADE_EVERY: Duration = Duration::from_secs(1);
 /// However long a vantage takes to answer, its word is not dated further back for it.
 const LONGEST_WAY: Duration = Duration::from_millis(500);
 /// Round trips of which the shortest counts.
@@ -125,7 +129,8 @@ impl Session {
         let (epochs, clock) = (self.epochs, self.clock);
         let mut ways = Ways::default();
         ways.asked.0 = clock.mono();
-        let mut serving = Serving { name, proof, epochs, sink: self.sink, clock, counts: self.counts, ways };
+        let (sink, counts, unmade) = (self.sink, self.counts, Complaint::default());
+        let mut serving = Serving { name, proof, epochs, sink, clock, counts, ways, unmade };
         let (heard, hearing) = mpsc::channel(1);
         let reading = tokio::spawn(read_all(reader, heard));
         let ended = tokio::select! {
@@ -182,6 +187,15 @@ struct Serving {
     clock: SharedClock,
     counts: Arc<Counts>,
     ways: Ways,
+    unmade: Complaint,
+}
+
+/// What this vantage cannot probe, as it said last.
+#[derive(Debug, Default)]
+struct Complaint {
+    /// `None`: it did not say since its orders changed.
+    said: Option<Unmade>,
+    passed_on: Option<MonoTime>,
 }
 
 impl Serving {
@@ -218,6 +232,8 @@ impl Serving {
                     };
                 }
                 _ = pings.tick() => {
+                    // What came too soon, or found the queue full.
+                    self.pass_on(intake.vantage(), epoch);
                     let number = self.ways.ask(self.clock.mono());
                     if let Err(ended) = send(writer, &FromScheduler::Ping { number }).await {
                         return ended;
@@ -239,8 +255,10 @@ impl Serving {
         let intake = Intake::new(vantage, Arc::clone(&epoch.fleet), orders.mark.clone(), self.clock.mono());
         if orders.mark != *told {
             told.clone_from(&orders.mark);
+            self.unmade = Complaint::default();
             send(writer, &FromScheduler::Orders(orders)).await?;
         }
+        self.unmade.passed_on = None;
         Ok((epoch.number, intake))
     }
 
@@ -256,19 +274,45 @@ impl Serving {
     fn hear(&mut self, message: FromVantage, intake: &mut Intake, epoch: u64) -> Result<(), Ended> {
         match message {
             FromVantage::Hello(_) => return Err(Ended::NoHello),
-            FromVantage::Pong { number } => self.ways.answered(number, self.clock.mono()),
+            FromVantage::Pong { number, clock } => self.answered(number, clock),
             FromVantage::Report(report) => {
                 let lost = report.lost;
-                let taken = intake.take(report, self.clock.mono(), self.ways.one_way())?;
-                self.give(taken, epoch);
+                let mut taken = intake.take(report, self.clock.mono(), self.ways.one_way())?;
+                if let Some(unmade) = taken.unmade.take() {
+                    self.unmade.said = Some(unmade);
+                    self.pass_on(intake.vantage(), epoch);
+                }
+                self.give(taken, lost, epoch);
                 self.counts.lost_by_vantages(intake.vantage(), lost);
             }
         }
         Ok(())
     }
 
-    fn give(&self, taken: Taken, epoch: u64) {
-        let Taken { events, stale, aged, surplus } = taken;
+    fn answered(&mut self, number: u64, clock: Option<u64>) {
+        self.ways.answered(number, self.clock.mono());
+        let way = self.ways.one_way();
+        let sent_at = clock.map(|ms| ms.saturating_add(u64::try_from(way.as_millis()).unwrap_or(u64::MAX)));
+        let ahead = sent_at.map(|ms| {
+            let (theirs, ours) = (i128::from(ms), i128::from(self.clock.wall().0));
+            i64::try_from(theirs - ours).unwrap_or(if theirs > ours { i64::MAX } else { i64::MIN })
+        });
+        let micros = |span: Duration| Micros(u32::try_from(span.as_micros()).unwrap_or(u32::MAX));
+        self.counts.presences.answered(&self.name, self.ways.shortest().map(micros), ahead);
+    }
+
+    /// Tells the writer what this vantage cannot probe, as far as it does not know.
+    fn pass_on(&mut self, vantage: VantageId, epoch: u64) {
+        let now = self.clock.mono();
+        let Some(unmade) = &self.unmade.said else { return };
+        if self.unmade.passed_on.is_none_or(|at| now.since(at) >= UNMADE_EVERY) {
+            self.unmade.passed_on = Some(now);
+            self.counts.presences.tell((&self.name, vantage), epoch, unmade, &self.sink);
+        }
+    }
+
+    fn give(&self, taken: Taken, lost: u64, epoch: u64) {
+        let Taken { events, stale, aged, surplus, unmade: _ } = taken;
         let all = events.len() as u64;
         let given = events.into_iter().map(|event| (self.sink)(epoch, event));
         let refused = given.filter(|was_taken| !was_taken).count() as u64;
@@ -276,6 +320,15 @@ impl Serving {
         counts.observations.fetch_add(all - refused, Ordering::Relaxed);
         counts.passed_over.fetch_add((stale + aged) as u64, Ordering::Relaxed);
         counts.surplus.fetch_add(surplus as u64, Ordering::Relaxed);
+        let now = self.clock.wall();
+        counts.presences.note(&self.name, |link| {
+            link.reported = Some(now);
+            link.reports += u64::from(stale == 0);
+            link.reports_refused += u64::from(stale > 0);
+            link.observations += all - refused;
+            link.observations_refused += (stale + aged + surplus) as u64 + refused;
+            link.lost = lost;
+        });
     }
 }
 
@@ -328,9 +381,12 @@ impl Ways {
         }
     }
 
+    fn shortest(&self) -> Option<Duration> {
+        self.round_trips.iter().flatten().min().copied()
+    }
+
     fn one_way(&self) -> Duration {
-        let shortest = self.round_trips.iter().flatten().min().copied().unwrap_or_default();
-        (shortest / 2).min(LONGEST_WAY)
+        (self.shortest().unwrap_or_default() / 2).min(LONGEST_WAY)
     }
 }
 

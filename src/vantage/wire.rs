@@ -10,7 +10,8 @@
 //!     ◀── ping ─────────── pong ────────▶     every two seconds: is it there, how far is it
 //!     ◀── refused (why) ─────────────────     before the scheduler hangs up
 //! ```
-//! No message holds a time of day: observations have an age as of when they were sent.
+//! No time of day is reckoned with: observations have an age as of when they were sent. A pong tells the
+//! vantage's, for people to see.
 
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
@@ -27,6 +28,8 @@ pub const PROTOCOL: &[u8] = b"rhumb-vantage/1";
 pub const PING_EVERY: Duration = Duration::from_secs(2);
 /// After so long without a word either end takes the other for gone.
 pub const SILENCE: Duration = Duration::from_secs(10);
+/// Probes that cannot be made, of one report that has no observations; more are not told.
+pub const MOST_UNMADE: usize = 400;
 /// Of one report; with details of [`DETAIL_BYTES`] it fits a frame.
 pub const MOST_SEEN: usize = 400;
 /// Of what a failed probe tells; more is cut.
@@ -37,7 +40,12 @@ pub const DETAIL_BYTES: usize = 256;
 pub enum FromVantage {
     Hello(Hello),
     Report(Report),
-    Pong { number: u64 },
+    Pong {
+        number: u64,
+        /// Milliseconds since 1970 by its own clock, for people; older vantages do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<u64>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +85,23 @@ pub struct Report {
     /// Observations since the start of the vantage that were never sent.
     #[serde(default)]
     pub lost: u64,
+    /// All probes that cannot be made there; `None`: as it was told before on this connection. Older vantages do
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmade: Option<Vec<SeenUnmade>>,
+}
+
+/// A probe that the vantage's machine cannot make: silence about a node is not its health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenUnmade {
+    #[serde(rename = "n")]
+    pub node: u16,
+    #[serde(rename = "f")]
+    pub family: u8,
+    #[serde(rename = "p")]
+    pub probe: u8,
+    /// Why, as for [`Ended::Failed`].
+    pub what: String,
 }
 
 /// The end of a probe, or what an anchor said.
@@ -174,14 +199,7 @@ impl Ended {
         match outcome {
             Outcome::Success { rtt } => Self::Ok(rtt.0),
             Outcome::Slow { rtt } => Self::Slow(rtt.0),
-            Outcome::Failure { reason, detail } => {
-                let mut end = detail.len().min(DETAIL_BYTES);
-                while !detail.is_char_boundary(end) {
-                    end -= 1;
-                }
-                let plain = |c: char| if c.is_control() { ' ' } else { c };
-                Self::Failed(reason.name().to_owned(), detail[..end].chars().map(plain).collect())
-            }
+            Outcome::Failure { reason, detail } => Self::Failed(reason.name().to_owned(), plain(detail)),
         }
     }
 
@@ -191,12 +209,25 @@ impl Ended {
             Self::Ok(rtt) => Outcome::Success { rtt: Micros(rtt) },
             Self::Slow(rtt) => Outcome::Slow { rtt: Micros(rtt) },
             Self::Failed(reason, detail) => {
-                let is_plain = detail.len() <= DETAIL_BYTES && !detail.chars().any(char::is_control);
                 let reason = FailureReason::ALL.into_iter().find(|known| known.name() == reason)?;
-                is_plain.then_some(Outcome::Failure { reason, detail })?
+                is_plain(&detail).then_some(Outcome::Failure { reason, detail })?
             }
         })
     }
+}
+
+/// As much of a text as may be sent.
+pub fn plain(text: &str) -> String {
+    let mut end = text.len().min(DETAIL_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Whether a text is one that an honest vantage sends.
+pub fn is_plain(text: &str) -> bool {
+    text.len() <= DETAIL_BYTES && !text.chars().any(char::is_control)
 }
 
 /// What to probe, and how.
@@ -291,6 +322,24 @@ mod tests {
         for measured in [Measured::default(), all] {
             assert_eq!(Learned::of(&measured).measured(), Some(measured));
         }
+    }
+
+    #[test]
+    fn older_vantages_and_schedulers_are_understood() {
+        let older = r#"{"report":{"mark":"m","seen":[],"lost":3}}"#;
+        let report = Report { mark: "m".to_owned(), lost: 3, ..Report::default() };
+        assert_eq!(
+            serde_json::from_str::<FromVantage>(older).ok(),
+            Some(FromVantage::Report(report.clone()))
+        );
+        let pong = FromVantage::Pong { number: 5, clock: None };
+        assert_eq!(serde_json::from_str::<FromVantage>(r#"{"pong":{"number":5}}"#).ok(), Some(pong.clone()));
+        // What an older scheduler does not know is a key more, which it passes over.
+        let what = "no pings".to_owned();
+        let unmade = Some(vec![SeenUnmade { node: 1, family: 4, probe: 0, what }]);
+        let newer = serde_json::to_value(FromVantage::Report(Report { unmade, ..report })).expect("json");
+        assert_eq!(newer["report"]["unmade"][0]["n"], 1);
+        assert_eq!(serde_json::to_string(&pong).ok().as_deref(), Some(r#"{"pong":{"number":5}}"#));
     }
 
     #[test]

@@ -87,10 +87,12 @@ impl World {
 
     /// `more`: keys of `reports:`.
     pub fn write_server(&self, more: &str) {
+        self.folder.write_server(&self.reports_key(more));
+    }
+
+    pub fn reports_key(&self, more: &str) -> String {
         let reports = self.reports;
-        self.folder.write_server(&format!(
-            "reports: {{ listen: \"{reports}\", certificate: tls/cert.pem, key: tls/key.pem{more} }}\n"
-        ));
+        format!("reports: {{ listen: \"{reports}\", certificate: tls/cert.pem, key: tls/key.pem{more} }}\n")
     }
 
     /// `more`: further sections of the file.
@@ -145,9 +147,19 @@ nodes:
     }
 
     pub fn vantage(&self, name: &str, token: &str) -> Rhumb {
+        self.vantage_more(name, token, &[])
+    }
+
+    pub fn vantage_more(&self, name: &str, token: &str, more: &[&str]) -> Rhumb {
         let file = self.folder.root.path().join(format!("{name}.token"));
         std::fs::write(&file, format!("{token}\n")).expect("writes");
-        self.vantage_with(name, &["--token-file", file.to_str().expect("a UTF-8 path")])
+        let proof = ["--token-file", file.to_str().expect("a UTF-8 path")];
+        self.vantage_with(name, &[&proof[..], more].concat())
+    }
+
+    /// What the status says to a person.
+    pub fn told(&self) -> String {
+        run(&["status", "--admin", &self.admin.to_string()]).1
     }
 
     pub fn status(&self) -> Value {
@@ -192,6 +204,13 @@ nodes:
 
     pub fn wait_problem(&self, part: &str) {
         wait_for(part, || self.problems().iter().any(|message| message.contains(part)).then_some(()));
+    }
+
+    /// A vantage as the status shows it.
+    pub fn shown(&self, name: &str) -> Value {
+        let status = self.status();
+        let vantages = status["vantages"].as_array().expect("a list");
+        vantages.iter().find(|vantage| vantage["name"] == name).expect("the vantage").clone()
     }
 
     pub fn generation(&self) -> u64 {
