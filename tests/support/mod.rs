@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -149,6 +149,8 @@ pub fn run(args: &[&str]) -> (i32, String, String) {
 /// A node that answers every HTTP request with 200 `ok` until stopped.
 pub struct TestNode {
     pub address: SocketAddr,
+    /// Who is told 503, by IPv4 address; 0: nobody.
+    turned_away: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -159,6 +161,8 @@ impl TestNode {
         let address = listener.local_addr().expect("bound");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let turned_away = Arc::new(AtomicU32::new(0));
+        let unwanted = Arc::clone(&turned_away);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
@@ -167,13 +171,25 @@ impl TestNode {
                 let Ok(mut stream) = stream else { continue };
                 let mut request = [0; 2048];
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                let is_unwanted = stream.peer_addr().is_ok_and(|peer| match peer.ip() {
+                    IpAddr::V4(ip) => ip.to_bits() == unwanted.load(Ordering::SeqCst),
+                    IpAddr::V6(_) => false,
+                });
+                let status = if is_unwanted { "503 Service Unavailable" } else { "200 OK" };
                 if stream.read(&mut request).is_ok_and(|read| read > 0) {
-                    let _ = stream
-                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
+                    );
                 }
             }
         });
-        Self { address, stop, thread: Some(thread) }
+        Self { address, turned_away, stop, thread: Some(thread) }
+    }
+
+    /// Is well for everybody but `who` from here on; `None`: for everybody.
+    pub fn turn_away(&self, who: Option<Ipv4Addr>) {
+        self.turned_away.store(who.map_or(0, Ipv4Addr::to_bits), Ordering::SeqCst);
     }
 
     /// Closes the listening socket: connections are refused from here on.

@@ -1,10 +1,10 @@
 //! A scheduler with a listener for reports, its nodes, and the vantages that watch them: real processes.
 
-use super::support::{Folder, Rhumb, TestNode, free_port, run, wait_for};
+use super::support::{Folder, Rhumb, TestNode, ask, free_port, run, wait_for};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rhumb::model::token::TokenHash;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 pub const TOKEN: &str = "a-token-of-gz";
@@ -157,6 +157,11 @@ nodes:
         self.vantage_with(name, &[&proof[..], more].concat())
     }
 
+    /// What clients of a network are answered.
+    pub fn ask(&self, subnet: &str) -> Vec<IpAddr> {
+        wait_for("an answer", || ask(self.dns, "live.example.test", 1, subnet)).addresses
+    }
+
     /// What the status says to a person.
     pub fn told(&self) -> String {
         run(&["status", "--admin", &self.admin.to_string()]).1
@@ -211,9 +216,5 @@ nodes:
         let status = self.status();
         let vantages = status["vantages"].as_array().expect("a list");
         vantages.iter().find(|vantage| vantage["name"] == name).expect("the vantage").clone()
-    }
-
-    pub fn generation(&self) -> u64 {
-        self.status()["table"]["generation"].as_u64().expect("a number")
     }
 }
