@@ -170,8 +170,10 @@ fn a_region_down_is_one_message_and_its_end_another() {
     let ends = |post: &Value| post[0]["endsAt"].as_str().expect("a time").to_owned();
     assert!(ends(&posts[0]) > ends(&posts[1]), "first ahead, then past");
     assert_eq!(posts[0][0]["startsAt"], posts[1][0]["startsAt"]);
-    let metrics = fetch(world.admin, "/metrics");
-    assert!(metrics.contains("rhumb_alerts_sent_total{receiver=\"to-webhook\"} 2"), "{metrics}");
+    wait_for("both being counted", || {
+        let metrics = fetch(world.admin, "/metrics");
+        metrics.contains("rhumb_alerts_sent_total{receiver=\"to-webhook\"} 2").then_some(())
+    });
     assert_eq!(rhumb.terminate(), Some(0));
 }
 
@@ -220,22 +222,93 @@ fn a_slow_receiver_holds_up_neither_another_nor_the_daemon() {
     assert_eq!(rhumb.terminate(), Some(0), "an attempt under way does not keep it from ending");
 }
 
+/// Waits until the state folder tells that `alert` was told.
+fn wait_kept(world: &World, alert: &str) {
+    let file = Path::new(&world.folder.state()).join("alerts");
+    let is_kept = || std::fs::read_to_string(&file).ok()?.contains(alert).then_some(());
+    wait_for("the alert being kept", is_kept);
+}
+
+const EA: &str = "node-down/region/ea";
+
 #[test]
-fn a_restart_tells_again_what_stands_under_the_same_key() {
+fn a_restart_does_not_tell_again_what_stands_and_tells_its_end() {
     let hook = Receiver::start();
     let mut world = World::new(Some(&alerts(&[("webhook", &hook)])));
     let mut rhumb = world.serve();
     world.wait_all_up();
     world.region(false);
     let before = hook.wait(1).remove(0);
+    wait_kept(&world, EA);
     rhumb.kill();
     let mut rhumb = world.serve();
-    let all = hook.wait(2);
-    assert_eq!(outline(&all), ["node-down/region/ea firing"; 2]);
-    assert_eq!(all[1]["since"], before["since"], "the verdict is as old as it was");
+    wait_for("the alert to stand as before", || {
+        let status = world.status();
+        let alert = status["alerts"].as_array()?.first()?.clone();
+        let is_seen = |node: &Value| {
+            node["families"][0]["reason"].as_str().is_some_and(|reason| !reason.starts_with("as before"))
+        };
+        let seen = status["nodes"].as_array()?.iter().all(is_seen);
+        (seen && alert["key"] == EA).then_some(())
+    });
     world.region(true);
-    let all = hook.wait(3);
-    assert_eq!(all[2]["status"], "resolved");
+    let all = hook.wait(2);
+    assert_eq!(outline(&all), [format!("{EA} firing"), format!("{EA} resolved")], "told once");
+    assert_eq!(all[1]["since"], before["since"]);
+    assert_eq!(members(&all[1]), members(&before));
+    // And once over it is forgotten.
+    let file = Path::new(&world.folder.state()).join("alerts");
+    wait_for("it to be forgotten", || (!std::fs::read_to_string(&file).ok()?.contains(EA)).then_some(()));
+    assert_eq!(rhumb.terminate(), Some(0));
+    assert_eq!(hook.posts().len(), 2);
+}
+
+#[test]
+fn what_ended_while_rhumb_was_not_running_is_told_as_over() {
+    let (hook, manager) = (Receiver::start(), Receiver::start());
+    let mut world = World::new(Some(&alerts(&[("webhook", &hook), ("alertmanager", &manager)])));
+    let mut rhumb = world.serve();
+    world.wait_all_up();
+    world.region(false);
+    hook.wait(1);
+    wait_for("the Alertmanager to know", || (!manager.posts().is_empty()).then_some(()));
+    wait_kept(&world, "to-alertmanager");
+    wait_kept(&world, EA);
+    rhumb.kill();
+    world.region(true);
+    let mut rhumb = world.serve();
+    assert_eq!(outline(&hook.wait(2)), [format!("{EA} firing"), format!("{EA} resolved")]);
+    let posts = wait_for("the end at the Alertmanager", || {
+        let posts = manager.posts();
+        (posts.len() >= 2).then_some(posts)
+    });
+    assert_eq!(posts[0][0]["startsAt"], posts[1][0]["startsAt"]);
+    assert!(posts[1][0]["endsAt"].as_str() < posts[0][0]["endsAt"].as_str(), "an end that has come");
+    assert_eq!(rhumb.terminate(), Some(0));
+}
+
+#[test]
+fn a_damaged_ledger_is_put_aside_and_costs_a_message() {
+    let hook = Receiver::start();
+    let mut world = World::new(Some(&alerts(&[("webhook", &hook)])));
+    let mut rhumb = world.serve();
+    world.wait_all_up();
+    world.region(false);
+    hook.wait(1);
+    wait_kept(&world, EA);
+    rhumb.kill();
+    let file = |name: &str| Path::new(&world.folder.state()).join(name);
+    let bytes = std::fs::read(file("alerts")).expect("reads");
+    std::fs::write(file("alerts"), &bytes[..bytes.len() / 2]).expect("truncates");
+    let _ = std::fs::remove_file(file("alerts.previous"));
+    let mut rhumb = world.serve();
+    rhumb.wait_line("alerts.damaged");
+    let is_told =
+        |problem: &Value| problem["message"].as_str().is_some_and(|text| text.contains("truncated"));
+    wait_for("the problem", || world.status()["problems"].as_array()?.iter().any(is_told).then_some(()));
+    assert_eq!(std::fs::read(file("alerts.damaged")).expect("reads").len(), bytes.len() / 2);
+    assert_eq!(outline(&hook.wait(2)), vec![format!("{EA} firing"); 2], "who knows nothing tells again");
+    wait_kept(&world, EA);
     assert_eq!(rhumb.terminate(), Some(0));
 }
 

@@ -38,6 +38,30 @@ pub(super) fn of_node(
     })
 }
 
+/// Whether the verdict of a node is more than what the last good table said.
+pub(super) fn is_observed(node: &NodeStatus) -> bool {
+    node.health.best().is_none_or(|health| health.observed)
+}
+
+/// Whether what does not hold of a node is surely not so: it was looked at since the start.
+pub(super) fn is_known(any: &[Vec<NodeCondition>], node: &NodeStatus, is_settled: bool) -> bool {
+    let of_load = |one: &NodeCondition| match one {
+        NodeCondition::Load { .. }
+        | NodeCondition::CacheHit { .. }
+        | NodeCondition::Errors { .. }
+        | NodeCondition::RisingErrors { .. } => true,
+        NodeCondition::Verdict(_)
+        | NodeCondition::FamilyDown
+        | NodeCondition::Reason(_)
+        | NodeCondition::Flapping { .. }
+        | NodeCondition::Latency { .. }
+        | NodeCondition::Loss { .. }
+        | NodeCondition::Certificate { .. } => false,
+    };
+    let is_fed = || node.health.load.is_some() || !any.iter().flatten().any(of_load);
+    is_observed(node) && (is_settled || is_fed())
+}
+
 struct Look<'a> {
     node: &'a NodeStatus,
     memories: &'a Memories,

@@ -106,6 +106,34 @@ impl Board {
         self.groups.values_mut()
     }
 
+    /// Takes up an alert that a former run told of.
+    pub fn restore(&mut self, alert: &Alert, rule: &AlertRule, now: Moment) {
+        let members = alert.members.iter().map(|member| (member.name.clone(), member.clone())).collect();
+        let label = |name: &str| alert.labels.get(name).cloned();
+        // More than were named may have been told of.
+        let told = usize::try_from(alert.member_count).unwrap_or(usize::MAX);
+        let announced = Announced { revision: 1, at: now.mono, members: told, severity: alert.severity };
+        let group = Group {
+            key: alert.key.clone(),
+            rule: alert.rule.clone(),
+            summary: rule.summary.clone(),
+            scope: alert.scope,
+            subject: alert.subject.clone(),
+            region: label("region"),
+            site: label("site"),
+            severity: alert.severity,
+            since: alert.since,
+            members,
+            of: told,
+            replaces: alert.replaces.clone(),
+            born: now.mono,
+            grown: now.mono,
+            announced: Some(announced),
+            round: self.round,
+        };
+        self.groups.insert(alert.key.clone(), group);
+    }
+
     pub fn begin(&mut self) {
         self.round += 1;
     }

@@ -11,7 +11,7 @@
 
 use super::Moment;
 use crate::base::clock::{MonoTime, WallTime};
-use crate::model::alert::{AlertPolicy, AlertRule};
+use crate::model::alert::{AlertMember, AlertPolicy, AlertRule};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,7 +39,17 @@ struct Hold {
     is_firing: bool,
     /// Not seen any more since then.
     gone: Option<MonoTime>,
+    /// Told by a former run, and nobody has looked since.
+    is_former: bool,
     round: u64,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub name: &'a str,
+    /// Whether what is not seen is not so; just after a start much is not known yet.
+    pub is_known: bool,
 }
 
 /// All holds, by rule and subject.
@@ -63,11 +73,20 @@ impl Holds {
         self.by_rule.get(rule).map_or_else(Vec::new, |of| of.keys().cloned().collect())
     }
 
+    /// Takes up what a former run told of.
+    pub fn restore(&mut self, rule: &str, member: &AlertMember, now: Moment) {
+        let (since, evidence) = (member.since, member.evidence.clone());
+        let began = now.mono;
+        let hold =
+            Hold { began, since, evidence, is_firing: true, gone: None, is_former: true, round: self.round };
+        self.by_rule.entry(rule.to_owned()).or_default().insert(member.name.clone(), hold);
+    }
+
     /// Takes in what is seen of a subject; gives what is the matter with it.
     pub fn step(
         &mut self,
         rule: &AlertRule,
-        subject: &str,
+        Subject { name: subject, is_known }: Subject<'_>,
         seen: Option<Seen>,
         resolve_after: Duration,
         now: Moment,
@@ -80,11 +99,13 @@ impl Holds {
         hold.round = self.round;
         match seen {
             Some(seen) => {
-                hold.gone = None;
+                (hold.gone, hold.is_former) = (None, false);
                 hold.evidence = seen.evidence;
                 hold.is_firing |= now.mono.since(hold.began) >= rule.lasting;
             }
+            None if hold.is_former && !is_known => {}
             None => {
+                hold.is_former = false;
                 let gone = *hold.gone.get_or_insert(now.mono);
                 if !hold.is_firing || now.mono.since(gone) >= resolve_after {
                     of.remove(subject);
@@ -124,8 +145,8 @@ impl Holds {
 impl Hold {
     fn begin(seen: Option<&Seen>, now: Moment) -> Self {
         let since = seen.and_then(|seen| seen.since).unwrap_or(now.wall);
-        let evidence = String::new();
-        Self { began: now.mono, since, evidence, is_firing: false, gone: None, round: 0 }
+        let (began, evidence) = (now.mono, String::new());
+        Self { began, since, evidence, is_firing: false, gone: None, is_former: false, round: 0 }
     }
 
     fn due(&self, lasting: Duration, resolve_after: Duration) -> Option<MonoTime> {

@@ -32,9 +32,13 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::model::alert::{Alert, AlertPolicy, AlertRule, AlertScope, Bulletin, MOST_ALERTS, When};
 use crate::model::status::Status;
 use group::{Board, Firing, Layout};
-use hold::Holds;
+use hold::{Holds, Subject};
 use memory::Memories;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// After a start, until every feed was read and every vantage awaited long enough.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// Everything that is the matter, by rule.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ pub struct AlertBook {
     holds: Holds,
     memories: Memories,
     board: Board,
+    /// What a former run told of is over only when it is known to be, or from then on.
+    settles_at: Option<MonoTime>,
     instance: String,
     admin: String,
 }
@@ -69,6 +75,20 @@ impl AlertBook {
         &self.policy
     }
 
+    /// Takes up what a former run told of, before the first status: who was told that it stands is told when
+    /// it is over, and not again that it stands. Alerts of rules that are gone are left to whoever was told.
+    pub fn restore<'a>(&mut self, alerts: impl IntoIterator<Item = &'a Alert>, now: Moment) {
+        let policy = Arc::clone(&self.policy);
+        for alert in alerts.into_iter().take(MOST_ALERTS) {
+            let Some(rule) = policy.rules.iter().find(|rule| rule.name == alert.rule) else { continue };
+            self.board.restore(alert, rule, now);
+            for member in alert.members.iter().filter(|member| member.firing) {
+                self.holds.restore(&rule.name, member, now);
+            }
+            self.settles_at = Some(now.mono + SETTLING);
+        }
+    }
+
     /// Takes in a status, or the same again later.
     pub fn observe(&mut self, status: &Status, now: Moment) {
         self.instance.clone_from(&status.instance);
@@ -87,6 +107,7 @@ impl AlertBook {
 
     fn judge(&mut self, rule: &AlertRule, status: &Status, layout: &Layout<'_>, now: Moment) {
         let resolve_after = self.policy.resolve_after;
+        let is_settled = self.settles_at.is_none_or(|at| now.mono >= at);
         match &rule.when {
             When::Node(any) => {
                 let mut firing = Vec::new();
@@ -98,15 +119,19 @@ impl AlertBook {
                     if seen.is_none() && !holds_any {
                         continue;
                     }
-                    let held = self.holds.step(rule, &node.name, seen, resolve_after, now);
+                    let is_known = condition::is_known(any, node, is_settled);
+                    let subject = Subject { name: &node.name, is_known };
+                    let held = self.holds.step(rule, subject, seen, resolve_after, now);
                     firing.extend(held.map(|held| Firing { node: at, held }));
                 }
                 self.board.nodes(rule, &firing, layout, now);
             }
             When::Unserved { above } => {
+                let is_known = is_settled || status.nodes.iter().all(condition::is_observed);
                 for service in &status.services {
+                    let subject = Subject { name: &service.name, is_known };
                     let seen = condition::of_service(*above, service);
-                    if let Some(held) = self.holds.step(rule, &service.name, seen, resolve_after, now) {
+                    if let Some(held) = self.holds.step(rule, subject, seen, resolve_after, now) {
                         self.board.single(rule, AlertScope::Service, &service.name, held, now);
                     }
                 }
@@ -118,7 +143,8 @@ impl AlertBook {
                     seen.entry(name).or_insert(None);
                 }
                 for (name, seen) in seen {
-                    if let Some(held) = self.holds.step(rule, &name, seen, resolve_after, now) {
+                    let subject = Subject { name: &name, is_known: is_settled };
+                    if let Some(held) = self.holds.step(rule, subject, seen, resolve_after, now) {
                         self.board.single(rule, AlertScope::Instance, &name, held, now);
                     }
                 }

@@ -3,7 +3,7 @@
 use super::{AlertBook, Moment};
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::{Micros, Ppm};
-use crate::model::alert::{AlertPolicy, AlertScope, Bulletin, MOST_ALERTS, Severity};
+use crate::model::alert::{Alert, AlertPolicy, AlertScope, Bulletin, MOST_ALERTS, Severity};
 use crate::model::ids::{Generation, Revision};
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::{Expiry, ExpiryKind, NodeStatus, Problem, QueryCounts, ServiceStatus, Status};
@@ -145,6 +145,109 @@ fn what_stood_before_a_restart_is_told_once_it_is_seen_again() {
     }
     world.pass(60_000);
     assert_eq!(world.keys().len(), 1, "{:?}", world.keys());
+}
+
+impl World {
+    /// The same world under a new book that takes up what was told; nothing is known of it yet.
+    fn restart(self) -> Self {
+        let told = self.book.bulletin().firing;
+        let mut book = AlertBook::new(Arc::new(shipped()));
+        let now = Moment { mono: MonoTime::from_millis(self.now_ms), wall: WallTime(self.now_ms) };
+        book.restore(told.iter().map(|told| &*told.alert), now);
+        let mut status = self.status;
+        for node in &mut status.nodes {
+            node.health.load = None;
+            node.health.families.iter_mut().flatten().for_each(|health| health.observed = false);
+        }
+        Self { book, status, now_ms: self.now_ms }
+    }
+
+    fn look(&mut self) {
+        for node in &mut self.status.nodes {
+            node.health.families.iter_mut().flatten().for_each(|health| health.observed = true);
+        }
+    }
+}
+
+#[test]
+fn what_was_told_before_a_restart_stands_until_it_is_known_to_be_over() {
+    let mut world = World::of(FLEET);
+    world.set("tyo", Verdict::Down);
+    world.set("osa", Verdict::Down);
+    world.set("fra-1", Verdict::Down);
+    world.pass(10_000);
+    let before = ["node-down/node/fra-1#1", "node-down/region/ea#1"];
+    assert_eq!(world.told(), before);
+    let since = world.book.alerts().0[0].since;
+    world.pass(5_000);
+    let mut world = world.restart();
+    world.pass(120_000);
+    assert_eq!(world.told(), before, "nobody has looked yet");
+    world.look();
+    world.pass(60_000);
+    assert_eq!(world.told(), before, "and it stands");
+    assert_eq!(world.book.alerts().0[0].since, since);
+    // It grows as if there had been no restart, and so does it end.
+    world.set("sel", Verdict::Down);
+    world.pass(40_000);
+    assert_eq!(world.told(), ["node-down/node/fra-1#1", "node-down/region/ea#2"]);
+    let mut world = world.restart();
+    world.set("", Verdict::Up);
+    world.look();
+    world.pass(29_000);
+    assert_eq!(world.told().len(), 2);
+    world.pass(2_000);
+    assert!(world.told().is_empty(), "{:?}", world.told());
+    let ended = world.book.bulletin().ended;
+    let region = ended.iter().find(|alert| alert.key == "node-down/region/ea").expect("the region");
+    assert_eq!((region.member_count, region.labels["region"].as_str()), (9, "ea"));
+}
+
+#[test]
+fn feeds_and_problems_are_awaited_after_a_restart() {
+    let mut world = World::of(FLEET);
+    let load = |percent| NodeLoad { utilisation: Ppm::from_percent(percent), ..NodeLoad::default() };
+    world.load("fra-1", load(90));
+    world.status.problems.push(Problem {
+        since: WallTime(7),
+        code: "table-frozen".to_owned(),
+        message: "nobody is moved".to_owned(),
+        help: String::new(),
+    });
+    world.pass(303_000);
+    let before = ["overload/node/fra-1#1", "table-frozen/instance/table-frozen#1"];
+    assert_eq!(world.told(), before);
+    let mut world = world.restart();
+    world.look();
+    let problems = std::mem::take(&mut world.status.problems);
+    world.pass(29_000);
+    world.load("fra-1", load(90));
+    world.status.problems = problems;
+    world.pass(60_000);
+    assert_eq!(world.told(), before);
+    let mut world = world.restart();
+    world.look();
+    world.status.problems.clear();
+    world.pass(59_000);
+    assert_eq!(world.told(), before, "awaited for 30 s, and over after 30 more");
+    world.pass(2_000);
+    assert!(world.told().is_empty(), "{:?}", world.told());
+}
+
+#[test]
+fn an_alert_of_a_rule_or_node_that_is_gone_is_over_after_a_restart() {
+    let mut world = World::of(FLEET);
+    world.set("fra-1", Verdict::Down);
+    world.pass(10_000);
+    let alert = Alert::clone(&world.book.bulletin().firing[0].alert);
+    let other = Alert { rule: "gone".to_owned(), key: "gone/node/fra-1".to_owned(), ..alert };
+    let mut world = world.restart();
+    let now = Moment { mono: MonoTime::from_millis(world.now_ms), wall: WallTime(world.now_ms) };
+    world.book.restore([&other], now);
+    world.status.nodes.retain(|node| node.name != "fra-1");
+    world.pass(100);
+    assert!(world.told().is_empty(), "{:?}", world.told());
+    assert_eq!(world.ended(), [("node-down/node/fra-1".to_owned(), None)]);
 }
 
 #[test]

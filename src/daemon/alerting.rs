@@ -9,14 +9,18 @@
 //! moves, when a wait is over, and every second, because a writer that died moves no status.
 
 use crate::alert::{AlertBook, Moment};
-use crate::base::clock::SharedClock;
+use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::daemon::answering::Live;
+use crate::daemon::keeper::AlertShelf;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::writer::{About, Event};
 use crate::deliver::{self, Courier};
-use crate::model::alert::{AlertReceiver, AlertsShown, Bulletin, ReceiverStatus};
+use crate::model::alert::{
+    Alert, AlertReceiver, AlertsShown, Bulletin, KeptAlerts, KeptReceiver, ReceiverStatus, TakenAlert,
+};
 use crate::model::policy::Policy;
 use crate::model::status::{Problem, Status};
+use crate::store::state_dir::{Found, StateDir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -26,6 +30,8 @@ use tokio::task::JoinHandle;
 
 /// Longest between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// After a start, for receivers that were told of something: a lab invites its own.
+const AWAITED: Duration = Duration::from_secs(30);
 /// Shortest, whatever is due.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -55,6 +61,21 @@ pub struct Alerting {
     news: Arc<Notify>,
     /// Of the problems last put to the writer.
     reported: Vec<String>,
+    told: Told,
+}
+
+/// What receivers were told and may believe still, kept for a restart.
+#[derive(Default)]
+struct Told {
+    shelf: Option<AlertShelf>,
+    /// Of a former run, for receivers that are not invited yet.
+    former: KeptAlerts,
+    /// When who is not invited yet is not awaited any more.
+    awaited_until: Option<MonoTime>,
+    /// As it was kept last, by receiver.
+    kept: Vec<(String, Arc<Vec<TakenAlert>>)>,
+    /// What of it could not be read.
+    damage: Option<Problem>,
 }
 
 /// The running task. It ends when this is dropped.
@@ -105,8 +126,29 @@ impl Alerting {
             shown: watch::channel(Arc::default()).0,
             news: Arc::default(),
             reported: Vec::new(),
+            told: Told::default(),
             sources,
         }
+    }
+
+    /// Goes on from what a former run kept in the state folder `state`, which is this process's own by now, and
+    /// keeps it there by `shelf`.
+    pub fn recalling(mut self, state: &Path, shelf: AlertShelf) -> Self {
+        let (mono, wall) = (self.sources.clock.mono(), self.sources.clock.wall());
+        let recalled = StateDir::open_held(state).recall_alerts();
+        let (former, fault) = match recalled {
+            Ok(Some(Found { value, passed_over })) => (value, passed_over),
+            Ok(None) => (KeptAlerts::default(), None),
+            Err(fault) => (KeptAlerts::default(), Some(fault)),
+        };
+        if let Some(message) = &fault {
+            tracing::error!("{message}; it lies aside as alerts.damaged");
+        }
+        self.book.restore(former.alerts.values(), Moment { mono, wall });
+        let damage = fault.map(|message| damaged(message, wall));
+        let awaited_until = Some(mono + AWAITED);
+        self.told = Told { shelf: Some(shelf), former, awaited_until, kept: Vec::new(), damage };
+        self
     }
 
     /// What a status is to show of it.
@@ -120,6 +162,11 @@ impl Alerting {
 
     /// Runs until there is no more status to come.
     async fn run(mut self) {
+        // Before, nobody could say whether what a former run told of still stands.
+        if self.sources.status.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        self.look();
         self.invite();
         loop {
             self.take_up_policy();
@@ -158,6 +205,7 @@ impl Alerting {
                 Some(at) => before.swap_remove(at),
                 None => deliver::start(
                     receiver,
+                    self.told.take(receiver),
                     &self.folder,
                     self.bulletin.subscribe(),
                     &self.sources.clock,
@@ -185,13 +233,15 @@ impl Alerting {
         });
         let receivers: Vec<ReceiverStatus> = self.couriers.iter().map(Courier::status).collect();
         self.report(&receivers);
+        self.told.keep(&self.couriers, self.sources.clock.mono());
         let (alerts, omitted) = self.book.alerts();
         self.shown.send_replace(Arc::new(AlertsShown { alerts, omitted, receivers }));
     }
 
     /// Makes a problem of every receiver that cannot be reached.
     fn report(&mut self, receivers: &[ReceiverStatus]) {
-        let problems: Vec<Problem> = receivers.iter().filter_map(undelivered).collect();
+        let undelivered = receivers.iter().filter_map(undelivered);
+        let problems: Vec<Problem> = undelivered.chain(self.told.damage.clone()).collect();
         let messages: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
         // One that a full queue did not take is put again.
         if messages != self.reported
@@ -200,6 +250,58 @@ impl Alerting {
             self.reported = messages;
         }
     }
+}
+
+impl Told {
+    /// What a receiver was told by a former run.
+    fn take(&mut self, receiver: &AlertReceiver) -> Vec<TakenAlert> {
+        let is_its = |kept: &KeptReceiver| kept.name == receiver.name && kept.place == receiver.place();
+        let Some(at) = self.former.receivers.iter().position(is_its) else { return Vec::new() };
+        let kept = self.former.receivers.swap_remove(at);
+        let alert =
+            |(key, at): (String, WallTime)| Some((Arc::new(self.former.alerts.get(&key)?.clone()), at));
+        kept.told.into_iter().filter_map(alert).collect()
+    }
+
+    /// Has it written, if it changed.
+    fn keep(&mut self, couriers: &[Courier], now: MonoTime) {
+        if self.awaited_until.is_some_and(|until| now >= until) {
+            (self.former, self.damage, self.awaited_until) = (KeptAlerts::default(), None, None);
+        }
+        let Some(shelf) = &self.shelf else { return };
+        let taken: Vec<(String, Arc<Vec<TakenAlert>>)> =
+            couriers.iter().map(|courier| (courier.receiver().name.clone(), courier.taken())).collect();
+        let is_same = taken.len() == self.kept.len()
+            && taken.iter().zip(&self.kept).all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1));
+        if is_same {
+            return;
+        }
+        let nothing_yet = self.kept.is_empty() && self.awaited_until.is_some();
+        if nothing_yet && self.former.alerts.is_empty() && taken.iter().all(|(_, taken)| taken.is_empty()) {
+            self.kept = taken;
+            return;
+        }
+        let mut kept = self.former.clone();
+        for (courier, (name, taken)) in couriers.iter().zip(&taken) {
+            let told = taken.iter().map(|(alert, at)| (alert.key.clone(), *at)).collect();
+            let place = courier.receiver().place();
+            kept.receivers.push(KeptReceiver { name: name.clone(), place, told });
+            let alerts = taken.iter().map(|(alert, _)| (alert.key.clone(), Alert::clone(alert)));
+            kept.alerts.extend(alerts);
+        }
+        let is_told =
+            |key: &String| kept.receivers.iter().any(|it| it.told.iter().any(|(told, _)| told == key));
+        let alerts = std::mem::take(&mut kept.alerts);
+        kept.alerts = alerts.into_iter().filter(|(key, _)| is_told(key)).collect();
+        shelf.keep(kept);
+        self.kept = taken;
+    }
+}
+
+fn damaged(message: String, since: WallTime) -> Problem {
+    let help = "it lies aside as alerts.damaged; alerts that stand may be told again, and of some that ended \
+                meanwhile nobody is told";
+    Problem { since, code: "state-unreadable".to_owned(), message, help: help.to_owned() }
 }
 
 fn undelivered(receiver: &ReceiverStatus) -> Option<Problem> {

@@ -9,6 +9,7 @@ use crate::base::error::chain;
 use crate::daemon::inputs::Inputs;
 use crate::journal::Made;
 use crate::journal::record::pack;
+use crate::model::alert::KeptAlerts;
 use crate::model::latency::KeptLatencies;
 use crate::store::saved_table::{SavedSerial, SavedTable};
 use crate::store::state_dir::{JOURNAL, StateDir, StateError};
@@ -35,6 +36,7 @@ struct Desk {
     inputs: ArcSwapOption<Inputs>,
     table: ArcSwapOption<Wanted>,
     latencies: ArcSwapOption<KeptLatencies>,
+    alerts: ArcSwapOption<KeptAlerts>,
     /// The last that was handed in.
     last: ArcSwapOption<SavedTable>,
     is_stopping: AtomicBool,
@@ -81,11 +83,25 @@ impl SerialBook {
     }
 }
 
+/// Where what receivers of alerts were told is put to be written.
+pub struct AlertShelf {
+    desk: Arc<Desk>,
+    bell: SyncSender<()>,
+}
+
+impl AlertShelf {
+    pub fn keep(&self, kept: KeptAlerts) {
+        self.desk.alerts.store(Some(Arc::new(kept)));
+        let _ = self.bell.try_send(());
+    }
+}
+
 /// Where things are kept.
 pub trait Store: Send + 'static {
     fn keep_inputs(&mut self, inputs: &Inputs) -> Result<(), StateError>;
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError>;
+    fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError>;
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError>;
 
@@ -116,6 +132,10 @@ impl Store for StateDir {
         let record = pack(made).map_err(|source| StateError::Io { path, source })?;
         self.keep_record(&record)
     }
+
+    fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError> {
+        StateDir::keep_alerts(self, kept)
+    }
 }
 
 /// The handle the writer holds.
@@ -140,8 +160,15 @@ impl Keeper {
         let (decisions, made) = sync_channel(DECISIONS);
         let desk = Arc::new(Desk::default());
         let waits_for_another = store.waits_for_another();
-        let at = Arc::clone(&desk);
-        let worker = Worker { store, desk: at, made, inputs: None, table: None, latencies: None };
+        let worker = Worker {
+            store,
+            desk: Arc::clone(&desk),
+            made,
+            inputs: None,
+            table: None,
+            latencies: None,
+            alerts: None,
+        };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
             worker.run(&rings, report);
@@ -181,6 +208,10 @@ impl Keeper {
         let _ = self.bell.try_send(());
     }
 
+    pub fn alert_book(&self) -> AlertShelf {
+        AlertShelf { desk: Arc::clone(&self.desk), bell: self.bell.clone() }
+    }
+
     pub fn serial_book(&self) -> SerialBook {
         SerialBook { desk: Arc::clone(&self.desk), bell: self.bell.clone() }
     }
@@ -202,6 +233,7 @@ struct Worker<S> {
     inputs: Option<Arc<Inputs>>,
     table: Option<Arc<Wanted>>,
     latencies: Option<Arc<KeptLatencies>>,
+    alerts: Option<Arc<KeptAlerts>>,
 }
 
 impl<S: Store> Worker<S> {
@@ -217,6 +249,7 @@ impl<S: Store> Worker<S> {
             self.inputs = self.desk.inputs.swap(None).or(self.inputs.take());
             self.table = self.desk.table.swap(None).or(self.table.take());
             self.latencies = self.desk.latencies.swap(None).or(self.latencies.take());
+            self.alerts = self.desk.alerts.swap(None).or(self.alerts.take());
             let written = match self.is_waiting() {
                 true => Some(self.write()),
                 false => None,
@@ -233,7 +266,7 @@ impl<S: Store> Worker<S> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.inputs.is_some() || self.table.is_some() || self.latencies.is_some()
+        self.inputs.is_some() || self.table.is_some() || self.latencies.is_some() || self.alerts.is_some()
     }
 
     /// Writes what waits; what could not be written goes on waiting.
@@ -253,6 +286,10 @@ impl<S: Store> Worker<S> {
         if let Some(newest) = self.latencies.as_ref() {
             self.store.keep_latencies(newest)?;
             self.latencies = None;
+        }
+        if let Some(newest) = self.alerts.as_ref() {
+            self.store.keep_alerts(newest)?;
+            self.alerts = None;
         }
         Ok(())
     }
@@ -289,6 +326,10 @@ mod tests {
         }
 
         fn keep_decision(&mut self, _: &Made) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn keep_alerts(&mut self, _: &KeptAlerts) -> Result<(), StateError> {
             Ok(())
         }
     }

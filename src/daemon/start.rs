@@ -177,7 +177,9 @@ impl Daemon {
         let counts = Arc::new(SharedCounts::default());
         let (reporter, status) = Reporter::new(identity, Arc::clone(&counts));
         let journal = journal::routes(state.path());
+        let state_folder = state.path().to_owned();
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
+        let shelf = keeper.alert_book();
         let pulse = Pulse::new(Arc::clone(&clock));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
@@ -200,7 +202,7 @@ impl Daemon {
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
-let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
+        let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
         let more = post.routes(&clock).merge(journal);
         let admin_task = admin::serve(admin_listener, sights.routes(&events), more);
         let offer = inheritance.settle(offered).await?;
@@ -223,7 +225,7 @@ let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), tra
             reload,
             // Whoever is told of a change asks at once, and must not be answered by the predecessor.
             notify: tokio::spawn(notifier.run()),
-            alerts: alerting.start(),
+            alerts: alerting.recalling(&state_folder, shelf).start(),
             admin_task,
             pulse,
             writer,

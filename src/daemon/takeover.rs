@@ -13,6 +13,7 @@ use crate::daemon::geo_keeper::GeoKeeper;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Store;
 use crate::journal::Made;
+use crate::model::alert::KeptAlerts;
 use crate::model::latency::KeptLatencies;
 use crate::serve::handover::{self, Given, HandoverError, Line};
 use crate::store::geo_table::GeoTableFile;
@@ -220,5 +221,9 @@ impl Store for HeldStore {
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError> {
         Store::keep_decision(self.ours()?, made)
+    }
+
+    fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError> {
+        self.ours()?.keep_alerts(kept)
     }
 }

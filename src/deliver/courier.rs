@@ -9,7 +9,7 @@ use super::message;
 use super::post::{Post, PostError};
 use crate::base::clock::SharedClock;
 use crate::base::hash::{SeededRng, mix_pair, stable_hash};
-use crate::model::alert::{AlertReceiver, Bulletin, ReceiverKind, ReceiverStatus};
+use crate::model::alert::{AlertReceiver, Bulletin, ReceiverKind, ReceiverStatus, TakenAlert};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct Courier {
     receiver: AlertReceiver,
     status: watch::Receiver<ReceiverStatus>,
+    taken: watch::Receiver<Arc<Vec<TakenAlert>>>,
     task: JoinHandle<()>,
 }
 
@@ -34,6 +35,11 @@ impl Courier {
     pub fn status(&self) -> ReceiverStatus {
         self.status.borrow().clone()
     }
+
+    /// What the receiver took and may believe still; the same pointer as long as it is the same.
+    pub fn taken(&self) -> Arc<Vec<TakenAlert>> {
+        Arc::clone(&self.taken.borrow())
+    }
 }
 
 impl Drop for Courier {
@@ -43,9 +49,10 @@ impl Drop for Courier {
 }
 
 /// Starts telling `receiver` what `bulletin` says. `folder`: where the relative paths of policy begin;
-/// `changed` rings whenever the courier's status does.
+/// `changed` rings whenever the courier's status does. `kept`: what a former run's courier was taken.
 pub fn start(
     receiver: &AlertReceiver,
+    kept: Vec<TakenAlert>,
     folder: &Path,
     bulletin: watch::Receiver<Arc<Bulletin>>,
     clock: &SharedClock,
@@ -57,17 +64,21 @@ pub fn start(
         ..ReceiverStatus::default()
     };
     let (status, shown) = watch::channel(status);
+    let ledger = Ledger::restored(&kept, receiver, (clock.mono(), clock.wall()));
+    let (taken, kept) = watch::channel(Arc::new(kept));
     let round = Round {
         post: Post::new(receiver, folder),
-        ledger: Ledger::default(),
+        ledger,
         rng: SeededRng::new(mix_pair(clock.wall().0, stable_hash(receiver.name.as_bytes()))),
         failures: 0,
         receiver: receiver.clone(),
         clock: Arc::clone(clock),
         status,
+        taken,
         changed: Arc::clone(changed),
     };
-    Courier { receiver: receiver.clone(), status: shown, task: tokio::spawn(round.run(bulletin)) }
+    let task = tokio::spawn(round.run(bulletin));
+    Courier { receiver: receiver.clone(), status: shown, taken: kept, task }
 }
 
 struct Round {
@@ -79,6 +90,7 @@ struct Round {
     /// In a row.
     failures: u32,
     status: watch::Sender<ReceiverStatus>,
+    taken: watch::Sender<Arc<Vec<TakenAlert>>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
@@ -88,9 +100,10 @@ impl Round {
             let news = Arc::clone(&bulletin.borrow_and_update());
             let now = (self.clock.mono(), self.clock.wall());
             let letters = self.ledger.letters(&news, &self.receiver, now);
+            self.keep();
             match self.deliver(&letters, &news).await {
                 Ok(()) => {
-                    let repeat = self.ledger.repeats_at(&self.receiver);
+                    let repeat = self.ledger.repeats_at();
                     let wait = repeat.map_or(self.receiver.repeat, |at| at.since(self.clock.mono()));
                     tokio::select! {
                         changed = bulletin.changed() => if changed.is_err() { return },
@@ -147,8 +160,9 @@ impl Round {
     }
 
     fn took(&mut self, letters: &[Letter]) {
-        let now = self.clock.mono();
-        letters.iter().for_each(|letter| self.ledger.took(letter, now));
+        let now = (self.clock.mono(), self.clock.wall());
+        letters.iter().for_each(|letter| self.ledger.took(letter, &self.receiver, now));
+        self.keep();
         let count = u32::try_from(letters.len()).unwrap_or(u32::MAX);
         self.show(|status| {
             status.sent += 1;
@@ -185,6 +199,21 @@ impl Round {
         let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(6));
         let base = if error.is_refusal() { LONGEST_WAIT } else { doubled.min(LONGEST_WAIT) };
         base.mul_f64(0.75 + self.rng.unit() / 2.0)
+    }
+
+    /// Shows what is to be kept for a restart.
+    fn keep(&self) {
+        let now = self.ledger.to_keep();
+        let is_changed = self.taken.send_if_modified(|taken| {
+            let is_changed = **taken != now;
+            if is_changed {
+                *taken = Arc::new(now);
+            }
+            is_changed
+        });
+        if is_changed {
+            self.changed.notify_one();
+        }
     }
 
     fn show(&self, change: impl FnOnce(&mut ReceiverStatus)) {

@@ -8,9 +8,10 @@
 //! | became part of a larger one | that it stands | resolved; to a webhook none, the larger one's names it |
 
 use crate::base::clock::{MonoTime, WallTime};
-use crate::model::alert::{Alert, AlertReceiver, Bulletin, ReceiverKind, Told};
+use crate::model::alert::{Alert, AlertReceiver, Bulletin, ReceiverKind, TakenAlert, Told};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,9 @@ impl Letter {
 struct Taken {
     alert: Arc<Alert>,
     revision: u64,
-    at: MonoTime,
+    at: WallTime,
+    /// When it is told again.
+    again_at: MonoTime,
 }
 
 /// All that a receiver was told and may believe still.
@@ -67,7 +70,7 @@ impl Ledger {
             part.iter().for_each(|letter| self.forget(letter));
             letters = own;
         }
-        let is_due = |told: &Told| self.is_due(told, receiver, now);
+        let is_due = |told: &Told| self.is_due(told, now);
         let any = stands.values().any(|told| is_due(told)) || !letters.is_empty();
         // An Alertmanager takes all of them at once, which keeps them from timing out apart.
         let all = any && receiver.kind == ReceiverKind::Alertmanager;
@@ -76,20 +79,19 @@ impl Ledger {
         letters
     }
 
-    fn is_due(&self, told: &Told, receiver: &AlertReceiver, now: MonoTime) -> bool {
+    fn is_due(&self, told: &Told, now: MonoTime) -> bool {
         self.taken.get(&told.alert.key).is_none_or(|taken| {
-            taken.revision < told.revision
-                || taken.alert.since < told.alert.since
-                || now.since(taken.at) >= receiver.repeat
+            taken.revision < told.revision || taken.alert.since < told.alert.since || now >= taken.again_at
         })
     }
 
     /// A letter arrived.
-    pub fn took(&mut self, letter: &Letter, now: MonoTime) {
+    pub fn took(&mut self, letter: &Letter, receiver: &AlertReceiver, (now, wall): (MonoTime, WallTime)) {
         if !letter.is_firing() {
             return self.forget(letter);
         }
-        let taken = Taken { alert: Arc::clone(&letter.alert), revision: letter.revision, at: now };
+        let (alert, revision) = (Arc::clone(&letter.alert), letter.revision);
+        let taken = Taken { alert, revision, at: wall, again_at: now + receiver.repeat };
         self.taken.insert(letter.alert.key.clone(), taken);
     }
 
@@ -98,8 +100,27 @@ impl Ledger {
     }
 
     /// When something is next to be repeated.
-    pub fn repeats_at(&self, receiver: &AlertReceiver) -> Option<MonoTime> {
-        self.taken.values().map(|taken| taken.at + receiver.repeat).min()
+    pub fn repeats_at(&self) -> Option<MonoTime> {
+        self.taken.values().map(|taken| taken.again_at).min()
+    }
+
+    /// As it was kept by a former run: revisions begin anew, repeats go on.
+    pub fn restored(
+        kept: &[TakenAlert],
+        receiver: &AlertReceiver,
+        (now, wall): (MonoTime, WallTime),
+    ) -> Self {
+        let one = |(alert, at): &TakenAlert| {
+            let ago = Duration::from_millis(wall.0.saturating_sub(at.0));
+            let again_at = now + receiver.repeat.saturating_sub(ago);
+            (alert.key.clone(), Taken { alert: Arc::clone(alert), revision: 1, at: *at, again_at })
+        };
+        Self { taken: kept.iter().map(one).collect() }
+    }
+
+    /// What is to be kept of it.
+    pub fn to_keep(&self) -> Vec<TakenAlert> {
+        self.taken.values().map(|taken| (Arc::clone(&taken.alert), taken.at)).collect()
     }
 }
 

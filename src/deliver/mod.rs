@@ -16,8 +16,8 @@
 //! There is no queue that could fill: a courier compares the present state with what it has delivered, so a
 //! receiver that was away is told how things are, not how they were, and an alert that came and went
 //! meanwhile is not told. Nothing here holds anybody up, and a slow receiver does not hold up another.
-//! What was told is forgotten when the process ends: the next one tells again what still is, with the same
-//! keys, and not the end of what ended in between.
+//! What was taken is shown to whoever keeps it for a restart: the next process tells the end of what ended in
+//! between, and not again what still is.
 
 mod courier;
 mod letter;

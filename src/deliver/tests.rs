@@ -62,9 +62,9 @@ fn letters_are_what_a_receiver_does_not_know_yet() {
     let mut news = bulletin(&["tyo", "fra"]);
     let letters = ledger.letters(&news, &receiver, at(1));
     assert_eq!(keys(&letters).len(), 2);
-    ledger.took(&letters[0], at(1).0);
+    ledger.took(&letters[0], &receiver, at(1));
     assert_eq!(keys(&ledger.letters(&news, &receiver, at(2))).len(), 1, "what was not taken is due");
-    ledger.took(&letters[1], at(2).0);
+    ledger.took(&letters[1], &receiver, at(2));
     assert!(ledger.letters(&news, &receiver, at(3)).is_empty());
     news.firing[0].revision = 2;
     assert_eq!(keys(&ledger.letters(&news, &receiver, at(4))), ["tyo#2"]);
@@ -73,8 +73,33 @@ fn letters_are_what_a_receiver_does_not_know_yet() {
     news.firing.remove(0);
     let letters = ledger.letters(&news, &receiver, at(5));
     assert_eq!((keys(&letters), letters[0].alert.ended), (vec!["tyo#0".to_owned()], Some(WallTime(5_000))));
-    ledger.took(&letters[0], at(5).0);
+    ledger.took(&letters[0], &receiver, at(5));
     assert!(ledger.letters(&news, &receiver, at(6)).is_empty(), "an end is told once");
+}
+
+#[test]
+fn a_ledger_that_was_kept_tells_the_end_and_not_again_what_stands() {
+    let receiver = AlertReceiver::webhook("x", "http://127.0.0.1:1/");
+    let at = |second: u64| (MonoTime::from_millis(second * 1_000), WallTime(second * 1_000));
+    let mut before = Ledger::default();
+    let news = bulletin(&["tyo", "fra", "new"]);
+    for letter in before.letters(&news, &receiver, at(100)).iter().take(2) {
+        before.took(letter, &receiver, at(100));
+    }
+    let kept = before.to_keep();
+    assert_eq!(
+        kept.iter().map(|(alert, at)| (alert.subject.as_str(), at.0)).collect::<Vec<_>>(),
+        [("fra", 100_000), ("tyo", 100_000)]
+    );
+    // The clock that never steps begins anew, the other goes on.
+    let restart = (MonoTime::from_millis(5), WallTime(200_000));
+    let mut ledger = Ledger::restored(&kept, &receiver, restart);
+    assert_eq!(keys(&ledger.letters(&news, &receiver, restart)), ["new#1"], "which was not taken");
+    let tyo = bulletin(&["tyo"]);
+    assert_eq!(keys(&ledger.letters(&tyo, &receiver, restart)), ["fra#0"], "which ended meanwhile");
+    let repeat = MonoTime::from_millis(5 + (4 * 3_600 - 100) * 1_000);
+    assert_eq!(ledger.repeats_at(), Some(repeat), "four hours after it was told");
+    assert_eq!(keys(&ledger.letters(&tyo, &receiver, (repeat, WallTime(0)))), ["fra#0", "tyo#1"]);
 }
 
 #[test]
@@ -86,7 +111,7 @@ fn what_became_part_of_a_larger_alert_ends_without_a_word_at_a_webhook() {
         let receiver = AlertReceiver { kind, ..AlertReceiver::webhook("x", "http://127.0.0.1:1/") };
         let mut ledger = Ledger::default();
         let letters = ledger.letters(&bulletin(&["tyo"]), &receiver, at);
-        ledger.took(&letters[0], at.0);
+        ledger.took(&letters[0], &receiver, at);
         let mut news = bulletin(&["ea"]);
         let replaced_by = Some("node-down/site/ea".to_owned());
         news.ended.push(Arc::new(Alert { replaced_by, ..alert("tyo", Severity::Warning) }));
@@ -165,7 +190,7 @@ struct Telling {
 fn tell(receiver: &AlertReceiver, folder: &Path, news: Bulletin) -> Telling {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let (bulletin, reader) = watch::channel(Arc::new(news));
-    let courier = start(receiver, folder, reader, &clock, &Arc::default());
+    let courier = start(receiver, Vec::new(), folder, reader, &clock, &Arc::default());
     Telling { bulletin, courier }
 }
 

@@ -7,6 +7,7 @@
 use super::status::ExpiryKind;
 use super::verdict::{Rule, Verdict};
 use crate::base::clock::WallTime;
+use crate::base::hash::stable_hash;
 use crate::base::units::{Micros, Ppm};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -174,6 +175,11 @@ pub struct AlertReceiver {
 }
 
 impl AlertReceiver {
+    /// Tells one address from another without holding it: an address may be a secret.
+    pub fn place(&self) -> u64 {
+        stable_hash(format!("{} {}", self.kind.name(), self.url).as_bytes())
+    }
+
     pub const TIMEOUT: Duration = Duration::from_secs(5);
 
     /// Told of everything, with the defaults.
@@ -297,6 +303,27 @@ pub struct Told {
     pub alert: Arc<Alert>,
     pub revision: u64,
 }
+
+/// What receivers were told and may believe still, as it is kept for a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAlerts {
+    /// By key, as they were told last.
+    pub alerts: BTreeMap<String, Alert>,
+    pub receivers: Vec<KeptReceiver>,
+}
+
+/// What one receiver was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReceiver {
+    pub name: String,
+    /// [`AlertReceiver::place`]: one at another address was told nothing.
+    pub place: u64,
+    /// Keys of the alerts, and when it took them.
+    pub told: Vec<(String, WallTime)>,
+}
+
+/// An alert that somebody took, and when.
+pub type TakenAlert = (Arc<Alert>, WallTime);
 
 /// How telling somebody goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@
 //!   inputs, inputs.previous   sealed: the policy files last published, and which geo files
 //!   table,  table.previous    sealed: the table last published (see saved_table)
 //!   geo/<digest>.mmdb         the geo files last published, checked by their digest when read
+//!   latencies, ...previous    sealed: what clients measured (model::latency)
+//!   alerts, alerts.previous   sealed: what receivers of alerts were told and may believe still
 //!   geo-table                 the geo table last compiled (see geo_table)
 //!   journal/                  what was decided and on what (see journal)
 //! ```
@@ -15,6 +17,7 @@ use super::saved_table::SavedTable;
 use super::sealed;
 pub use super::sealed::Found;
 use crate::base::diagnostic::SourceFile;
+use crate::model::alert::KeptAlerts;
 use crate::model::ids::Revision;
 use crate::model::latency::KeptLatencies;
 use serde::{Deserialize, Serialize};
@@ -227,6 +230,31 @@ impl StateDir {
     pub fn recall_latencies(&self) -> Result<Option<Found<KeptLatencies>>, String> {
         let parse = |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| error.to_string());
         sealed::read_newest(&self.root.join("latencies"), parse)
+    }
+
+    pub fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
+        sealed::write(&self.root.join("alerts"), &payload).map_err(failed)
+    }
+
+    /// What receivers were told, as it was last kept whole; a damaged file is put aside as `alerts.damaged`.
+    /// `Ok(None)` when there never was one.
+    pub fn recall_alerts(&self) -> Result<Option<Found<KeptAlerts>>, String> {
+        let path = self.root.join("alerts");
+        let parse = |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| error.to_string());
+        let recalled = sealed::read_newest(&path, parse);
+        let is_damaged = match &recalled {
+            Ok(Some(found)) => found.passed_over.is_some(),
+            Ok(None) => false,
+            Err(_) => true,
+        };
+        // Or the next write would keep it as the version before.
+        if is_damaged && let Err(error) = fs::rename(&path, self.root.join("alerts.damaged")) {
+            tracing::warn!("cannot put {} aside: {error}", path.display());
+        }
+        recalled
     }
 
     fn geo_path(&self, digest: &str) -> PathBuf {
