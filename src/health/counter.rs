@@ -22,7 +22,7 @@ use crate::model::fleet::ProbeSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Thresholds {
     rise: u32,
-    fall: u32,
+    pub(super) fall: u32,
     pub(super) ok: u32,
 }
 

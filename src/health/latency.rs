@@ -14,6 +14,11 @@
 //! samples after a single outlier. It ends when `ok` samples in a row and `fast` itself are below
 //! twice the baseline (or less than 20 ms over it).
 //!
+//! The average takes some 7 s to see a step from 50 to 400 ms. So `fall` samples in a row above the bound are
+//! the early warning as well, at once (`latency step`): as many as failures in a row are a node that is down.
+//! A single spike, or every other sample, is not; both end by the same rule. The baseline stands still for as
+//! long as either lasts: a step that stays, stays degraded.
+//!
 //! Late answers (after the timeout) are the second way to be slower: 3 of the last 5 samples.
 
 use super::counter::Thresholds;
@@ -36,6 +41,8 @@ const RECENT: u32 = 5;
 pub(super) enum Slowness {
     /// The early warning.
     AboveBaseline,
+    /// The same, by samples in a row.
+    Step,
     /// Answers come after the timeout.
     Late,
 }
@@ -66,6 +73,8 @@ pub(super) struct Latency {
     /// The last samples, newest in bit 0: above the early-warning bound, and late.
     above: u8,
     late: u8,
+    /// How many in a row were above, the newest included.
+    run: u32,
     slowness: Option<Slowness>,
     calm: u32,
 }
@@ -95,7 +104,7 @@ impl Latency {
 
     /// A probe without an answer: nothing is learned, but the node is not calm either.
     pub fn miss(&mut self) {
-        self.calm = 0;
+        (self.calm, self.run) = (0, 0);
     }
 
     fn judge(&mut self, sample: f64, late: bool, thresholds: Thresholds, rules: &LatencyRules) {
@@ -103,10 +112,11 @@ impl Latency {
         let recent = (1_u8 << RECENT) - 1;
         self.above = (self.above << 1 | u8::from(above)) & recent;
         self.late = (self.late << 1 | u8::from(late)) & recent;
+        self.run = if above { self.run.saturating_add(1) } else { 0 };
         let calm = !late && self.baseline.value().is_none_or(|usual| is_calm(sample, usual, rules));
         self.calm = if calm { self.calm.saturating_add(1) } else { 0 };
         self.slowness = match self.slowness {
-            None => self.becomes_slow(rules),
+            None => self.becomes_slow(thresholds, rules),
             Some(Slowness::Late) if self.is_above_baseline(rules) => Some(Slowness::AboveBaseline),
             Some(_) if self.calm >= thresholds.ok && self.fast_is_calm(rules) => {
                 (self.above, self.late) = (0, 0);
@@ -116,9 +126,12 @@ impl Latency {
         };
     }
 
-    fn becomes_slow(&self, rules: &LatencyRules) -> Option<Slowness> {
+    fn becomes_slow(&self, thresholds: Thresholds, rules: &LatencyRules) -> Option<Slowness> {
         if self.is_above_baseline(rules) {
             return Some(Slowness::AboveBaseline);
+        }
+        if self.run >= thresholds.fall {
+            return Some(Slowness::Step);
         }
         (self.late.count_ones() >= NEEDED).then_some(Slowness::Late)
     }
@@ -158,7 +171,7 @@ impl Latency {
 
     /// Forgets what was held against the node, not what is usual for it.
     pub fn pardon(&mut self) {
-        (self.above, self.late, self.slowness, self.calm) = (0, 0, None, 0);
+        (self.above, self.late, self.slowness, self.calm, self.run) = (0, 0, None, 0, 0);
     }
 
     /// The fast average: what the round trip is now, without the peak that prices it.
@@ -169,7 +182,7 @@ impl Latency {
     /// Of the last five samples, how many were so.
     pub fn recent(&self, slowness: Slowness) -> (u32, u32) {
         let bits = match slowness {
-            Slowness::AboveBaseline => self.above,
+            Slowness::AboveBaseline | Slowness::Step => self.above,
             Slowness::Late => self.late,
         };
         (bits.count_ones(), RECENT)

@@ -57,6 +57,9 @@ pub(super) fn of_finding(
         Finding::Slow(Slowness::AboveBaseline) => {
             format!("round trip {}{} ({kind} {place})", newest(track), usually(track))
         }
+        Finding::Slow(Slowness::Step) => {
+            format!("latency step: round trip {}{} ({kind} {place})", newest(track), usually(track))
+        }
         Finding::Slow(Slowness::Late) => {
             format!("{kind} answers come after the timeout of {} ({place})", span(spec.timeout))
         }

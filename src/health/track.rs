@@ -50,6 +50,7 @@ impl Finding {
         match self {
             Finding::Failing => Rule::Failures,
             Finding::Slow(Slowness::AboveBaseline) => Rule::Latency,
+            Finding::Slow(Slowness::Step) => Rule::LatencyStep,
             Finding::Slow(Slowness::Late) => Rule::Late,
             Finding::Lossy => Rule::Loss,
             Finding::Expiring => Rule::Certificate,

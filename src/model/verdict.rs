@@ -55,6 +55,8 @@ pub enum Rule {
     Failures,
     /// The round trip left its baseline.
     Latency,
+    /// The same, by several round trips in a row.
+    LatencyStep,
     /// Answers after the timeout.
     Late,
     Loss,
@@ -82,6 +84,7 @@ impl Rule {
             Rule::Answers => "answers",
             Rule::Failures => "failures",
             Rule::Latency => "latency",
+            Rule::LatencyStep => "latency-step",
             Rule::Late => "late",
             Rule::Loss => "loss",
             Rule::Certificate => "certificate",

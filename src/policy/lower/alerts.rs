@@ -253,7 +253,9 @@ fn node_conditions(file: &WhenFile, findings: &mut Findings) -> Vec<NodeConditio
         Some(NodeCondition::Flapping { changes, within: within.value()?.0 })
     };
     let verdict = |list: &OneOrMany<VerdictWord>| NodeCondition::Verdict(words(list, verdict));
-    let reason = |list: &OneOrMany<ReasonWord>| NodeCondition::Reason(words(list, reason));
+    let reason = |list: &OneOrMany<ReasonWord>| {
+        NodeCondition::Reason(words(list, reasons).into_iter().flatten().collect())
+    };
     let hit =
         |BelowFile { place: _, below }: &BelowFile| Some(NodeCondition::CacheHit { below: below.value()?.0 });
     let lasts =
@@ -313,6 +315,12 @@ const fn expiry(word: ExpiryWord) -> ExpiryKind {
         ExpiryWord::Key => ExpiryKind::Key,
         ExpiryWord::Signature => ExpiryKind::Signature,
     }
+}
+
+/// What people call by one word may be several rules.
+fn reasons(word: ReasonWord) -> Vec<Rule> {
+    let more = (reason(word) == Rule::Latency).then_some(Rule::LatencyStep);
+    std::iter::once(reason(word)).chain(more).collect()
 }
 
 const fn reason(word: ReasonWord) -> Rule {
