@@ -85,7 +85,7 @@ struct Listed {
     load: fn(&Folder) -> Vec<Diagnostic>,
 }
 
-fn listed() -> [Listed; 6] {
+fn listed() -> [Listed; 7] {
     let policy = POLICY.iter().map(|Code { name, severity, meaning }| (*name, *severity, *meaning)).collect();
     let zones = |folder: &Folder| zone::load(&sources(folder)).1;
     let steering = |folder: &Folder| cli::check::diagnose(&sources(folder), Path::new("nowhere"));
@@ -95,12 +95,13 @@ fn listed() -> [Listed; 6] {
         Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
         Listed { part: "Signing", codes: sign::codes::ALL.to_vec(), load: steering },
         Listed { part: "Certificates", codes: daemon::certificates::CODES.to_vec(), load: steering },
+        Listed { part: "Secrets", codes: cli::check::CODES.to_vec(), load: steering },
         Listed { part: "Probes", codes: probe::means::CODES.to_vec(), load: steering },
     ]
 }
 
 /// Codes whose example would fill the page; their own module's tests hold them.
-const WITHOUT_EXAMPLE: [&str; 2] = ["zone-rrset-size", "keys-unreadable"];
+const WITHOUT_EXAMPLE: [&str; 3] = ["zone-rrset-size", "keys-unreadable", "secrets-unusable"];
 
 #[test]
 fn every_code_is_documented_once_with_its_severity_and_meaning() {

@@ -151,6 +151,14 @@ fn a_key_file_that_others_may_read_keeps_the_server_down_and_says_why() {
     let (code, out, err) =
         run(&["measure", "pass", "--keys", &listener.keys, "--key", "player", "--client", "192.0.2.1"]);
     assert!(code == 2 && err.contains("chmod 600"), "{code} {out}{err}");
+    let (code, out, err) = run(&["check", &listener.world.folder.policies()]);
+    let told = format!("{out}{err}");
+    assert!(code == 0 && told.contains("secrets-unusable") && told.contains("chmod 600"), "{code} {told}");
+    let moved = format!("{}.away", listener.keys);
+    std::fs::rename(&listener.keys, &moved).expect("moves");
+    let (_, out, _) = run(&["check", &listener.world.folder.policies()]);
+    assert!(out.contains("secrets-unusable") && out.contains("cannot read"), "{out}");
+    std::fs::rename(&moved, &listener.keys).expect("moves back");
     let state = listener.world.folder.root.path().join("another");
     let policies = listener.world.folder.policies();
     let state = state.to_str().expect("UTF-8");

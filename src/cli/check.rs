@@ -1,8 +1,9 @@
 //! `rhumb check`: every mistake of a policy folder at once, each at its place with a remedy.
 
-use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::base::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::cli::{Format, chain, render};
-use crate::daemon::{certificates, inputs};
+use crate::daemon::{certificates, inputs, measuring};
+use crate::model::policy::ServerConfig;
 use crate::probe::means;
 use crate::store::policy_dir;
 use serde_json::json;
@@ -53,11 +54,26 @@ impl CheckArgs {
     }
 }
 
+pub const SECRETS: &str = "secrets-unusable";
+
+/// Code, severity, meaning; `docs/diagnostics.md` lists them.
+pub const CODES: &[(&str, Severity, &str)] =
+    &[(SECRETS, Severity::Warning, "the keys of passes for measurements cannot be used")];
+
+/// What is wrong with the keys of passes: `serve` refuses to start with them.
+fn check_passes(server: &ServerConfig, folder: &Path) -> Option<Diagnostic> {
+    let measure = server.measure.as_ref()?;
+    let error = measuring::read_keys(&folder.join(measure.passes.as_ref()?)).err()?;
+    let found = Diagnostic::warning(SECRETS, "rhumb.yaml", Some(measure.passes_span), chain(&error));
+    Some(found.help("`rhumb measure key NAME` makes a line of it; `rhumb serve` will not start without it"))
+}
+
 /// Everything that can be found wrong without geo data and without a network, by file and place.
 /// `folder` is where certificates and programs are looked for.
 pub fn diagnose(sources: &[SourceFile], folder: &Path) -> Vec<Diagnostic> {
     let (policy, _, mut diagnostics) = inputs::diagnose(sources);
     diagnostics.extend(policy.iter().flat_map(|policy| certificates::check(&policy.server, folder)));
+    diagnostics.extend(policy.iter().filter_map(|policy| check_passes(&policy.server, folder)));
     diagnostics.extend(policy.iter().flat_map(|policy| means::check(&policy.fleet, folder)));
     diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
     diagnostics

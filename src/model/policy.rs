@@ -210,6 +210,8 @@ pub struct MeasureListener {
     pub tls: EncryptedListener,
     /// File of keys that sign passes, relative to the policy folder.
     pub passes: Option<PathBuf>,
+    /// Where policy names that file.
+    pub passes_span: Span,
     pub rules: MeasureRules,
 }
 

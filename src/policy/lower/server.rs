@@ -174,6 +174,7 @@ fn lower_measure(file: &MeasureFile, findings: &mut Findings) -> Option<MeasureL
             span: certificate.given().map_or_else(Span::default, |at| at.place.span),
         },
         passes: passes.value().map(|text| PathBuf::from(&text.0)),
+        passes_span: passes.given().map_or_else(Span::default, |at| at.place.span),
         rules: MeasureRules {
             max_age: max_age.value().map_or(defaults.max_age, |span| span.0),
             least_sources: least_sources.value().map_or(defaults.least_sources, |count| count.0 as usize),
