@@ -352,6 +352,38 @@ fn a_broken_region_of_the_lab_is_one_alert_at_its_webhook() {
     assert_eq!(lab.rhumb.terminate(), Some(0));
 }
 
+/// A certificate of a listener that ends in three days is told of, with the shipped rules; its successor ends it.
+#[test]
+fn a_certificate_about_to_end_is_told_of_until_it_is_replaced() {
+    let hook = Receiver::start();
+    let world = World::new(Some(&format!(
+        "version: 1\nresolve_after: 1s\nreceivers: {{ hook: {{ webhook: \"{}\" }} }}\n",
+        hook.url("webhook")
+    )));
+    let issue = |days: u64| {
+        let mut params = rcgen::CertificateParams::new(vec!["dns.example.test".to_owned()]).expect("a name");
+        params.not_after = (std::time::SystemTime::now() + Duration::from_secs(days * 86_400 + 3_600)).into();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        world.folder.write("key.pem", &key.serialize_pem());
+        world.folder.write("cert.pem", &made.pem());
+    };
+    issue(3);
+    let dot = format!("127.0.0.1:{}", free_port());
+    world
+        .folder
+        .write_server(&format!("dot: {{ listen: \"{dot}\", certificate: cert.pem, key: key.pem }}\n"));
+    let mut rhumb = world.serve();
+    let first = hook.wait(1).remove(0);
+    let summary = first["summary"].as_str().expect("a summary");
+    assert!(summary.contains("certificate") && summary.contains("3 days"), "{first}");
+    assert_eq!((&first["status"], &first["scope"]), (&"firing".into(), &"instance".into()), "{first}");
+    issue(300);
+    let all = hook.wait(2);
+    assert_eq!((&all[1]["status"], &all[1]["group_key"]), (&"resolved".into(), &first["group_key"]));
+    assert_eq!(rhumb.terminate(), Some(0));
+}
+
 /// The shipped policies, with alerts that end sooner.
 fn copy_of_policies() -> tempfile::TempDir {
     let to = tempfile::tempdir().expect("a folder");

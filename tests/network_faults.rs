@@ -157,3 +157,26 @@ fn two_of_three_vantages_decide_what_one_of_them_cannot_reach() {
     world.net.heal();
     world.wait_verdict(1, "up");
 }
+
+#[test]
+fn a_vantage_with_an_interface_sees_by_that_link_alone() {
+    let Some(world) = World::start_on_two_links(4, FAST) else { return };
+    let words = |local: &str, first: &str, second: &str| {
+        for (vantage, verdict) in [("local", local), ("first", first), ("second", second)] {
+            world.wait_word(1, vantage, verdict);
+        }
+    };
+    words("up", "up", "up");
+    let node = world.nodes[1];
+    world.net.fault(&format!("ip saddr 10.77.100.0/24 ip daddr {node} drop"));
+    words("up", "up", "down");
+    assert_eq!(world.health(1)["verdict"], "up", "one against two");
+    world.net.heal();
+    words("up", "up", "up");
+    // The other link is the one that everything else takes.
+    world.net.fault(&format!("ip saddr 10.77.0.0/24 ip daddr {node} drop"));
+    words("down", "down", "up");
+    world.wait_verdict(1, "down");
+    world.net.heal();
+    world.wait_verdict(1, "up");
+}

@@ -74,6 +74,24 @@ impl Net {
         self.hub("nft add chain inet faults forward '{ type filter hook forward priority 0; }'");
     }
 
+    /// A second way to everybody else for a member: `eth1`, in the network 10.77.100+i.0/24, which is taken by
+    /// who asks for that interface.
+    pub fn second_link(&self, member: &str) {
+        let at = self.members.iter().position(|known| *known == member).expect("a member");
+        let (hub, name, port) = (self.name("hub"), self.name(member), format!("second{at}"));
+        let (near, far) = (format!("10.77.{}.2/24", 100 + at), format!("10.77.{}.1", 100 + at));
+        let peer = ["peer", "name", "eth1", "netns", &name];
+        must("ip", &[&["-n", &hub, "link", "add", &port, "type", "veth"][..], &peer[..]].concat());
+        must("ip", &["-n", &hub, "addr", "add", &format!("{far}/24"), "dev", &port]);
+        must("ip", &["-n", &hub, "link", "set", &port, "up"]);
+        must("ip", &["-n", &name, "addr", "add", &near, "dev", "eth1"]);
+        must("ip", &["-n", &name, "link", "set", "eth1", "up"]);
+        must("ip", &["-n", &name, "route", "add", "default", "via", &far, "dev", "eth1", "metric", "100"]);
+        // Answers come back over a link that is not the best way to who sent them.
+        let script = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done";
+        must("ip", &["netns", "exec", &name, "sh", "-c", script]);
+    }
+
     pub fn name(&self, member: &str) -> String {
         format!("{}-{member}", self.tag)
     }

@@ -34,6 +34,14 @@ pub struct World {
     folder: Folder,
 }
 
+/// Who watches beside the scheduler itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eyes {
+    Own,
+    Remote,
+    TwoLinks,
+}
+
 /// Remote vantages, each in a namespace of its own.
 pub const VANTAGES: [&str; 2] = ["gz", "bj"];
 /// Where they report.
@@ -42,12 +50,17 @@ const REPORTS: &str = "10.77.0.2:8853";
 impl World {
     /// With `count` nodes, probed by `probe`. `None`: skipped.
     pub fn start(count: u8, probe: &str) -> Option<Self> {
-        Self::build(count, probe, false)
+        Self::build(count, probe, Eyes::Own)
+    }
+
+    /// The same, watched over each of the scheduler's two links by a vantage of its own too.
+    pub fn start_on_two_links(count: u8, probe: &str) -> Option<Self> {
+        Self::build(count, probe, Eyes::TwoLinks)
     }
 
     /// The same, watched by [`VANTAGES`] too.
     pub fn start_watched(count: u8, probe: &str) -> Option<Self> {
-        let mut world = Self::build(count, probe, true)?;
+        let mut world = Self::build(count, probe, Eyes::Remote)?;
         world.vantages = VANTAGES.map(|name| world.vantage(name)).into();
         for name in VANTAGES {
             wait_for("a vantage to be heard", || {
@@ -67,8 +80,11 @@ impl World {
         Rhumb::spawn_command(command)
     }
 
-    fn build(count: u8, probe: &str, is_watched: bool) -> Option<Self> {
+    fn build(count: u8, probe: &str, eyes: Eyes) -> Option<Self> {
         let net = Net::new(&["scheduler", "fleet", "world", "gz", "bj"])?;
+        if eyes == Eyes::TwoLinks {
+            net.second_link("scheduler");
+        }
         let nodes: Vec<Ipv4Addr> = (0..count).map(|at| net.add_address("fleet", 10 + at)).collect();
         let anchors = [10, 11].map(|host| net.add_address("world", host));
         for &node in &nodes {
@@ -80,11 +96,11 @@ impl World {
         let folder = Folder::with(&[
             ("zones/example.test.zone", ZONE),
             ("services/web.yaml", SERVICE),
-            ("fleet.yaml", &fleet(&nodes, &anchors, probe, is_watched)),
+            ("fleet.yaml", &fleet(&nodes, &anchors, probe, eyes)),
         ]);
-        match is_watched {
-            true => report_to(&folder),
-            false => folder.write_server("workers: 1\n"),
+        match eyes {
+            Eyes::Remote => report_to(&folder),
+            Eyes::Own | Eyes::TwoLinks => folder.write_server("workers: 1\n"),
         }
         let (policies, state) = (folder.policies(), folder.state());
         let mut command = net.command("scheduler", env!("CARGO_BIN_EXE_rhumb"));
@@ -119,6 +135,18 @@ impl World {
         let nodes = status["nodes"].as_array().expect("nodes");
         let found = nodes.iter().find(|known| known["name"] == name.as_str());
         found.expect("a node of the fleet")["families"][0].clone()
+    }
+
+    /// Waits until a vantage says this of a node, and counts.
+    pub fn wait_word(&self, node: usize, vantage: &str, verdict: &str) {
+        wait_for(&format!("{vantage} to say that n{node} is {verdict}"), || {
+            std::thread::sleep(Duration::from_millis(50));
+            let votes = self.health(node)["votes"].as_array()?.clone();
+            let says_so = |vote: &Value| {
+                vote["vantage"] == vantage && vote["verdict"] == verdict && vote["is_trusted"] == true
+            };
+            votes.iter().any(says_so).then_some(())
+        });
     }
 
     /// Waits for a verdict and returns its reason.
@@ -183,11 +211,14 @@ fn report_to(folder: &Folder) {
     folder.write_server(&format!("workers: 1\n{reports}\n"));
 }
 
-fn fleet(nodes: &[Ipv4Addr], anchors: &[Ipv4Addr], probe: &str, is_watched: bool) -> String {
+fn fleet(nodes: &[Ipv4Addr], anchors: &[Ipv4Addr], probe: &str, eyes: Eyes) -> String {
     let anchors: Vec<String> = anchors.iter().map(|anchor| format!("\"{anchor}:443\"")).collect();
     let anchors = anchors.join(", ");
     let mut vantages = format!("local: {{anchors: [{anchors}]}}");
-    for name in VANTAGES.into_iter().filter(|_| is_watched) {
+    if eyes == Eyes::TwoLinks {
+        vantages.push_str(", first: {interface: eth0}, second: {interface: eth1}");
+    }
+    for name in VANTAGES.into_iter().filter(|_| eyes == Eyes::Remote) {
         let hash = TokenHash::of(name);
         vantages.push_str(&format!(", {name}: {{anchors: [{anchors}], token: \"{hash}\"}}"));
     }
