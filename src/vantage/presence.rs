@@ -139,8 +139,11 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 9))
     }
 
-    /// A sink that can be full, and what it took: node and reason.
-    fn sink() -> (Sink, Arc<AtomicBool>, Receiver<(u64, u16, Option<String>)>) {
+    /// What a sink took: epoch, node and reason.
+    type Taken = Receiver<(u64, u16, Option<String>)>;
+
+    /// A sink that can be full.
+    fn sink() -> (Sink, Arc<AtomicBool>, Taken) {
         let (sender, taken) = channel();
         let full = Arc::new(AtomicBool::new(false));
         let is_full = Arc::clone(&full);
