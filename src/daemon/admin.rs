@@ -3,6 +3,7 @@
 use crate::control::admin::{self, Admin, Questions};
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::encrypted::ENCRYPTED;
+use crate::daemon::journal;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
@@ -13,6 +14,7 @@ use crate::serve::handover::{Given, Served};
 use crate::serve::{Counters, Totals};
 use axum::Router;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
@@ -29,9 +31,9 @@ pub async fn bind(address: SocketAddr, given: &mut Given) -> Result<(TcpListener
     Ok((listener, bound))
 }
 
-/// Serves the routes, and `more` of them, until aborted.
-pub fn serve(listener: TcpListener, admin: Admin, more: Router) -> tokio::task::JoinHandle<()> {
-    let routes = admin::router(admin).merge(more);
+/// Serves the routes, `more` of them, and the journal in the state folder, until aborted.
+pub fn serve(listener: TcpListener, admin: Admin, more: Router, state: &Path) -> tokio::task::JoinHandle<()> {
+    let routes = admin::router(admin).merge(more).merge(journal::routes(state));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!("the admin address is gone: {error}");

@@ -14,7 +14,6 @@ use crate::daemon::descriptors;
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
-use crate::daemon::journal;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::measuring::PassKeysError;
 use crate::daemon::notify::{KeyFile, Notifier};
@@ -176,8 +175,7 @@ impl Daemon {
         let listening = identity.listen.clone();
         let counts = Arc::new(SharedCounts::default());
         let (reporter, status) = Reporter::new(identity, Arc::clone(&counts));
-        let journal = journal::routes(state.path());
-        let state_folder = state.path().to_owned();
+        let folder = state.path().to_owned();
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
         let shelf = keeper.alert_book();
         let pulse = Pulse::new(Arc::clone(&clock));
@@ -203,8 +201,7 @@ impl Daemon {
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
-        let more = post.routes(&clock).merge(journal);
-        let admin_task = admin::serve(admin_listener, sights.routes(&events), more);
+        let admin_task = admin::serve(admin_listener, sights.routes(&events), post.routes(&clock), &folder);
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {
@@ -225,7 +222,7 @@ impl Daemon {
             reload,
             // Whoever is told of a change asks at once, and must not be answered by the predecessor.
             notify: tokio::spawn(notifier.run()),
-            alerts: alerting.recalling(&state_folder, shelf).start(),
+            alerts: alerting.recalling(&folder, shelf).start(),
             admin_task,
             pulse,
             writer,

@@ -28,7 +28,7 @@ pub struct Latencies {
 }
 
 /// What clients of a group measured of the path to a site, beside its round trip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PathQuality {
     pub group: u32,
     pub site: u32,
@@ -36,14 +36,14 @@ pub struct PathQuality {
 }
 
 /// Jitter (us) and loss (ppm).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quality {
     pub jitter: Measured,
     pub loss: Measured,
 }
 
 /// A median, and how many measurements are behind it; of none it says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Measured {
     pub value: u32,
     pub votes: u16,
