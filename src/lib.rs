@@ -10,6 +10,7 @@
 //!   verdicts. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
+//! - [`sim`]: fleets and their clients, simulated around the planner.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
@@ -36,6 +37,7 @@ pub mod routing;
 pub mod schedule;
 pub mod serve;
 pub mod sign;
+pub mod sim;
 pub mod store;
 pub mod vantage;
 pub mod zone;

@@ -20,6 +20,7 @@ pub mod render;
 mod replay;
 pub mod schema;
 mod serve;
+mod sim;
 mod status;
 mod vantage;
 mod watch;
@@ -80,6 +81,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Check one zone file, or print it as canonical text
     Zone(zone::ZoneArgs),
+    /// Simulate fleets, their clients and what steers them
+    Sim(sim::SimArgs),
     /// Print the JSON Schema of the policy files
     Schema(schema::SchemaArgs),
 }
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
         Command::Zone(args) => args.run(),
+        Command::Sim(args) => args.run(),
         Command::Schema(args) => args.run(),
     }
 }

@@ -1,0 +1,156 @@
+//! One strategy in one world, step by step: what happens to nodes, what is known of it and when, what
+//! is answered, and what the clients then do.
+//!
+//! | signal | reaches the strategy |
+//! |---|---|
+//! | a node down or up | after the detection delay |
+//! | load | scraped every 5 s, smoothed as `health` does (tau 15 s), none of a node known to be down |
+
+use super::crowd::{Crowd, Table};
+use super::strategy::{Steering, Strategy};
+use super::world::World;
+use crate::base::units::{Micros, Ppm};
+use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
+use std::rc::Rc;
+
+/// Three failed probes, 2 s apart, and the timeout of the last.
+pub const DETECTION_S: u32 = 7;
+/// Five successes, 2 s apart.
+pub const RECOVERY_S: u32 = 10;
+const SCRAPE_S: u32 = 5;
+const LOAD_TAU_S: f64 = 15.0;
+/// A healthy node's round trip from its prober.
+const PROBED_RTT: Micros = Micros(7_000);
+
+/// What is so in a step.
+#[derive(Clone, Debug)]
+pub struct Step<'a> {
+    /// By node: takes connections.
+    pub alive: &'a [bool],
+    /// What clients want, against their demand.
+    pub factor: f64,
+    /// By node: what a report says, against the truth.
+    pub noise: &'a [f64],
+}
+
+/// A simulation under way.
+pub struct Course<'w> {
+    pub world: &'w World,
+    steering: Steering,
+    pub crowd: Crowd,
+    table: Rc<Table>,
+    step_s: u32,
+    now_s: u32,
+    health: Vec<NodeHealth>,
+    /// By node: steps (s) that it has been other than believed.
+    otherwise_s: Vec<u32>,
+    /// By node: smoothed load.
+    reports: Vec<f64>,
+    scraped_s: u32,
+}
+
+impl<'w> Course<'w> {
+    /// A world that has been calm for long under a strategy; every node is up.
+    pub fn new(world: &'w World, strategy: Strategy, step_s: u32) -> Self {
+        let mut health = vec![healthy(); world.nodes()];
+        let mut steering = Steering::new(strategy, world, &health);
+        let mut crowd = Crowd::new(world, (*steering.tick(world, &health, 0)).clone(), step_s);
+        // The planner's first tables are made from reports of what they cause themselves.
+        for _ in 0..SETTLING {
+            report(world, &crowd.loads(), &mut health);
+            steering = Steering::new(strategy, world, &health);
+            crowd = Crowd::new(world, (*steering.tick(world, &health, 0)).clone(), step_s);
+        }
+        let reports = crowd.loads();
+        report(world, &reports, &mut health);
+        let table = steering.tick(world, &health, 0);
+        let otherwise_s = vec![0; world.nodes()];
+        Self { world, steering, crowd, table, step_s, now_s: 0, health, otherwise_s, reports, scraped_s: 0 }
+    }
+
+    pub fn step(&mut self, step: &Step<'_>) {
+        self.now_s += self.step_s;
+        self.judge(step.alive);
+        self.scrape(step);
+        self.table = self.steering.tick(self.world, &self.health, u64::from(self.now_s) * 1_000);
+        self.crowd.step(&self.table, step.alive, step.factor);
+    }
+
+    pub fn now_s(&self) -> u32 {
+        self.now_s
+    }
+
+    pub fn table(&self) -> &Rc<Table> {
+        &self.table
+    }
+
+    pub fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// What is believed of the nodes.
+    pub fn health(&self) -> &[NodeHealth] {
+        &self.health
+    }
+
+    fn judge(&mut self, alive: &[bool]) {
+        for (node, health) in self.health.iter_mut().enumerate() {
+            let is_believed = health.may_serve();
+            self.otherwise_s[node] =
+                if is_believed == alive[node] { 0 } else { self.otherwise_s[node] + self.step_s };
+            let delay_s = if alive[node] { RECOVERY_S } else { DETECTION_S };
+            if self.otherwise_s[node] > delay_s {
+                self.otherwise_s[node] = 0;
+                let verdict = if alive[node] { Verdict::Up } else { Verdict::Down };
+                *health =
+                    NodeHealth { families: [Some(FamilyHealth { verdict, ..family() }), None], load: None };
+            }
+        }
+    }
+
+    fn scrape(&mut self, step: &Step<'_>) {
+        if self.now_s < self.scraped_s + SCRAPE_S {
+            return;
+        }
+        let dt_s = f64::from(self.now_s - self.scraped_s);
+        self.scraped_s = self.now_s;
+        let gain = dt_s / (dt_s + LOAD_TAU_S);
+        for (node, load) in self.crowd.loads().into_iter().enumerate() {
+            let seen = if step.alive[node] { load * step.noise.get(node).unwrap_or(&1.0) } else { 0.0 };
+            self.reports[node] += gain * (seen - self.reports[node]);
+        }
+        let reports = std::mem::take(&mut self.reports);
+        report(self.world, &reports, &mut self.health);
+        self.reports = reports;
+    }
+}
+
+/// First tables until reports and table agree.
+const SETTLING: usize = 4;
+
+fn family() -> FamilyHealth {
+    FamilyHealth {
+        verdict: Verdict::Up,
+        rtt: Some(PROBED_RTT),
+        baseline: Some(PROBED_RTT),
+        ..FamilyHealth::default()
+    }
+}
+
+fn healthy() -> NodeHealth {
+    NodeHealth { families: [Some(family()), None], load: None }
+}
+
+/// Tells loads (units) of the nodes that are believed to serve.
+fn report(world: &World, loads: &[f64], health: &mut [NodeHealth]) {
+    for ((node, health), load) in world.policy.fleet.nodes.iter().zip(health).zip(loads) {
+        let amount = load.round().max(0.0) as u64;
+        let utilisation = node.capacity.as_ref().map_or(Ppm::ZERO, |c| Ppm::ratio(amount, c.amount));
+        health.load = health.may_serve().then(|| NodeLoad {
+            amount: Some(amount),
+            utilisation,
+            binding: "units".to_owned(),
+            ..NodeLoad::default()
+        });
+    }
+}
