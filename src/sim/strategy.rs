@@ -2,7 +2,8 @@
 //!
 //! | strategy | each client is answered |
 //! |---|---|
-//! | `rhumb` | what [`schedule::plan`] says: evacuation as soon as a failure is known, a full pass each second |
+//! | `rhumb` | what [`schedule::plan`] says: evacuation as soon as a failure is known, a full pass each second; it measures demand by the nodes' load reports |
+//! | `rhumb_stated` | the same where policy states each service's demand |
 //! | `nearest` | the nearest site with a healthy node; its nodes alike |
 //! | `weighted` | all healthy nodes, by capacity |
 //! | `round_robin` | all healthy nodes alike |
@@ -13,6 +14,7 @@ use super::crowd::Table;
 use super::world::World;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::Assignment;
+use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
 use crate::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
 use std::rc::Rc;
@@ -21,27 +23,40 @@ use std::rc::Rc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
     Rhumb,
+    RhumbStated,
     Nearest,
     Weighted,
     RoundRobin,
 }
 
 impl Strategy {
-    pub const ALL: [Self; 4] = [Self::Rhumb, Self::Nearest, Self::Weighted, Self::RoundRobin];
+    pub const ALL: [Self; 5] =
+        [Self::Rhumb, Self::RhumbStated, Self::Nearest, Self::Weighted, Self::RoundRobin];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rhumb => "rhumb",
+            Self::RhumbStated => "rhumb_stated",
             Self::Nearest => "nearest",
             Self::Weighted => "weighted",
             Self::RoundRobin => "round_robin",
         }
+    }
+
+    /// The policy of a world as the strategy is given it.
+    fn policy(self, world: &World) -> Policy {
+        let mut policy = world.policy.clone();
+        if self == Self::RhumbStated {
+            policy.services.iter_mut().zip(&world.demand).for_each(|(s, demand)| s.demand = Some(*demand));
+        }
+        policy
     }
 }
 
 /// A strategy at work.
 pub struct Steering {
     strategy: Strategy,
+    policy: Policy,
     may_serve: Vec<bool>,
     plan: Option<Plan>,
     table: Rc<Table>,
@@ -51,7 +66,8 @@ impl Steering {
     /// Also makes the first table, at time 0.
     pub fn new(strategy: Strategy, world: &World, health: &[NodeHealth]) -> Self {
         let table = Rc::new(Table::empty(world.pairs(), world.nodes()));
-        let mut steering = Self { strategy, may_serve: Vec::new(), plan: None, table };
+        let policy = strategy.policy(world);
+        let mut steering = Self { strategy, policy, may_serve: Vec::new(), plan: None, table };
         steering.tick(world, health, 0);
         steering
     }
@@ -59,16 +75,18 @@ impl Steering {
     /// The table after what `health` says at `now_ms`: the same as before if nothing changed.
     pub fn tick(&mut self, world: &World, health: &[NodeHealth], now_ms: u64) -> Rc<Table> {
         let may_serve: Vec<bool> = health.iter().map(NodeHealth::may_serve).collect();
-        if self.strategy == Strategy::Rhumb {
-            self.plan(world, health, now_ms, &may_serve);
-        } else if self.may_serve != may_serve {
-            self.table = Rc::new(simple(self.strategy, world, &may_serve));
+        match self.strategy {
+            Strategy::Rhumb | Strategy::RhumbStated => self.plan(world, health, now_ms, &may_serve),
+            simple if self.may_serve != may_serve => {
+                self.table = Rc::new(tabulate_simple(simple, world, &may_serve));
+            }
+            _ => {}
         }
         self.may_serve = may_serve;
         Rc::clone(&self.table)
     }
 
-    /// The plan in force, of [`Strategy::Rhumb`].
+    /// The plan in force, where the planner decides.
     pub fn last_plan(&self) -> Option<&Plan> {
         self.plan.as_ref()
     }
@@ -78,7 +96,7 @@ impl Steering {
         let is_loss = self.may_serve.iter().zip(may_serve).any(|(was, is)| *was && !*is);
         let fresh = PlannerMemory::default();
         let plan = schedule::plan(&PlanInput {
-            policy: &world.policy,
+            policy: &self.policy,
             groups: &world.groups,
             latencies: &world.latencies,
             health,
@@ -109,7 +127,7 @@ fn tabulate(world: &World, assignment: &Assignment) -> Table {
     table
 }
 
-fn simple(strategy: Strategy, world: &World, may_serve: &[bool]) -> Table {
+fn tabulate_simple(strategy: Strategy, world: &World, may_serve: &[bool]) -> Table {
     let mut table = Table::empty(world.pairs(), world.nodes());
     let groups = world.groups.len();
     for (at, service) in world.policy.services.iter().enumerate() {
@@ -145,6 +163,6 @@ fn weigh(strategy: Strategy, world: &World, group: usize, nodes: &[NodeId], node
         Strategy::Weighted => {
             fleet.node(node).capacity.as_ref().map_or(1.0, |capacity| capacity.amount as f64)
         }
-        Strategy::RoundRobin | Strategy::Rhumb => 1.0,
+        Strategy::RoundRobin | Strategy::Rhumb | Strategy::RhumbStated => 1.0,
     }
 }

@@ -17,6 +17,7 @@ const MOST_UTILISATION: f64 = 2.0;
 const fn style(strategy: Strategy) -> (RGBColor, u32) {
     match strategy {
         Strategy::Rhumb => (RGBColor(0, 90, 180), 3),
+        Strategy::RhumbStated => (RGBColor(90, 170, 240), 2),
         Strategy::Nearest => (RGBColor(200, 60, 40), 2),
         Strategy::Weighted => (RGBColor(60, 140, 60), 2),
         Strategy::RoundRobin => (RGBColor(170, 120, 20), 1),

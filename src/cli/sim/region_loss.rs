@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// Lose a region at 70 % utilisation: rhumb against what others do
 ///
 /// A fleet of seven regions, where every site can carry the clients nearest to it, loses a region of
-/// those that the others can stand in for. Fifteen minutes from the loss on are looked at. All
+/// those that the others can stand in for. Ten minutes from the loss on are looked at. All
 /// strategies learn of it 7 s after it. Clients follow as their cached answers run out (TTL 30 s; 5 %
 /// of them are behind resolvers that keep an answer ten times as long), their sessions last for a
 /// minute (cdn), ten (rtc) or an hour (im), and those of the lost region reconnect, which at first
@@ -36,15 +36,18 @@ pub struct RegionLossArgs {
 
 const DEFINITIONS: &str = "\
 Strategies:
-  rhumb        the planner: an evacuation when the loss is known, a full pass each second
-  nearest      the nearest site with a healthy node, its nodes alike
-  weighted     all healthy nodes, by capacity
-  round_robin  all healthy nodes alike
+  rhumb         the planner: an evacuation when the loss is known, a full pass each
+                second; it measures demand by the load that nodes report
+  rhumb_stated  the same where policy states the demand of each service
+  nearest       the nearest site with a healthy node, its nodes alike
+  weighted      all healthy nodes, by capacity
+  round_robin   all healthy nodes alike; that each query gets another one is not
+                counted as a move
 
 Figures, from the loss to the end, of the nodes that survive:
   peak_utilisation        highest load of any of them at any second, as a part of its capacity
   overloaded_seconds      seconds above capacity, added up over the nodes
-  above_cap_seconds       seconds above the cap of 0.90, added up likewise
+  above_cap_seconds       seconds above the cap of 0.90 (by more than 0.001), likewise
   moved_share             demand whose answer changed, as a part of all; each change counts
   bystanders_moved_share  of it, what was not on the lost region
   unserved_share          part of all demand and time without service: no session, or above a
@@ -105,10 +108,13 @@ pub fn text(seed: u64, scene: &RegionLoss, outcomes: &[Outcome]) -> String {
         ]);
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    let rows: String = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    let rows: String = table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n")
+        .collect();
     let minutes = (END_S - LOSS_S) / 60;
     format!(
-        "seed {seed}: {} is lost, {} of the fleet's capacity; {minutes} minutes from then on\n\n{rows}",
+        "seed {seed}: {} is lost, {} of capacity; the {minutes} minutes after it\n\n{rows}",
         scene.region_name(),
         percent(scene.lost_share()),
     )
@@ -175,4 +181,49 @@ fn series(outcomes: &[Outcome]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "docs/planner.md";
+    const PLOT: &str = "docs/region-loss.svg";
+    const FENCE: &str = "```text\n$ rhumb sim region-loss --plot docs/region-loss.svg\n";
+
+    /// Of the page: what stands before the output, the output, and what follows.
+    fn cut(page: &str) -> (&str, &str, &str) {
+        let start = page.find(FENCE).expect("the page shows the command") + FENCE.len();
+        let end = start + page[start..].find("```").expect("a block ends");
+        (&page[..start], &page[start..end], &page[end..])
+    }
+
+    /// `UPDATE=1` writes table and plot anew.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a person may ask for the files to be written")]
+    fn the_page_shows_what_the_command_prints() {
+        let scene = RegionLoss::new(1);
+        let outcomes: Vec<Outcome> = Strategy::ALL.iter().map(|&strategy| scene.run(strategy)).collect();
+        let printed = text(1, &scene, &outcomes);
+        let drawn = plot::svg(&outcomes).expect("a plot");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let page = std::fs::read_to_string(root.join(PAGE)).expect("the page");
+        let (before, shown, after) = cut(&page);
+        if std::env::var("UPDATE").is_ok() {
+            std::fs::write(root.join(PAGE), [before, &printed, after].concat()).expect("the page is written");
+            std::fs::write(root.join(PLOT), &drawn).expect("the plot is written");
+            return;
+        }
+        assert_eq!(shown, printed, "{PAGE} is stale: run this test with UPDATE=1");
+        let kept = std::fs::read_to_string(root.join(PLOT)).unwrap_or_default();
+        assert!(kept == drawn, "{PLOT} is stale: run this test with UPDATE=1");
+        assert!(printed.lines().all(|line| line.chars().count() <= 80), "fits a terminal");
+        let rows = outcomes.len() * (END_S as usize) + 1;
+        assert_eq!(series(&outcomes).lines().count(), rows);
+        let json = figures_json(1, &scene, &outcomes);
+        for strategy in Strategy::ALL {
+            let peak = json[strategy.name()]["peak_utilisation"].as_f64();
+            assert!(peak.is_some_and(|peak| peak > 0.5), "{json:#}");
+        }
+    }
 }
