@@ -4,13 +4,15 @@
 //! | signal | reaches the strategy |
 //! |---|---|
 //! | a node down or up | after the detection delay |
+//! | what ails a node that lives | at once |
 //! | load | scraped every 5 s, smoothed as `health` does (tau 15 s), none of a node known to be down |
 
 use super::crowd::{Crowd, Table};
 use super::strategy::{Steering, Strategy};
 use super::world::World;
+use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
-use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
+use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Scope, ScopedHealth, Verdict};
 use std::rc::Rc;
 
 /// Three failed probes, 2 s apart, and the timeout of the last.
@@ -33,6 +35,19 @@ pub struct Step<'a> {
     pub noise: &'a [f64],
 }
 
+/// What ails a node that lives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ailment {
+    /// Judged degraded.
+    pub is_degraded: bool,
+    /// Slower than usual by so much.
+    pub excess: Micros,
+    /// Whose clients do not reach it, as their vantages say. (The clients of a course reach every node.)
+    pub cut: Vec<Scope>,
+    /// Load that no client of these services causes, units.
+    pub other_load: f64,
+}
+
 /// A simulation under way.
 pub struct Course<'w> {
     pub world: &'w World,
@@ -42,6 +57,9 @@ pub struct Course<'w> {
     step_s: u32,
     now_s: u32,
     health: Vec<NodeHealth>,
+    /// By node: believed to live.
+    believed: Vec<bool>,
+    ailments: Vec<Ailment>,
     /// By node: steps (s) that it has been other than believed.
     otherwise_s: Vec<u32>,
     /// By node: smoothed load.
@@ -52,7 +70,9 @@ pub struct Course<'w> {
 impl<'w> Course<'w> {
     /// A world that has been calm for long under a strategy; every node is up.
     pub fn new(world: &'w World, strategy: Strategy, step_s: u32) -> Self {
-        let mut health = vec![healthy(); world.nodes()];
+        let nodes = world.nodes();
+        let (believed, ailments) = (vec![true; nodes], vec![Ailment::default(); nodes]);
+        let mut health = judge(&believed, &ailments);
         let mut steering = Steering::new(strategy, world, &health);
         let mut crowd = Crowd::new(world, (*steering.tick(world, &health, 0)).clone(), step_s);
         // The planner's first tables are made from reports of what they cause themselves.
@@ -64,14 +84,39 @@ impl<'w> Course<'w> {
         let reports = crowd.loads();
         report(world, &reports, &mut health);
         let table = steering.tick(world, &health, 0);
-        let otherwise_s = vec![0; world.nodes()];
-        Self { world, steering, crowd, table, step_s, now_s: 0, health, otherwise_s, reports, scraped_s: 0 }
+        let (otherwise_s, now_s, scraped_s) = (vec![0; nodes], 0, 0);
+        Self {
+            world,
+            steering,
+            crowd,
+            table,
+            step_s,
+            now_s,
+            health,
+            believed,
+            ailments,
+            otherwise_s,
+            reports,
+            scraped_s,
+        }
+    }
+
+    /// What ails a node from now on.
+    pub fn afflict(&mut self, node: usize, ailment: Ailment) {
+        self.ailments[node] = ailment;
+    }
+
+    /// What ails a node.
+    pub fn ailment(&self, node: usize) -> &Ailment {
+        &self.ailments[node]
     }
 
     pub fn step(&mut self, step: &Step<'_>) {
         self.now_s += self.step_s;
-        self.judge(step.alive);
+        self.detect(step.alive);
         self.scrape(step);
+        self.health = judge(&self.believed, &self.ailments);
+        report(self.world, &self.reports, &mut self.health);
         self.table = self.steering.tick(self.world, &self.health, u64::from(self.now_s) * 1_000);
         self.crowd.step(&self.table, step.alive, step.factor);
     }
@@ -93,17 +138,12 @@ impl<'w> Course<'w> {
         &self.health
     }
 
-    fn judge(&mut self, alive: &[bool]) {
-        for (node, health) in self.health.iter_mut().enumerate() {
-            let is_believed = health.may_serve();
-            self.otherwise_s[node] =
-                if is_believed == alive[node] { 0 } else { self.otherwise_s[node] + self.step_s };
-            let delay_s = if alive[node] { RECOVERY_S } else { DETECTION_S };
-            if self.otherwise_s[node] > delay_s {
-                self.otherwise_s[node] = 0;
-                let verdict = if alive[node] { Verdict::Up } else { Verdict::Down };
-                *health =
-                    NodeHealth { families: [Some(FamilyHealth { verdict, ..family() }), None], load: None };
+    fn detect(&mut self, alive: &[bool]) {
+        let beliefs = self.believed.iter_mut().zip(&mut self.otherwise_s).zip(alive);
+        for ((believed, otherwise_s), &is_alive) in beliefs {
+            *otherwise_s = if *believed == is_alive { 0 } else { *otherwise_s + self.step_s };
+            if *otherwise_s > if is_alive { RECOVERY_S } else { DETECTION_S } {
+                (*believed, *otherwise_s) = (is_alive, 0);
             }
         }
     }
@@ -116,29 +156,40 @@ impl<'w> Course<'w> {
         self.scraped_s = self.now_s;
         let gain = dt_s / (dt_s + LOAD_TAU_S);
         for (node, load) in self.crowd.loads().into_iter().enumerate() {
-            let seen = if step.alive[node] { load * step.noise.get(node).unwrap_or(&1.0) } else { 0.0 };
+            let all = load + self.ailments[node].other_load;
+            let seen = if step.alive[node] { all * step.noise.get(node).unwrap_or(&1.0) } else { 0.0 };
             self.reports[node] += gain * (seen - self.reports[node]);
         }
-        let reports = std::mem::take(&mut self.reports);
-        report(self.world, &reports, &mut self.health);
-        self.reports = reports;
     }
 }
 
 /// First tables until reports and table agree.
 const SETTLING: usize = 4;
 
-fn family() -> FamilyHealth {
-    FamilyHealth {
-        verdict: Verdict::Up,
-        rtt: Some(PROBED_RTT),
-        baseline: Some(PROBED_RTT),
-        ..FamilyHealth::default()
-    }
-}
-
-fn healthy() -> NodeHealth {
-    NodeHealth { families: [Some(family()), None], load: None }
+/// What is believed of the nodes, but for their load.
+fn judge(believed: &[bool], ailments: &[Ailment]) -> Vec<NodeHealth> {
+    let judge = |(&is_believed, ailment): (&bool, &Ailment)| {
+        let verdict = match (is_believed, ailment.is_degraded) {
+            (false, _) => Verdict::Down,
+            (true, true) => Verdict::Degraded,
+            (true, false) => Verdict::Up,
+        };
+        let cut = |scope: &Scope| ScopedHealth {
+            scope: scope.clone(),
+            verdict: Verdict::Down,
+            since: WallTime::default(),
+            reason: "cut off".to_owned(),
+        };
+        let family = FamilyHealth {
+            verdict,
+            rtt: Some(Micros(PROBED_RTT.0 + ailment.excess.0)),
+            baseline: Some(PROBED_RTT),
+            scoped: ailment.cut.iter().map(cut).collect(),
+            ..FamilyHealth::default()
+        };
+        NodeHealth { families: [Some(family), None], load: None }
+    };
+    believed.iter().zip(ailments).map(judge).collect()
 }
 
 /// Tells loads (units) of the nodes that are believed to serve.
