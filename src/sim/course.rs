@@ -19,6 +19,7 @@ use std::rc::Rc;
 pub const DETECTION_S: u32 = 7;
 /// Five successes, 2 s apart.
 pub const RECOVERY_S: u32 = 10;
+/// Between two readings of a node's load, unless said otherwise.
 const SCRAPE_S: u32 = 5;
 const LOAD_TAU_S: f64 = 15.0;
 /// A healthy node's round trip from its prober.
@@ -65,6 +66,8 @@ pub struct Course<'w> {
     /// By node: smoothed load.
     reports: Vec<f64>,
     scraped_s: u32,
+    /// Between two readings.
+    pub scrape_s: u32,
 }
 
 impl<'w> Course<'w> {
@@ -98,6 +101,7 @@ impl<'w> Course<'w> {
             otherwise_s,
             reports,
             scraped_s,
+            scrape_s: SCRAPE_S,
         }
     }
 
@@ -149,7 +153,7 @@ impl<'w> Course<'w> {
     }
 
     fn scrape(&mut self, step: &Step<'_>) {
-        if self.now_s < self.scraped_s + SCRAPE_S {
+        if self.now_s < self.scraped_s + self.scrape_s {
             return;
         }
         let dt_s = f64::from(self.now_s - self.scraped_s);

@@ -23,5 +23,6 @@
 pub mod course;
 pub mod crowd;
 pub mod region_loss;
+pub mod stability;
 pub mod strategy;
 pub mod world;

@@ -11,7 +11,7 @@
 use super::course::{Course, Step};
 use super::crowd::Table;
 use super::strategy::Strategy;
-use super::world::World;
+use super::world::{Size, World};
 use crate::base::hash::{SeededRng, mix64};
 use crate::model::ids::RegionId;
 
@@ -83,7 +83,7 @@ pub struct RegionLoss {
 
 impl RegionLoss {
     pub fn new(seed: u64) -> Self {
-        let world = World::global(seed, UTILISATION);
+        let world = World::global(Size::WHOLE, seed, UTILISATION);
         let capacities = world.capacities();
         let all: f64 = capacities.iter().sum();
         let wanted: f64 = world.demand_by_pair().iter().sum();

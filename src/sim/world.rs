@@ -27,9 +27,24 @@ const REGIONS: [(&str, f64, f64, u64); 7] = [
     ("us-west", 37.3, -119.9, 80),
     ("south-america", -23.5, -48.6, 70),
 ];
-const SITES_PER_REGION: usize = 2;
-const NODES_PER_SITE: usize = 2;
-const GROUPS_PER_SITE: usize = 6;
+/// Sites of a region.
+const SITES: usize = 2;
+
+/// How large a world is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// At most seven.
+    pub regions: usize,
+    pub nodes_per_site: usize,
+    pub groups_per_site: usize,
+}
+
+impl Size {
+    /// 28 nodes, 84 client groups.
+    pub const WHOLE: Self = Self { regions: REGIONS.len(), nodes_per_site: 2, groups_per_site: 6 };
+    /// 6 nodes, 36 client groups.
+    pub const SMALL: Self = Self { regions: 3, nodes_per_site: 1, groups_per_site: 6 };
+}
 /// Profile, part of the demand (percent).
 const SERVICES: [(&str, Profile, u64); 3] =
     [("live", Profile::Cdn, 50), ("call", Profile::Rtc, 20), ("chat", Profile::Im, 30)];
@@ -82,19 +97,19 @@ impl World {
         (0..self.nodes()).filter(|&node| self.region_of(node) == region).collect()
     }
 
-    /// Seven regions of two sites of two nodes, 84 client groups, three services that every node
-    /// serves, demand of which the fleet's capacity is used to `utilisation` (percent).
-    pub fn global(seed: u64, utilisation: u64) -> Self {
+    /// Regions of two sites, client groups around each, three services that every node serves, and
+    /// demand by which the fleet's capacity is used to `utilisation` (percent).
+    pub fn global(size: Size, seed: u64, utilisation: u64) -> Self {
         let mut rng = SeededRng::new(seed);
         let mut fleet = Fleet::default();
         let mut groups = Vec::new();
-        for (at, &(name, latitude, longitude, clients)) in REGIONS.iter().enumerate() {
+        for (at, &(name, latitude, longitude, clients)) in REGIONS.iter().take(size.regions).enumerate() {
             fleet.regions.push(Region { name: name.to_owned(), title: None });
-            for number in 0..SITES_PER_REGION {
+            for number in 0..SITES {
                 let place = near(&mut rng, latitude + [4.0, -4.0][number % 2], longitude, 2.0);
                 fleet.sites.push(site(&format!("{name}-{}", number + 1), at, Some(place)));
                 let (latitude, longitude) = place.degrees();
-                for number in number * GROUPS_PER_SITE..(number + 1) * GROUPS_PER_SITE {
+                for number in number * size.groups_per_site..(number + 1) * size.groups_per_site {
                     let space = clients * clients / 10 * (5 + rng.below(20)) / 15;
                     groups.push(ClientGroup {
                         location: Some(near(&mut rng, latitude, longitude, 8.0)),
@@ -104,11 +119,11 @@ impl World {
                 }
             }
         }
-        for (at, amount) in purchase(&fleet, &groups, &mut rng).into_iter().enumerate() {
-            let site = &fleet.sites[at / NODES_PER_SITE].name;
+        for (at, amount) in purchase(&fleet, &groups, size.nodes_per_site, &mut rng).into_iter().enumerate() {
+            let site = &fleet.sites[at / size.nodes_per_site].name;
             fleet.nodes.push(node(
-                &format!("{site}-{}", at % NODES_PER_SITE + 1),
-                at / NODES_PER_SITE,
+                &format!("{site}-{}", at % size.nodes_per_site + 1),
+                at / size.nodes_per_site,
                 Some(amount),
             ));
         }
@@ -125,7 +140,7 @@ impl World {
 }
 
 /// By node: its site's part of the clients, by distance alone.
-fn purchase(fleet: &Fleet, groups: &[ClientGroup], rng: &mut SeededRng) -> Vec<u64> {
+fn purchase(fleet: &Fleet, groups: &[ClientGroup], nodes_per_site: usize, rng: &mut SeededRng) -> Vec<u64> {
     let distances = geo::latency_prior(groups, fleet);
     let weights = schedule::weights(groups);
     let mut by_site = vec![0_u64; fleet.sites.len()];
@@ -136,10 +151,10 @@ fn purchase(fleet: &Fleet, groups: &[ClientGroup], rng: &mut SeededRng) -> Vec<u
         }
     }
     let total: u64 = weights.iter().sum::<u64>().max(1);
-    let share = |weight: u64| CAPACITY * weight / total / NODES_PER_SITE as u64;
+    let share = |weight: u64| CAPACITY * weight / total / nodes_per_site as u64;
     // A site that nobody is nearest to was bought for something.
     let least = CAPACITY / 100 / by_site.len().max(1) as u64;
-    let per_node = by_site.into_iter().flat_map(|weight| [share(weight).max(least); NODES_PER_SITE]);
+    let per_node = by_site.into_iter().flat_map(|weight| vec![share(weight).max(least); nodes_per_site]);
     per_node
         .map(|amount| amount * (100 - CAPACITY_SPREAD + rng.below(2 * CAPACITY_SPREAD + 1)) / 100)
         .collect()
@@ -222,12 +237,19 @@ mod tests {
     #[test]
     fn a_seed_makes_one_world_of_the_utilisation_asked_for() {
         for seed in 0..20 {
-            let world = World::global(seed, 70);
-            assert_eq!(format!("{world:?}"), format!("{:?}", World::global(seed, 70)), "seed {seed}");
+            let world = World::global(Size::WHOLE, seed, 70);
+            assert_eq!(
+                format!("{world:?}"),
+                format!("{:?}", World::global(Size::WHOLE, seed, 70)),
+                "seed {seed}"
+            );
             let capacity: f64 = world.capacities().iter().sum();
             let asked: f64 = world.demand_by_pair().iter().sum();
             assert!((asked / capacity - 0.7).abs() < 0.001, "seed {seed}: {}", asked / capacity);
         }
-        assert_ne!(format!("{:?}", World::global(1, 70)), format!("{:?}", World::global(2, 70)));
+        assert_ne!(
+            format!("{:?}", World::global(Size::WHOLE, 1, 70)),
+            format!("{:?}", World::global(Size::WHOLE, 2, 70))
+        );
     }
 }

@@ -4,6 +4,7 @@
 
 mod plot;
 mod region_loss;
+mod stability;
 
 use std::process::ExitCode;
 
@@ -18,12 +19,15 @@ pub struct SimArgs {
 enum SimCommand {
     /// Lose a region at 70 % utilisation: rhumb against what others do
     RegionLoss(region_loss::RegionLossArgs),
+    /// A day of noise, a day of demand, jolts: whether the planner keeps calm
+    Stability(stability::StabilityArgs),
 }
 
 impl SimArgs {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             SimCommand::RegionLoss(args) => args.run(),
+            SimCommand::Stability(args) => args.run(),
         }
     }
 }
