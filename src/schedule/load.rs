@@ -130,6 +130,16 @@ impl Loads {
         meter.base.saturating_add(meter.planned).saturating_sub(meter.cap)
     }
 
+    /// How much of the plan lies above the cap: base load is nobody's to move.
+    pub fn relievable(&self, node: NodeId) -> u64 {
+        self.over_cap(node).min(self.meters[node.index()].planned)
+    }
+
+    /// Whether any plan lies above a cap.
+    pub fn any_over_cap(&self) -> bool {
+        (0..self.meters.len()).any(|node| self.relievable(NodeId::from_index(node)) > 0)
+    }
+
     /// How much of `demand`, split by `shares`, would lie above caps.
     pub fn excess(&self, shares: &[Share], demand: u64) -> u64 {
         let over = |share: &Share| part(demand, share.share.0).saturating_sub(self.room(share.node));

@@ -18,6 +18,8 @@
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
+//! | `relief` | brings nodes under their caps, others moving if they must |
+//! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `remap` | carries an assignment over a reload |
@@ -32,7 +34,10 @@ mod calm;
 mod change;
 pub mod cost;
 mod demand;
+#[cfg(test)]
+mod exact;
 pub mod explain;
+mod flow;
 mod ladder;
 mod load;
 mod memory;
@@ -41,6 +46,7 @@ mod pick;
 mod plan;
 #[cfg(test)]
 mod properties;
+mod relief;
 mod remap;
 mod scoped;
 mod steady;

@@ -124,6 +124,7 @@ impl<'a> Opening<'a> {
             sweep.refresh_all_backups();
             return sweep;
         }
+        sweep.relieve(Pass::Full);
         for _ in 0..FIRST_ROUNDS {
             while_moving(&mut sweep, &self.memory);
             sweep.next_round();
@@ -131,6 +132,7 @@ impl<'a> Opening<'a> {
                 break;
             }
         }
+        sweep.relieve(Pass::Full);
         sweep.refresh_all_backups();
         sweep
     }
@@ -140,6 +142,7 @@ impl<'a> Opening<'a> {
         let before = &self.memory.footing;
         let footing = Footing::of(&self.terrain, &sweep.loads, before.next_turn());
         sweep.secure_all();
+        sweep.relieve(self.terrain.input.pass);
         match self.terrain.input.pass {
             Pass::Full => {
                 sweep.changes = footing.since(before);

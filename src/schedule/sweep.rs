@@ -260,6 +260,9 @@ impl<'t> Sweep<'t> {
     /// Whether the nodes of a placement are unpriced, still the peers of the cheapest, evenly used, and
     /// nobody else is near enough to join: what the whole question would find, for less.
     fn is_content(&self, outlook: Outlook<'t>, shares: &[Share]) -> bool {
+        if shares.len() > MOST {
+            return false;
+        }
         let level = outlook.ladder.level(0);
         let cost = |node| outlook.bid(node, shares).saturating_add(self.loads.price[node.index()]);
         let holds = |node: NodeId| shares.iter().any(|share| share.node == node);
@@ -464,6 +467,15 @@ impl<'t> Sweep<'t> {
         }
         let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
         self.back(service, outlook, Placement { shares, backups: Vec::new(), pool, mode })
+    }
+
+    /// Gives a pair these shares, account included: at once, by nobody's wish.
+    pub fn rearrange(&mut self, service: usize, group: usize, outlook: Outlook<'t>, shares: Vec<Share>) {
+        let demand = self.demand.of(service, group);
+        let held = self.books[service].at[group];
+        self.loads.remove(self.books[service].shares(held), demand);
+        self.scratch.shares = shares;
+        self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
     /// Interns a placement with backups that are best, or about as good and in use already.

@@ -228,9 +228,15 @@ impl<'a> Terrain<'a> {
     /// The chain as it stands for the group.
     #[inline]
     pub fn ladder(&self, service: usize, group: usize) -> Option<&Ladder> {
+        Some(&self.ladders[service][self.ladder_position(service, group)?])
+    }
+
+    /// Where in the service's `ladders` it is.
+    #[inline]
+    pub fn ladder_position(&self, service: usize, group: usize) -> Option<usize> {
         let rule = self.rule(service, group)?;
         let rules = self.input.policy.services[service].chains.len();
-        Some(&self.ladders[service][self.reach.view_of(group) * rules + rule])
+        Some(self.reach.view_of(group) * rules + rule)
     }
 
     fn row(&self, service: usize, place: usize) -> Box<[u32]> {

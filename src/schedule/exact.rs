@@ -1,0 +1,159 @@
+//! Unserved demand is the least that any assignment could leave: against an optimum that is computed
+//! another way, on random worlds in which capacity is short.
+
+use super::demand::Demand;
+use super::load::{fine, part};
+use super::properties::{pairs, random};
+use super::testing::*;
+use super::{Pass, Plan};
+use crate::base::hash::SeededRng;
+use crate::base::units::Micros;
+use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::placement::{Latencies, PlacementMode};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Worlds in which every node has a capacity, about as much as is asked for.
+fn short(seed: u64, down_percent: u64) -> World {
+    let mut w = random(seed, down_percent);
+    let mut rng = SeededRng::new(seed ^ 0x5051);
+    for fleet_node in &mut w.policy.fleet.nodes {
+        fleet_node.capacity = node("", 0, Some(10 + rng.below(120))).capacity;
+    }
+    for service in &mut w.policy.services {
+        service.demand = Some(rng.below(400));
+    }
+    w
+}
+
+fn demand_of(w: &World) -> Demand {
+    let mut demand = Demand::new(&w.groups);
+    demand.services = w.policy.services.iter().map(|service| fine(service.demand.unwrap_or(0))).collect();
+    demand
+}
+
+fn cap(w: &World, node: NodeId) -> u64 {
+    let capacity = w.policy.fleet.node(node).capacity.as_ref();
+    capacity.map_or(u64::MAX >> 8, |capacity| part(fine(capacity.amount), capacity.cap.0))
+}
+
+/// The least unserved demand, fine units: by Hall's theorem the most that any set of chains asks beyond
+/// what all nodes of those chains may carry. Chains without a live node are left out.
+fn least_unserved(w: &World) -> u64 {
+    let demand = demand_of(w);
+    let mut asked: BTreeMap<Vec<NodeId>, u64> = BTreeMap::new();
+    for (service, group, ladder) in pairs(w).into_iter().filter(|(_, _, ladder)| !ladder.all_down) {
+        let mut nodes: Vec<NodeId> = ladder.rungs.iter().map(|rung| rung.node).collect();
+        nodes.sort_unstable();
+        *asked.entry(nodes).or_default() += demand.of(service.index(), group.index());
+    }
+    let chains: Vec<_> = asked.into_iter().collect();
+    assert!(chains.len() <= 12, "the subsets are counted out");
+    let beyond = |subset: u32| {
+        let chosen = || chains.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1).map(|(_, it)| it);
+        let asked: u64 = chosen().map(|(_, amount)| amount).sum();
+        let is_open = |node: &NodeId| chosen().any(|(nodes, _)| nodes.contains(node));
+        let room: u64 = w.policy.fleet.node_ids().filter(is_open).map(|node| cap(w, node)).sum();
+        asked.saturating_sub(room)
+    };
+    (0..1_u32 << chains.len()).map(beyond).max().unwrap_or(0)
+}
+
+/// What a plan leaves above caps, fine units.
+fn left_unserved(w: &World, plan: &Plan) -> u64 {
+    let demand = demand_of(w);
+    let mut load = vec![0; w.health.len()];
+    for (service, group, _) in pairs(w) {
+        let placement = plan.assignment.placement(service, group).expect("every group has one");
+        if placement.mode == PlacementMode::Normal {
+            for share in &placement.shares {
+                load[share.node.index()] += part(demand.of(service.index(), group.index()), share.share.0);
+            }
+        }
+    }
+    let over = |(at, &load): (usize, &u64)| load.saturating_sub(cap(w, NodeId::from_index(at)));
+    load.iter().enumerate().map(over).sum()
+}
+
+/// A plan's rounding: a millionth of a group for each of its parts, and crumbs for each node.
+fn tolerance(w: &World) -> u64 {
+    let all: u64 = demand_of(w).services.iter().sum();
+    all * 16 / 1_000_000 + 4_096
+}
+
+fn check_least(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    let (least, left) = (least_unserved(w), left_unserved(w, plan));
+    prop_assert!(left.abs_diff(least) <= tolerance(w), "least {least}, left {left}");
+    Ok(())
+}
+
+fn total(plan: &Plan) -> u64 {
+    plan.unserved.iter().map(|&(_, lost)| lost).sum()
+}
+
+/// The world with its groups in another order, and where each group of it came from.
+fn shuffled(w: &World, seed: u64) -> (World, Vec<usize>) {
+    let mut rng = SeededRng::new(seed);
+    let mut order: Vec<usize> = (0..w.groups.len()).collect();
+    // Group 0 counts for what no database knows.
+    for at in (2..order.len()).rev() {
+        order.swap(at, 1 + rng.below(at as u64) as usize);
+    }
+    let mut other = w.clone();
+    other.groups = order.iter().map(|&at| w.groups[at].clone()).collect();
+    let rows = order.iter().flat_map(|&at| w.latencies.row(at).to_vec());
+    other.latencies = Latencies::prior(w.latencies.sites, rows.collect());
+    (other, order)
+}
+
+proptest! {
+    // PROPTEST_CASES in the environment asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_first_table_leaves_as_little_unserved_as_can_be(seed: u64, down in 0_u64..60) {
+        let w = short(seed, down);
+        check_least(&w, &plan_first(&w))?;
+    }
+
+    #[test]
+    fn after_a_loss_the_full_pass_leaves_as_little_as_can_be(seed: u64, victim: prop::sample::Index) {
+        let mut w = short(seed, 20);
+        let before = plan_first(&w);
+        let victim = victim.index(w.health.len());
+        w.health[victim] = down();
+        let first = w.plan(Some(&before), 1_000, Pass::Evacuation);
+        check_least(&w, &w.plan(Some(&first), 2_000, Pass::Full))?;
+        check_least(&w, &w.plan(Some(&before), 1_000, Pass::Full))?;
+    }
+
+    #[test]
+    fn more_capacity_never_leaves_more_unserved(seed: u64, lucky: prop::sample::Index, more in 1_u64..100) {
+        let mut w = short(seed, 20);
+        let before = total(&plan_first(&w));
+        let lucky = &mut w.policy.fleet.nodes[lucky.index(w.health.len())];
+        lucky.capacity.as_mut().expect("every node has one").amount += more;
+        let slack = w.policy.services.len() as u64;
+        prop_assert!(total(&plan_first(&w)) <= before + slack);
+    }
+
+    #[test]
+    fn the_order_of_groups_does_not_matter(seed: u64) {
+        let mut w = short(seed, 20);
+        for (at, rtt) in w.latencies.rtt.iter_mut().enumerate() {
+            *rtt = Micros(rtt.0 + at as u32);
+        }
+        let (other, order) = shuffled(&w, seed);
+        let (plan, again) = (plan_first(&w), plan_first(&other));
+        prop_assert_eq!(&plan.planned_load, &again.planned_load);
+        prop_assert_eq!(&plan.unserved, &again.unserved);
+        for service in (0..w.policy.services.len()).map(ServiceId::from_index) {
+            for (at, &from) in order.iter().enumerate() {
+                let shares = |plan: &Plan, group| {
+                    plan.assignment.placement(service, GroupId::from_index(group)).map(|p| p.shares.clone())
+                };
+                prop_assert_eq!(shares(&plan, from), shares(&again, at));
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Brings nodes back under their caps as far as that can be done at all.
+//!
+//! ```text
+//! account ─▶ stock: demand by (kind, node) ─▶ flow ─▶ gains by (kind, node) ─▶ which groups move
+//!            kind = pairs with equal ladders                                   cheapest move first
+//! ```
+//! The walk of `sweep` places one group after another and never asks those already placed to make
+//! room; here they are asked, while demand is unserved and only then. The flow says how much of each
+//! kind leaves which node and arrives where: so what stays above caps is exactly the least that any
+//! assignment would leave there, up to a millionth of a group for each part. Levels of a chain are
+//! opened one after the other: spill is no larger than it must be for that.
+//!
+//! An evacuation asks only whom it moved anyway, and only for the part that moved. Nothing here looks at
+//! ramps, spill hysteresis, margins or the budget: unserved demand outranks them all. If no node is
+//! above its cap nothing is done but to see that.
+
+use super::Pass;
+use super::flow::Network;
+use super::load::{part, ppm_of};
+use super::sweep::Sweep;
+use super::terrain::Outlook;
+use crate::base::units::Ppm;
+use crate::model::ids::NodeId;
+use crate::model::placement::{Placement, PlacementMode, Share};
+use std::collections::{BinaryHeap, HashMap};
+
+const NO_KIND: u32 = u32::MAX;
+/// What a level further down the chain costs more than any node of this one, us.
+const LEVEL_US: i64 = 1 << 32;
+/// Less than this many fine units (a thousandth of a unit) is not worth a share.
+const CRUMB: u64 = 64;
+
+/// Demand that may be given the same nodes.
+struct Kinds {
+    /// By service, then views x rules: the kind of the ladder.
+    of_ladder: Vec<Vec<u32>>,
+    /// By kind: nodes by level, as the ladder has them.
+    nodes: Vec<Vec<(u8, NodeId)>>,
+}
+
+/// A part of a group on a node, that may move.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    kind: u32,
+    node: NodeId,
+    service: u32,
+    group: u32,
+    /// The group's place in the order of the walk, which does not depend on that of the input.
+    rank: u32,
+    /// Of the pair's clients.
+    ppm: u32,
+}
+
+/// A piece and the best place for it: lowest rise in cost first, then in a fixed order.
+type Offer = (std::cmp::Reverse<(i64, u32, u32)>, usize, usize);
+
+impl Sweep<'_> {
+    /// Moves what must move so that as little as possible is above caps. How many pieces moved.
+    pub fn relieve(&mut self, pass: Pass) -> usize {
+        if !self.loads.any_over_cap() {
+            return 0;
+        }
+        let kinds = self.kinds();
+        let pieces = self.pieces(&kinds, pass);
+        let network = self.network(&kinds, &pieces);
+        let Some(network) = network else { return 0 };
+        let mut moved = 0;
+        let mut from = 0;
+        while from < pieces.len() {
+            let kind = pieces[from].kind;
+            let count = pieces[from..].partition_point(|piece| piece.kind == kind);
+            let gains = network.gains(kind as usize);
+            moved += self.redistribute(&pieces[from..from + count], &gains);
+            from += count;
+        }
+        moved
+    }
+
+    fn kinds(&self) -> Kinds {
+        // Looked up, never iterated.
+        let mut known: HashMap<Vec<(u8, NodeId)>, u32, _> =
+            HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
+        let mut nodes = Vec::new();
+        let of_ladder = self.terrain.ladders.iter().map(|ladders| {
+            let kind = |ladder: &super::ladder::Ladder| {
+                if ladder.all_down {
+                    return NO_KIND;
+                }
+                let mut key: Vec<_> = ladder.rungs.iter().map(|rung| (rung.level, rung.node)).collect();
+                key.sort_unstable();
+                *known.entry(key).or_insert_with_key(|key| {
+                    nodes.push(key.clone());
+                    nodes.len() as u32 - 1
+                })
+            };
+            ladders.iter().map(kind).collect()
+        });
+        Kinds { of_ladder: of_ladder.collect(), nodes }
+    }
+
+    /// All that may move, by kind and node.
+    fn pieces(&self, kinds: &Kinds, pass: Pass) -> Vec<Piece> {
+        let mut ranks = vec![0; self.order.len()];
+        for (rank, &group) in self.order.iter().enumerate() {
+            ranks[group as usize] = rank as u32;
+        }
+        let mut pieces = Vec::new();
+        for (service, book) in self.books.iter().enumerate() {
+            for (group, &at) in book.at.iter().enumerate() {
+                if pass == Pass::Evacuation && book.before[group] == at {
+                    continue;
+                }
+                let Some(ladder) = self.terrain.ladder_position(service, group) else { continue };
+                let kind = kinds.of_ladder[service][ladder];
+                let normal = |held: &&Placement| held.mode == PlacementMode::Normal && kind != NO_KIND;
+                let Some(held) = book.get(at).filter(normal) else { continue };
+                for share in &held.shares {
+                    let fixed = match pass {
+                        Pass::Full => 0,
+                        Pass::Evacuation => share_of(book.shares(book.before[group]), share.node),
+                    };
+                    let ppm = share.share.0.saturating_sub(fixed);
+                    let (rank, service, group) = (ranks[group], service as u32, group as u32);
+                    if ppm > 0 {
+                        pieces.push(Piece { kind, node: share.node, service, group, rank, ppm });
+                    }
+                }
+            }
+        }
+        pieces.sort_unstable_by_key(|piece| (piece.kind, piece.node, piece.service, piece.rank));
+        pieces
+    }
+
+    /// The network with all pushed that can be; `None`: nothing can.
+    fn network(&self, kinds: &Kinds, pieces: &[Piece]) -> Option<Network> {
+        let nodes = self.terrain.signals.len();
+        let mut network = Network::new(nodes, kinds.nodes.len());
+        for node in 0..nodes {
+            let id = NodeId::from_index(node);
+            network.load(node, self.loads.relievable(id), self.loads.room(id));
+        }
+        for pieces in pieces.chunk_by(|a, b| (a.kind, a.node) == (b.kind, b.node)) {
+            let amount = pieces.iter().map(|piece| self.amount(piece)).sum();
+            network.stock(pieces[0].kind as usize, pieces[0].node.index(), amount);
+        }
+        let levels = kinds.nodes.iter().flatten().map(|&(level, _)| level).max()?;
+        let mut pushed = 0_u64;
+        for level in 0..=levels {
+            for (kind, nodes) in kinds.nodes.iter().enumerate() {
+                let from = nodes.partition_point(|&(of, _)| of < level);
+                let nodes = nodes[from..].iter().take_while(|&&(of, _)| of == level);
+                nodes.for_each(|&(_, node)| network.allow(kind, node.index()));
+            }
+            pushed = pushed.saturating_add(network.push());
+        }
+        (pushed > 0).then_some(network)
+    }
+
+    fn amount(&self, piece: &Piece) -> u64 {
+        part(self.demand.of(piece.service as usize, piece.group as usize), piece.ppm)
+    }
+
+    /// Moves pieces of one kind from the nodes that lose to those that gain, cheapest move first.
+    fn redistribute(&mut self, pieces: &[Piece], gains: &[(usize, i128)]) -> usize {
+        let mut due: Vec<(NodeId, u64)> = gains
+            .iter()
+            .filter(|&&(_, gain)| gain > 0)
+            .map(|&(node, gain)| (NodeId::from_index(node), u64::try_from(gain).unwrap_or(u64::MAX)))
+            .collect();
+        let mut moved = 0;
+        for &(node, gain) in gains.iter().filter(|&&(_, gain)| gain < 0) {
+            let from = pieces.partition_point(|piece| piece.node.index() < node);
+            let count = pieces[from..].partition_point(|piece| piece.node.index() == node);
+            let surplus = u64::try_from(-gain).unwrap_or(u64::MAX);
+            moved += self.drain(&pieces[from..from + count], surplus, &mut due);
+        }
+        moved
+    }
+
+    /// Moves `surplus` of the pieces, all on one node, to where it is due.
+    fn drain(&mut self, pieces: &[Piece], mut surplus: u64, due: &mut [(NodeId, u64)]) -> usize {
+        let mut left: Vec<u32> = pieces.iter().map(|piece| piece.ppm).collect();
+        let offers = (0..pieces.len()).filter_map(|at| self.offer(&pieces[at], at, due));
+        let mut offers: BinaryHeap<Offer> = offers.collect();
+        let mut moved = 0;
+        while surplus >= CRUMB
+            && let Some((_, at, to)) = offers.pop()
+        {
+            if due[to].1 < CRUMB {
+                offers.extend(self.offer(&pieces[at], at, due));
+                continue;
+            }
+            let piece = Piece { ppm: left[at], ..pieces[at] };
+            let (ppm, amount) = self.fitting(&piece, due[to].0, surplus.min(due[to].1));
+            if amount > 0 {
+                self.carry(&piece, due[to].0, ppm);
+                left[at] -= ppm;
+                surplus = surplus.saturating_sub(amount);
+                due[to].1 = due[to].1.saturating_sub(amount);
+                moved += 1;
+            } else if surplus < due[to].1 {
+                // Less than a millionth of this group must go; a smaller one may.
+                continue;
+            } else {
+                due[to].1 = 0;
+            }
+            if left[at] > 0 {
+                offers.extend(self.offer(&pieces[at], at, due));
+            }
+        }
+        moved
+    }
+
+    /// The cheapest place for a piece among those where something is due.
+    fn offer(&self, piece: &Piece, at: usize, due: &[(NodeId, u64)]) -> Option<Offer> {
+        let outlook = self.terrain.outlook(piece.service as usize, piece.group as usize)?;
+        let here = standing(outlook, piece.node);
+        let open = due.iter().enumerate().filter(|(_, due)| due.1 >= CRUMB);
+        let (cost, to) = open.map(|(to, due)| (standing(outlook, due.0), to)).min()?;
+        let rise = cost.saturating_sub(here);
+        Some((std::cmp::Reverse((rise, piece.service, piece.rank)), at, to))
+    }
+
+    /// How much of a piece goes to a node, at most about `wanted`: ppm of the pair, and the amount. Rounded
+    /// up where there is room for it.
+    fn fitting(&self, piece: &Piece, to: NodeId, wanted: u64) -> (u32, u64) {
+        let demand = self.demand.of(piece.service as usize, piece.group as usize);
+        let whole = part(demand, piece.ppm);
+        if whole <= wanted {
+            return (piece.ppm, whole);
+        }
+        let down = ppm_of(wanted, demand).min(u64::from(piece.ppm)) as u32;
+        let up = (down + 1).min(piece.ppm);
+        let ppm = if part(demand, up) <= self.loads.room(to) { up } else { down };
+        (ppm, part(demand, ppm))
+    }
+
+    /// Gives `ppm` of a pair's clients another node.
+    fn carry(&mut self, piece: &Piece, to: NodeId, ppm: u32) {
+        let (service, group) = (piece.service as usize, piece.group as usize);
+        let Some(outlook) = self.terrain.outlook(service, group) else { return };
+        let book = &self.books[service];
+        let Some(held) = book.get(book.at[group]) else { return };
+        let mut shares = held.shares.clone();
+        for share in &mut shares {
+            if share.node == piece.node {
+                share.share.0 -= ppm.min(share.share.0);
+            }
+        }
+        match shares.iter_mut().find(|share| share.node == to) {
+            Some(share) => share.share.0 += ppm,
+            None => shares.push(Share { node: to, share: Ppm(ppm) }),
+        }
+        shares.retain(|share| share.share > Ppm::ZERO);
+        shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.share), share.node));
+        self.rearrange(service, group, outlook, shares);
+    }
+}
+
+fn share_of(shares: &[Share], node: NodeId) -> u32 {
+    shares.iter().find(|share| share.node == node).map_or(0, |share| share.share.0)
+}
+
+/// Cost of a node, by level first.
+fn standing(outlook: Outlook<'_>, node: NodeId) -> i64 {
+    let level = outlook.ladder.rung(node).map_or(i64::from(u8::MAX), |rung| i64::from(rung.level));
+    level * LEVEL_US + i64::from(outlook.cost(node))
+}
