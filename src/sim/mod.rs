@@ -14,6 +14,7 @@
 //! | `crowd` | the resolver TTL model, live sessions, reconnect bursts |
 //! | `strategy` | the planner, and what others do |
 //! | `course` | one strategy in one world, step by step |
+//! | `oracle` | the exact optimum of small worlds, to measure plans by |
 //! | `region_loss` | a region lost, the strategies compared |
 //! | `stability` | noise, a day of demand, loops of feedback |
 //!
@@ -22,6 +23,7 @@
 
 pub mod course;
 pub mod crowd;
+pub mod oracle;
 pub mod region_loss;
 pub mod stability;
 pub mod strategy;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 2 could not run.
 
+mod oracle;
 mod plot;
 mod region_loss;
 mod stability;
@@ -19,6 +20,8 @@ pub struct SimArgs {
 enum SimCommand {
     /// Lose a region at 70 % utilisation: rhumb against what others do
     RegionLoss(region_loss::RegionLossArgs),
+    /// Compare plans with the exact optimum, on random worlds
+    Oracle(oracle::OracleArgs),
     /// A day of noise, a day of demand, jolts: whether the planner keeps calm
     Stability(stability::StabilityArgs),
 }
@@ -27,6 +30,7 @@ impl SimArgs {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             SimCommand::RegionLoss(args) => args.run(),
+            SimCommand::Oracle(args) => args.run(),
             SimCommand::Stability(args) => args.run(),
         }
     }
