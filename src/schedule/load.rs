@@ -160,6 +160,18 @@ impl Loads {
         self.meters[node.index()].allowance
     }
 
+    /// Base and plan.
+    pub fn load(&self, node: NodeId) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.base.saturating_add(meter.planned)
+    }
+
+    /// Capacity, and target and cap in ppm of it; `None` without capacity.
+    pub fn limits(&self, node: NodeId) -> Option<(u64, u64, u64)> {
+        let meter = &self.meters[node.index()];
+        meter.capacity.map(|capacity| (capacity, meter.target_ppm, meter.cap_ppm))
+    }
+
     pub fn planned(&self, node: usize) -> u64 {
         self.meters[node].planned
     }

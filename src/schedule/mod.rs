@@ -19,6 +19,7 @@
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
 //! | `relief` | brings nodes under their caps, others moving if they must |
+//! | `polish` | makes a first plan cheaper for all together |
 //! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
 //! | `scoped` | of it, nodes that one line or area does not reach |
@@ -44,6 +45,7 @@ mod memory;
 mod moves;
 mod pick;
 mod plan;
+mod polish;
 #[cfg(test)]
 mod properties;
 mod relief;

@@ -29,7 +29,7 @@ pub(super) const MOST: usize = 8;
 /// Fewest backups where the chain has them: one to answer with, one to lose.
 const LEAST_BACKUPS: usize = 2;
 /// Smaller parts are not worth a slot; where room bounds a part, it is a multiple of this.
-const LEAST_SHARE: u32 = 1_000_000 / 64;
+pub(super) const LEAST_SHARE: u32 = 1_000_000 / 64;
 const WHOLE: u32 = Ppm::WHOLE.0;
 
 /// One group's question.

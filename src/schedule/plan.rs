@@ -132,6 +132,7 @@ impl<'a> Opening<'a> {
                 break;
             }
         }
+        sweep.polish();
         sweep.relieve(Pass::Full);
         sweep.refresh_all_backups();
         sweep
