@@ -90,38 +90,39 @@ pub(super) struct Outlook<'t> {
     pub homecoming: &'t [bool],
     row: &'t [u32],
     penalty: &'t [u32],
-    money: &'t [u32],
-    /// By node: its site.
-    sites: &'t [u32],
-    /// By site: measurements behind the distance, and the distance. Empty where nothing is measured.
-    votes: &'t [u16],
-    distances: &'t [Micros],
+    terrain: &'t Terrain<'t>,
+    service: u32,
+    group: u32,
+    /// Whether anything is measured for the group: almost none is, so almost none pays for the questions.
+    is_measured: bool,
 }
 
 impl Outlook<'_> {
     /// Cost without congestion, us.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
-        let node = node.index();
-        // Almost no group is measured, so almost none pays for the question.
-        let penalty = match self.votes.get(self.sites[node] as usize) {
-            Some(&votes) => {
-                let money = self.money[node];
-                Latencies::unmeasured(self.penalty[node] - money, votes) + money
-            }
-            None => self.penalty[node],
-        };
-        self.row[node].saturating_add(penalty)
+        let penalty = if self.is_measured { self.measured_penalty(node) } else { self.penalty[node.index()] };
+        self.row[node.index()].saturating_add(penalty)
+    }
+
+    /// Measurements waive the line, not the money.
+    #[cold]
+    fn measured_penalty(&self, node: NodeId) -> u32 {
+        let money = self.terrain.money_us(self.service as usize, node);
+        let votes = self.terrain.votes(self.group as usize, node);
+        Latencies::unmeasured(self.penalty[node.index()] - money, votes) + money
     }
 
     /// What a node costs a group that has a placement: an estimate is not gambled on, so a node that is
     /// less surely known than the surest of the group's own [bids](cost::bid) with its doubt.
     #[inline]
     pub fn bid(&self, node: NodeId, held: &[Share]) -> u32 {
+        if self.is_measured { self.doubtful(node, held) } else { self.cost(node) }
+    }
+
+    #[cold]
+    fn doubtful(&self, node: NodeId, held: &[Share]) -> u32 {
         let cost = self.cost(node);
-        if self.votes.is_empty() {
-            return cost;
-        }
         let own = || held.iter().map(|share| self.cost(share.node)).min().unwrap_or(u32::MAX);
         match self.doubt(node, held) {
             0 => cost,
@@ -131,13 +132,12 @@ impl Outlook<'_> {
 
     /// Of a node that the group does not have, us.
     pub fn doubt(&self, node: NodeId, held: &[Share]) -> u32 {
-        let votes = |node: NodeId| self.votes.get(self.sites[node.index()] as usize).copied().unwrap_or(0);
+        let votes = |node: NodeId| self.terrain.votes(self.group as usize, node);
         let surest = held.iter().map(|share| votes(share.node)).max().unwrap_or(0);
         if votes(node) >= surest || held.iter().any(|share| share.node == node) {
             return 0;
         }
-        let distance = self.distances.get(self.sites[node.index()] as usize);
-        cost::doubt(distance.copied().unwrap_or_default(), votes(node), surest)
+        cost::doubt(self.terrain.path(self.group as usize, node).distance, votes(node), surest)
     }
 }
 
@@ -204,7 +204,6 @@ impl<'a> Terrain<'a> {
         let view = self.reach.view_of(group);
         let View { may_serve, serving, .. } = &self.reach.views()[view];
         let place = self.places[group] as usize;
-        let is_measured = self.is_measured[place];
         let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
         let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
         Some(Outlook {
@@ -218,10 +217,10 @@ impl<'a> Terrain<'a> {
             row: self.rows[self.shapes[service] * self.samples.len() + place]
                 .get_or_init(|| self.row(service, place)),
             penalty: &self.penalties[at..at + nodes],
-            money: &self.money[service * nodes..(service + 1) * nodes],
-            sites: &self.sites,
-            votes: if is_measured { self.input.latencies.votes(group) } else { &[] },
-            distances: if is_measured { self.input.latencies.row(group) } else { &[] },
+            terrain: self,
+            service: service as u32,
+            group: group as u32,
+            is_measured: self.is_measured[place],
         })
     }
 
@@ -260,7 +259,7 @@ impl<'a> Terrain<'a> {
         let due = cost::line_us(&service.profile.weights, service.line_penalty);
         let line = line_penalty(input, due, input.groups[group].line, node);
         let left = Latencies::unmeasured(line, self.votes(group, node));
-        let money = self.money[at * self.signals.len() + node.index()];
+        let money = self.money_us(at, node);
         let signal = &self.signals[node.index()];
         let terms = cost::terms(service.profile.weights.shape, self.path(group, node), signal);
         terms.with_line(left, line - left).with_price(money, congestion_us)
@@ -269,6 +268,11 @@ impl<'a> Terrain<'a> {
     /// What is known of the way from a group to a node.
     pub fn path(&self, group: usize, node: NodeId) -> Path {
         Paths::of(self.input, group).to(self.sites[node.index()] as usize)
+    }
+
+    /// What a service pays for a node, us.
+    fn money_us(&self, service: usize, node: NodeId) -> u32 {
+        self.money[service * self.signals.len() + node.index()]
     }
 
     /// Measurements behind the distance of a node.
