@@ -13,7 +13,7 @@
 //! Everything is a fluid in capacity units: by (service, group) and node, one step a second.
 
 use super::world::World;
-use crate::model::service::Profile;
+use crate::model::profile::Profile;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -26,22 +26,16 @@ const BURST_FADES_S: f64 = 10.0;
 
 /// What users of a profile do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Habit {
+struct Habit {
     /// Mean length of a session (exponential), seconds.
-    pub lifetime_s: f64,
+    session_s: f64,
     /// What reconnecting costs at first, beyond the session's load and as a part of it.
-    pub burst: f64,
+    burst: f64,
 }
 
 impl Habit {
-    /// A stream is fetched in short requests; a call negotiates anew; a messenger stays connected for
-    /// an hour, and asks for all it missed when it comes back.
-    pub const fn of(profile: Profile) -> Self {
-        match profile {
-            Profile::Cdn => Self { lifetime_s: 60.0, burst: 0.1 },
-            Profile::Rtc => Self { lifetime_s: 600.0, burst: 0.3 },
-            Profile::Im => Self { lifetime_s: 3_600.0, burst: 0.5 },
-        }
+    fn of(profile: &Profile) -> Self {
+        Self { session_s: profile.session.as_secs_f64().max(1.0), burst: profile.burst.fraction() }
     }
 }
 
@@ -133,7 +127,7 @@ impl Crowd {
         Self {
             nodes,
             step_s: f64::from(step_s),
-            habits: world.policy.services.iter().map(|service| Habit::of(service.profile)).collect(),
+            habits: world.policy.services.iter().map(|service| Habit::of(&service.profile)).collect(),
             groups,
             factor: 1.0,
             longest,
@@ -179,7 +173,7 @@ impl Crowd {
         let habit = self.habits[pair / self.groups];
         let wanted = self.demand[pair] * self.factor;
         let row = &mut self.sessions[pair * self.nodes..(pair + 1) * self.nodes];
-        let ending = (self.step_s / habit.lifetime_s).min(1.0);
+        let ending = (self.step_s / habit.session_s).min(1.0);
         let mut waiting = self.waiting[pair] * shrink;
         let mut ended = 0.0;
         for (sessions, &is_alive) in row.iter_mut().zip(alive) {
@@ -304,21 +298,21 @@ mod tests {
     #[test]
     fn clients_follow_a_table_as_caches_run_out_and_sessions_end() {
         // In continuous time 1 - c (t - lifetime (1 - exp(-t / lifetime))), c = 0.95 / 30 + 0.05 / 300.
-        for (profile, halfway, at_ttl) in [(Profile::Cdn, 945.0, 797.0), (Profile::Im, 999.0, 996.0)] {
+        for (profile, halfway, at_ttl) in [(Profile::CDN, 945.0, 797.0), (Profile::IM, 999.0, 996.0)] {
             let mut crowd = Crowd::new(&world(profile), (*table(1.0)).clone(), 1);
             steps(&mut crowd, &table(0.0), [true; 2], 15);
             let now = crowd.loads()[0];
-            assert!((now - halfway).abs() < 9.0, "{profile:?}: {now} after half a TTL");
+            assert!((now - halfway).abs() < 9.0, "{now} after half a TTL");
             steps(&mut crowd, &table(0.0), [true; 2], 15);
             let now = crowd.loads()[0];
-            assert!((now - at_ttl).abs() < 9.0, "{profile:?}: {now} after a TTL");
+            assert!((now - at_ttl).abs() < 9.0, "{now} after a TTL");
             assert_eq!(crowd.waiting(), 0.0, "who has a session or finds one does not wait");
         }
     }
 
     #[test]
     fn who_loses_a_node_waits_for_the_cache_and_then_costs_more_for_a_while() {
-        let mut crowd = Crowd::new(&world(Profile::Im), (*table(1.0)).clone(), 1);
+        let mut crowd = Crowd::new(&world(Profile::IM), (*table(1.0)).clone(), 1);
         steps(&mut crowd, &table(1.0), [false, true], 7);
         assert!((crowd.waiting() - 1_000.0).abs() < 1e-6, "nobody was told");
         steps(&mut crowd, &table(0.0), [false, true], 15);
@@ -332,7 +326,7 @@ mod tests {
 
     #[test]
     fn orphans_of_a_split_group_go_where_the_table_sends_them() {
-        let mut crowd = Crowd::new(&world(Profile::Rtc), (*table(0.5)).clone(), 1);
+        let mut crowd = Crowd::new(&world(Profile::RTC), (*table(0.5)).clone(), 1);
         steps(&mut crowd, &table(0.5), [false, true], 1);
         assert!((crowd.waiting() - 500.0).abs() < 1e-6 && (crowd.loads()[1] - 500.0).abs() < 1e-6);
         steps(&mut crowd, &table(0.0), [false, true], 30);
@@ -341,7 +335,7 @@ mod tests {
 
     #[test]
     fn demand_rises_with_newcomers_and_falls_with_those_who_leave() {
-        let mut crowd = Crowd::new(&world(Profile::Rtc), (*table(0.5)).clone(), 1);
+        let mut crowd = Crowd::new(&world(Profile::RTC), (*table(0.5)).clone(), 1);
         for (factor, load) in [(1.5, 750.0), (0.5, 250.0)] {
             crowd.step(&table(0.5), &[true; 2], factor);
             assert!((crowd.loads()[0] - load).abs() < 1e-6 && (crowd.wanted() - 2.0 * load).abs() < 1e-6);

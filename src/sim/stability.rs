@@ -14,7 +14,7 @@ use super::strategy::Strategy;
 use super::world::{Size, World};
 use crate::base::hash::SeededRng;
 use crate::base::units::Micros;
-use crate::model::service::Profile;
+use std::time::Duration;
 
 /// A day in seconds.
 pub const DAY_S: u32 = 86_400;
@@ -177,8 +177,9 @@ pub struct Jolt {
     pub demand: f64,
     pub ttl_s: u32,
     pub scrape_s: u32,
-    /// All services are of it; `None`: one of each. Who moves an hour after the table loads a node for an hour.
-    pub profile: Option<Profile>,
+    /// Mean session of all services; `None`: as their profiles have it. Who moves an hour after the table
+    /// loads a node for an hour.
+    pub session: Option<Duration>,
 }
 
 /// How a loop came to rest.
@@ -193,13 +194,14 @@ pub struct Rest {
 }
 
 impl Jolt {
-    pub const MILD: Self = Self { other_load: 0.0, demand: 1.0, ttl_s: 30, scrape_s: STEP_S, profile: None };
+    pub const MILD: Self = Self { other_load: 0.0, demand: 1.0, ttl_s: 30, scrape_s: STEP_S, session: None };
 
     /// `seconds` from the jolt on; a fleet at 60 %, no noise.
     pub fn run(self, seed: u64, seconds: u32) -> Rest {
         let mut world = World::global(Size::SMALL, seed, 60);
         for service in &mut world.policy.services {
-            (service.ttl, service.profile) = (self.ttl_s, self.profile.unwrap_or(service.profile));
+            service.ttl = self.ttl_s;
+            service.profile.session = self.session.unwrap_or(service.profile.session);
         }
         let mut course = Course::new(&world, Strategy::Rhumb, STEP_S);
         course.scrape_s = self.scrape_s;
@@ -245,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_loop_of_late_caches_and_late_reports_comes_to_rest() {
-        let jolt = Jolt { profile: Some(Profile::Cdn), ..Jolt::MILD };
+        let jolt = Jolt { session: Some(Duration::from_secs(60)), ..Jolt::MILD };
         let other = Jolt { other_load: 0.3, ..jolt };
         let more = Jolt { demand: 1.25, ..jolt };
         for (seed, jolt) in [

@@ -12,7 +12,8 @@ use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::Latencies;
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use crate::model::profile::Profile;
+use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::schedule;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -47,7 +48,7 @@ impl Size {
 }
 /// Profile, part of the demand (percent).
 const SERVICES: [(&str, Profile, u64); 3] =
-    [("live", Profile::Cdn, 50), ("call", Profile::Rtc, 20), ("chat", Profile::Im, 30)];
+    [("live", Profile::CDN, 50), ("call", Profile::RTC, 20), ("chat", Profile::IM, 30)];
 /// What a fleet of [`World::global`] can carry, units.
 const CAPACITY: u64 = 2_800_000;
 /// How far from its purchase a node's capacity may be, percent.
@@ -130,8 +131,8 @@ impl World {
         let capacity: u64 = fleet.nodes.iter().filter_map(|n| n.capacity.as_ref()).map(|c| c.amount).sum();
         let demand = SERVICES.iter().map(|(_, _, part)| capacity * utilisation * part / 10_000).collect();
         let everywhere: Vec<usize> = (0..fleet.nodes.len()).collect();
-        let offer = |&(name, profile, _): &(&str, Profile, u64)| {
-            service(name, profile, vec![pool("everywhere", &everywhere)], None)
+        let offer = |(name, profile, _): &(&str, Profile, u64)| {
+            service(name, profile.clone(), vec![pool("everywhere", &everywhere)], None)
         };
         let services = SERVICES.iter().map(offer).collect();
         let latencies = geo::latency_prior(&groups, &fleet);

@@ -30,7 +30,8 @@ use rhumb::model::fleet::{Fleet, Region};
 use rhumb::model::ids::LineId;
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
-use rhumb::model::service::{OnAllDown, Profile, Service};
+use rhumb::model::profile::Profile;
+use rhumb::model::service::{OnAllDown, Service};
 use rhumb::sim::world::{self, World};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -142,7 +143,7 @@ impl Script {
 }
 
 fn service(name: &str, text: &ServiceText, fleet: &Fleet) -> Service {
-    let profile = Profile::ALL.into_iter().find(|profile| profile.name() == text.profile);
+    let profile = Profile::built_in(&text.profile);
     let pool = |sites: &Vec<String>| {
         let is_in = |node: &&usize| sites.contains(&fleet.sites[fleet.nodes[**node].site.index()].name);
         let nodes: Vec<usize> = (0..fleet.nodes.len()).collect();

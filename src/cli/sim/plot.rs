@@ -10,8 +10,8 @@ type Error<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorT
 
 const SIZE: (u32, u32) = (860, 620);
 const GREY: RGBColor = RGBColor(110, 110, 110);
-/// Beyond this utilisation the axis ends: what is drawn at the edge is above.
-const MOST_UTILISATION: f64 = 2.0;
+/// Where the axis of utilisation begins and ends: what is drawn at its end is above.
+const UTILISATION: (f64, f64) = (0.5, 2.0);
 
 /// Told apart without seeing colours too: the strongest is ours.
 const fn style(strategy: Strategy) -> (RGBColor, u32) {
@@ -35,13 +35,13 @@ fn draw<'a>(outcomes: &[Outcome], text: &'a mut String) -> Result<(), Error<'a>>
     let whole = SVGBackend::with_string(text, SIZE).into_drawing_area();
     whole.fill(&WHITE)?;
     let (above, below) = whole.split_vertically(330);
-    let peak = |sample: &Sample| sample.peak_utilisation.min(MOST_UTILISATION);
+    let peak = |sample: &Sample| sample.peak_utilisation.min(UTILISATION.1);
     let marks = [(0.9, "cap"), (1.0, "capacity")];
     let title = "highest utilisation of a surviving node (drawn up to 2)";
-    panel(&above, outcomes, title, MOST_UTILISATION, &marks, peak)?;
+    panel(&above, outcomes, title, UTILISATION, &marks, peak)?;
     let slowest = outcomes.iter().flat_map(|outcome| &outcome.series).map(|sample| sample.mean_ms);
     let most_ms = slowest.fold(0.0, f64::max) * 1.1;
-    panel(&below, outcomes, "mean round trip, ms", most_ms, &[], |sample| sample.mean_ms)?;
+    panel(&below, outcomes, "mean round trip, ms", (0.0, most_ms), &[], |sample| sample.mean_ms)?;
     whole.present()
 }
 
@@ -49,7 +49,7 @@ fn panel<'a>(
     area: &Drawing<'a>,
     outcomes: &[Outcome],
     title: &str,
-    most: f64,
+    (least, most): (f64, f64),
     marks: &[(f64, &str)],
     value: impl Fn(&Sample) -> f64,
 ) -> Result<(), Error<'a>> {
@@ -61,7 +61,7 @@ fn panel<'a>(
         .margin(10)
         .x_label_area_size(32)
         .y_label_area_size(40)
-        .build_cartesian_2d(start..end, 0.0..most)?;
+        .build_cartesian_2d(start..end, least..most)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -70,7 +70,7 @@ fn panel<'a>(
         .x_label_formatter(&|second| format!("{second:.0}"))
         .draw()?;
     for &(level, name) in marks {
-        let place = (end * 0.92, level + most * 0.035);
+        let place = (end * 0.55, level + (most - least) * 0.04);
         let label = Text::new(name.to_owned(), place, ("sans-serif", 12).into_font().color(&GREY));
         chart.draw_series(LineSeries::new([(start, level), (end, level)], GREY.stroke_width(1)))?;
         chart.draw_series([label])?;
@@ -83,6 +83,6 @@ fn panel<'a>(
             .label(figures.strategy.name())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
     }
-    let corner = SeriesLabelPosition::UpperRight;
-    chart.configure_series_labels().position(corner).background_style(WHITE.mix(0.8)).draw()
+    let place = SeriesLabelPosition::MiddleRight;
+    chart.configure_series_labels().position(place).background_style(WHITE).margin(16).draw()
 }

@@ -1,11 +1,11 @@
 //! `rhumb sim stability`: how calm the planner is, and how it comes to rest.
 
 use crate::cli::Format;
-use crate::model::service::Profile;
 use crate::sim::stability::{DAY_S, Jolt, Rest, Unrest, noise, tide};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Simulate a day of noise, a day of demand, and jolts to the loop of plan, caches and load reports
 ///
@@ -40,12 +40,12 @@ impl StabilityArgs {
 fn jolts() -> [(&'static str, Jolt); 4] {
     let other = Jolt { other_load: 0.3, ..Jolt::MILD };
     let more = Jolt { demand: 1.25, ..Jolt::MILD };
-    let of = |jolt: Jolt, profile: Profile| Jolt { profile: Some(profile), ..jolt };
+    let of = |jolt: Jolt, minutes: u64| Jolt { session: Some(Duration::from_secs(minutes * 60)), ..jolt };
     [
-        ("other_load_minute", of(other, Profile::Cdn)),
-        ("demand_minute", of(more, Profile::Cdn)),
-        ("other_load_hour", of(other, Profile::Im)),
-        ("demand_hour", of(more, Profile::Im)),
+        ("other_load_minute", of(other, 1)),
+        ("demand_minute", of(more, 1)),
+        ("other_load_hour", of(other, 60)),
+        ("demand_hour", of(more, 60)),
     ]
 }
 

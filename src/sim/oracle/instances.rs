@@ -155,7 +155,7 @@ fn service(at: u64, fleet: &Fleet, demand: u64, rng: &mut SeededRng) -> Service 
         title: None,
         hostnames: vec![format!("s{at}.rhumb.test")],
         hostname_spans: Vec::new(),
-        profile: Profile::ALL[rng.below(3) as usize],
+        profile: Profile::ALL[rng.below(3) as usize].clone(),
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         pools,
         chains,

@@ -19,7 +19,7 @@ use super::instances::Instance;
 use crate::model::ids::{AreaId, LineId, NodeId};
 use crate::model::service::Service;
 use crate::model::verdict::NodeHealth;
-use crate::schedule::cost::{NodeSignal, congestion_price, terms};
+use crate::schedule::cost::{NodeSignal, Path, congestion_price, terms};
 use crate::schedule::weights;
 
 const FINE_BITS: u32 = 16;
@@ -148,7 +148,8 @@ fn cost_of(instance: &Instance, service: &Service, group: usize, node: NodeId, s
     let foreign = |a: Option<LineId>, b: Option<LineId>| a.is_some() && b.is_some() && a != b;
     let crosses = foreign(instance.groups[group].line, fleet.node(node).line);
     let line = if crosses { service.line_penalty.0 } else { 0 };
-    i64::from(terms(service.profile, prior, signal).with(line, 0).total_us)
+    let path = Path { distance: prior, ..Path::default() };
+    i64::from(terms(service.profile.weights.shape, path, signal).with_line(line, 0).total_us)
 }
 
 impl Meter {
