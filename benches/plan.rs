@@ -19,6 +19,8 @@
 //! `cold` is a first plan, `fails` the evacuation of the busiest node, `makes-room` the full pass after it.
 //! The high-water mark of the process after the large one is printed: at most 400 MiB.
 
+#![allow(clippy::print_stdout, reason = "a bench reports figures")]
+
 #[path = "support/world.rs"]
 mod world;
 

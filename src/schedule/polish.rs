@@ -23,6 +23,7 @@ use super::terrain::Outlook;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
 use crate::model::placement::{PlacementMode, Share};
+use std::collections::BTreeMap;
 
 const MOST_NODES: usize = 256;
 /// Questions about one (group, node) or (node, node): some 20 ms.
@@ -94,7 +95,7 @@ impl Sweep<'_> {
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let mut known: Vec<((u64, u64), Vec<(u64, u32)>)> = Vec::new();
+        let mut known: BTreeMap<(u64, u64), Vec<(u64, u32)>> = BTreeMap::new();
         let nodes = (0..self.terrain.signals.len()).map(NodeId::from_index);
         let gauge = |node: NodeId| {
             let load = self.loads.load(node);
@@ -102,11 +103,7 @@ impl Sweep<'_> {
                 let price = i64::from(self.loads.price[node.index()]);
                 return Gauge { load, cap: u64::MAX, steps: vec![(0, price)] };
             };
-            if !known.iter().any(|(key, _)| *key == (target, cap)) {
-                known.push(((target, cap), price_steps(target, cap)));
-            }
-            let steps =
-                known.iter().find(|(key, _)| *key == (target, cap)).map_or(&[][..], |(_, steps)| steps);
+            let steps = known.entry((target, cap)).or_insert_with(|| price_steps(target, cap));
             let at = |&(ppm, price): &(u64, u32)| {
                 let from = (u128::from(capacity) * u128::from(ppm)).div_ceil(1_000_000);
                 (u64::try_from(from).unwrap_or(u64::MAX), i64::from(price))
