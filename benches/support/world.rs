@@ -31,12 +31,12 @@ pub struct Size {
 impl Size {
     /// 15 nodes, 3 services, 700 groups.
     pub const LAB: Size = Size { regions: 3, sites: 6, nodes: 15, services: 3, places: 175, lines: 3 };
-    /// 200 nodes, 20 services, 5,000 groups, no two of them alike.
     /// 200 nodes, 20 services, 2,000 groups.
     pub const AIM: Size = Size { regions: 8, sites: 50, nodes: 200, services: 20, places: 500, lines: 3 };
     /// 1,000 nodes, 50 services, 10,000 groups.
     pub const AIM_LARGE: Size =
         Size { regions: 8, sites: 250, nodes: 1_000, services: 50, places: 2_500, lines: 3 };
+    /// 200 nodes, 20 services, 5,000 groups, no two of them alike.
     pub const LARGE: Size = Size { regions: 8, sites: 50, nodes: 200, services: 20, places: 1_250, lines: 3 };
 }
 

@@ -8,8 +8,9 @@ use super::testing::*;
 use super::{Pass, Plan};
 use crate::base::hash::SeededRng;
 use crate::base::units::Micros;
-use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::ids::{AreaId, GroupId, NodeId, PoolId, ServiceId};
 use crate::model::placement::{Latencies, PlacementMode};
+use crate::model::service::ChainRule;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -89,6 +90,53 @@ fn check_least(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
 
 fn total(plan: &Plan) -> u64 {
     plan.unserved.iter().map(|&(_, lost)| lost).sum()
+}
+
+/// Four regions of 12 nodes, 10 ms from their own clients and 200 from all others; each area begins with its
+/// own region and may go on to the next ones. `percent` of all capacity is asked for.
+fn four_regions(percent: u64) -> World {
+    let region = |node: usize| node / 12;
+    let rows: Vec<Vec<u32>> = (0..40)
+        .map(|group| {
+            (0..48).map(|node| if region(node) == group % 4 { 10 } else { 200 + node as u32 }).collect()
+        })
+        .collect();
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let pools = (0..4).map(|region| pool(&(region * 12..region * 12 + 12).collect::<Vec<_>>()));
+    let mut service = service("s", pools.collect());
+    let chain = |area: usize| ChainRule {
+        area: Some(AreaId::from_index(area)),
+        pools: (0..4).map(|at| PoolId::from_index((area + at) % 4)).collect(),
+    };
+    service.chains.splice(0..0, (0..4).map(chain));
+    service.demand = Some(48 * 1_000 * percent / 100);
+    let mut w = spread(&rows, vec![service]).capacity(&[1_000; 48]);
+    for (at, group) in w.groups.iter_mut().enumerate() {
+        group.areas = vec![AreaId::from_index(at % 4)];
+    }
+    w
+}
+
+#[test]
+fn a_region_of_twelve_nodes_is_lost_and_all_that_fits_is_placed() {
+    // Of the three regions left, the caps allow 32,400 units.
+    for (percent, missing) in [(60, 0), (67, 0), (72, 34_560 - 32_400), (90, 43_200 - 32_400)] {
+        let mut w = four_regions(percent);
+        let before = plan_first(&w);
+        assert_eq!(total(&before), 0, "{percent} %");
+        (0..12).for_each(|node| w.health[node] = down());
+        let evacuated = w.plan(Some(&before), 1_000, Pass::Evacuation);
+        let rearranged = w.plan(Some(&evacuated), 2_000, Pass::Full);
+        for plan in [&evacuated, &rearranged] {
+            assert!(total(plan).abs_diff(missing) <= 1, "{percent} %: {:?}", plan.unserved);
+            let over: u64 = plan.planned_load.iter().map(|load| load.saturating_sub(900)).sum();
+            assert!(over.abs_diff(missing) <= 48, "{percent} %: {:?}", plan.planned_load);
+        }
+        for (service, group, _) in pairs(&w).into_iter().filter(|(_, group, _)| group.index() % 4 != 0) {
+            let placed = |plan: &Plan| plan.assignment.placement(service, group).map(|it| it.shares.clone());
+            assert_eq!(placed(&before), placed(&evacuated), "{percent} %: {group:?} is no orphan");
+        }
+    }
 }
 
 /// The world with its groups in another order, and where each group of it came from.

@@ -26,8 +26,7 @@
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
 //!
-//! Deliberately not here: shedding of newcomers, circuit breaking, and an exact optimum; the greedy
-//! order may leave demand unserved that a max-flow would place.
+//! Deliberately not here: shedding of newcomers and circuit breaking.
 
 mod book;
 #[cfg(test)]
