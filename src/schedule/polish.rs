@@ -26,8 +26,11 @@ use crate::model::placement::{PlacementMode, Share};
 use std::collections::BTreeMap;
 
 const MOST_NODES: usize = 256;
-/// Questions about one (group, node) or (node, node): some 20 ms.
-const MOST_WORK: u64 = 8_000_000;
+/// Questions about one (group, node) or (node, node): of worlds of up to [`FEW_NODES`], which end long before,
+const MOST_WORK_OF_FEW: u64 = 32_000_000;
+/// and of others: some 20 ms.
+const MOST_WORK: u64 = 4_000_000;
+const FEW_NODES: usize = 64;
 /// Of the steps of the price that are taken as one, per round.
 const GRAINS: [usize; 3] = [25, 5, 1];
 /// Each part of a cycle must gain so much, or the last per mille would take most of the work.
@@ -46,6 +49,8 @@ struct Pair<'t> {
     demand: u64,
     /// What of it is where, fine units.
     parts: Vec<(NodeId, u64)>,
+    /// So many parts it may have: more than others only if it has them already.
+    most: usize,
     is_changed: bool,
 }
 
@@ -66,6 +71,7 @@ struct Polish<'t> {
     onward: Vec<(i64, u32)>,
     grain: usize,
     work: u64,
+    most_work: u64,
 }
 
 impl Sweep<'_> {
@@ -80,7 +86,7 @@ impl Sweep<'_> {
         for grain in GRAINS {
             polish.grain = grain;
             (0..nodes).for_each(|node| polish.refresh(node));
-            while polish.work < MOST_WORK && polish.cancel() {}
+            while polish.work < polish.most_work && polish.cancel() {}
         }
         let changed: Vec<_> = polish.changed().collect();
         let moved = changed.len();
@@ -151,10 +157,7 @@ impl<'t> Sweep<'t> {
         let held = book.get(book.at[group]).filter(|held| held.mode == PlacementMode::Normal)?;
         let outlook = self.terrain.outlook(service, group).filter(|outlook| !outlook.ladder.all_down)?;
         let rungs = &outlook.ladder.rungs;
-        if demand == 0
-            || held.shares.len() > MOST
-            || rungs.windows(2).any(|two| two[0].weight != two[1].weight)
-        {
+        if demand == 0 || rungs.windows(2).any(|two| two[0].weight != two[1].weight) {
             return None;
         }
         let is_pressed = |share: &Share| self.loads.price[share.node.index()] > 0;
@@ -166,8 +169,9 @@ impl<'t> Sweep<'t> {
             }
         }
         let parts = held.shares.iter().map(|share| (share.node, part(demand, share.share.0)));
-        let parts = parts.filter(|&(_, amount)| amount > 0).collect();
-        Some(Pair { service, group, outlook, demand, parts, is_changed: false })
+        let parts: Vec<_> = parts.filter(|&(_, amount)| amount > 0).collect();
+        let most = parts.len().max(MOST);
+        Some(Pair { service, group, outlook, demand, parts, most, is_changed: false })
     }
 }
 
@@ -214,11 +218,20 @@ impl Gauge {
 impl<'t> Polish<'t> {
     fn new(pairs: Vec<Pair<'t>>, gauges: Vec<Gauge>) -> Self {
         let nodes = gauges.len();
+        let most_work = if nodes <= FEW_NODES { MOST_WORK_OF_FEW } else { MOST_WORK };
         let mut here = vec![Vec::new(); nodes];
         for (at, pair) in pairs.iter().enumerate() {
             pair.parts.iter().for_each(|(node, _)| here[node.index()].push(at as u32));
         }
-        Self { pairs, gauges, here, onward: vec![(NEVER_US, NOBODY); nodes * nodes], grain: 1, work: 0 }
+        Self {
+            pairs,
+            gauges,
+            here,
+            onward: vec![(NEVER_US, NOBODY); nodes * nodes],
+            grain: 1,
+            work: 0,
+            most_work,
+        }
     }
 
     /// Recounts what it costs to send a unit on from a node.
@@ -230,7 +243,7 @@ impl<'t> Polish<'t> {
         for &at in &self.here[node] {
             let pair = &self.pairs[at as usize];
             let from = standing(pair.outlook, NodeId::from_index(node));
-            let is_split = pair.parts.len() >= MOST;
+            let is_split = pair.parts.len() >= pair.most;
             self.work += pair.outlook.ladder.rungs.len() as u64;
             for rung in &pair.outlook.ladder.rungs {
                 let to = i64::from(rung.level) * LEVEL_US + i64::from(pair.outlook.cost(rung.node));
@@ -296,7 +309,7 @@ impl<'t> Polish<'t> {
                 cycles.iter().for_each(|cycle| self.apply(cycle));
                 return true;
             }
-            if self.work >= MOST_WORK {
+            if self.work >= self.most_work {
                 return false;
             }
         }
