@@ -28,6 +28,7 @@ pub struct Play<'w> {
     minute: VecDeque<f64>,
     above_s: u32,
     patience_s: u32,
+    has_relief: bool,
     /// Since the last look: of demand, all and by choice.
     moved: [f64; 2],
     told: String,
@@ -46,6 +47,7 @@ pub fn play(script: &Script) -> (String, Vec<String>) {
         minute: VecDeque::new(),
         above_s: 0,
         patience_s: script.above_cap_s,
+        has_relief: script.has_relief,
         moved: [0.0; 2],
         told: format!("{}\n", script.title),
         wrong: Vec::new(),
@@ -130,7 +132,7 @@ impl Play<'_> {
         self.moved[1] += self.minute[0];
         let minute: f64 = self.minute.iter().sum();
         // The bucket may be full when the minute begins, and in debt by a group when it ends.
-        if minute > 2.0 * BUDGET + largest {
+        if minute > 2.0 * BUDGET + largest && !self.has_relief {
             self.wrong.push(format!("{second} s: {minute:.3} of demand moved by choice in a minute"));
         }
     }

@@ -20,6 +20,8 @@
 //!   - { at: 90, mend: a }                       # ends slow, cut and load
 //! above_cap_s: 40                               # how long a node may be planned above its cap, seconds,
 //!                                               # while another has room: dwell, then batches
+//! has_relief: true                              # relief of unserved demand waits for no budget, and from
+//!                                               # outside it cannot be told from other moves
 //! look: [59, 67, 120]                           # when the nodes are told of
 //! ```
 //! Pools name sites; each node of them is a member. A demand not `stated` is known from load reports.
@@ -51,6 +53,8 @@ pub struct Script {
     pub events: Vec<Event>,
     #[serde(default = "patience")]
     pub above_cap_s: u32,
+    #[serde(default)]
+    pub has_relief: bool,
     pub look: Vec<u32>,
 }
 
