@@ -6,6 +6,7 @@
 //! tried again every few seconds.
 
 use crate::base::error::chain;
+use crate::daemon::background;
 use crate::daemon::inputs::Inputs;
 use crate::journal::Made;
 use crate::journal::record::pack;
@@ -171,6 +172,7 @@ impl Keeper {
         };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
+            background::let_answers_go_first();
             worker.run(&rings, report);
         })?;
         Ok(Self { desk, bell, decisions, ended, waits_for_another })

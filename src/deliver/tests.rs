@@ -82,7 +82,7 @@ fn a_ledger_that_was_kept_tells_the_end_and_not_again_what_stands() {
     let receiver = AlertReceiver::webhook("x", "http://127.0.0.1:1/");
     let at = |second: u64| (MonoTime::from_millis(second * 1_000), WallTime(second * 1_000));
     let mut before = Ledger::default();
-    let news = bulletin(&["tyo", "fra", "new"]);
+    let news = bulletin(&["tyo", "fra", "zrh"]);
     for letter in before.letters(&news, &receiver, at(100)).iter().take(2) {
         before.took(letter, &receiver, at(100));
     }
@@ -94,7 +94,7 @@ fn a_ledger_that_was_kept_tells_the_end_and_not_again_what_stands() {
     // The clock that never steps begins anew, the other goes on.
     let restart = (MonoTime::from_millis(5), WallTime(200_000));
     let mut ledger = Ledger::restored(&kept, &receiver, restart);
-    assert_eq!(keys(&ledger.letters(&news, &receiver, restart)), ["new#1"], "which was not taken");
+    assert_eq!(keys(&ledger.letters(&news, &receiver, restart)), ["zrh#1"], "which was not taken");
     let tyo = bulletin(&["tyo"]);
     assert_eq!(keys(&ledger.letters(&tyo, &receiver, restart)), ["fra#0"], "which ended meanwhile");
     let repeat = MonoTime::from_millis(5 + (4 * 3_600 - 100) * 1_000);

@@ -88,18 +88,18 @@ impl Journal {
     /// Adds a generation, and removes what is too much.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let is_full = |(_, segment): &(File, Segment)| {
-            segment.bytes.len() as u64 >= self.limits.segment_bytes
-                || segment.records >= self.limits.segment_records
+            segment.written >= self.limits.segment_bytes || segment.records >= self.limits.segment_records
         };
         // After a failed write the file may end in half a frame.
         let (mut file, mut segment) = match self.open.take().filter(|open| !is_full(open)) {
             Some(open) => open,
             None => self.begin(record.generation)?,
         };
-        let written = segment.bytes.len();
         segment.add(record)?;
-        file.write_all(&segment.bytes[written..])?;
+        let fresh = std::mem::take(&mut segment.fresh);
+        file.write_all(&fresh)?;
         file.sync_data()?;
+        segment.written += fresh.len() as u64;
         self.open = Some((file, segment));
         Ok(())
     }
@@ -119,14 +119,17 @@ impl Journal {
         let mut file = File::create(self.folder.join(format!("{generation:020}.seg")))?;
         file.write_all(MAGIC)?;
         File::open(&self.folder)?.sync_all()?;
-        Ok((file, Segment { bytes: MAGIC.to_vec(), ..Segment::default() }))
+        Ok((file, Segment::default()))
     }
 }
 
-/// A segment in the making: what is in the file, so that content is found again.
+/// A segment in the making: what is known of the file, so that content is there once.
 #[derive(Debug, Default)]
 struct Segment {
-    bytes: Vec<u8>,
+    /// Frames that are not in the file yet.
+    fresh: Vec<u8>,
+    /// Octets of those that are.
+    written: u64,
     records: usize,
     known: BTreeSet<(u8, String)>,
     /// The first content of each kind.
@@ -162,11 +165,11 @@ impl Segment {
         };
         compressor.set_parameter(zstd::zstd_safe::CParameter::WindowLog(WINDOW_LOG))?;
         let packed = compressor.compress(content)?;
-        self.bytes.extend([kind, u8::from(base.is_some())]);
-        self.bytes.extend(u32::try_from(packed.len()).map_err(|_| too_large())?.to_le_bytes());
-        self.bytes.extend(length.to_le_bytes());
-        self.bytes.extend(Sha256::digest(content));
-        self.bytes.extend(packed);
+        self.fresh.extend([kind, u8::from(base.is_some())]);
+        self.fresh.extend(u32::try_from(packed.len()).map_err(|_| too_large())?.to_le_bytes());
+        self.fresh.extend(length.to_le_bytes());
+        self.fresh.extend(Sha256::digest(content));
+        self.fresh.extend(packed);
         self.bases.entry(kind).or_insert_with(|| content.to_vec());
         Ok(())
     }
@@ -287,9 +290,9 @@ pub fn find(folder: &Path, generation: u64) -> io::Result<Option<Record>> {
 
 /// A record as a file that needs nothing else: a segment of its own.
 pub fn export(record: &Record) -> io::Result<Vec<u8>> {
-    let mut segment = Segment { bytes: MAGIC.to_vec(), ..Segment::default() };
+    let mut segment = Segment { fresh: MAGIC.to_vec(), ..Segment::default() };
     segment.add(record)?;
-    Ok(segment.bytes)
+    Ok(segment.fresh)
 }
 
 /// The newest record of such a file.
