@@ -20,7 +20,6 @@ Examples:
   rhumb replay --all --state /var/lib/rhumb --format json")]
 pub struct ReplayArgs {
     /// Generations, as `rhumb why` lists them
-    #[arg(required_unless_present_any = ["all", "file"])]
     generations: Vec<u64>,
     /// All that are kept, up to 1000
     #[arg(long, conflicts_with_all = ["generations", "file"])]
@@ -82,6 +81,11 @@ impl ReplayArgs {
                 let mut all: Vec<u64> = kept.decisions.iter().map(|it| it.provenance.generation.0).collect();
                 all.reverse();
                 (all, kept.oldest)
+            }
+            false if self.generations.is_empty() => {
+                return Err(
+                    "which? name generations (`rhumb why` lists them), or use --all or --file".to_owned()
+                );
             }
             false => (self.generations.clone(), None),
         };
