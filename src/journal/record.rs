@@ -11,6 +11,7 @@ use crate::model::policy::Policy;
 use crate::policy;
 use crate::schedule::Plan;
 use crate::store::journal::Record;
+use crate::store::sealed::hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -118,7 +119,7 @@ pub fn head(head: &[u8]) -> Result<Decision, RecordError> {
 pub fn digest(plan: &Plan) -> io::Result<String> {
     let mut hasher = Hashed(Sha256::new());
     ciborium::into_writer(plan, &mut hasher).map_err(io::Error::other)?;
-    Ok(hasher.0.finalize().iter().map(|octet| format!("{octet:02x}")).collect())
+    Ok(hex(&hasher.0.finalize()))
 }
 
 struct Hashed(Sha256);

@@ -16,7 +16,7 @@
 //!
 //! Not here: what the content means (`crate::journal`).
 
-use super::sealed::hex_digest;
+use super::sealed::{hex, hex_digest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,10 +249,6 @@ impl<'a> Opened<'a> {
     }
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
 /// Which generations are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -263,18 +259,23 @@ pub struct Kept {
 
 /// The newest `most` generations in the folder, newest first, and the oldest of all.
 pub fn list(folder: &Path, most: usize) -> io::Result<(Vec<Kept>, Option<u64>)> {
-    let (mut found, mut oldest) = (Vec::new(), None);
-    for path in segments(folder)?.iter().rev() {
+    let segments = segments(folder)?;
+    let mut found = Vec::new();
+    for path in segments.iter().rev() {
+        if found.len() >= most {
+            break;
+        }
         let bytes = read(path)?;
-        let opened = Opened::of(&bytes);
-        for entry in opened.entries().rev() {
-            oldest = Some(entry.generation);
-            if found.len() < most {
-                found.push(Kept { generation: entry.generation, head: entry.head.get().into() });
-            }
+        let kept = |entry: Entry| Kept { generation: entry.generation, head: entry.head.get().into() };
+        found.extend(Opened::of(&bytes).entries().rev().take(most - found.len()).map(kept));
+    }
+    for path in &segments {
+        let bytes = read(path)?;
+        if let Some(entry) = Opened::of(&bytes).entries().next() {
+            return Ok((found, Some(entry.generation)));
         }
     }
-    Ok((found, oldest))
+    Ok((found, None))
 }
 
 /// One generation with all it is made of.

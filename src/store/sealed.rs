@@ -112,7 +112,12 @@ pub fn read_newest<T>(
 
 /// Lower-case hexadecimal SHA-256.
 pub fn hex_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 fn sibling(path: &Path, suffix: &str) -> PathBuf {

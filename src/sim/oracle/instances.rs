@@ -17,10 +17,10 @@ use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::Latencies;
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use crate::model::service::{ChainRule, Pool, PoolMember, Profile, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
+use crate::sim::world;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 const LINES: u64 = 3;
 const REGIONS: usize = 4;
@@ -150,24 +150,8 @@ fn service(at: u64, fleet: &Fleet, demand: u64, rng: &mut SeededRng) -> Service 
         }
     }
     chains.push(ChainRule { area: None, pools: vec![PoolId(0)] });
-    Service {
-        name: format!("s{at}"),
-        title: None,
-        hostnames: vec![format!("s{at}.rhumb.test")],
-        hostname_spans: Vec::new(),
-        profile: Profile::ALL[rng.below(3) as usize].clone(),
-        tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
-        pools,
-        chains,
-        answers: 1,
-        ttl: 30,
-        on_all_down: OnAllDown::All,
-        line_penalty: Micros::from_millis(40),
-        transfer_default: Vec::new(),
-        records: Vec::new(),
-        demand: Some(demand),
-        source: format!("services/s{at}.yaml"),
-    }
+    let profile = Profile::ALL[rng.below(3) as usize].clone();
+    Service { chains, ..world::service(&format!("s{at}"), profile, pools, Some(demand)) }
 }
 
 /// Up; one node in eight is slower than it usually is.
