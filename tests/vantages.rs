@@ -123,7 +123,10 @@ fn the_clients_of_a_line_lose_what_only_their_vantage_misses() {
     for subnet in OTHERS {
         assert_eq!(world.ask(subnet), [tyo], "{subnet} is not on that line");
     }
-    assert!(world.problems().is_empty(), "{:?}", world.problems());
+    // The other vantage of the fleet never came, which is told once it should have.
+    let mut problems = world.problems();
+    problems.retain(|problem| !problem.starts_with("vantage bj does not count"));
+    assert!(problems.is_empty(), "{problems:?}");
 
     world.tyo.turn_away(None);
     world.wait_word("tyo-1", "gz", "up");
