@@ -95,8 +95,20 @@ fn text(told: &Explanation) -> String {
     line("generation", format!("{} ({}), policy {}", told.generation, told.cause, told.policy));
     if let Some(steering) = &told.steering {
         text.push_str(&format!("\n{}\n", candidates(&steering.plan.candidates)));
+        text.push_str(&next(&steering.plan.candidates));
     }
     text
+}
+
+/// What would have to change for the candidate after those that are picked.
+fn next(candidates: &[CandidateView]) -> String {
+    let is_picked = |candidate: &&CandidateView| matches!(candidate.state, CandidateState::Picked { .. });
+    let Some(next) = candidates.iter().find(|candidate| !is_picked(candidate)) else { return String::new() };
+    let told: Vec<String> = next.to_win.iter().map(ToString::to_string).collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!("\nfor {} to win the group:\n  {}\n", next.node, told.join("\n  ")),
+    }
 }
 
 fn pools(steering: &Steering) -> String {

@@ -16,6 +16,7 @@ use crate::model::status::{Change, NodeStatus, Problem, QueryCounts, Status};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub fn lines() -> Vec<String> {
@@ -103,9 +104,17 @@ pub fn on_free_ports() -> Fleet {
     fleet
 }
 
-fn free(address: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind(address).expect("loopback takes a listener");
-    listener.local_addr().expect("it is bound")
+/// A free port of `address`, given to no other test: not one that the kernel gives a client's socket.
+fn free(mut address: SocketAddr) -> SocketAddr {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(37);
+    loop {
+        let at = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        address.set_port(u16::try_from(10_000 + at).expect("below 30,000"));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 pub fn fixed() -> Fixed {

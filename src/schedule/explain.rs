@@ -5,6 +5,7 @@
 //! live (`previous`). Names instead of ids, so that it means something outside the process.
 
 use super::PlanInput;
+use super::contest::Hurdle;
 use super::cost::{CostTerms, margin};
 use super::ladder::Ladder;
 use super::load::Loads;
@@ -81,6 +82,9 @@ pub struct CandidateView {
     /// Base and planned load against capacity; `None` without capacity.
     pub utilisation: Option<Ppm>,
     pub state: CandidateState,
+    /// What would have to change for it to win the group, all of it; empty if it has, or soon will.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_win: Vec<Hurdle>,
 }
 
 /// Jitter and loss as they are priced, and how many clients measured each; 0: probes alone tell.
@@ -160,11 +164,11 @@ fn pools(service: &Service, ladder: &Ladder) -> Vec<PoolView> {
 }
 
 /// What the texts are made of.
-struct Told<'t> {
-    terrain: &'t Terrain<'t>,
-    loads: &'t Loads,
-    outlook: Outlook<'t>,
-    service: ServiceId,
+pub(super) struct Told<'t> {
+    pub(super) terrain: &'t Terrain<'t>,
+    pub(super) loads: &'t Loads,
+    pub(super) outlook: Outlook<'t>,
+    pub(super) service: ServiceId,
     group: GroupId,
     placement: Option<&'t Placement>,
 }
@@ -178,7 +182,7 @@ impl Told<'_> {
         views.into_iter().map(|(_, view)| view).collect()
     }
 
-    fn shares(&self) -> &[Share] {
+    pub(super) fn shares(&self) -> &[Share] {
         self.placement.map_or(&[], |placement| &placement.shares)
     }
 
@@ -211,7 +215,13 @@ impl Told<'_> {
             doubt_us: self.outlook.doubt(node, self.shares()),
             utilisation: utilisation.map(|ppm| Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))),
             state: self.state(node),
+            to_win: self.hurdles(node),
         }
+    }
+
+    /// What it costs the group at present, us.
+    pub(super) fn total_us(&self, node: NodeId) -> u32 {
+        self.cost(node).total_us
     }
 
     fn cost(&self, node: NodeId) -> CostTerms {
@@ -231,7 +241,7 @@ impl Told<'_> {
     }
 
     /// The pool it is on the ladder by, else the first of the chain that has it.
-    fn pool(&self, node: NodeId) -> String {
+    pub(super) fn pool(&self, node: NodeId) -> String {
         let service = self.terrain.input.policy.service(self.service);
         let on_ladder = self.outlook.ladder.rung(node).map(|rung| rung.pool);
         let in_chain = || {
@@ -276,7 +286,7 @@ impl Told<'_> {
             return "it has weight 0 and a weighted member of its pool serves".to_owned();
         };
         let picked = self.shares().iter().filter_map(|share| self.outlook.ladder.rung(share.node));
-        let Some(best) = picked.min_by_key(|rung| (rung.level, self.cost(rung.node).total_us)) else {
+        let Some(best) = picked.min_by_key(|rung| (rung.level, self.total_us(rung.node))) else {
             return "nobody is picked: the next plan places the group".to_owned();
         };
         if rung.level > best.level {
@@ -292,7 +302,7 @@ impl Told<'_> {
     }
 
     fn compared(&self, node: NodeId, best: NodeId) -> String {
-        let (cost, least) = (self.cost(node).total_us, self.cost(best).total_us);
+        let (cost, least) = (self.total_us(node), self.total_us(best));
         let name = &self.terrain.input.policy.fleet.node(best).name;
         if cost >= least {
             return format!("{} more than {name}", millis(cost - least));

@@ -21,7 +21,7 @@ const MAX_UNITS: u64 = 1 << 40;
 /// A node counts as having reached its cap when less than this is left of its capacity.
 const NEARLY_PPM: u64 = 20_000;
 /// ... until its utilisation has fallen to this: spill ends.
-const SPILL_END_PPM: u64 = 650_000;
+pub(super) const SPILL_END_PPM: u64 = 650_000;
 const TARGET_DEFAULT_PPM: u64 = 750_000;
 const CAP_DEFAULT_PPM: u64 = 900_000;
 

@@ -25,6 +25,7 @@
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
+//! | `contest` | of it, what would have to change for another node to win |
 //!
 //! Deliberately not here: shedding of newcomers and circuit breaking.
 
@@ -32,6 +33,7 @@ mod book;
 #[cfg(test)]
 mod calm;
 mod change;
+mod contest;
 pub mod cost;
 mod demand;
 #[cfg(test)]
@@ -60,6 +62,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use contest::Hurdle;
 pub use demand::weights;
 pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, QualityView, explain};
 pub use memory::PlannerMemory;

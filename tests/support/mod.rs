@@ -34,12 +34,15 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port free for both UDP and TCP on 127.0.0.1 at this moment.
+/// A port free for both UDP and TCP on 127.0.0.1, given to no other test of this process. Below 32,768 and so
+/// never what the kernel gives a client's socket in between, and elsewhere in each process.
 pub fn free_port() -> u16 {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(37);
     loop {
-        let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = tcp.local_addr().expect("bound").port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let at = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(10_000 + at).expect("below 30,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
