@@ -222,11 +222,22 @@ fn a_slow_receiver_holds_up_neither_another_nor_the_daemon() {
     assert_eq!(rhumb.terminate(), Some(0), "an attempt under way does not keep it from ending");
 }
 
-/// Waits until the state folder tells that `alert` was told.
-fn wait_kept(world: &World, alert: &str) {
+/// Waits until the state folder says that each of the receivers was told of `alert`.
+fn wait_kept(world: &World, receivers: &[&str], alert: &str) {
     let file = Path::new(&world.folder.state()).join("alerts");
-    let is_kept = || std::fs::read_to_string(&file).ok()?.contains(alert).then_some(());
-    wait_for("the alert being kept", is_kept);
+    wait_for("the alert being kept", || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        let body = &text[text.find('{')?..];
+        let kept = serde_json::Deserializer::from_str(body).into_iter::<Value>().next()?.ok()?;
+        let rows = kept["receivers"].as_array()?;
+        let was_told = |name: &&str| {
+            let row = rows.iter().find(|row| row["name"] == *name);
+            row.is_some_and(|row| {
+                row["told"].as_array().is_some_and(|told| told.iter().any(|it| it[0] == alert))
+            })
+        };
+        receivers.iter().all(was_told).then_some(())
+    });
 }
 
 const EA: &str = "node-down/region/ea";
@@ -239,7 +250,7 @@ fn a_restart_does_not_tell_again_what_stands_and_tells_its_end() {
     world.wait_all_up();
     world.region(false);
     let before = hook.wait(1).remove(0);
-    wait_kept(&world, EA);
+    wait_kept(&world, &["to-webhook"], EA);
     rhumb.kill();
     let mut rhumb = world.serve();
     wait_for("the alert to stand as before", || {
@@ -272,8 +283,7 @@ fn what_ended_while_rhumb_was_not_running_is_told_as_over() {
     world.region(false);
     hook.wait(1);
     wait_for("the Alertmanager to know", || (!manager.posts().is_empty()).then_some(()));
-    wait_kept(&world, "to-alertmanager");
-    wait_kept(&world, EA);
+    wait_kept(&world, &["to-webhook", "to-alertmanager"], EA);
     rhumb.kill();
     world.region(true);
     let mut rhumb = world.serve();
@@ -295,7 +305,7 @@ fn a_damaged_ledger_is_put_aside_and_costs_a_message() {
     world.wait_all_up();
     world.region(false);
     hook.wait(1);
-    wait_kept(&world, EA);
+    wait_kept(&world, &["to-webhook"], EA);
     rhumb.kill();
     let file = |name: &str| Path::new(&world.folder.state()).join(name);
     let bytes = std::fs::read(file("alerts")).expect("reads");
@@ -308,7 +318,7 @@ fn a_damaged_ledger_is_put_aside_and_costs_a_message() {
     wait_for("the problem", || world.status()["problems"].as_array()?.iter().any(is_told).then_some(()));
     assert_eq!(std::fs::read(file("alerts.damaged")).expect("reads").len(), bytes.len() / 2);
     assert_eq!(outline(&hook.wait(2)), vec![format!("{EA} firing"); 2], "who knows nothing tells again");
-    wait_kept(&world, EA);
+    wait_kept(&world, &["to-webhook"], EA);
     assert_eq!(rhumb.terminate(), Some(0));
 }
 

@@ -46,6 +46,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod settling;
+
 /// Pause between a node's failure and the table that evacuates it.
 const COALESCE: Duration = Duration::from_millis(2);
 /// Events taken before the loop looks at its deadlines again.
@@ -96,7 +98,13 @@ pub enum Event {
     /// Another judge of tables, for the tests of what happens when one is refused.
     #[cfg(test)]
     Lint(crate::daemon::publish::Lint),
+    /// Another judge of plans, likewise.
+    #[cfg(test)]
+    Judge(Judge),
 }
+
+/// [`routing::judge`], or what a test puts in its place.
+pub type Judge = fn(&routing::judge::Case<'_>) -> routing::judge::Verdict;
 
 /// The table of new inputs was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +121,8 @@ pub enum About {
     /// How the process had to begin; told until a table is published as planned.
     FirstTable,
     Table,
+    /// A plan that was published though it breaks a promise.
+    Plan,
     Signing,
     Certificate,
     ReportsCertificate,
@@ -144,6 +154,8 @@ struct World {
     assignment: Arc<Assignment>,
     memory: PlannerMemory,
     paths: Paths,
+    /// A whole plan sees to it; a refused one to nothing of it.
+    pending: Pending,
 }
 
 pub struct Writer {
@@ -165,6 +177,7 @@ pub struct Writer {
     troubles: Troubles,
     /// A verdict changed since the table was last kept.
     verdicts_moved: bool,
+    judge: Judge,
 }
 
 impl Writer {
@@ -203,6 +216,7 @@ impl Writer {
             pending: Pending::default(),
             troubles: Troubles::default(),
             verdicts_moved: false,
+            judge: routing::judge,
         };
         writer.keeper.keep_inputs(writer.inputs.clone());
         writer.keeper.keep_decision(made);
@@ -308,6 +322,8 @@ impl Writer {
             Event::Panic => panic!("as a test asked"),
             #[cfg(test)]
             Event::Lint(lint) => self.publisher.set_lint(lint),
+            #[cfg(test)]
+            Event::Judge(judge) => self.judge = judge,
         }
         false
     }
@@ -499,8 +515,8 @@ impl Writer {
             assignment: std::mem::replace(&mut self.assignment, Arc::new(remapped)),
             memory: std::mem::replace(&mut self.memory, memory),
             paths: std::mem::replace(&mut self.paths, paths),
+            pending: std::mem::take(&mut self.pending),
         };
-        self.pending = Pending::default();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
             if fleet_changed {
@@ -510,9 +526,10 @@ impl Writer {
             }
             Ok(self.epoch)
         } else {
-            let World { inputs, epoch, health, assignment, memory, paths } = former;
+            let World { inputs, epoch, health, assignment, memory, paths, pending } = former;
             (self.inputs, self.epoch, self.health) = (inputs, epoch, health);
             (self.assignment, self.memory, self.paths) = (assignment, memory, paths);
+            self.pending = pending;
             self.show();
             Err(Refused)
         }
@@ -534,7 +551,10 @@ impl Writer {
         let assignment = Arc::new(plan.assignment.clone());
         let seen = Arc::clone(&health);
         let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
-            Ok(candidate) => self.publisher.offer(candidate),
+            Ok(candidate) => match self.judged(&candidate, &plan.account) {
+                Ok(()) => self.publisher.offer(candidate),
+                Err(faults) => Outcome::Refused(faults),
+            },
             Err(error) => Outcome::Refused(vec![chain(&error)]),
         };
         let accepted = !matches!(outcome, Outcome::Refused(_));
@@ -563,50 +583,6 @@ impl Writer {
         self.settle(&outcome, &live);
         self.show();
         accepted
-    }
-
-    /// Tells what became of a candidate and keeps what a restart needs.
-    fn settle(&mut self, outcome: &Outcome, former: &Snapshot) {
-        if let Outcome::Refused(findings) = outcome {
-            return self.table_faulted(
-                findings,
-                "a rebuilt table was not published",
-                "the last good table answers",
-            );
-        }
-        let is_published = is_new(outcome);
-        if is_published {
-            self.reporter.record(Some(former), &self.publisher.snapshot());
-        }
-        match outcome {
-            Outcome::Held { findings, .. } => self.table_faulted(
-                findings,
-                "a rebuilt table was published without some services",
-                "for those the last good table answers",
-            ),
-            _ => self.reporter.set_problems(About::Table, Vec::new()),
-        }
-        if matches!(outcome, Outcome::Published) {
-            self.reporter.set_problems(About::FirstTable, Vec::new());
-        }
-        if !is_published && !self.verdicts_moved {
-            return;
-        }
-        self.verdicts_moved = false;
-        self.keep_table();
-    }
-
-    fn table_faulted(&mut self, findings: &[String], what: &str, state: &str) {
-        let problem = Problem {
-            since: self.clock.wall(),
-            code: "table-refused".to_owned(),
-            message: format!("{what}: {}", findings.join("; ")),
-            help: format!("{state}; this is a defect of rhumb, please report it"),
-        };
-        if !self.reporter.knows(&problem) {
-            tracing::error!("{}", problem.message);
-        }
-        self.reporter.set_problems(About::Table, vec![problem]);
     }
 
     fn plan_input<'a>(&'a self, health: &'a [NodeHealth], pass: Pass) -> PlanInput<'a> {

@@ -24,6 +24,7 @@
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
 
+pub mod account;
 pub mod alert;
 pub mod clients;
 pub mod dnssec;

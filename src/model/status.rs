@@ -172,6 +172,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "certificate-refused",
     "geo-refused",
     "latencies-thin",
+    "plan-faulted",
     "policy-refused",
     "policy-unreadable",
     "probe-not-made",

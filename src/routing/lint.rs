@@ -2,12 +2,12 @@
 //!
 //! It knows nothing of how the table was made, so that a mistake of the planner or the compiler is
 //! a refused table and a loud line, not a wrong answer. It does not judge how much a table moves
-//! (the writer's change budget does) nor what the user wrote ([`check`](mod@super::check)).
+//! ([`judge`](mod@super::judge) does) nor what the user wrote ([`check`](mod@super::check)).
 
 use super::names::{Entry, Found};
 use super::records;
 use super::snapshot::Snapshot;
-use super::steer::{AnswerSet, Distribution, Reply, ServiceTable};
+use super::steer::{AnswerSet, Distribution, GroupPlan, MAX_HASH_LEN, Reply, ServiceTable, seeds};
 use crate::base::prefix::Family;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::PlacementMode;
@@ -127,10 +127,30 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
         said.extend(lint_set(service.ttl, set));
         said.extend(records::lint(&service.records, service.ttl, set));
     }
+    said.extend(lint_scopes(&service.name, table));
     for (view, distributions) in by_view(candidate, table) {
         said.extend(lint_view(candidate, table, &view.serving, distributions));
     }
     said.into_iter().map(|what| format!("service `{}` {what}", service.name)).take(MAX_FINDINGS).collect()
+}
+
+/// What the scopes of its answers rest on: a resolver gives an answer to every client inside its scope, so
+/// an answer of scope 0 has to be everybody's, and what picks a slot has to be what the scope covers.
+fn lint_scopes(name: &str, table: &ServiceTable) -> Vec<String> {
+    let mut said = Vec::new();
+    let first = table.distributions.first();
+    let alike = |it: &Distribution| !it.is_mixed() && first.is_some_and(|first| it.answers_like(first));
+    if table.is_uniform && !table.distributions.iter().all(alike) {
+        said.push("answers with scope 0, though its clients are not all answered alike".to_owned());
+    }
+    let is_longer = |plan: &GroupPlan| plan.hash_lens.iter().zip(MAX_HASH_LEN).any(|(len, most)| *len > most);
+    if table.by_group.iter().any(is_longer) {
+        said.push("hashes more of a client's address than any scope covers".to_owned());
+    }
+    if table.seeds != seeds(name) {
+        said.push("hashes its clients by the seeds of another service".to_owned());
+    }
+    said
 }
 
 fn lint_distribution(
@@ -258,4 +278,47 @@ fn lint_agreement(candidate: &Snapshot, serving: &[[bool; 2]], set: &AnswerSet) 
         return Some(format!("picks node `{name}` for IPv4 and another for IPv6, though it serves both"));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::steer::Slots;
+    use super::*;
+    use crate::model::placement::PlacementMode;
+    use std::sync::Arc;
+
+    fn table(slots: &[&[u32]]) -> ServiceTable {
+        let distribution = |of: &&[u32]| Distribution {
+            slots: Slots::of(of),
+            pool: None,
+            mode: PlacementMode::Normal,
+            reply: Reply::Addresses,
+            warning: None,
+            is_plain: true,
+        };
+        ServiceTable {
+            seeds: seeds("live"),
+            ttl: 30,
+            is_uniform: true,
+            sets: Vec::new(),
+            distributions: slots.iter().map(distribution).collect(),
+            by_group: vec![GroupPlan { distribution: 0, hash_lens: MAX_HASH_LEN }],
+            reach: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn scope_0_is_for_what_everybody_is_answered() {
+        let said = |table: &ServiceTable| lint_scopes("live", table).join("; ");
+        assert_eq!(said(&table(&[&[0]])), "");
+        assert_eq!(said(&table(&[&[0], &[0, 0]])), "");
+        for slots in [&[&[0, 1][..]][..], &[&[0], &[1]]] {
+            assert!(said(&table(slots)).contains("scope 0"), "{slots:?}");
+            assert_eq!(said(&ServiceTable { is_uniform: false, ..table(slots) }), "");
+        }
+        let mut long = table(&[&[0]]);
+        long.by_group[0].hash_lens[0] += 1;
+        assert!(said(&long).contains("more of a client's address"));
+        assert!(lint_scopes("im", &table(&[&[0]])).join("").contains("seeds of another service"));
+    }
 }

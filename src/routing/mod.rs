@@ -21,6 +21,7 @@
 //! | [`signed`] | signatures and denials, found by what was decided |
 //! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
 //! | [`check`](mod@check) | policy and zones against each other, for the user |
+//! | [`judge`](mod@judge) | a plan against the promises every plan makes |
 //! | [`lint`](mod@lint) | a finished table against the promises it must keep |
 //! | [`moves`](mod@moves) | who moved between two tables |
 //!
@@ -31,6 +32,7 @@ pub mod chain;
 pub mod check;
 pub mod codes;
 pub mod fill;
+pub mod judge;
 pub mod lint;
 pub mod moves;
 pub mod name_index;
@@ -44,6 +46,7 @@ pub mod standin;
 pub mod steer;
 
 pub use check::check;
+pub use judge::judge;
 pub use lint::{Findings, findings, lint};
 pub use moves::moves;
 pub use snapshot::{CompileError, Snapshot, SnapshotInput, compile};

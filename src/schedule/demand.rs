@@ -23,7 +23,7 @@ const FRACTION_BITS: u32 = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
     /// By group: part of any service's demand, in 2^-32.
-    fractions: Vec<u64>,
+    pub fractions: Vec<u64>,
     /// By group, relative.
     pub weights: Vec<u64>,
     pub total_weight: u64,

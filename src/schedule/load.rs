@@ -172,6 +172,10 @@ impl Loads {
         meter.capacity.map(|capacity| (capacity, meter.target_ppm, meter.cap_ppm))
     }
 
+    pub fn base(&self, node: usize) -> u64 {
+        self.meters[node].base
+    }
+
     pub fn planned(&self, node: usize) -> u64 {
         self.meters[node].planned
     }

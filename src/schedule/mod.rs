@@ -70,6 +70,7 @@ pub use moves::{Movers, movers};
 pub use plan::plan;
 pub use remap::remap;
 
+use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::ServiceId;
 use crate::model::placement::{Assignment, Latencies, Move};
@@ -117,4 +118,7 @@ pub struct Plan {
     pub unserved: Vec<(ServiceId, u64)>,
     /// By node, in capacity units.
     pub planned_load: Vec<u64>,
+    /// What it was made for, for whoever judges it. No part of the decision.
+    #[serde(skip)]
+    pub account: Account,
 }

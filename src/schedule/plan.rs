@@ -15,6 +15,7 @@ use super::moves::moves;
 use super::sweep::{Patience, Sweep};
 use super::terrain::{Returns, Terrain};
 use super::{Pass, Plan, PlanInput};
+use crate::model::account::Account;
 use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode};
@@ -37,7 +38,10 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     } else {
         opening.follow_up(books, &mut memory)
     };
-    finish(sweep, memory, opening.first)
+    let plan = finish(sweep, memory, opening.first);
+    let Opening { memory, demand, .. } = opening;
+    let account = Account { fractions: demand.fractions, budget_ppb: memory.budget_ppb, ..plan.account };
+    Plan { account, ..plan }
 }
 
 /// What is known before the first decision.
@@ -233,6 +237,11 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
     memory.wished_ppb = sweep.wished_ppb;
     memory.moved_at_ms = if sweep.granted { Some(memory.at_ms) } else { memory.moved_at_ms };
     memory.budget_ppb = sweep.budget_ppb;
+    let account = Account {
+        services: sweep.demand.services.clone(),
+        base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
+        ..Account::default()
+    };
     Plan {
         planned_load: (0..nodes).map(|node| units(sweep.loads.planned(node))).collect(),
         assignment: Assignment { services: sweep.books.into_iter().map(Book::close).collect() },
@@ -240,6 +249,7 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
         memory,
         notes,
         unserved,
+        account,
     }
 }
 

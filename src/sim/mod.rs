@@ -23,6 +23,8 @@
 
 pub mod course;
 pub mod crowd;
+#[cfg(test)]
+mod judged;
 pub mod oracle;
 pub mod region_loss;
 pub mod stability;

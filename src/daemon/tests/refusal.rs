@@ -1,7 +1,9 @@
-//! A refused reload leaves everything as it was: inputs, verdicts, probes. And so do the edits after it.
+//! A refused reload leaves everything as it was: inputs, verdicts, probes. And so do the edits after it. What a
+//! stern judge of plans can hold up, and what not.
 
 use super::*;
 use crate::model::status::{NodeStatus, Status};
+use crate::routing::judge::{Case, Verdict as Judged};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -29,8 +31,10 @@ async fn wait_status(
     is_so: impl Fn(&Status) -> bool,
 ) -> Arc<Status> {
     let found = status.wait_for(|status| status.as_ref().is_some_and(|status| is_so(status)));
-    let found = tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{what}"));
-    found.expect("the writer lives").clone().expect("waited for")
+    if let Ok(found) = tokio::time::timeout(PATIENCE, found).await {
+        return found.expect("the writer lives").clone().expect("waited for");
+    }
+    panic!("waited {PATIENCE:?} for: {what}; the status is {:#?}", status.borrow())
 }
 
 fn node<'s>(status: &'s Status, name: &str) -> Option<&'s NodeStatus> {
@@ -79,5 +83,45 @@ async fn a_refused_fleet_is_taken_up_in_no_part() {
     let up = |status: &Status| is(status, "fra-1", Verdict::Up);
     wait_status(&mut status, "and it is probed", up).await;
     drop(listener);
+    daemon.stop().await;
+}
+
+fn everything_is_too_full(_: &Case<'_>) -> Judged {
+    Judged { balance: vec!["fra-1 is too full".to_owned()], ..Judged::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_breaks_promises_is_refused_unless_clients_wait_for_it() {
+    let folder = folder(&["live"]);
+    let write = |path: &str, text: &str| {
+        std::fs::write(folder.path().join("policies").join(path), text).expect("writes");
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    write("fleet.yaml", &fleet(port, ""));
+    let daemon = start(folder.path()).await;
+    let mut status = daemon.status();
+    let before = wait_status(&mut status, "probed", |status| is(status, "fra-1", Verdict::Up)).await;
+
+    daemon.events().send(Event::Judge(everything_is_too_full)).expect("the writer lives");
+    write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 5m"));
+    daemon.reload().await;
+    let has = |status: &Status, code: &str| status.problems.iter().any(|problem| problem.code == code);
+    let told = wait_status(&mut status, "refused", |status| has(status, "table-refused")).await;
+    assert_eq!(told.table.policy, before.table.policy, "the edit waits");
+    let problem = told.problems.iter().find(|problem| problem.code == "table-refused").expect("told");
+    assert!(problem.message.ends_with("fra-1 is too full"), "{}", problem.message);
+
+    drop(listener);
+    let told = wait_status(&mut status, "evacuated", |status| has(status, "plan-faulted")).await;
+    assert!(is(&told, "fra-1", Verdict::Down));
+    assert!(told.table.generation > before.table.generation, "clients of a failed node do not wait");
+
+    daemon.events().send(Event::Judge(routing::judge)).expect("the writer lives");
+    write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 1h"));
+    daemon.reload().await;
+    let adopted =
+        |status: &Status| status.table.policy != before.table.policy && !has(status, "plan-faulted");
+    wait_status(&mut status, "a good plan ends it", adopted).await;
     daemon.stop().await;
 }

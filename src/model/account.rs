@@ -1,0 +1,54 @@
+//! What a plan reckons with: who asks for how much, what nodes carry besides, how much may move.
+//!
+//! The planner makes it from policy, reports and counts, and hands it on beside its plan, so that the
+//! plan can be judged by somebody else.
+
+/// Amounts are *fine units*: capacity units times 65,536.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// By service: its whole demand.
+    pub services: Vec<u64>,
+    /// By group: its part of any service's demand, in 2^-32.
+    pub fractions: Vec<u64>,
+    /// By node: load that is not the plan's.
+    pub base: Vec<u64>,
+    /// What may be moved by choice, parts per billion of all demand; in debt below nothing.
+    pub budget_ppb: i64,
+}
+
+impl Account {
+    const FINE_BITS: u32 = 16;
+    const FRACTION_BITS: u32 = 32;
+
+    pub const fn fine(units: u64) -> u64 {
+        units.saturating_mul(1 << Self::FINE_BITS)
+    }
+
+    /// Demand of a pair; 0 where there is none of that number.
+    pub fn of(&self, service: usize, group: usize) -> u64 {
+        let whole = self.services.get(service).copied().unwrap_or(0);
+        let fraction = self.fractions.get(group).copied().unwrap_or(0);
+        ((u128::from(whole) * u128::from(fraction)) >> Self::FRACTION_BITS) as u64
+    }
+
+    /// `ppm` of a group's clients of a service, in parts per billion of all clients: services count alike.
+    pub fn part_ppb(&self, _service: usize, group: usize, ppm: u64) -> u64 {
+        let fraction = u128::from(self.fractions.get(group).copied().unwrap_or(0));
+        let moved = (u128::from(ppm) * 1_000 * fraction) >> Self::FRACTION_BITS;
+        (moved / self.services.len().max(1) as u128) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_has_its_part_of_the_service_and_of_all_clients() {
+        let fractions = vec![1 << 30, 3 << 30];
+        let account = Account { services: vec![Account::fine(100), 0], fractions, ..Account::default() };
+        assert_eq!((account.of(0, 0), account.of(0, 1), account.of(1, 1)), (25 << 16, 75 << 16, 0));
+        assert_eq!((account.of(7, 0), account.of(0, 7)), (0, 0));
+        assert_eq!(account.part_ppb(0, 1, 500_000), 187_500_000, "half of three quarters, of two services");
+    }
+}
