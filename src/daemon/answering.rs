@@ -105,7 +105,9 @@ impl Drop for Permit {
 
 /// One worker's answers.
 pub struct Answerer {
-    snapshot: Cache<Live, Arc<Snapshot>>,
+    live: Cache<Live, Arc<Snapshot>>,
+    /// As it was when the batch began: its answers come from one table, and are counted beside it.
+    snapshot: Arc<Snapshot>,
     secrets: Cache<Arc<ArcSwap<CookieSecrets>>, Arc<CookieSecrets>>,
     keys: Cache<Arc<ArcSwap<TsigKeys>>, Arc<TsigKeys>>,
     /// Transfers under way, of all workers.
@@ -129,12 +131,15 @@ pub struct Answerer {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounts {
+    /// No other worker has it.
+    number: usize,
     cells: [AtomicU64; Counts::CELLS],
 }
 
 /// The counters of all workers there ever were.
 #[derive(Default)]
 pub struct SharedCounts {
+    next: AtomicUsize,
     workers: ArcSwap<Vec<Arc<WorkerCounts>>>,
 }
 
@@ -205,7 +210,8 @@ impl Answerer {
         shared: Arc<WorkerCounts>,
     ) -> Self {
         let mut answerer = Self {
-            snapshot: Cache::new(Arc::clone(live)),
+            live: Cache::new(Arc::clone(live)),
+            snapshot: live.load_full(),
             secrets: Cache::new(Arc::clone(secrets)),
             keys: Cache::new(Arc::default()),
             transfers: Arc::default(),
@@ -226,7 +232,8 @@ impl Answerer {
     /// Holds to the limits that the live policy has for UDP; `seed` is random.
     #[must_use]
     pub fn limited(mut self, seed: u64) -> Self {
-        self.limits = Some(UdpLimits::new(self.snapshot.load(), &mut self.counts.outcomes, seed));
+        self.limits = Some(UdpLimits::new(&self.snapshot, &mut self.counts.outcomes, seed));
+        self.follow();
         self
     }
 
@@ -256,6 +263,16 @@ impl Answerer {
         self.seconds = (self.wall.0 / 1_000) as u32;
     }
 
+    /// Takes up the live table, and its counters with it.
+    fn follow(&mut self) {
+        let live = self.live.load();
+        if !Arc::ptr_eq(live, &self.snapshot) {
+            self.snapshot = Arc::clone(live);
+        }
+        let is_stream = self.limits.is_none();
+        self.counts.outcomes.follow(&self.snapshot, self.shared.number, is_stream);
+    }
+
     fn show_counts(&mut self) {
         let fair = self.limits.as_ref().map_or(FairCounts::default(), |limits| limits.fair.counts);
         for (cell, count) in self.shared.cells.iter().zip(self.counts.cells(&fair)) {
@@ -269,9 +286,9 @@ impl Answer for Answerer {
         self.secrets.load();
         self.keys.load();
         self.read_clock();
-        let snapshot = self.snapshot.load();
+        self.follow();
         if let Some(limits) = &mut self.limits {
-            limits.turn(snapshot, &mut self.counts, self.now);
+            limits.turn(&self.snapshot, &mut self.counts, self.now);
         }
     }
 
@@ -290,8 +307,7 @@ impl Answer for Answerer {
         out: &mut [u8],
     ) -> usize {
         *self.counts.transport(transport) += 1;
-        // Refreshed once per batch, so that the answers of one batch come from one table.
-        let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
+        let (snapshot, secrets) = (&self.snapshot, self.secrets.load());
         let ctx = Ctx {
             cookies: Some(secrets),
             keys: Some(self.keys.load()),
@@ -321,7 +337,7 @@ impl Answer for Answerer {
     ) -> Option<Messages> {
         let permit = Permit::take(&self.transfers)?;
         let ctx = Ctx { seconds: self.seconds, ..Ctx::new(peer.ip(), local, transport, self.now) };
-        let (snapshot, keys) = (self.snapshot.load(), self.keys.load());
+        let (snapshot, keys) = (&self.snapshot, self.keys.load());
         let mut transfer = transfer::wanted(snapshot, &ctx, keys, query)?;
         *self.counts.transport(transport) += 1;
         self.counts.outcomes.answered += 1;
@@ -340,7 +356,8 @@ impl Answer for Answerer {
 impl SharedCounts {
     /// Counters for one more worker.
     pub fn worker(&self) -> Arc<WorkerCounts> {
-        let counts = Arc::new(WorkerCounts::default());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let counts = Arc::new(WorkerCounts { number, ..WorkerCounts::default() });
         self.workers.rcu(|workers| {
             let mut workers = Vec::clone(workers);
             workers.push(Arc::clone(&counts));
@@ -391,7 +408,7 @@ impl SharedCounts {
 
 impl AnswerRecords for Answerer {
     fn records(&mut self, peer: SocketAddr, local: IpAddr, query: &[u8]) -> Option<RecordReply> {
-        let (snapshot, secrets) = (self.snapshot.load(), self.secrets.load());
+        let (snapshot, secrets) = (&self.snapshot, self.secrets.load());
         let ctx = Ctx {
             cookies: Some(secrets),
             keys: Some(self.keys.load()),

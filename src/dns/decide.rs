@@ -58,6 +58,8 @@ pub struct Decision<'a> {
     pub scope: u8,
     /// The client's cookie with ours, if it sent one and we make them.
     pub cookie: Option<CookieReply>,
+    /// Where a steered answer is counted.
+    pub(super) counted_at: Option<u32>,
     /// How a steered answer was found.
     pub steering: Option<Steering<'a>>,
     /// Signatures and denials, for queries with the DO bit in signed zones.
@@ -143,6 +145,7 @@ impl<'a> Decision<'a> {
             error: None,
             scope: 0,
             cookie: None,
+            counted_at: None,
             steering: None,
             proofs: Proofs::default(),
         }
@@ -535,6 +538,7 @@ impl<'a> Resolution<'a, '_> {
             return self.fail();
         };
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
+        self.decision.counted_at = Some(snapshot.ledger().position(service, group));
         self.decision.steering = Some(Steering {
             service,
             client,

@@ -8,6 +8,8 @@ use super::encode::Encoded;
 use super::query::{HEADER, ParsedQuery};
 use super::rrl::{Held, Limiter, Verdict};
 use crate::model::policy::AnswerClass;
+use crate::routing::Snapshot;
+use crate::routing::ledger::Tally;
 
 /// Totals by outcome since the worker's start. Every message counts in one of the outcomes;
 /// those from `truncated` on count beside them.
@@ -37,12 +39,21 @@ pub struct Scratch {
     pub limit_logged: u64,
     /// `None`: nobody is limited.
     pub limiter: Option<Limiter>,
+    /// Steered answers by service and client group.
+    pub tally: Tally,
 }
 
 impl Scratch {
     /// With limits.
     pub fn limited(limiter: Limiter) -> Self {
         Self { limiter: Some(limiter), ..Self::default() }
+    }
+
+    /// Counts steered answers beside `snapshot` from here on, until told again. `worker` is a number that
+    /// no other has; only `is_stream` if all it answers comes over streams.
+    #[inline]
+    pub fn follow(&mut self, snapshot: &Snapshot, worker: usize, is_stream: bool) {
+        self.tally.follow(snapshot.ledger(), worker, is_stream);
     }
 
     /// Charges an answer to its client's budget. `None`: it goes out.
@@ -72,6 +83,13 @@ impl Scratch {
     pub(super) fn count(&mut self, decision: &Decision<'_>, query: &ParsedQuery<'_>, encoded: Encoded) {
         self.truncated += u64::from(encoded.is_truncated);
         self.ecs += u64::from(query.ecs().is_some());
+        // What is cut comes again over a stream.
+        if let Some(at) = decision.counted_at
+            && encoded.len > 0
+            && !encoded.is_truncated
+        {
+            self.tally.count(at, decision.is_verified());
+        }
         let outcome = match decision.rcode {
             _ if encoded.len == 0 => &mut self.dropped,
             Rcode::NoError if decision.has_data() => &mut self.answered,
@@ -115,6 +133,7 @@ impl Scratch {
             limit_dropped,
             limit_logged,
             limiter: _,
+            tally: _,
         } = other;
         self.answered += answered;
         self.nxdomain += nxdomain;

@@ -62,6 +62,9 @@ const UNUSUAL: u64 = 1
     | 1 << rtype::CDS
     | 1 << rtype::CDNSKEY;
 
+/// No position of a ledger.
+const UNCOUNTED: u32 = u32::MAX;
+
 /// A query as far as it is known.
 struct Job<'j> {
     snapshot: &'j Snapshot,
@@ -84,6 +87,8 @@ struct Found<'j> {
     rcode: Rcode,
     /// Of the client subnet.
     scope: u8,
+    /// Where it is counted: nowhere unless it is steered.
+    counted_at: u32,
     /// Of a SOA, which is negative: where its owner stands.
     owner: u8,
 }
@@ -254,7 +259,7 @@ impl<'j> Job<'j> {
         // A name of at most 64 octets: an offset of one octet.
         let owner = (HEADER + skip) as u8;
         let rcode = if is_absent { Rcode::NxDomain } else { Rcode::NoError };
-        Ok(Found { block, rrsig: None, class: AnswerClass::Negative, rcode, scope: 0, owner })
+        Ok(Found { block, rrsig: None, class: AnswerClass::Negative, rcode, scope: 0, counted_at: UNCOUNTED, owner })
     }
 
     #[inline(always)]
@@ -283,7 +288,8 @@ impl<'j> Job<'j> {
                 signed.steered_part(steered.position, pick.distribution.slots.at(pick.slot as usize)?, part)
             }
         };
-        Some(Found::positive(block, rrsig, AnswerClass::Steered, scope))
+        let counted_at = self.snapshot.ledger().position(steered.service, group);
+        Some(Found { counted_at, ..Found::positive(block, rrsig, AnswerClass::Steered, scope) })
     }
 
     /// Where the client is, if its subnet or else its address is one that is located as it is.
@@ -369,7 +375,10 @@ impl<'j> Job<'j> {
         }
         call.scratch.ecs += u64::from(self.asked.subnet != Subnet::None);
         match (IS_NEGATIVE, found.rcode) {
-            (false, _) => call.scratch.answered += 1,
+            (false, _) => {
+                call.scratch.tally.count(found.counted_at, is_verified);
+                call.scratch.answered += 1;
+            }
             (true, Rcode::NxDomain) => call.scratch.nxdomain += 1,
             (true, _) => call.scratch.nodata += 1,
         }
@@ -428,6 +437,6 @@ impl<'j> Job<'j> {
 impl<'j> Found<'j> {
     #[inline(always)]
     fn positive(block: &'j Block, rrsig: Option<&'j Block>, class: AnswerClass, scope: u8) -> Self {
-        Self { block, rrsig, class, rcode: Rcode::NoError, scope, owner: 0 }
+        Self { block, rrsig, class, rcode: Rcode::NoError, scope, counted_at: UNCOUNTED, owner: 0 }
     }
 }

@@ -19,6 +19,7 @@
 //! | [`standin`] | what a transferred zone has at steered names |
 //! | [`chain`](mod@chain) | the NSEC chain over names and zones |
 //! | [`signed`] | signatures and denials, found by what was decided |
+//! | [`ledger`] | who asked for what how often, by worker |
 //! | [`snapshot`] | the pointer's target and [`compile`], which makes it |
 //! | [`check`](mod@check) | policy and zones against each other, for the user |
 //! | [`judge`](mod@judge) | a plan against the promises every plan makes |
@@ -33,6 +34,7 @@ pub mod check;
 pub mod codes;
 pub mod fill;
 pub mod judge;
+pub mod ledger;
 pub mod lint;
 pub mod moves;
 pub mod name_index;

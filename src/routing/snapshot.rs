@@ -10,6 +10,7 @@
 //! a table in which one node fell costs only the services that used it.
 
 use super::block::Block;
+use super::ledger::Ledger;
 use super::fill::{Earlier, Material, compile_service};
 use super::names::Names;
 use super::signed::Signed;
@@ -72,6 +73,7 @@ pub struct Snapshot {
     names: Arc<Names>,
     services: Vec<Arc<ServiceTable>>,
     reach: Arc<Reach>,
+    ledger: Arc<Ledger>,
     nsid: Box<[u8]>,
     identity: Option<Identity>,
     signed: Option<Arc<Signed>>,
@@ -120,6 +122,12 @@ impl Snapshot {
     /// As [`names`](Self::names), to tell by pointer whether they are another table's too.
     pub fn shared_names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// Where queries for it are counted: the same as of other tables of its services and client groups.
+    #[inline(always)]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     pub fn services(&self) -> &[Arc<ServiceTable>] {
@@ -203,6 +211,11 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
             }
         });
     }
+    let ledger = match previous {
+        Some(old) if is_counted_alike(old, &policy, &geo) => Arc::clone(&old.ledger),
+        Some(old) => Arc::new(old.ledger.succeeded(services.len(), geo.groups().len())),
+        None => Arc::new(Ledger::new(services.len(), geo.groups().len())),
+    };
     let nsid = nsid(&policy, &provenance);
     let identity = policy.server.identify.then(|| identity(&policy));
     Ok(Snapshot {
@@ -215,10 +228,20 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         names,
         services,
         reach,
+        ledger,
         nsid,
         identity,
         signed: None,
     })
+}
+
+/// Whether services and client groups of both are the same, at the same positions.
+fn is_counted_alike(old: &Snapshot, policy: &Policy, geo: &Arc<GeoTable>) -> bool {
+    let (before, now) = (old.geo.groups(), geo.groups());
+    let same_groups = Arc::ptr_eq(&old.geo, geo)
+        || before.len() == now.len() && before.iter().zip(now).all(|(a, b)| a.key == b.key);
+    let names = |policy: &Policy| policy.services.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
+    same_groups && (std::ptr::eq(&*old.policy, policy) || names(&old.policy) == names(policy))
 }
 
 fn nsid(policy: &Policy, provenance: &Provenance) -> Box<[u8]> {
