@@ -39,6 +39,7 @@ fn run(world: &World, health: &[NodeHealth], previous: Option<&Plan>, now_ms: u6
         health,
         previous: previous.map(|plan| &plan.assignment),
         memory: previous.map_or(&fresh, |plan| &plan.memory),
+        demand: None,
         now_ms,
         pass,
     })

@@ -7,7 +7,7 @@
 //!
 //! - [`base`] and [`model`]: the words.
 //! - [`policy`], [`geo`], [`zone`]: text and databases to checked data. [`health`]: observations to
-//!   verdicts. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
+//!   verdicts. [`demand`]: how much who asks. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
 //! - [`sim`]: fleets and their clients, simulated around the planner.
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod deliver;
+pub mod demand;
 pub mod dns;
 pub mod explain;
 pub mod geo;

@@ -41,6 +41,7 @@ const TABLE: &[Module] = &[
     pure(2, "geo", &["model"]),
     pure(2, "health", &["model"]),
     pure(2, "latency", &["model"]),
+    pure(2, "demand", &["model"]),
     pure(2, "zone", &["model"]),
     pure(2, "schedule", &["model"]),
     pure(3, "routing", &["model", "geo", "zone"]),
@@ -63,13 +64,14 @@ const TABLE: &[Module] = &[
 ];
 
 const BELOW_DAEMON: &[&str] = &[
-    "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "vantage", "measure", "control", "alert", "deliver", "journal",
+    "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
+    "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "alert", "deliver",
+    "journal",
 ];
 
 const BELOW_CLI: &[&str] = &[
-    "model", "policy", "geo", "health", "latency", "zone", "schedule", "routing", "dns", "explain", "probe",
-    "store", "sign", "serve", "observe", "vantage", "measure", "control", "daemon", "lab", "alert",
+    "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
+    "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "daemon", "lab", "alert",
     "deliver", "journal", "sim",
 ];
 

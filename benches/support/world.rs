@@ -129,6 +129,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        audience: Vec::new(),
         source: format!("services/service{at}.yaml"),
     }
 }

@@ -87,6 +87,7 @@ impl World {
             previous: previous.map(|plan| &plan.assignment),
             // As the loop does: each plan is made with the memory of the one before.
             memory: previous.map_or(&self.memory, |plan| &plan.memory),
+            demand: None,
             now_ms: 10_000,
             pass,
         })

@@ -511,6 +511,7 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         ttl: 30,
         groups_all_down: 2,
         groups: 10,
+        demand: Default::default(),
     });
     world.pass(1_500);
     let keys = world.keys();

@@ -2,6 +2,7 @@
 
 use crate::cli::{Format, admin_client, chain};
 use crate::explain::{Explanation, Steering};
+use crate::model::demand::DemandView;
 use crate::schedule::cost::CostTerms;
 use crate::schedule::{CandidateState, CandidateView, PoolRole};
 use comfy_table::{Table, presets};
@@ -85,6 +86,9 @@ fn text(told: &Explanation) -> String {
     }
     if let Some(steering) = &told.steering {
         line("group", format!("{} (all of {})", steering.group, steering.covering_prefix));
+        if let Some(demand) = &steering.demand {
+            line("demand", demanded(demand, &steering.plan.service));
+        }
         line("slot", format!("{} of {}", steering.slot, steering.slots));
         let plan = &steering.plan;
         line("service", format!("{} (profile {}: {})", plan.service, plan.profile, plan.weights));
@@ -109,6 +113,21 @@ fn next(candidates: &[CandidateView]) -> String {
         true => String::new(),
         false => format!("\nfor {} to win the group:\n  {}\n", next.node, told.join("\n  ")),
     }
+}
+
+fn demanded(demand: &DemandView, service: &str) -> String {
+    let share = format!("{:.3} % of {service}", demand.share.percent());
+    let counted = match demand.verified + demand.forgeable {
+        0 => "nothing counted".to_owned(),
+        _ => format!(
+            "{:.0} % sure, by {} verified and {} other queries in 5 minutes",
+            demand.confidence.percent(),
+            demand.verified,
+            demand.forgeable
+        ),
+    };
+    let bounded = if demand.is_bounded { "; bounded by `audience`" } else { "" };
+    format!("{share} ({counted}; by address space {:.3} %{bounded})", demand.assumed.percent())
 }
 
 fn pools(steering: &Steering) -> String {

@@ -4,6 +4,7 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
+use crate::model::demand::DemandCounts;
 use crate::model::status::{MeasureCounts, NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
 use metrics::{counter, gauge};
@@ -34,6 +35,13 @@ fn describe() {
     gauge!("rhumb_table_age_seconds", "time since the live table was published");
     gauge!("rhumb_problems", "things an operator should look at, by code");
     gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
+    counter!(
+        "rhumb_demand_queries_total",
+        "steered queries counted as demand, by service and by whether their address is verified (stream or cookie)"
+    );
+    counter!("rhumb_demand_drawn_total", "shares of client groups drawn anew from counts, by service");
+    gauge!("rhumb_demand_confidence_ratio", "how much of a service's shares is counted and not assumed");
+    gauge!("rhumb_demand_caches", "least number of caches that ask as often as a service is asked");
     counter!("rhumb_queries_total", "queries received, by transport");
     counter!("rhumb_responses_total", "responses sent, by outcome");
     counter!(
@@ -97,7 +105,19 @@ fn table(status: &Status) {
     for service in &status.services {
         let all_down = gauge!("rhumb_groups_all_down", "service" => service.name.clone());
         all_down.set(f64::from(service.groups_all_down));
+        demand(&service.name, &service.demand);
     }
+}
+
+fn demand(service: &str, counts: &DemandCounts) {
+    for (kind, count) in [("yes", counts.verified), ("no", counts.forgeable)] {
+        let labels = [("service", service.to_owned()), ("verified", kind.to_owned())];
+        counter!("rhumb_demand_queries_total", &labels).absolute(count);
+    }
+    let name = || service.to_owned();
+    counter!("rhumb_demand_drawn_total", "service" => name()).absolute(counts.drawn);
+    gauge!("rhumb_demand_confidence_ratio", "service" => name()).set(counts.confidence.fraction());
+    gauge!("rhumb_demand_caches", "service" => name()).set(counts.caches as f64);
 }
 
 fn queries(counts: &QueryCounts) {

@@ -12,6 +12,7 @@
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::daemon::counting::Counting;
 use crate::daemon::inputs::Inputs;
 use crate::daemon::paths::Paths;
 use crate::daemon::publish::Lint;
@@ -19,6 +20,7 @@ use crate::daemon::saved;
 use crate::daemon::serials::Serials;
 use crate::health::HealthModel;
 use crate::journal::{Asked, Question};
+use crate::model::demand::KeptDemand;
 use crate::model::ids::Generation;
 use crate::model::latency::KeptLatencies;
 use crate::model::provenance::{Cause, Provenance};
@@ -42,6 +44,8 @@ pub struct Former {
     pub is_history_lost: bool,
     /// What was measured of the paths from clients to sites.
     pub latencies: Option<KeptLatencies>,
+    /// How often who asked.
+    pub demand: Option<KeptDemand>,
 }
 
 /// A table to begin with, not published yet.
@@ -59,6 +63,7 @@ pub struct FirstTable {
     /// Of transferred zones.
     pub serials: Serials,
     pub paths: Paths,
+    pub counting: Counting,
 }
 
 /// A writer's first table could not be made: the inputs do not fit together.
@@ -132,6 +137,7 @@ fn make(
     let (now, wall) = (clock.mono(), clock.wall());
     let saved = former.table.as_ref();
     let paths = Paths::restore(former.latencies.as_ref(), &mut inputs, now, wall);
+    let counting = Counting::restore(former.demand.as_ref(), &inputs, now, wall);
     let serials = Serials::restored(saved.map_or_else(BTreeMap::new, |table| table.serials.clone()));
     inputs.zones = serials.apply(&inputs.policy, &inputs.zones);
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
@@ -140,14 +146,15 @@ fn make(
     let previous = saved.filter(|_| keeps_placements);
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
     let view = Arc::new(health.view());
-    let asked = inputs.asked(Question {
+    let question = Question {
         health: Arc::clone(&view),
         // A warm start moves only those who must: everything else waits for fresh data.
         pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
         previous: previous.map(Arc::new),
         memory: PlannerMemory::default(),
         now_ms: now.0 / 1_000,
-    });
+    };
+    let asked = inputs.asked(question, counting.shares());
     let plan = schedule::plan(&asked.input());
     let snapshot = routing::compile(SnapshotInput {
         provenance: Provenance {
@@ -166,7 +173,18 @@ fn make(
         previous: None,
     })?;
     let published_before = saved.map_or(WallTime(0), |table| table.provenance.published_at);
-    Ok(FirstTable { inputs, health, plan, asked, snapshot, published_before, problem: None, serials, paths })
+    Ok(FirstTable {
+        inputs,
+        health,
+        plan,
+        asked,
+        snapshot,
+        published_before,
+        problem: None,
+        serials,
+        paths,
+        counting,
+    })
 }
 
 /// A number above any that clients can have seen.

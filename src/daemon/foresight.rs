@@ -12,6 +12,7 @@
 
 use crate::base::clock::MonoTime;
 use crate::daemon::inputs::Inputs;
+use crate::model::demand::Shares;
 use crate::model::ids::{Generation, NodeId};
 use crate::model::verdict::{NodeHealth, Verdict};
 use crate::routing::{self, Snapshot, SnapshotInput};
@@ -32,6 +33,7 @@ pub struct Outlook {
     pub live: Arc<Snapshot>,
     pub health: Vec<NodeHealth>,
     pub memory: PlannerMemory,
+    pub demand: Arc<Shares>,
     pub now_ms: u64,
     pub ahead: Ahead,
 }
@@ -106,6 +108,7 @@ impl Outlook {
             health: &health,
             previous: Some(&self.live.assignment),
             memory: &self.memory,
+            demand: Some(&self.demand),
             now_ms: self.now_ms,
             pass: Pass::Evacuation,
         });

@@ -11,6 +11,7 @@ use crate::geo::frozen::{self, FrozenError, Key};
 use crate::geo::{self, Compiled, Countries, Database, GeoTable};
 use crate::journal::{Asked, Question};
 use crate::model::clients::Clients;
+use crate::model::demand::Shares;
 use crate::model::placement::Latencies;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
@@ -62,12 +63,13 @@ impl Inputs {
     }
 
     /// A question in this world.
-    pub fn asked(&self, question: Question) -> Asked {
+    pub fn asked(&self, question: Question, demand: &Arc<Shares>) -> Asked {
         Asked {
             sources: Arc::clone(&self.sources),
             policy: Arc::clone(&self.policy),
             groups: self.geo.shared_groups(),
             latencies: Arc::clone(&self.latencies),
+            demand: Arc::clone(demand),
             question,
         }
     }

@@ -11,6 +11,7 @@ use crate::daemon::inputs::Inputs;
 use crate::journal::Made;
 use crate::journal::record::pack;
 use crate::model::alert::KeptAlerts;
+use crate::model::demand::KeptDemand;
 use crate::model::latency::KeptLatencies;
 use crate::store::saved_table::{SavedSerial, SavedTable};
 use crate::store::state_dir::{JOURNAL, StateDir, StateError};
@@ -37,6 +38,7 @@ struct Desk {
     inputs: ArcSwapOption<Inputs>,
     table: ArcSwapOption<Wanted>,
     latencies: ArcSwapOption<KeptLatencies>,
+    demand: ArcSwapOption<KeptDemand>,
     alerts: ArcSwapOption<KeptAlerts>,
     /// The last that was handed in.
     last: ArcSwapOption<SavedTable>,
@@ -103,6 +105,7 @@ pub trait Store: Send + 'static {
     fn keep_table(&mut self, table: &SavedTable) -> Result<(), StateError>;
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError>;
     fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError>;
+    fn keep_demand(&mut self, kept: &KeptDemand) -> Result<(), StateError>;
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError>;
 
@@ -126,6 +129,10 @@ impl Store for StateDir {
 
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
         StateDir::keep_latencies(self, kept)
+    }
+
+    fn keep_demand(&mut self, kept: &KeptDemand) -> Result<(), StateError> {
+        StateDir::keep_demand(self, kept)
     }
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError> {
@@ -168,6 +175,7 @@ impl Keeper {
             inputs: None,
             table: None,
             latencies: None,
+            demand: None,
             alerts: None,
         };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
@@ -198,6 +206,11 @@ impl Keeper {
 
     pub fn keep_latencies(&self, kept: KeptLatencies) {
         self.desk.latencies.store(Some(Arc::new(kept)));
+        let _ = self.bell.try_send(());
+    }
+
+    pub fn keep_demand(&self, kept: KeptDemand) {
+        self.desk.demand.store(Some(Arc::new(kept)));
         let _ = self.bell.try_send(());
     }
 
@@ -235,6 +248,7 @@ struct Worker<S> {
     inputs: Option<Arc<Inputs>>,
     table: Option<Arc<Wanted>>,
     latencies: Option<Arc<KeptLatencies>>,
+    demand: Option<Arc<KeptDemand>>,
     alerts: Option<Arc<KeptAlerts>>,
 }
 
@@ -251,6 +265,7 @@ impl<S: Store> Worker<S> {
             self.inputs = self.desk.inputs.swap(None).or(self.inputs.take());
             self.table = self.desk.table.swap(None).or(self.table.take());
             self.latencies = self.desk.latencies.swap(None).or(self.latencies.take());
+            self.demand = self.desk.demand.swap(None).or(self.demand.take());
             self.alerts = self.desk.alerts.swap(None).or(self.alerts.take());
             let written = match self.is_waiting() {
                 true => Some(self.write()),
@@ -268,7 +283,8 @@ impl<S: Store> Worker<S> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.inputs.is_some() || self.table.is_some() || self.latencies.is_some() || self.alerts.is_some()
+        let numbers = self.latencies.is_some() || self.demand.is_some();
+        numbers || self.inputs.is_some() || self.table.is_some() || self.alerts.is_some()
     }
 
     /// Writes what waits; what could not be written goes on waiting.
@@ -288,6 +304,10 @@ impl<S: Store> Worker<S> {
         if let Some(newest) = self.latencies.as_ref() {
             self.store.keep_latencies(newest)?;
             self.latencies = None;
+        }
+        if let Some(newest) = self.demand.as_ref() {
+            self.store.keep_demand(newest)?;
+            self.demand = None;
         }
         if let Some(newest) = self.alerts.as_ref() {
             self.store.keep_alerts(newest)?;
@@ -324,6 +344,10 @@ mod tests {
         }
 
         fn keep_latencies(&mut self, _: &KeptLatencies) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn keep_demand(&mut self, _: &KeptDemand) -> Result<(), StateError> {
             Ok(())
         }
 

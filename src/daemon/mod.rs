@@ -46,6 +46,7 @@ mod descriptors;
 mod encrypted;
 pub mod first;
 pub mod cookies;
+mod counting;
 pub mod dnstap;
 pub mod foresight;
 mod geo_keeper;

@@ -49,7 +49,8 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     // What was published while nothing could be kept is not known either.
     let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
     let latencies = problems.unwrap(state.recall_latencies());
-    let former = Former { table: problems.unwrap(recalled), is_history_lost, latencies };
+    let demand = problems.unwrap(state.recall_demand());
+    let former = Former { table: problems.unwrap(recalled), is_history_lost, latencies, demand };
     let kept = || {
         let kept = state.recall_inputs().ok().flatten()?.value;
         let inputs = loader.load_kept(kept).ok()?;

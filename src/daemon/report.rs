@@ -5,6 +5,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::writer::About;
+use crate::model::demand::DemandCounts;
 use crate::model::ids::NodeId;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
@@ -44,6 +45,8 @@ pub struct Seen<'a> {
     pub nodes: &'a [NodeHealth],
     pub planned_load: &'a [u64],
     pub vantages: Vec<VantageStatus>,
+    /// By service id.
+    pub demand: &'a [DemandCounts],
 }
 
 impl Reporter {
@@ -114,7 +117,7 @@ impl Reporter {
             listen: self.identity.listen.clone(),
             admin: self.identity.admin.clone(),
             nodes: node_statuses(policy, seen.nodes, seen.planned_load),
-            services: service_statuses(snapshot),
+            services: service_statuses(snapshot, seen.demand),
             vantages: seen.vantages,
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
@@ -164,10 +167,11 @@ fn node_statuses(policy: &Policy, health: &[NodeHealth], planned_load: &[u64]) -
     fleet.node_ids().map(tell).collect()
 }
 
-fn service_statuses(snapshot: &Snapshot) -> Vec<ServiceStatus> {
+fn service_statuses(snapshot: &Snapshot, demand: &[DemandCounts]) -> Vec<ServiceStatus> {
     let assigned = snapshot.policy.services.iter().zip(&snapshot.assignment.services);
     assigned
-        .map(|(service, assigned)| {
+        .enumerate()
+        .map(|(at, (service, assigned))| {
             let failing = |&&at: &&u32| assigned.placements[at as usize].mode != PlacementMode::Normal;
             ServiceStatus {
                 name: service.name.clone(),
@@ -177,6 +181,7 @@ fn service_statuses(snapshot: &Snapshot) -> Vec<ServiceStatus> {
                 groups_all_down: u32::try_from(assigned.by_group.iter().filter(failing).count())
                     .unwrap_or(u32::MAX),
                 groups: u32::try_from(assigned.by_group.len()).unwrap_or(u32::MAX),
+                demand: demand.get(at).copied().unwrap_or_default(),
             }
         })
         .collect()

@@ -14,6 +14,7 @@ use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Store;
 use crate::journal::Made;
 use crate::model::alert::KeptAlerts;
+use crate::model::demand::KeptDemand;
 use crate::model::latency::KeptLatencies;
 use crate::serve::handover::{self, Given, HandoverError, Line};
 use crate::store::geo_table::GeoTableFile;
@@ -217,6 +218,10 @@ impl Store for HeldStore {
 
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError> {
         self.ours()?.keep_latencies(kept)
+    }
+
+    fn keep_demand(&mut self, kept: &KeptDemand) -> Result<(), StateError> {
+        self.ours()?.keep_demand(kept)
     }
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError> {

@@ -13,6 +13,7 @@ use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::answering::Live;
 use crate::daemon::background;
+use crate::daemon::counting::Counting;
 use crate::daemon::first::FirstTable;
 use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
@@ -154,6 +155,7 @@ struct World {
     assignment: Arc<Assignment>,
     memory: PlannerMemory,
     paths: Paths,
+    counting: Counting,
     /// A whole plan sees to it; a refused one to nothing of it.
     pending: Pending,
 }
@@ -166,6 +168,7 @@ pub struct Writer {
     assignment: Arc<Assignment>,
     memory: PlannerMemory,
     paths: Paths,
+    counting: Counting,
     planned_load: Vec<u64>,
     publisher: Publisher,
     foresight: Foresight,
@@ -189,8 +192,8 @@ impl Writer {
         mut reporter: Reporter,
         pulse: Pulse,
     ) -> Self {
-        let FirstTable { inputs, health, plan, asked, snapshot, published_before, problem, serials, paths } =
-            first;
+        let FirstTable { inputs, health, plan, asked, snapshot, .. } = first;
+        let FirstTable { published_before, problem, serials, paths, counting, .. } = first;
         let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
@@ -207,6 +210,7 @@ impl Writer {
             assignment: Arc::clone(&snapshot.assignment),
             memory: plan.memory,
             paths,
+            counting,
             planned_load: plan.planned_load,
             publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
@@ -284,6 +288,7 @@ impl Writer {
         if let Some(kept) = self.paths.to_keep(self.clock.mono(), self.clock.wall(), true) {
             self.keeper.keep_latencies(kept);
         }
+        self.count(true);
         self.keeper.stop();
     }
 
@@ -399,6 +404,7 @@ impl Writer {
         }
         self.tell_trust();
         self.measure();
+        self.count(false);
         match self.health.freeze() {
             // Nobody is moved by choice on what is not surely known; who recovered waits.
             Some(_) => self.show(),
@@ -423,6 +429,15 @@ impl Writer {
         }
         if let Some(kept) = self.paths.to_keep(now, wall, false) {
             self.keeper.keep_latencies(kept);
+        }
+    }
+
+    /// Has the next plan know who asked how often since the last look.
+    fn count(&mut self, is_last: bool) {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        self.counting.look(&self.publisher.snapshot(), now);
+        if let Some(kept) = self.counting.to_keep(now, wall, is_last) {
+            self.keeper.keep_demand(kept);
         }
     }
 
@@ -471,6 +486,7 @@ impl Writer {
             live,
             health: self.health.view(),
             memory: self.memory.clone(),
+            demand: Arc::clone(self.counting.shares()),
             now_ms: self.clock.mono().0 / 1_000,
             ahead,
         });
@@ -508,6 +524,7 @@ impl Writer {
         };
         health.bound_pools(new_policy.pool_bounds());
         let paths = self.paths.carried_to(&mut inputs, now);
+        let counting = self.counting.carried_to(&inputs, now);
         let former = World {
             inputs: std::mem::replace(&mut self.inputs, inputs),
             epoch: std::mem::replace(&mut self.epoch, epoch),
@@ -515,6 +532,7 @@ impl Writer {
             assignment: std::mem::replace(&mut self.assignment, Arc::new(remapped)),
             memory: std::mem::replace(&mut self.memory, memory),
             paths: std::mem::replace(&mut self.paths, paths),
+            counting: std::mem::replace(&mut self.counting, counting),
             pending: std::mem::take(&mut self.pending),
         };
         if self.replan(Pass::Full, Cause::Reload { what }) {
@@ -526,10 +544,10 @@ impl Writer {
             }
             Ok(self.epoch)
         } else {
-            let World { inputs, epoch, health, assignment, memory, paths, pending } = former;
+            let World { inputs, epoch, health, assignment, memory, paths, counting, pending } = former;
             (self.inputs, self.epoch, self.health) = (inputs, epoch, health);
-            (self.assignment, self.memory, self.paths) = (assignment, memory, paths);
-            self.pending = pending;
+            (self.assignment, self.memory) = (assignment, memory);
+            (self.paths, self.counting, self.pending) = (paths, counting, pending);
             self.show();
             Err(Refused)
         }
@@ -574,7 +592,8 @@ impl Writer {
             };
             let memory = std::mem::replace(&mut self.memory, memory);
             if is_new(&outcome) {
-                let asked = self.inputs.asked(Question { health: seen, previous, memory, now_ms, pass });
+                let question = Question { health: seen, previous, memory, now_ms, pass };
+                let asked = self.inputs.asked(question, self.counting.shares());
                 let is_held = matches!(outcome, Outcome::Held { .. });
                 let provenance = self.publisher.snapshot().provenance.clone();
                 self.keeper.keep_decision(Made { provenance, asked, plan, is_held });
@@ -593,6 +612,7 @@ impl Writer {
             health,
             previous: Some(&self.assignment),
             memory: &self.memory,
+            demand: Some(self.counting.shares()),
             now_ms: self.clock.mono().0 / 1_000,
             pass,
         }
@@ -601,7 +621,12 @@ impl Writer {
     fn explain(&self, request: &explain::Request) -> Result<Explanation, String> {
         let snapshot = self.publisher.snapshot();
         let health = self.health.view();
-        explain::explain(&snapshot, &self.plan_input(&health, Pass::Full), request, self.clock.mono())
+        let plan = self.plan_input(&health, Pass::Full);
+        let mut told = explain::explain(&snapshot, &plan, request, self.clock.mono())?;
+        if let Some(steering) = &mut told.steering {
+            steering.demand = self.counting.told(&steering.plan.service, &steering.group);
+        }
+        Ok(told)
     }
 
     fn portray(&self, name: &str) -> Result<NodePortrait, String> {
@@ -630,7 +655,8 @@ impl Writer {
     fn show(&mut self) {
         let health = self.health.view();
         let vantages = trust::statuses(&self.health, &self.inputs.policy.fleet, &self.troubles);
-        let seen = Seen { nodes: &health, vantages, planned_load: &self.planned_load };
+        let demand = self.counting.shown();
+        let seen = Seen { nodes: &health, vantages, planned_load: &self.planned_load, demand };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

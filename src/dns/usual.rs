@@ -259,7 +259,15 @@ impl<'j> Job<'j> {
         // A name of at most 64 octets: an offset of one octet.
         let owner = (HEADER + skip) as u8;
         let rcode = if is_absent { Rcode::NxDomain } else { Rcode::NoError };
-        Ok(Found { block, rrsig: None, class: AnswerClass::Negative, rcode, scope: 0, counted_at: UNCOUNTED, owner })
+        Ok(Found {
+            block,
+            rrsig: None,
+            class: AnswerClass::Negative,
+            rcode,
+            scope: 0,
+            counted_at: UNCOUNTED,
+            owner,
+        })
     }
 
     #[inline(always)]

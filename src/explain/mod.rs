@@ -12,6 +12,7 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Prefix;
 use crate::dns::code::Rcode;
 use crate::dns::{self, Ctx, Transport};
+use crate::model::demand::DemandView;
 use crate::model::ids::Generation;
 use crate::routing::Snapshot;
 use crate::routing::block::{BlockRecord, Records};
@@ -78,6 +79,9 @@ pub struct Steering {
     /// Every node in the answer, best first.
     pub nodes: Vec<String>,
     pub plan: schedule::Explanation,
+    /// How much of the service's demand the group is; who counts it puts it in.
+    #[serde(default)]
+    pub demand: Option<DemandView>,
 }
 
 /// Tells what `request` is answered now. The error is a sentence.
@@ -137,6 +141,7 @@ fn tell_steering(
         slots: u32::try_from(found.distribution.slots.len()).unwrap_or(u32::MAX),
         nodes: picks.map(|node| fleet.node(node).name.clone()).collect(),
         plan,
+        demand: None,
     })
 }
 

@@ -13,7 +13,7 @@
 //! | `replay` | makes the plan again and compares |
 //! | `why` | says of each move why it was made |
 //!
-//! Kept is what the planner was given (policy texts, client groups, latencies, verdicts, the assignment
+//! Kept is what the planner was given (policy texts, client groups, latencies, counted demand, verdicts, the assignment
 //! before, its memory) and a digest of what it gave. The table is not: it is compiled from these. What
 //! cannot be replayed is told apart: aged out, decided by another version, damaged.
 
@@ -25,6 +25,7 @@ pub mod why;
 
 use crate::base::diagnostic::SourceFile;
 use crate::model::clients::ClientGroup;
+use crate::model::demand::Shares;
 use crate::model::placement::{Assignment, Latencies};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
@@ -56,6 +57,8 @@ pub struct Asked {
     pub policy: Arc<Policy>,
     pub groups: Arc<[ClientGroup]>,
     pub latencies: Arc<Latencies>,
+    /// Nothing in it: demand went by address space.
+    pub demand: Arc<Shares>,
     pub question: Question,
 }
 
@@ -68,6 +71,7 @@ impl Asked {
             health: &self.question.health,
             previous: self.question.previous.as_deref(),
             memory: &self.question.memory,
+            demand: Some(&self.demand),
             now_ms: self.question.now_ms,
             pass: self.question.pass,
         }

@@ -22,6 +22,8 @@ const SOURCES: u8 = 1;
 const GROUPS: u8 = 2;
 const LATENCIES: u8 = 3;
 const QUESTION: u8 = 4;
+/// Not there: nothing was counted.
+const DEMAND: u8 = 5;
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +72,15 @@ pub fn pack(made: &Made) -> io::Result<Record> {
     };
     let sources: Vec<(&str, &str)> =
         asked.sources.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
-    let parts = vec![
+    let mut parts = vec![
         (SOURCES, cbor(&sources)?),
         (GROUPS, cbor(&asked.groups)?),
         (LATENCIES, cbor(&*asked.latencies)?),
         (QUESTION, cbor(&asked.question)?),
     ];
+    if !asked.demand.is_empty() {
+        parts.push((DEMAND, cbor(&*asked.demand)?));
+    }
     Ok(Record { generation: provenance.generation.0, head: serde_json::to_vec(&decision)?, parts })
 }
 
@@ -97,7 +102,10 @@ pub fn unpack(record: &Record) -> Result<Recorded, RecordError> {
     let question: Question = part(record, QUESTION)?;
     let groups: Arc<[_]> = part(record, GROUPS)?;
     let latencies = Arc::new(part(record, LATENCIES)?);
-    let asked = Asked { sources: Arc::new(sources), policy: Arc::new(policy), groups, latencies, question };
+    let is_counted = record.parts.iter().any(|(kind, _)| *kind == DEMAND);
+    let demand = if is_counted { Arc::new(part(record, DEMAND)?) } else { Arc::default() };
+    let (sources, policy) = (Arc::new(sources), Arc::new(policy));
+    let asked = Asked { sources, policy, groups, latencies, demand, question };
     Ok(Recorded { decision, asked })
 }
 

@@ -6,6 +6,7 @@ use super::why::account;
 use super::*;
 use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
+use crate::model::demand::{self, Shares};
 use crate::model::ids::{AreaId, Generation, LineId, Revision};
 use crate::model::provenance::Cause;
 use crate::model::verdict::{FamilyHealth, Verdict};
@@ -93,7 +94,13 @@ fn story() -> Vec<Made> {
         };
         let (sources, policy) = (Arc::clone(&sources), Arc::clone(&policy));
         let (groups, latencies) = (Arc::clone(&groups), Arc::clone(&latencies));
-        let asked = Asked { sources, policy, groups, latencies, question };
+        // From the second on somebody counts.
+        let parts = demand::WHOLE / groups.len() as u32;
+        let mut counted = vec![parts; groups.len()];
+        counted[at] += demand::WHOLE - parts * groups.len() as u32;
+        let shares = Shares { groups: vec![Some(counted.into())], services: Arc::default() };
+        let demand = Arc::new(if at == 0 { Shares::default() } else { shares });
+        let asked = Asked { sources, policy, groups, latencies, demand, question };
         let plan = schedule::plan(&asked.input());
         previous = Some(Arc::new(plan.assignment.clone()));
         memory = plan.memory.clone();
@@ -121,6 +128,7 @@ fn every_step_is_decided_again_bit_for_bit() {
     for made in story() {
         let recorded = carried(&made);
         assert_eq!(recorded.asked.question, made.asked.question);
+        assert_eq!(recorded.asked.demand, made.asked.demand);
         assert_eq!(recorded.asked.policy, made.asked.policy);
         let replayed = replay(&recorded).expect("replays");
         assert!(replayed.is_same, "{}", made.provenance.cause);

@@ -3,13 +3,18 @@
 //! The planner makes it from policy, reports and counts, and hands it on beside its plan, so that the
 //! plan can be judged by somebody else.
 
+use super::demand::WHOLE;
+use std::sync::Arc;
+
 /// Amounts are *fine units*: capacity units times 65,536.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// By service: its whole demand.
     pub services: Vec<u64>,
-    /// By group: its part of any service's demand, in 2^-32.
+    /// By group: its part of the demand of a service that is not counted, in 2^-32.
     pub fractions: Vec<u64>,
+    /// By service: the parts of groups as they were counted, in [`WHOLE`]; none, or no entry: not counted.
+    pub counted: Vec<Option<Arc<[u32]>>>,
     /// By node: load that is not the plan's.
     pub base: Vec<u64>,
     /// What may be moved by choice, parts per billion of all demand; in debt below nothing.
@@ -24,16 +29,25 @@ impl Account {
         units.saturating_mul(1 << Self::FINE_BITS)
     }
 
+    fn fraction(&self, service: usize, group: usize) -> u64 {
+        match self.counted.get(service).and_then(Option::as_ref) {
+            Some(counted) => {
+                let part = counted.get(group).copied().unwrap_or(0);
+                u64::from(part) << (Self::FRACTION_BITS - WHOLE.ilog2())
+            }
+            None => self.fractions.get(group).copied().unwrap_or(0),
+        }
+    }
+
     /// Demand of a pair; 0 where there is none of that number.
     pub fn of(&self, service: usize, group: usize) -> u64 {
         let whole = self.services.get(service).copied().unwrap_or(0);
-        let fraction = self.fractions.get(group).copied().unwrap_or(0);
-        ((u128::from(whole) * u128::from(fraction)) >> Self::FRACTION_BITS) as u64
+        ((u128::from(whole) * u128::from(self.fraction(service, group))) >> Self::FRACTION_BITS) as u64
     }
 
     /// `ppm` of a group's clients of a service, in parts per billion of all clients: services count alike.
-    pub fn part_ppb(&self, _service: usize, group: usize, ppm: u64) -> u64 {
-        let fraction = u128::from(self.fractions.get(group).copied().unwrap_or(0));
+    pub fn part_ppb(&self, service: usize, group: usize, ppm: u64) -> u64 {
+        let fraction = u128::from(self.fraction(service, group));
         let moved = (u128::from(ppm) * 1_000 * fraction) >> Self::FRACTION_BITS;
         (moved / self.services.len().max(1) as u128) as u64
     }
@@ -49,6 +63,9 @@ mod tests {
         let account = Account { services: vec![Account::fine(100), 0], fractions, ..Account::default() };
         assert_eq!((account.of(0, 0), account.of(0, 1), account.of(1, 1)), (25 << 16, 75 << 16, 0));
         assert_eq!((account.of(7, 0), account.of(0, 7)), (0, 0));
+        let counted = vec![None, Some([WHOLE / 2, WHOLE / 2].into())];
+        let told = Account { counted, services: vec![Account::fine(100); 2], ..account.clone() };
+        assert_eq!((told.of(0, 0), told.of(1, 0)), (25 << 16, 50 << 16), "of a service that is counted");
         assert_eq!(account.part_ppb(0, 1, 500_000), 187_500_000, "half of three quarters, of two services");
     }
 }

@@ -16,6 +16,7 @@
 //! | [`verdict`] | what health makes of it |
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
+//! | [`demand`] | how demand divides between client groups, as counted |
 //! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
 //! | [`alert`] | what to tell of, and what is told |
@@ -27,6 +28,7 @@
 pub mod account;
 pub mod alert;
 pub mod clients;
+pub mod demand;
 pub mod dnssec;
 pub mod fleet;
 pub mod ids;

@@ -37,6 +37,8 @@ pub struct Service {
     pub records: Vec<RecordSet>,
     /// Expected demand in the capacity unit, if the operator states it.
     pub demand: Option<u64>,
+    /// What is known of areas' parts in it, whatever is counted; the first rule that has a client is its.
+    pub audience: Vec<AudienceRule>,
     /// Where in its file the service is, for messages of later stages: `services/live.yaml`.
     pub source: String,
 }
@@ -62,6 +64,14 @@ pub struct PoolMember {
     pub node: NodeId,
     /// Default 100. 0: only when every weighted member is down.
     pub weight: u16,
+}
+
+/// How much of a service's demand the clients of an area together are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudienceRule {
+    pub area: AreaId,
+    pub at_least: Ppm,
+    pub at_most: Ppm,
 }
 
 /// Pools to try, in order, for clients of one area.

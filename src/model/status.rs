@@ -2,6 +2,7 @@
 //! lab's view. Names, not ids, so that it means something outside the process.
 
 use super::alert::{Alert, ReceiverStatus};
+use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
 use super::provenance::{Cause, Provenance};
 use super::verdict::{NodeHealth, Scope, VantageHealth};
@@ -98,6 +99,9 @@ pub struct ServiceStatus {
     /// Client groups answered by `on_all_down`.
     pub groups_all_down: u32,
     pub groups: u32,
+    /// What is counted of who asks.
+    #[serde(default)]
+    pub demand: DemandCounts,
 }
 
 /// A vantage: whether its word counts, and how it is connected.

@@ -17,6 +17,7 @@
 //! A count of 32 bits is exact between two readings as long as fewer than 4 billion queries of one
 //! group and service lie between them. What the counts mean is not known here (`demand`).
 
+use crate::model::demand::Asked;
 use crate::model::ids::{GroupId, ServiceId};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -49,13 +50,6 @@ pub struct Ledger {
     seats: ArcSwap<Vec<Option<Arc<Seat>>>>,
 }
 
-/// Queries of one service and group since the ledger was made, modulo 2^32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    pub forgeable: u32,
-    pub verified: u32,
-}
-
 impl Ledger {
     pub fn new(services: usize, groups: usize) -> Self {
         let is_by_service = services.saturating_mul(groups) <= MOST_CELLS;
@@ -67,7 +61,8 @@ impl Ledger {
     #[must_use]
     pub fn succeeded(&self, services: usize, groups: usize) -> Self {
         let next = Self::new(services, groups);
-        let anew = |seat: &Option<Arc<Seat>>| seat.as_ref().map(|seat| Arc::new(next.furnish(seat.is_stream)));
+        let anew =
+            |seat: &Option<Arc<Seat>>| seat.as_ref().map(|seat| Arc::new(next.furnish(seat.is_stream)));
         next.seats.store(Arc::new(self.seats.load().iter().map(anew).collect()));
         next
     }
@@ -124,9 +119,10 @@ impl Ledger {
             for (sum, [forgeable, verified]) in sums.iter_mut().zip(cells.iter().take(self.groups)) {
                 let (forgeable, verified) =
                     (forgeable.load(Ordering::Relaxed), verified.load(Ordering::Relaxed));
-                let to = if seat.is_stream { &mut sum.verified } else { &mut sum.forgeable };
-                *to = to.wrapping_add(forgeable);
-                sum.verified = sum.verified.wrapping_add(verified);
+                *sum = sum.with(match seat.is_stream {
+                    true => Asked { forgeable: 0, verified: forgeable.wrapping_add(verified) },
+                    false => Asked { forgeable, verified },
+                });
             }
         }
     }

@@ -10,8 +10,8 @@
 //! a table in which one node fell costs only the services that used it.
 
 use super::block::Block;
-use super::ledger::Ledger;
 use super::fill::{Earlier, Material, compile_service};
+use super::ledger::Ledger;
 use super::names::Names;
 use super::signed::Signed;
 use super::steer::ServiceTable;
@@ -240,7 +240,8 @@ fn is_counted_alike(old: &Snapshot, policy: &Policy, geo: &Arc<GeoTable>) -> boo
     let (before, now) = (old.geo.groups(), geo.groups());
     let same_groups = Arc::ptr_eq(&old.geo, geo)
         || before.len() == now.len() && before.iter().zip(now).all(|(a, b)| a.key == b.key);
-    let names = |policy: &Policy| policy.services.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
+    let names =
+        |policy: &Policy| policy.services.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
     same_groups && (std::ptr::eq(&*old.policy, policy) || names(&old.policy) == names(policy))
 }
 

@@ -108,9 +108,9 @@ impl<'a> Book<'a> {
     }
 
     /// Total weight of the groups on each placement.
-    pub fn weigh(&self, at: &[u32], weights: &[u64]) -> Vec<u64> {
+    pub fn weigh(&self, at: &[u32], weights: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut sums = vec![0; self.previous.len() + self.fresh.len()];
-        for (&at, &weight) in at.iter().zip(weights) {
+        for (&at, weight) in at.iter().zip(weights) {
             if let Some(sum) = sums.get_mut(at as usize) {
                 *sum += weight;
             }

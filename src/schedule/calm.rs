@@ -133,16 +133,17 @@ impl Scene {
 
     /// What the clients cause on each node.
     fn true_load(&self) -> Vec<u64> {
-        let demand = Demand::new(&self.world.groups);
+        let services = &self.plan.assignment.services;
+        let demand = Demand::new(&self.world.groups, services.len(), None);
         let mut load = vec![0; self.world.health.len()];
-        for service in &self.plan.assignment.services {
-            for (at, weight) in service.by_group.iter().zip(&demand.weights) {
+        for service in services {
+            for (at, weight) in service.by_group.iter().zip(demand.weights(0)) {
                 for share in &service.placements[*at as usize].shares {
                     load[share.node.index()] += share.share.of(DEMAND * weight / 64);
                 }
             }
         }
-        load.iter().map(|load| load * 64 / demand.total_weight).collect()
+        load.iter().map(|load| load * 64 / demand.total(0)).collect()
     }
 
     /// Ticks of a second; how many of them changed the assignment.

@@ -3,7 +3,7 @@
 //! ```text
 //! service total   stated by the operator, or what its nodes report (split between the services on
 //!                 a node by what the previous table should be causing), the recent maximum held
-//! group's part    square root of its address space: a prior, until queries are counted
+//! group's part    as counted or stated (`demand`), else the square root of its address space
 //! base load       what a node reports beyond what the previous table explains
 //! ```
 //! A report counts as demand only up to twice what the table explains; the rest is base load. So one
@@ -13,55 +13,99 @@ use super::load::{fine, part};
 use super::memory::PlannerMemory;
 use super::steady::Burden;
 use crate::model::clients::ClientGroup;
+use crate::model::demand::{Shares, WHOLE};
 use crate::model::ids::NodeId;
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
+use std::sync::Arc;
 
 const FRACTION_BITS: u32 = 32;
 
 /// Demand of every (service, group).
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
-    /// By group: part of any service's demand, in 2^-32.
+    /// By group: part of the demand of a service that is not counted, in 2^-32.
     pub fractions: Vec<u64>,
-    /// By group, relative.
-    pub weights: Vec<u64>,
-    pub total_weight: u64,
+    /// By group, relative: of the same.
+    weights: Vec<u64>,
+    total_weight: u64,
+    /// By service: the parts of groups as they were counted, in [`WHOLE`].
+    pub counted: Vec<Option<Arc<[u32]>>>,
     /// By service, fine units.
     pub services: Vec<u64>,
 }
 
 impl Demand {
-    pub fn new(groups: &[ClientGroup]) -> Self {
+    /// Shares of another shape are passed over.
+    pub fn new(groups: &[ClientGroup], services: usize, shares: Option<&Shares>) -> Self {
         let weights = weights(groups);
+        let counted = |service: usize| {
+            let own = shares?.groups.get(service)?.as_ref()?;
+            (own.len() == groups.len()).then(|| Arc::clone(own))
+        };
         let total = weights.iter().sum::<u64>().max(1);
         let fraction = |&w: &u64| ((u128::from(w) << FRACTION_BITS) / u128::from(total)) as u64;
         Self {
             fractions: weights.iter().map(fraction).collect(),
             total_weight: total,
             weights,
+            counted: (0..services).map(counted).collect(),
             services: Vec::new(),
         }
     }
 
     #[inline]
     pub fn of(&self, service: usize, group: usize) -> u64 {
-        ((u128::from(self.services[service]) * u128::from(self.fractions[group])) >> FRACTION_BITS) as u64
+        ((u128::from(self.services[service]) * u128::from(self.fraction(service, group))) >> FRACTION_BITS)
+            as u64
+    }
+
+    /// A group's part in a service, in 2^-32.
+    #[inline]
+    fn fraction(&self, service: usize, group: usize) -> u64 {
+        match &self.counted[service] {
+            Some(counted) => u64::from(counted[group]) << (FRACTION_BITS - WHOLE.ilog2()),
+            None => self.fractions[group],
+        }
+    }
+
+    /// A group's part in a service, of its [`total`](Self::total).
+    #[inline]
+    pub fn weight(&self, service: usize, group: usize) -> u64 {
+        match &self.counted[service] {
+            Some(counted) => u64::from(counted[group]),
+            None => self.weights[group],
+        }
+    }
+
+    /// By group.
+    pub fn weights(&self, service: usize) -> impl Iterator<Item = u64> {
+        (0..self.weights.len()).map(move |group| self.weight(service, group))
+    }
+
+    pub fn total(&self, service: usize) -> u64 {
+        if self.counted[service].is_some() { u64::from(WHOLE) } else { self.total_weight }
     }
 
     /// Groups in the order they are placed: largest first, then by key.
     pub fn order(&self, groups: &[ClientGroup]) -> Vec<u32> {
         let mut order: Vec<u32> = (0..groups.len() as u32).collect();
+        let in_all =
+            |group: usize| (0..self.counted.len()).map(|service| self.fraction(service, group)).sum();
+        let weights: Vec<u64> = match self.counted.iter().any(Option::is_some) {
+            true => (0..groups.len()).map(in_all).collect(),
+            false => self.weights.clone(),
+        };
         order.sort_unstable_by(|&a, &b| {
             let (a, b) = (a as usize, b as usize);
-            let by_weight = self.weights[b].cmp(&self.weights[a]);
+            let by_weight = weights[b].cmp(&weights[a]);
             by_weight.then_with(|| groups[a].key.cmp(&groups[b].key)).then(a.cmp(&b))
         });
         order
     }
 }
 
-/// How much each group counts in any service's demand, relative. Damped by a square root: address space says little about audience, and less the more there is.
+/// How much each group counts in the demand of a service that is not counted, relative. Damped by a square root: address space says little about audience, and less the more there is.
 /// IPv6 counts at most as much as IPv4 (or 64 networks): registries hand it out by the million.
 pub fn weights(groups: &[ClientGroup]) -> Vec<u64> {
     let weigh = |group: &ClientGroup| {
@@ -84,6 +128,8 @@ pub(super) struct Reports {
     amounts: Vec<Option<u64>>,
     /// By node: as `amounts`, but at least the worst resource's utilisation of the capacity.
     burdens: Vec<u64>,
+    /// By service: its part of all caches that ask; empty: not counted.
+    askers: Arc<[u32]>,
 }
 
 impl Reports {
@@ -99,7 +145,15 @@ impl Reports {
         Self {
             amounts: (0..nodes.len()).map(amount).collect(),
             burdens: nodes.iter().enumerate().map(burden).collect(),
+            askers: Arc::default(),
         }
+    }
+
+    /// Has reports divided by who asks, where that is counted.
+    #[must_use]
+    pub fn divided_by(self, shares: Option<&Shares>, services: usize) -> Self {
+        let askers = shares.map(|shares| Arc::clone(&shares.services));
+        Self { askers: askers.filter(|askers| askers.len() == services).unwrap_or_default(), ..self }
     }
 
     /// Sets the total of every service, and the memory of it.
@@ -146,9 +200,17 @@ impl Reports {
         for (at, _) in uses.iter().enumerate().filter(|(_, used)| **used) {
             sharers[at % nodes] += 1;
         }
+        let asking = |at: usize| {
+            let askers = self.askers.get(at / nodes).copied().unwrap_or_default();
+            u64::from(askers) * u64::from(memory.carried[at])
+        };
+        let asking_of: Vec<u64> =
+            (0..nodes).map(|node| (node..parts.len()).step_by(nodes).map(asking).sum()).collect();
         for (at, part_ppm) in parts.iter_mut().enumerate() {
             let (service, node) = (at / nodes, at % nodes);
-            *part_ppm = if explained[node] > 0 {
+            *part_ppm = if asking_of[node] > 0 {
+                super::load::ppm_of(asking(at), asking_of[node]).min(1_000_000) as u32
+            } else if explained[node] > 0 {
                 let own = part(memory.demand[service], memory.carried[at]);
                 super::load::ppm_of(own, explained[node]).min(1_000_000) as u32
             } else if uses[at] {
@@ -208,7 +270,7 @@ mod tests {
         let mut groups = vec![group("unknown", 0), group("a", 0), group("b", 0)];
         (groups[0].v4_slash24, groups[1].v4_slash24, groups[2].v4_slash24) = (900_000, 100, 10_000);
         groups[2].v6_slash48 = u32::MAX;
-        let demand = Demand::new(&groups);
+        let demand = Demand::new(&groups, 1, None);
         assert_eq!(demand.weights[0], demand.weights[1]);
         let ratio = demand.weights[2] * 100 / demand.weights[1];
         assert!((900..1_500).contains(&ratio), "{ratio}");
@@ -231,6 +293,38 @@ mod tests {
         memory.demand = vec![fine(150), fine(50)];
         let base = reports.base(&world.policy, &mut memory);
         assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
+    }
+
+    #[test]
+    fn counted_shares_take_the_place_of_address_space_where_they_fit() {
+        let groups = vec![group("unknown", 0), group("a", 0)];
+        let counted = |parts: &[u32]| Some(Arc::from(parts));
+        let ninth = WHOLE / 16;
+        let fits = counted(&[ninth, WHOLE - ninth]);
+        let shares = Shares { groups: vec![None, fits, counted(&[WHOLE])], services: Arc::default() };
+        let mut demand = Demand::new(&groups, 3, Some(&shares));
+        demand.services = vec![1 << 20; 3];
+        let of = |service: usize| [demand.of(service, 0), demand.of(service, 1)];
+        assert_eq!([of(0), of(1), of(2)], [[1 << 19; 2], [1 << 16, 15 << 16], [1 << 19; 2]]);
+        assert_eq!(demand.order(&groups), [1, 0], "in all services together");
+        assert_eq!(demand.total(1), demand.weights(1).sum::<u64>());
+    }
+
+    #[test]
+    fn reports_are_split_by_who_asks_where_that_is_counted() {
+        let world = world(2, vec![service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1])])]);
+        let shares = Shares { groups: Vec::new(), services: [WHOLE / 4 * 3, WHOLE / 4].into() };
+        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
+        let reports = reports.divided_by(Some(&shares), 2);
+        let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
+        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(350), fine(50)], "nobody was sent");
+        // Of s a third asks at node 1, of t everybody: a part each.
+        memory.carried = vec![666_667, 333_333, 0, 1_000_000];
+        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        assert!(totals[0].abs_diff(fine(350)) < fine(1), "{totals:?}");
+        memory.carried = vec![1_000_000, 0, 0, 1_000_000];
+        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        assert!(totals[1].abs_diff(fine(100)) < fine(1), "{totals:?}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn short(seed: u64, down_percent: u64) -> World {
 }
 
 fn demand_of(w: &World) -> Demand {
-    let mut demand = Demand::new(&w.groups);
+    let mut demand = Demand::new(&w.groups, w.policy.services.len(), None);
     demand.services = w.policy.services.iter().map(|service| fine(service.demand.unwrap_or(0))).collect();
     demand
 }

@@ -345,6 +345,7 @@ mod tests {
             health: &w.health,
             previous: Some(&plan.assignment),
             memory,
+            demand: None,
             now_ms: 0,
             pass: Pass::Full,
         }

@@ -72,6 +72,7 @@ pub use remap::remap;
 
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
+use crate::model::demand::Shares;
 use crate::model::ids::ServiceId;
 use crate::model::placement::{Assignment, Latencies, Move};
 use crate::model::policy::Policy;
@@ -99,6 +100,8 @@ pub struct PlanInput<'a> {
     /// In the positions of `policy` and `groups`; after a reload, [`remap`]ped.
     pub previous: Option<&'a Assignment>,
     pub memory: &'a PlannerMemory,
+    /// How services' demands divide between groups; absent, or where it says nothing: by address space.
+    pub demand: Option<&'a Shares>,
     /// Any clock that does not go back while `memory` lives.
     pub now_ms: u64,
     pub pass: Pass,

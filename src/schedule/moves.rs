@@ -1,7 +1,7 @@
 //! Which clients a plan moves, told as flows between nodes.
 
 use super::book::{Book, NONE};
-use super::demand::weights;
+use super::demand::{Demand, weights};
 use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
@@ -13,19 +13,16 @@ type Flow = (Option<NodeId>, Option<NodeId>);
 /// Looked up and drained into a sorted list: their order means nothing.
 type Sums<K, V> = HashMap<K, V, FixedState>;
 
-/// All moves of all services, largest first. `weights` are the groups' relative demands.
-pub(super) fn moves(books: &[Book<'_>], weights: &[u64], total: u64) -> Vec<Move> {
+/// All moves of all services, largest first.
+pub(super) fn moves(books: &[Book<'_>], demand: &Demand) -> Vec<Move> {
     let mut moves = Vec::new();
     for (service, book) in books.iter().enumerate() {
         let share = |weighted: u128| {
-            let ppm = weighted / u128::from(total.max(1));
+            let ppm = weighted / u128::from(demand.total(service).max(1));
             Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))
         };
-        let of_service = flows(book, weights).into_iter().map(|((from, to), weighted)| Move {
-            service: ServiceId::from_index(service),
-            from,
-            to,
-            share: share(weighted),
+        let of_service = flows(book, demand.weights(service)).into_iter().map(|((from, to), weighted)| {
+            Move { service: ServiceId::from_index(service), from, to, share: share(weighted) }
         });
         moves.extend(of_service.filter(|one| one.share > Ppm::ZERO));
     }
@@ -69,9 +66,9 @@ pub fn movers(
 }
 
 /// Group weight times ppm, by flow: only of pairs whose placement changed.
-fn flows(book: &Book<'_>, weights: &[u64]) -> Sums<Flow, u128> {
+fn flows(book: &Book<'_>, weights: impl Iterator<Item = u64>) -> Sums<Flow, u128> {
     let mut changes: Sums<(u32, u32), u64> = HashMap::default();
-    for ((&before, &after), &weight) in book.before.iter().zip(&book.at).zip(weights) {
+    for ((&before, &after), weight) in book.before.iter().zip(&book.at).zip(weights) {
         if before != after {
             *changes.entry((before, after)).or_default() += weight;
         }

@@ -40,7 +40,12 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     };
     let plan = finish(sweep, memory, opening.first);
     let Opening { memory, demand, .. } = opening;
-    let account = Account { fractions: demand.fractions, budget_ppb: memory.budget_ppb, ..plan.account };
+    let account = Account {
+        fractions: demand.fractions,
+        counted: demand.counted,
+        budget_ppb: memory.budget_ppb,
+        ..plan.account
+    };
     Plan { account, ..plan }
 }
 
@@ -62,7 +67,7 @@ impl<'a> Opening<'a> {
     pub fn of(input: &'a PlanInput<'a>) -> (Self, Vec<Book<'a>>) {
         let (mut memory, elapsed_ms) = resume(input);
         let terrain = survey(input, &mut memory);
-        let mut demand = Demand::new(input.groups);
+        let mut demand = Demand::new(input.groups, input.policy.services.len(), input.demand);
         let books = open(input);
         let current = carried(&books, &demand, terrain.signals.len());
         if memory.is_new() {
@@ -71,6 +76,7 @@ impl<'a> Opening<'a> {
             memory.follow(elapsed_ms, &current);
         }
         let reports = Reports::new(input.policy, input.health);
+        let reports = reports.divided_by(input.demand, input.policy.services.len());
         demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
         let order = demand.order(input.groups);
@@ -206,14 +212,14 @@ fn open<'a>(input: &PlanInput<'a>) -> Vec<Book<'a>> {
 /// Row-major services x nodes: ppm of the service's demand on each node.
 fn carried(books: &[Book<'_>], demand: &Demand, nodes: usize) -> Vec<u32> {
     let mut carried = Vec::with_capacity(books.len() * nodes);
-    for book in books {
+    for (service, book) in books.iter().enumerate() {
         let mut weighted = vec![0_u128; nodes];
-        for (placement, weight) in book.placements().zip(book.weigh(&book.at, &demand.weights)) {
+        for (placement, weight) in book.placements().zip(book.weigh(&book.at, demand.weights(service))) {
             for share in &placement.shares {
                 weighted[share.node.index()] += u128::from(weight) * u128::from(share.share.0);
             }
         }
-        let total = u128::from(demand.total_weight.max(1));
+        let total = u128::from(demand.total(service).max(1));
         carried.extend(weighted.into_iter().map(|sum| (sum / total).min(1_000_000) as u32));
     }
     carried
@@ -224,7 +230,7 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
     let after = carried(&sweep.books, sweep.demand, nodes);
     let unserved = unserved(&sweep, &after);
     let notes = notes(&sweep, &unserved);
-    let moves = moves(&sweep.books, &sweep.demand.weights, sweep.demand.total_weight);
+    let moves = moves(&sweep.books, sweep.demand);
     for (node, memory) in memory.nodes.iter_mut().enumerate() {
         memory.full = sweep.loads.stays_full(NodeId::from_index(node));
     }
@@ -289,8 +295,7 @@ fn notes(sweep: &Sweep<'_>, unserved: &[(ServiceId, u64)]) -> Vec<String> {
         notes.push(format!("{name}: demand of {lost} units is above what its nodes may be given"));
     }
     for (service, book) in sweep.books.iter().enumerate() {
-        let weights = vec![1; book.at.len()];
-        let groups = book.weigh(&book.at, &weights);
+        let groups = book.weigh(&book.at, std::iter::repeat_n(1, book.at.len()));
         let open = book.placements().zip(groups);
         let open: u64 =
             open.filter(|(placement, _)| placement.mode != PlacementMode::Normal).map(|(_, n)| n).sum();

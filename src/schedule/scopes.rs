@@ -164,6 +164,7 @@ fn explain_names_the_line() {
         health: &w.health,
         previous: Some(&first.assignment),
         memory: &first.memory,
+        demand: None,
         now_ms: 0,
         pass: Pass::Full,
     };

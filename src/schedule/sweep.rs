@@ -376,7 +376,7 @@ impl<'t> Sweep<'t> {
         if patience != Patience::Patient {
             return true;
         }
-        let size_ppb = self.size_ppb(group, moving_ppm);
+        let size_ppb = self.size_ppb(service, group, moving_ppm);
         let granted = self.grant(service, group, size_ppb, memory, self.budget_ppb > 0);
         self.budget_ppb -= if granted { size_ppb } else { 0 };
         granted
@@ -405,9 +405,9 @@ impl<'t> Sweep<'t> {
     }
 
     /// A part of one group's clients of one service, in parts per billion of all demand.
-    fn size_ppb(&self, group: usize, moving_ppm: u32) -> i64 {
-        let all = u128::from(self.demand.total_weight) * self.books.len() as u128;
-        let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weights[group]);
+    fn size_ppb(&self, service: usize, group: usize, moving_ppm: u32) -> i64 {
+        let all = u128::from(self.demand.total(service)) * self.books.len() as u128;
+        let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weight(service, group));
         i64::try_from(moved / all.max(1)).unwrap_or(i64::MAX)
     }
 
@@ -536,7 +536,7 @@ impl<'t> Sweep<'t> {
         // As many clients see it as answers name a backup.
         let answers = outlook.answers.max(1);
         let seen_ppm = answers.saturating_sub(placement.shares.len()) * 1_000_000 / answers;
-        let size_ppb = self.size_ppb(group, seen_ppm as u32);
+        let size_ppb = self.size_ppb(service, group, seen_ppm as u32);
         let question = self.question(outlook, 0, &[], false);
         let ranked = question.rank_backups(&placement.shares);
         let is_urgent = !question.covers_as_well(&placement.backups, &ranked, &placement.shares);

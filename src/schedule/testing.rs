@@ -3,6 +3,7 @@
 use super::{Pass, Plan, PlanInput, PlannerMemory, plan};
 use crate::base::units::{Micros, Ppm};
 use crate::model::clients::ClientGroup;
+use crate::model::demand::Shares;
 use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::{Assignment, Latencies, Placement};
@@ -61,6 +62,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        audience: Vec::new(),
         source: format!("services/{name}.yaml"),
     }
 }
@@ -128,6 +130,16 @@ pub(super) fn spread(rtt_ms: &[&[u32]], services: Vec<Service>) -> World {
 
 impl World {
     pub fn plan(&self, previous: Option<&Plan>, now_ms: u64, pass: Pass) -> Plan {
+        self.plan_counted(previous, None, now_ms, pass)
+    }
+
+    pub fn plan_counted(
+        &self,
+        previous: Option<&Plan>,
+        demand: Option<&Shares>,
+        now_ms: u64,
+        pass: Pass,
+    ) -> Plan {
         let fresh = PlannerMemory::default();
         plan(&PlanInput {
             policy: &self.policy,
@@ -136,6 +148,7 @@ impl World {
             health: &self.health,
             previous: previous.map(|plan| &plan.assignment),
             memory: previous.map_or(&fresh, |plan| &plan.memory),
+            demand,
             now_ms,
             pass,
         })

@@ -3,10 +3,12 @@
 use super::Pass;
 use super::testing::*;
 use crate::base::units::{Micros, Ppm};
+use crate::model::demand::{Shares, WHOLE};
 use crate::model::ids::NodeId;
 use crate::model::placement::PlacementMode;
 use crate::model::service::OnAllDown;
 use crate::model::verdict::Verdict;
+use std::sync::Arc;
 
 #[test]
 fn peers_split_by_weight_and_allowance() {
@@ -16,6 +18,23 @@ fn peers_split_by_weight_and_allowance() {
     assert_eq!(shares(&plan_first(&w).assignment, 0), [(2, 500_000), (0, 250_000), (1, 250_000)]);
     let w = w.capacity(&[300, 100, 100]);
     assert_eq!(shares(&plan_first(&w).assignment, 0), [(0, 500_001), (2, 333_333), (1, 166_666)]);
+}
+
+#[test]
+fn the_plan_weighs_groups_by_what_is_counted() {
+    let mut w =
+        spread(&[&[20, 90], &[90, 20]], vec![service("s", vec![pool(&[0, 1])])]).capacity(&[100, 100]);
+    w.policy.services[0].demand = Some(80);
+    let assumed = plan_first(&w);
+    assert_eq!(assumed.planned_load, [40, 40]);
+    let counted = Shares { groups: vec![Some([WHOLE / 8, WHOLE / 8 * 7].into())], services: Arc::default() };
+    let learned = w.plan_counted(Some(&assumed), Some(&counted), 1_000, Pass::Full);
+    assert_eq!((learned.planned_load.as_slice(), learned.moves.len()), (&[10, 70][..], 0));
+    // Beyond the cap of the node that is near, the rest of the group goes elsewhere.
+    w.policy.services[0].demand = Some(120);
+    let crowded = w.plan_counted(None, Some(&counted), 0, Pass::Full);
+    assert!(crowded.planned_load[1] <= 90 && crowded.unserved.is_empty(), "{:?}", crowded.planned_load);
+    assert!(shares(&crowded.assignment, 1).len() > 1);
 }
 
 #[test]

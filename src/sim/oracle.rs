@@ -137,6 +137,7 @@ impl Trial<'_> {
             health: &self.health,
             previous: previous.map(|plan| &plan.assignment),
             memory: previous.map_or(&fresh, |plan| &plan.memory),
+            demand: None,
             now_ms,
             pass,
         })

@@ -102,6 +102,7 @@ impl Steering {
             health,
             previous: self.plan.as_ref().map(|plan| &plan.assignment),
             memory: self.plan.as_ref().map_or(&fresh, |plan| &plan.memory),
+            demand: None,
             now_ms,
             pass: if is_loss { Pass::Evacuation } else { Pass::Full },
         });

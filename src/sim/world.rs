@@ -226,6 +226,7 @@ pub fn service(name: &str, profile: Profile, pools: Vec<Pool>, demand: Option<u6
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),
+        audience: Vec::new(),
         demand,
         source: format!("services/{name}.yaml"),
     }

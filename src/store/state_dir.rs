@@ -7,6 +7,7 @@
 //!   table,  table.previous    sealed: the table last published (see saved_table)
 //!   geo/<digest>.mmdb         the geo files last published, checked by their digest when read
 //!   latencies, ...previous    sealed: what clients measured (model::latency)
+//!   demand, ...previous       sealed: what was asked how often (model::demand)
 //!   alerts, alerts.previous   sealed: what receivers of alerts were told and may believe still
 //!   geo-table                 the geo table last compiled (see geo_table)
 //!   journal/                  what was decided and on what (see journal)
@@ -18,6 +19,7 @@ use super::sealed;
 pub use super::sealed::Found;
 use crate::base::diagnostic::SourceFile;
 use crate::model::alert::KeptAlerts;
+use crate::model::demand::KeptDemand;
 use crate::model::ids::Revision;
 use crate::model::latency::KeptLatencies;
 use serde::{Deserialize, Serialize};
@@ -217,6 +219,19 @@ impl StateDir {
         let failed = |source| StateError::Io { path: self.root.clone(), source };
         let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
         sealed::write(&self.root.join("latencies"), &payload).map_err(failed)
+    }
+
+    pub fn keep_demand(&mut self, kept: &KeptDemand) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
+        sealed::write(&self.root.join("demand"), &payload).map_err(failed)
+    }
+
+    /// The newest counted demand kept whole. `Ok(None)` when there never was any.
+    pub fn recall_demand(&self) -> Result<Option<Found<KeptDemand>>, String> {
+        let parse = |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| error.to_string());
+        sealed::read_newest(&self.root.join("demand"), parse)
     }
 
     /// Adds a generation to the journal.

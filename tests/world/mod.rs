@@ -262,6 +262,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        audience: Vec::new(),
         source: format!("services/{name}.yaml"),
     }
 }

@@ -43,6 +43,8 @@ record! {
         optional money_weight: MoneyWeight,
         /// Expected demand, in the unit of the nodes' capacity.
         optional demand: Whole<0, 1_000_000_000_000_000>,
+        /// What is known of areas' parts in the demand; it outranks what is counted.
+        optional audience: List<AudienceFile>,
         /// Addresses that stand for the service where a zone is transferred to other servers. Left
         /// out: up to eight nodes of the first pools that everybody may use.
         optional transfer_default: OneOrMany<IpAddr>,
@@ -85,6 +87,21 @@ record! {
         optional area: AreaWord,
         /// Pools in the order of preference.
         required pools: OneOrMany<Name>,
+    }
+}
+
+record! {
+    /// How much of the demand the clients of an area are, all together. A client counts by the first rule
+    /// that has its area.
+    pub struct AudienceFile {
+        /// The area.
+        required area: Name,
+        /// Just this part.
+        optional share: Percent<0, 100>,
+        /// This part or more.
+        optional at_least: Percent<0, 100>,
+        /// This part or less.
+        optional at_most: Percent<0, 100>,
     }
 }
 

@@ -5,6 +5,7 @@
 //! something that could not be read is not reported again.
 
 pub mod alerts;
+mod audience;
 mod binding;
 pub mod clients;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! `services/*.yaml` to [`Service`]: pools by selector, chains by area, and what they promise.
 
+use super::audience;
 use super::records;
 use super::selector::select;
 use super::{AREA, NODE, Names, POOL, clients, fleet, profiles, title, values};
@@ -57,6 +58,7 @@ impl Services {
             line_penalty,
             money_weight,
             demand,
+            audience,
             transfer_default,
             records: record_files,
         } = &file.value;
@@ -79,6 +81,7 @@ impl Services {
                 .value()
                 .map_or(LINE_PENALTY, |span| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX))),
             demand: demand.value().map(|demand| demand.0),
+            audience: audience::lower(audience, world.clients, findings),
             transfer_default: addresses(transfer_default),
             records: Vec::new(),
             source: path.to_owned(),

@@ -84,6 +84,7 @@ fn measurements_waive_the_line_and_not_the_price() {
             health: &w.health,
             previous: None,
             memory: &memory,
+            demand: None,
             now_ms: 0,
             pass: Pass::Full,
         };

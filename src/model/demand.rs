@@ -1,0 +1,123 @@
+//! How each service's demand divides between client groups, as counted: what the planner is given.
+
+use super::ids::{GroupId, ServiceId};
+use crate::base::clock::WallTime;
+use crate::base::units::Ppm;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// All of a service's demand, or all services: what shares sum to.
+pub const WHOLE: u32 = 1 << 31;
+
+/// Shares in the positions of a policy's services and a geo table's groups. Where there are none, the
+/// planner goes by address space.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    /// By service: its groups' shares of it, summing to [`WHOLE`]. `None`, or no entry: not counted.
+    pub groups: Vec<Option<Arc<[u32]>>>,
+    /// By service: its share of the caches that ask at all, summing to [`WHOLE`]. Empty: not counted.
+    pub services: Arc<[u32]>,
+}
+
+impl Shares {
+    /// Of a service; `None`: go by address space.
+    pub fn of(&self, service: usize) -> Option<&[u32]> {
+        self.groups.get(service)?.as_deref()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(Option::is_none) && self.services.is_empty()
+    }
+}
+
+/// Queries of one service and group: since the counters were made, modulo 2^32, or since a former look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Over UDP without a valid cookie.
+    pub forgeable: u32,
+    pub verified: u32,
+}
+
+impl Asked {
+    /// Those since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            forgeable: self.forgeable.wrapping_sub(before.forgeable),
+            verified: self.verified.wrapping_sub(before.verified),
+        }
+    }
+
+    /// Both, modulo 2^32.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            forgeable: self.forgeable.wrapping_add(other.forgeable),
+            verified: self.verified.wrapping_add(other.verified),
+        }
+    }
+
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// One service and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub service: ServiceId,
+    pub group: GroupId,
+}
+
+/// What is known of one group's part in one service, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DemandView {
+    /// Of the service's demand, as it is planned with.
+    pub share: Ppm,
+    /// By address space alone.
+    pub assumed: Ppm,
+    /// How much of the estimate is counted and not assumed.
+    pub confidence: Ppm,
+    /// Of the last five minutes: over streams or with a valid cookie.
+    pub verified: u64,
+    /// Over UDP without: they move a share slowly.
+    pub forgeable: u64,
+    /// The policy bounds it.
+    pub is_bounded: bool,
+}
+
+/// What is counted of a service, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DemandCounts {
+    /// Since the start of the process.
+    pub verified: u64,
+    pub forgeable: u64,
+    /// How much of its shares is counted and not assumed, weighted by share.
+    pub confidence: Ppm,
+    /// The least number of caches that ask as often as it is asked, with answers held for their whole TTL.
+    pub caches: u64,
+    /// Shares drawn anew since the start of the process.
+    pub drawn: u64,
+}
+
+/// The counted demand on disk: by names, so that it outlives ids.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptDemand {
+    pub at: WallTime,
+    /// Keys, in the order of the lists below.
+    pub groups: Vec<String>,
+    pub services: Vec<KeptService>,
+    /// Counts of whole services and what leans on them, by name.
+    pub audience: Vec<(String, KeptCell)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptService {
+    pub name: String,
+    pub cells: Vec<KeptCell>,
+    /// Queries behind what is in force; `None`: nothing is.
+    pub drawn_from: Option<u64>,
+}
+
+/// Verified and forgeable queries (in 1/16), the slow share and the one in force (of [`WHOLE`]).
+pub type KeptCell = (u32, u32, u32, u32);
