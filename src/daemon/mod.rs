@@ -30,6 +30,7 @@
 //! | `geo_keeper` | writes the compiled geo table beside it |
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
+//! | `counting` | what workers counted, to the shares of the next plan |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
