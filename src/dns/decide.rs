@@ -538,7 +538,7 @@ impl<'a> Resolution<'a, '_> {
             return self.fail();
         };
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
-        self.decision.counted_at = Some(snapshot.ledger().position(service, group));
+        self.decision.counted_at = Some(table.counted_at(group));
         self.decision.steering = Some(Steering {
             service,
             client,

@@ -296,7 +296,7 @@ impl<'j> Job<'j> {
                 signed.steered_part(steered.position, pick.distribution.slots.at(pick.slot as usize)?, part)
             }
         };
-        let counted_at = self.snapshot.ledger().position(steered.service, group);
+        let counted_at = table.counted_at(group);
         Some(Found { counted_at, ..Found::positive(block, rrsig, AnswerClass::Steered, scope) })
     }
 

@@ -170,6 +170,7 @@ pub fn compile_service(
     ServiceTable {
         seeds: seeds(&service.name),
         ttl: service.ttl,
+        counted_from: 0,
         is_uniform: distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),
         sets: filler.sets.into_sets(),
         distributions,

@@ -17,7 +17,7 @@ use super::signed::Signed;
 use super::steer::ServiceTable;
 use crate::base::diagnostic::Diagnostic;
 use crate::geo::GeoTable;
-use crate::model::ids::ServiceId;
+use crate::model::ids::{GroupId, ServiceId};
 use crate::model::placement::{Assignment, ServiceAssignment};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
@@ -194,6 +194,11 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
         None => Arc::new(Names::build(&policy, &zones).map_err(disagree)?),
     };
     let reach = Arc::new(Reach::of(&policy, geo.groups(), &health));
+    let ledger = match previous {
+        Some(old) if is_counted_alike(old, &policy, &geo) => Arc::clone(&old.ledger),
+        Some(old) => Arc::new(old.ledger.succeeded(policy.services.len(), geo.groups().len())),
+        None => Arc::new(Ledger::new(policy.services.len(), geo.groups().len())),
+    };
     // Client groups are numbered by policy and geo.
     let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
     let mut material = Material::new(&policy.fleet, geo.groups(), &reach);
@@ -207,15 +212,12 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
             Some((table, earlier)) if earlier.is_for(plan) => Arc::clone(table),
             _ => {
                 let earlier = earlier.as_ref().map(|(_, earlier)| earlier);
-                Arc::new(compile_service(&mut material, policy.service(id), plan, earlier))
+                let table = compile_service(&mut material, policy.service(id), plan, earlier);
+                let counted_from = ledger.position(id, GroupId(0));
+                Arc::new(ServiceTable { counted_from, ..table })
             }
         });
     }
-    let ledger = match previous {
-        Some(old) if is_counted_alike(old, &policy, &geo) => Arc::clone(&old.ledger),
-        Some(old) => Arc::new(old.ledger.succeeded(services.len(), geo.groups().len())),
-        None => Arc::new(Ledger::new(services.len(), geo.groups().len())),
-    };
     let nsid = nsid(&policy, &provenance);
     let identity = policy.server.identify.then(|| identity(&policy));
     Ok(Snapshot {

@@ -33,6 +33,8 @@ pub struct ServiceTable {
     pub seeds: [u64; 2],
     /// Seconds.
     pub ttl: u32,
+    /// Where its first group is counted in the ledger beside it.
+    pub counted_from: u32,
     /// All clients of both families get the same answer: scope 0.
     pub is_uniform: bool,
     pub sets: Vec<AnswerSet>,
@@ -303,6 +305,12 @@ impl ServiceTable {
         }
         let set = self.set_at(distribution, slot as usize);
         Some(Pick { distribution, distribution_at, slot, set, hash_len })
+    }
+
+    /// Position in the ledger beside it.
+    #[inline(always)]
+    pub fn counted_at(&self, group: GroupId) -> u32 {
+        self.counted_from.wrapping_add(group.0)
     }
 
     /// Only the upper half of an address takes part: no hashed prefix is longer.
