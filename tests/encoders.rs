@@ -11,12 +11,15 @@ use proptest::prelude::*;
 use rhumb::base::clock::MonoTime;
 use rhumb::base::hash::SeededRng;
 use rhumb::dns::{CookieSecrets, Ctx, Limiter, Scratch, Transport};
+use rhumb::model::demand::Asked;
 use rhumb::model::dnssec::{Algorithm, SignedZones};
+use rhumb::model::ids::ServiceId;
 use rhumb::model::policy::RateLimit;
 use rhumb::routing::Snapshot;
+use rhumb::routing::ledger::Ledger;
 use rhumb::sign::key::Role;
 use signed_world::SignedWorld;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use world::{Ask, Reply, World, answer_bytes, ask};
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
@@ -249,13 +252,32 @@ fn compare(snapshot: &Snapshot, seed: u64) -> (usize, usize) {
 struct BothWays {
     snapshot: &'static Snapshot,
     workers: [Scratch; 2],
+    /// Where each counts who asked for what.
+    ledgers: [Arc<Ledger>; 2],
 }
 
 impl BothWays {
     fn new(snapshot: &'static Snapshot) -> Self {
         let limits = RateLimit { rates: [2; 5], log_only: Vec::new(), allow: Vec::new(), slip: 2 };
-        let worker = || Scratch::limited(Limiter::new(&limits, 1));
-        Self { snapshot, workers: [worker(), worker()] }
+        let (services, groups) = snapshot.ledger().shape();
+        let ledgers = [0, 1].map(|_| Arc::new(Ledger::new(services, groups)));
+        let workers = ledgers.each_ref().map(|ledger| {
+            let mut worker = Scratch::limited(Limiter::new(&limits, 1));
+            worker.tally.follow(ledger, 0, false);
+            worker
+        });
+        Self { snapshot, workers, ledgers }
+    }
+
+    fn counted(&self) -> [Vec<Asked>; 2] {
+        self.ledgers.each_ref().map(|ledger| {
+            let (services, groups) = ledger.shape();
+            let mut sums = vec![Asked::default(); services * groups];
+            for (at, of_service) in sums.chunks_mut(groups).enumerate() {
+                ledger.read(ServiceId::from_index(at), of_service);
+            }
+            sums
+        })
     }
 
     /// Compares the answer of the short way, and what was counted, with those of the long one. `None`:
@@ -268,6 +290,8 @@ impl BothWays {
         let long_len = rhumb::dns::answer_any(self.snapshot, ctx, long, query, &mut by_long);
         assert_eq!(by_short[..len], by_long[..long_len], "{query:x?}");
         assert!(short == long, "counted otherwise: {query:x?}");
+        let [by_short, by_long] = self.counted();
+        assert_eq!(by_short, by_long, "{query:x?}");
         Some(())
     }
 }
@@ -297,6 +321,34 @@ fn the_short_way_is_the_usual_one() {
     for query in usual {
         let mut ways = BothWays::new(&SNAPSHOT);
         ways.compare(&query.bytes(), &ctx(Transport::Udp), 1_232).expect("the short way");
+    }
+}
+
+#[test]
+fn steered_answers_are_counted_by_who_asks_and_how_surely() {
+    let (plain, sure) = (ask("live.rhumb.test", 1), ask("split.rhumb.test", 1).option(10, &cookie(5)));
+    let cases = [
+        (plain, Transport::Udp, Asked { forgeable: 1, verified: 0 }),
+        (sure, Transport::Udp, Asked { forgeable: 0, verified: 1 }),
+        (
+            ask("split.rhumb.test", 1).option(10, b"8 octets"),
+            Transport::Udp,
+            Asked { forgeable: 1, verified: 0 },
+        ),
+        (ask("nodata.rhumb.test", 1), Transport::Udp, Asked { forgeable: 1, verified: 0 }),
+        (ask("open.rhumb.test", 1).edns(1_232), Transport::Udp, Asked { forgeable: 1, verified: 0 }),
+        (ask("ns1.rhumb.test", 1), Transport::Udp, Asked::default()),
+        (ask("nobody.rhumb.test", 1), Transport::Udp, Asked::default()),
+    ];
+    for (query, transport, expected) in cases {
+        let mut ways = BothWays::new(&SNAPSHOT);
+        let [worker, _] = &mut ways.workers;
+        let mut out = [0; 1_232];
+        let query = query.bytes();
+        assert!(rhumb::dns::answer(&SNAPSHOT, &ctx(transport), worker, &query, &mut out) > 0);
+        let [counted, _] = ways.counted();
+        let sum = counted.iter().fold(Asked::default(), |sum, one| sum.with(*one));
+        assert_eq!(sum, expected, "{query:x?}");
     }
 }
 

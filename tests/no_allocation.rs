@@ -8,6 +8,8 @@ mod world;
 
 use rhumb::base::clock::{MonoTime, WallTime};
 use rhumb::dns::{CookieSecrets, Ctx, Fair, Limiter, Scratch, Transport, answer, answer_fairly};
+use rhumb::model::demand::Asked;
+use rhumb::model::ids::ServiceId;
 use rhumb::model::policy::{QueryLimit, RateLimit};
 use rhumb::serve::tap::tap;
 use std::net::IpAddr;
@@ -62,6 +64,7 @@ fn answering_allocates_nothing() {
     // Held answers too.
     let limits = RateLimit { rates: [50, 50, 50, 1, 1], allow: Vec::new(), ..RateLimit::default() };
     let (mut scratch, mut out) = (Scratch::limited(Limiter::new(&limits, 1)), vec![0; 65_535]);
+    scratch.follow(&snapshot, 0, false);
     // What logs copy, into a ring that fills up on the way.
     let (mut tap, _spout) = tap(1, 7, Arc::default());
     let ends = ("192.0.2.1:5353".parse().expect("an address"), IpAddr::from([127, 0, 0, 1]));
@@ -95,6 +98,13 @@ fn answering_allocates_nothing() {
     assert!(fair.counts.dropped > 0 && fair.counts.slipped > 0, "{:?}", fair.counts);
     assert!(answered > 150 && scratch.truncated > 0, "{answered} answers");
     assert!(scratch.limit_slipped > 0 && scratch.limit_dropped > 0);
+    let counted = |service: u16| {
+        let mut sums = vec![Asked::default(); snapshot.ledger().shape().1];
+        snapshot.ledger().read(ServiceId(service), &mut sums);
+        sums.iter().fold(Asked::default(), |sum, one| sum.with(*one))
+    };
+    let all = (0..snapshot.policy.services.len() as u16).map(counted).reduce(Asked::with).expect("services");
+    assert!(all.forgeable > 50, "{all:?}");
     drop(vec![1_u8; 100]);
     assert!(counting::allocations() > after, "the allocator counts");
 }

@@ -158,7 +158,7 @@ impl Counting {
         self.turn(live, now);
         let services = live.policy.services.len();
         let since = now.since(self.round_at).as_millis();
-        let due = (services as u128 * since).div_ceil(ROUND.as_millis().max(1));
+        let due = services as u128 * since / ROUND.as_millis().max(1);
         let due = usize::try_from(due).unwrap_or(services).min(services);
         while self.next < due {
             self.count(live, self.next, now);

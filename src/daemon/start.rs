@@ -189,7 +189,12 @@ impl Daemon {
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
-        let serving = start_plain(bound, |at| answerer(at).limited(secrets.seed()), &limits, &clock)?;
+        let udp_workers = bound.udp_workers();
+        let of_plain = |at| match at < udp_workers {
+            true => answerer(at).limited(secrets.seed()),
+            false => answerer(at),
+        };
+        let serving = start_plain(bound, of_plain, &limits, &clock)?;
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;

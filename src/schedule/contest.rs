@@ -158,6 +158,7 @@ mod tests {
             health: &w.health,
             previous: Some(&plan.assignment),
             memory: &memory,
+            demand: None,
             now_ms: 0,
             pass: Pass::Full,
         };

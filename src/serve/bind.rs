@@ -77,6 +77,11 @@ impl BoundDns {
         &self.addresses
     }
 
+    /// So many of those that answer do so over UDP, the first ones.
+    pub fn udp_workers(&self) -> usize {
+        self.udp.len()
+    }
+
     /// Adds the sockets themselves, to be handed over one day, to `given`. As long as `given` lives,
     /// they stay open.
     ///
