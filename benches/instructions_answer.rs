@@ -48,7 +48,7 @@ fn signed(mut query: Ask) -> Box<Case> {
 /// Asks once before counting, so that nothing is done for the first time.
 fn case_in(snapshot: Snapshot, query: Ask) -> Box<Case> {
     let mut scratch = Scratch::limited(Limiter::new(&RateLimit::default(), 1));
-    scratch.follow(&snapshot, 0, false);
+    scratch.follow(&snapshot, 0);
     let mut case = Box::new(Case {
         snapshot,
         ctx: Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(Transport::Udp) },

@@ -6,6 +6,7 @@
 mod support;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use support::{Folder, Rhumb, fetch, free_port, query, run, wait_for};
@@ -36,8 +37,17 @@ const ZONE: &str = "$TTL 300
 ns1 IN A 127.0.0.1
 ";
 
-const JAPAN: &str = "133.11.0.0";
-const GERMANY: &str = "141.20.0.0";
+/// Loopback stands for two countries, so that clients of both have an address of their own.
+const CLIENTS: &str = "version: 1
+overrides:
+  - { cidrs: 127.5.0.0/16, country: JP }
+  - { cidrs: 127.6.0.0/16, country: DE }
+";
+
+const JAPAN: &str = "127.5.0.1";
+const GERMANY: &str = "127.6.0.1";
+/// Another network of the same group.
+const GERMAN_SUBNET: &str = "141.20.0.0";
 /// Queries on one connection before the next, and before replies are read.
 const BATCH: usize = 100;
 
@@ -50,8 +60,12 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let files =
-            [("fleet.yaml", FLEET), ("services/live.yaml", SERVICE), ("zones/example.test.zone", ZONE)];
+        let files = [
+            ("fleet.yaml", FLEET),
+            ("clients.yaml", CLIENTS),
+            ("services/live.yaml", SERVICE),
+            ("zones/example.test.zone", ZONE),
+        ];
         let folder = Folder::with(&files);
         folder.write_server("");
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -67,10 +81,10 @@ impl Server {
 
     /// Over TCP: nobody can forge the address of who asks.
     fn ask(&self, client: &str, times: usize) {
-        let packet = packet(client);
+        let packet = query(7, "live.example.test", 1, None);
         let frame = [&(packet.len() as u16).to_be_bytes()[..], &packet].concat();
         for _ in 0..times / BATCH {
-            let mut stream = TcpStream::connect(self.dns).expect("connects");
+            let mut stream = self.connect(client);
             stream.write_all(&frame.repeat(BATCH)).expect("asks");
             for _ in 0..BATCH {
                 let mut len = [0; 2];
@@ -81,11 +95,20 @@ impl Server {
         }
     }
 
-    /// Over UDP without a cookie: anybody may have sent it.
+    fn connect(&self, client: &str) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let client = SocketAddr::new(client.parse().expect("an address"), 0);
+        socket.bind(&client.into()).expect("binds");
+        socket.connect(&self.dns.into()).expect("connects");
+        socket.into()
+    }
+
+    /// In the name of a client, over UDP without a cookie: anybody may have sent it.
     fn forge(&self, client: &str, times: usize) {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         socket.connect(self.dns).expect("connects");
-        let (packet, mut reply) = (packet(client), [0; 1_232]);
+        let client: IpAddr = client.parse().expect("an address");
+        let (packet, mut reply) = (query(7, "live.example.test", 1, Some((client, 24))), [0; 1_232]);
         for _ in 0..times {
             socket.send(&packet).expect("asks");
             socket.recv(&mut reply).expect("answers");
@@ -150,11 +173,6 @@ fn serve(folder: &Folder, dns: SocketAddr, admin: SocketAddr) -> Rhumb {
     rhumb
 }
 
-fn packet(client: &str) -> Vec<u8> {
-    let client: IpAddr = client.parse().expect("an address");
-    query(7, "live.example.test", 1, Some((client, 24)))
-}
-
 #[test]
 fn who_asks_ten_times_as_often_counts_ten_times_as_much_and_forgers_do_not() {
     let mut server = Server::start();
@@ -181,7 +199,8 @@ fn who_asks_ten_times_as_often_counts_ten_times_as_much_and_forgers_do_not() {
         run(&["explain", "live.example.test", "--client", JAPAN, "--admin", &server.admin.to_string()]);
     assert!(text.contains("verified and 0 other queries in 5 minutes"), "{text}");
 
-    server.forge(GERMANY, 5_000);
+    assert_eq!(server.demand(GERMAN_SUBNET).share_ppm, other.share_ppm, "of the same group");
+    server.forge(GERMAN_SUBNET, 5_000);
     wait_for("forged queries to be counted", || (server.counted("no") >= 5_000.0).then_some(()));
     let forged = server.demand(GERMANY);
     assert!(forged.share_ppm < other.share_ppm * 11 / 10 + 1_000, "{forged:?} {other:?}");

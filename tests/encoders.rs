@@ -263,7 +263,7 @@ impl BothWays {
         let ledgers = [0, 1].map(|_| Arc::new(Ledger::new(services, groups)));
         let workers = ledgers.each_ref().map(|ledger| {
             let mut worker = Scratch::limited(Limiter::new(&limits, 1));
-            worker.tally.follow(ledger, 0, false);
+            worker.tally.follow(ledger, 0);
             worker
         });
         Self { snapshot, workers, ledgers }
@@ -327,12 +327,21 @@ fn the_short_way_is_the_usual_one() {
 #[test]
 fn steered_answers_are_counted_by_who_asks_and_how_surely() {
     let (plain, sure) = (ask("live.rhumb.test", 1), ask("split.rhumb.test", 1).option(10, &cookie(5)));
+    let told_by_subnet = ask("split.rhumb.test", 1).subnet("1.2.3.0/24").option(10, &cookie(5));
     let cases = [
         (plain, Transport::Udp, Asked { forgeable: 1, verified: 0 }),
         (sure, Transport::Udp, Asked { forgeable: 0, verified: 1 }),
         (
             ask("split.rhumb.test", 1).option(10, b"8 octets"),
             Transport::Udp,
+            Asked { forgeable: 1, verified: 0 },
+        ),
+        (ask("split.rhumb.test", 1), Transport::Tcp, Asked { forgeable: 0, verified: 1 }),
+        // Where it says that its client is, anybody may say.
+        (told_by_subnet, Transport::Udp, Asked { forgeable: 1, verified: 0 }),
+        (
+            ask("split.rhumb.test", 1).subnet("1.2.3.0/24"),
+            Transport::Tcp,
             Asked { forgeable: 1, verified: 0 },
         ),
         (ask("nodata.rhumb.test", 1), Transport::Udp, Asked { forgeable: 1, verified: 0 }),

@@ -64,7 +64,7 @@ fn answering_allocates_nothing() {
     // Held answers too.
     let limits = RateLimit { rates: [50, 50, 50, 1, 1], allow: Vec::new(), ..RateLimit::default() };
     let (mut scratch, mut out) = (Scratch::limited(Limiter::new(&limits, 1)), vec![0; 65_535]);
-    scratch.follow(&snapshot, 0, false);
+    scratch.follow(&snapshot, 0);
     // What logs copy, into a ring that fills up on the way.
     let (mut tap, _spout) = tap(1, 7, Arc::default());
     let ends = ("192.0.2.1:5353".parse().expect("an address"), IpAddr::from([127, 0, 0, 1]));
@@ -104,7 +104,7 @@ fn answering_allocates_nothing() {
         sums.iter().fold(Asked::default(), |sum, one| sum.with(*one))
     };
     let all = (0..snapshot.policy.services.len() as u16).map(counted).reduce(Asked::with).expect("services");
-    assert!(all.forgeable > 50, "{all:?}");
+    assert!(all.forgeable > 20 && all.verified > 20, "{all:?}");
     drop(vec![1_u8; 100]);
     assert!(counting::allocations() > after, "the allocator counts");
 }

@@ -37,7 +37,7 @@ fn describe() {
     gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
     counter!(
         "rhumb_demand_queries_total",
-        "steered queries counted as demand, by service and by whether their address is verified (stream or cookie)"
+        "steered queries counted as demand, by service and by whether it is verified who asks (stream or cookie, and no client subnet)"
     );
     counter!("rhumb_demand_drawn_total", "shares of client groups drawn anew from counts, by service");
     gauge!("rhumb_demand_confidence_ratio", "how much of a service's shares is counted and not assumed");

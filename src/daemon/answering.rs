@@ -269,8 +269,7 @@ impl Answerer {
         if !Arc::ptr_eq(live, &self.snapshot) {
             self.snapshot = Arc::clone(live);
         }
-        let is_stream = self.limits.is_none();
-        self.counts.outcomes.follow(&self.snapshot, self.shared.number, is_stream);
+        self.counts.outcomes.follow(&self.snapshot, self.shared.number);
     }
 
     fn show_counts(&mut self) {

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | counts | fade with 5 minutes |
 //! | prior | square root of address space, worth 20 queries or 2 caches of a group, whichever is more |
-//! | forgeable | plain UDP without a valid cookie: moves a share by at most 10 % an hour |
+//! | forgeable | UDP without a valid cookie, or a client subnet: moves a share by at most 10 % an hour |
 //! | settled | drawn anew when 5 % of a service is wrong, or a group by 1 % of it and a quarter, beyond noise |
 //! | thin | with less than a quarter of the queries they were drawn from, shares stay, for a day at most |
 //! | policy | an area's part may be bounded or stated; it outranks counts |

@@ -58,8 +58,8 @@ pub struct Decision<'a> {
     pub scope: u8,
     /// The client's cookie with ours, if it sent one and we make them.
     pub cookie: Option<CookieReply>,
-    /// Where a steered answer is counted.
-    pub(super) counted_at: Option<u32>,
+    /// Where a steered answer is counted, and whether it is sure who asks.
+    pub(super) counted: Option<(u32, bool)>,
     /// How a steered answer was found.
     pub steering: Option<Steering<'a>>,
     /// Signatures and denials, for queries with the DO bit in signed zones.
@@ -145,7 +145,7 @@ impl<'a> Decision<'a> {
             error: None,
             scope: 0,
             cookie: None,
-            counted_at: None,
+            counted: None,
             steering: None,
             proofs: Proofs::default(),
         }
@@ -538,7 +538,10 @@ impl<'a> Resolution<'a, '_> {
             return self.fail();
         };
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
-        self.decision.counted_at = Some(table.counted_at(group));
+        // Anybody may write a client subnet into a query.
+        let is_sure =
+            self.query.ecs().is_none() && (self.ctx.transport.is_stream() || self.decision.is_verified());
+        self.decision.counted = Some((table.counted_at(group), is_sure));
         self.decision.steering = Some(Steering {
             service,
             client,

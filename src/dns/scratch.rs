@@ -50,10 +50,10 @@ impl Scratch {
     }
 
     /// Counts steered answers beside `snapshot` from here on, until told again. `worker` is a number that
-    /// no other has; only `is_stream` if all it answers comes over streams.
+    /// no other has.
     #[inline]
-    pub fn follow(&mut self, snapshot: &Snapshot, worker: usize, is_stream: bool) {
-        self.tally.follow(snapshot.ledger(), worker, is_stream);
+    pub fn follow(&mut self, snapshot: &Snapshot, worker: usize) {
+        self.tally.follow(snapshot.ledger(), worker);
     }
 
     /// Charges an answer to its client's budget. `None`: it goes out.
@@ -84,11 +84,11 @@ impl Scratch {
         self.truncated += u64::from(encoded.is_truncated);
         self.ecs += u64::from(query.ecs().is_some());
         // What is cut comes again over a stream.
-        if let Some(at) = decision.counted_at
+        if let Some((at, is_sure)) = decision.counted
             && encoded.len > 0
             && !encoded.is_truncated
         {
-            self.tally.count(at, decision.is_verified());
+            self.tally.count(at, is_sure);
         }
         let outcome = match decision.rcode {
             _ if encoded.len == 0 => &mut self.dropped,

@@ -381,10 +381,13 @@ impl<'j> Job<'j> {
         if let Some(held) = call.scratch.hold(self.ctx, class, is_verified) {
             return Some(answer_held(call, held));
         }
-        call.scratch.ecs += u64::from(self.asked.subnet != Subnet::None);
+        let has_subnet = self.asked.subnet != Subnet::None;
+        call.scratch.ecs += u64::from(has_subnet);
         match (IS_NEGATIVE, found.rcode) {
             (false, _) => {
-                call.scratch.tally.count(found.counted_at, is_verified);
+                // Anybody may write a client subnet into a query.
+                let is_sure = !has_subnet && (is_verified || self.ctx.transport.is_stream());
+                call.scratch.tally.count(found.counted_at, is_sure);
                 call.scratch.answered += 1;
             }
             (true, Rcode::NxDomain) => call.scratch.nxdomain += 1,

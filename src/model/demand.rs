@@ -33,7 +33,7 @@ impl Shares {
 /// Queries of one service and group: since the counters were made, modulo 2^32, or since a former look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Over UDP without a valid cookie.
+    /// Over UDP without a valid cookie, or in the name of a client subnet.
     pub forgeable: u32,
     pub verified: u32,
 }
@@ -78,9 +78,9 @@ pub struct DemandView {
     pub assumed: Ppm,
     /// How much of the estimate is counted and not assumed.
     pub confidence: Ppm,
-    /// Of the last five minutes: over streams or with a valid cookie.
+    /// Of the last five minutes: over streams or with a valid cookie, and of the asker's own group.
     pub verified: u64,
-    /// Over UDP without: they move a share slowly.
+    /// All others: they move a share slowly.
     pub forgeable: u64,
     /// The policy bounds it.
     pub is_bounded: bool,

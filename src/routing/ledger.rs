@@ -28,16 +28,11 @@ pub const MOST_CELLS: usize = 1 << 20;
 /// Workers that count; further ones do not.
 const MOST_SEATS: usize = 4_096;
 
-/// One service and group at one worker: queries whose address may be forged, and those whose is not.
+/// One service and group at one worker: queries of whose origin nobody is sure, and those of which one is.
 pub type Cell = [AtomicU32; 2];
 
 /// Where one worker counts.
-#[derive(Debug)]
-struct Seat {
-    /// Its clients have shown that they get what is sent to their address, all of them.
-    is_stream: bool,
-    cells: Arc<[Cell]>,
-}
+type Seat = Arc<[Cell]>;
 
 /// See the module.
 #[derive(Debug)]
@@ -47,7 +42,7 @@ pub struct Ledger {
     /// Cells from a service to the next; 0: all services share theirs.
     stride: u32,
     /// By number of the worker.
-    seats: ArcSwap<Vec<Option<Arc<Seat>>>>,
+    seats: ArcSwap<Vec<Option<Seat>>>,
 }
 
 impl Ledger {
@@ -61,8 +56,7 @@ impl Ledger {
     #[must_use]
     pub fn succeeded(&self, services: usize, groups: usize) -> Self {
         let next = Self::new(services, groups);
-        let anew =
-            |seat: &Option<Arc<Seat>>| seat.as_ref().map(|seat| Arc::new(next.furnish(seat.is_stream)));
+        let anew = |seat: &Option<Seat>| seat.as_ref().map(|_| next.furnish());
         next.seats.store(Arc::new(self.seats.load().iter().map(anew).collect()));
         next
     }
@@ -83,22 +77,21 @@ impl Ledger {
         u32::from(service.0).wrapping_mul(self.stride).wrapping_add(group.0)
     }
 
-    fn furnish(&self, is_stream: bool) -> Seat {
+    fn furnish(&self) -> Seat {
         let len = self.groups.saturating_mul(if self.stride > 0 { self.services } else { 1 });
-        Seat { is_stream, cells: (0..len).map(|_| Cell::default()).collect() }
+        (0..len).map(|_| Cell::default()).collect()
     }
 
     /// The cells of a worker, whose number no other has; made at its first call unless they came with
     /// the table.
-    fn cells(&self, worker: usize, is_stream: bool) -> Arc<[Cell]> {
+    fn seat(&self, worker: usize) -> Seat {
         if worker >= MOST_SEATS {
             return Arc::default();
         }
-        let find = |seats: &Vec<Option<Arc<Seat>>>| seats.get(worker).cloned().flatten();
-        if let Some(seat) = find(&self.seats.load()) {
-            return Arc::clone(&seat.cells);
+        if let Some(seat) = self.seats.load().get(worker).cloned().flatten() {
+            return seat;
         }
-        let seat = Arc::new(self.furnish(is_stream));
+        let seat = self.furnish();
         self.seats.rcu(|seats| {
             let mut seats = Vec::clone(seats);
             seats.resize(seats.len().max(worker + 1), None);
@@ -107,7 +100,7 @@ impl Ledger {
             }
             seats
         });
-        Arc::clone(&seat.cells)
+        seat
     }
 
     /// Adds what one service was asked for to `sums`, by group. Without counts by service, all that was
@@ -115,14 +108,11 @@ impl Ledger {
     pub fn read(&self, service: ServiceId, sums: &mut [Asked]) {
         let from = self.position(service, GroupId(0)) as usize;
         for seat in self.seats.load().iter().flatten() {
-            let cells = seat.cells.get(from..).unwrap_or_default();
+            let cells = seat.get(from..).unwrap_or_default();
             for (sum, [forgeable, verified]) in sums.iter_mut().zip(cells.iter().take(self.groups)) {
                 let (forgeable, verified) =
                     (forgeable.load(Ordering::Relaxed), verified.load(Ordering::Relaxed));
-                *sum = sum.with(match seat.is_stream {
-                    true => Asked { forgeable: 0, verified: forgeable.wrapping_add(verified) },
-                    false => Asked { forgeable, verified },
-                });
+                *sum = sum.with(Asked { forgeable, verified });
             }
         }
     }
@@ -138,15 +128,15 @@ pub struct Tally {
 impl Tally {
     /// Counts in `ledger` from here on.
     #[inline]
-    pub fn follow(&mut self, ledger: &Arc<Ledger>, worker: usize, is_stream: bool) {
+    pub fn follow(&mut self, ledger: &Arc<Ledger>, worker: usize) {
         if !self.ledger.as_ref().is_some_and(|own| Arc::ptr_eq(own, ledger)) {
-            self.turn(ledger, worker, is_stream);
+            self.turn(ledger, worker);
         }
     }
 
     #[cold]
-    fn turn(&mut self, ledger: &Arc<Ledger>, worker: usize, is_stream: bool) {
-        self.cells = ledger.cells(worker, is_stream);
+    fn turn(&mut self, ledger: &Arc<Ledger>, worker: usize) {
+        self.cells = ledger.seat(worker);
         self.ledger = Some(Arc::clone(ledger));
     }
 
@@ -192,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn streams_count_as_verified_and_what_is_not_in_the_shape_nowhere() {
+    fn workers_add_up_and_what_is_not_in_the_shape_counts_nowhere() {
         let ledger = Arc::new(Ledger::new(2, 3));
-        let (mut udp, mut tcp) = (Tally::default(), Tally::default());
-        count(&udp, &ledger, 0, 0, true);
-        udp.follow(&ledger, 0, false);
-        tcp.follow(&ledger, 1, true);
-        count(&udp, &ledger, 0, 1, false);
-        count(&udp, &ledger, 0, 1, true);
-        count(&tcp, &ledger, 1, 2, false);
-        count(&tcp, &ledger, 1, 2, true);
-        count(&tcp, &ledger, 2, 0, true);
+        let (mut one, mut other) = (Tally::default(), Tally::default());
+        count(&one, &ledger, 0, 0, true);
+        one.follow(&ledger, 0);
+        other.follow(&ledger, 1);
+        count(&one, &ledger, 0, 1, false);
+        count(&one, &ledger, 0, 1, true);
+        count(&other, &ledger, 1, 2, false);
+        count(&other, &ledger, 1, 2, true);
+        count(&other, &ledger, 2, 0, true);
         assert_eq!(read(&ledger, 0), [(0, 0), (1, 1), (0, 0)]);
-        assert_eq!(read(&ledger, 1), [(0, 0), (0, 0), (0, 2)]);
-        let clone = udp.clone();
+        assert_eq!(read(&ledger, 1), [(0, 0), (0, 0), (1, 1)]);
+        let clone = one.clone();
         count(&clone, &ledger, 0, 1, false);
         assert_eq!(read(&ledger, 0)[1], (1, 1), "a copy is not the worker");
     }
@@ -216,7 +206,7 @@ mod tests {
         let ledger = Arc::new(Ledger::new(services, groups));
         assert!(!ledger.is_by_service());
         let mut tally = Tally::default();
-        tally.follow(&ledger, 0, false);
+        tally.follow(&ledger, 0);
         count(&tally, &ledger, 7, 100, false);
         count(&tally, &ledger, 9, 100, false);
         assert_eq!(read(&ledger, 8)[100], (2, 0));
@@ -227,7 +217,7 @@ mod tests {
     fn counts_wrap_instead_of_ending() {
         let ledger = Arc::new(Ledger::new(1, 1));
         let mut tally = Tally::default();
-        tally.follow(&ledger, 0, false);
+        tally.follow(&ledger, 0);
         tally.cells[0][0].store(u32::MAX, Ordering::Relaxed);
         count(&tally, &ledger, 0, 0, false);
         assert_eq!(read(&ledger, 0), [(0, 0)]);
@@ -246,7 +236,7 @@ mod tests {
                 let (mut tally, mut by_shape) = (Tally::default(), [0_u32; 2]);
                 for round in 0..ROUNDS {
                     let ledger = live.load_full();
-                    tally.follow(&ledger, number, false);
+                    tally.follow(&ledger, number);
                     // The last cell of its shape: in the other it is another's, or none.
                     let (services, groups) = ledger.shape();
                     count(&tally, &ledger, services as u16 - 1, groups as u32 - 1, round.is_multiple_of(2));
