@@ -208,7 +208,7 @@ impl Counting {
     }
 
     /// What is to be kept now, if it is time.
-    pub fn to_keep(&mut self, now: MonoTime, wall: WallTime, is_last: bool) -> Option<KeptDemand> {
+    pub fn take_kept(&mut self, now: MonoTime, wall: WallTime, is_last: bool) -> Option<KeptDemand> {
         let is_due = is_last || now.since(self.kept_at) >= KEEP_EVERY;
         (is_due && std::mem::take(&mut self.is_news)).then(|| {
             self.kept_at = now;

@@ -436,7 +436,7 @@ impl Writer {
     fn count(&mut self, is_last: bool) {
         let (now, wall) = (self.clock.mono(), self.clock.wall());
         self.counting.look(&self.publisher.snapshot(), now);
-        if let Some(kept) = self.counting.to_keep(now, wall, is_last) {
+        if let Some(kept) = self.counting.take_kept(now, wall, is_last) {
             self.keeper.keep_demand(kept);
         }
     }

@@ -173,7 +173,17 @@ impl Division {
 
     /// How much of a group's estimate is counted, 0 to 1.
     pub fn confidence(&self, at: usize, k: f64) -> f64 {
+        self.confidence_of(self.verified.iter().sum(), at, k)
+    }
+
+    /// The same of all, weighted by share.
+    pub fn confidence_of_all(&self, k: f64) -> f64 {
         let total: f64 = self.verified.iter().sum();
+        let shares = self.estimate(k);
+        shares.iter().enumerate().map(|(at, share)| share * self.confidence_of(total, at, k)).sum()
+    }
+
+    fn confidence_of(&self, total: f64, at: usize, k: f64) -> f64 {
         let count = self.verified.get(at).copied().unwrap_or_default();
         believed(count + total * self.slow.get(at).copied().unwrap_or_default(), k)
     }

@@ -46,8 +46,7 @@ impl DemandBook {
         for counted in &mut book.services {
             if let Some(old) = self.services.iter().find(|old| old.subject.name == counted.subject.name) {
                 counted.at_ms = old.at_ms;
-                (counted.verified, counted.forgeable) = (old.verified, old.forgeable);
-                counted.drawn = old.drawn;
+                counted.told = old.told;
             }
         }
         book.audience_at_ms = self.audience_at_ms;
@@ -75,6 +74,7 @@ impl DemandBook {
             };
             let cell = |at: usize| old.get(at).copied().flatten().and_then(|at| own.cells.get(at)).copied();
             counted.division = Some(read(&prior, cell, own.drawn_from, elapsed_ms));
+            counted.tell();
         }
         let names: HashMap<&str, KeptCell> =
             from.audience.iter().map(|(name, cell)| (name.as_str(), *cell)).collect();

@@ -55,9 +55,8 @@ struct Counted {
     /// `None`: nobody asked for it yet.
     division: Option<Division>,
     at_ms: u64,
-    verified: u64,
-    forgeable: u64,
-    drawn: u64,
+    /// For people.
+    told: DemandCounts,
 }
 
 /// See the module.
@@ -77,7 +76,7 @@ impl DemandBook {
     /// Nothing is counted. `weights` say how much each group is assumed to ask.
     pub fn new(subjects: Vec<Subject>, groups: &Arc<[ClientGroup]>, weights: &[u64], now_ms: u64) -> Self {
         let counted =
-            |subject| Counted { subject, division: None, at_ms: now_ms, verified: 0, forgeable: 0, drawn: 0 };
+            |subject| Counted { subject, division: None, at_ms: now_ms, told: DemandCounts::default() };
         let services: Vec<Counted> = subjects.into_iter().map(counted).collect();
         let mut book = Self {
             groups: Arc::clone(groups),
@@ -115,15 +114,16 @@ impl DemandBook {
             verified += u64::from(asked.verified);
             division.add(group, f64::from(asked.forgeable), f64::from(asked.verified));
         }
-        counted.forgeable += forgeable;
-        counted.verified += verified;
+        counted.told.forgeable += forgeable;
+        counted.told.verified += verified;
         let ttl = f64::from(counted.subject.ttl_s);
         self.audience.add(at, forgeable as f64 * ttl, verified as f64 * ttl);
         let k = prior_queries(counted.subject.ttl_s);
         division.lean(&self.prior, k, elapsed_ms);
         let is_drawn = division.settle(&self.prior, k, now_ms);
+        counted.told.drawn += u64::from(is_drawn);
+        counted.tell();
         if is_drawn {
-            counted.drawn += 1;
             self.show(at);
         }
         is_drawn
@@ -214,22 +214,17 @@ impl DemandBook {
 
     /// By service, for people.
     pub fn counts(&self) -> Vec<DemandCounts> {
-        let tell = |counted: &Counted| {
-            let k = prior_queries(counted.subject.ttl_s);
-            let (confidence, queries) = counted.division.as_ref().map_or((0.0, 0.0), |division| {
-                let shares = division.estimate(k);
-                let sure = shares.iter().enumerate().map(|(at, share)| share * division.confidence(at, k));
-                (sure.sum(), division.queries())
-            });
-            DemandCounts {
-                verified: counted.verified,
-                forgeable: counted.forgeable,
-                confidence: ppm(confidence),
-                caches: (queries * f64::from(counted.subject.ttl_s) * 1_000.0 / TAU_MS).round() as u64,
-                drawn: counted.drawn,
-            }
-        };
-        self.services.iter().map(tell).collect()
+        self.services.iter().map(|counted| counted.told).collect()
+    }
+}
+
+impl Counted {
+    fn tell(&mut self) {
+        let Some(division) = &self.division else { return };
+        let k = prior_queries(self.subject.ttl_s);
+        self.told.confidence = ppm(division.confidence_of_all(k));
+        let asked_for_ms = division.queries() * f64::from(self.subject.ttl_s) * 1_000.0;
+        self.told.caches = (asked_for_ms / TAU_MS).round() as u64;
     }
 }
 

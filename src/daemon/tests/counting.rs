@@ -84,7 +84,7 @@ fn each_query_is_counted_once_across_workers_and_tables() {
     assert_eq!(totals, [2 * asked, asked, 0]);
     assert!(counting.shown().iter().take(2).all(|counts| counts.verified > 0 && counts.forgeable > 0));
     assert!(counting.shares().of(0).is_some(), "two groups ask, of hundreds");
-    let kept = counting.to_keep(MonoTime(0), WallTime(5), true).expect("news");
+    let kept = counting.take_kept(MonoTime(0), WallTime(5), true).expect("news");
     let restored = Counting::restore(Some(&kept), &worlds[2], MonoTime(0), WallTime(5));
     assert_eq!(restored.shares(), counting.shares());
 }

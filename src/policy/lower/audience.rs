@@ -53,7 +53,8 @@ fn lower_rule(
             .help("add `share`, `at_least` or `at_most`, such as 40%");
         return None;
     }
-    if !share.is_absent() && !(at_least.is_absent() && at_most.is_absent()) {
+    let is_bounded = !at_least.is_absent() || !at_most.is_absent();
+    if !share.is_absent() && is_bounded {
         findings
             .report(&codes::WRONG_VALUE, *place, "`share` says all there is to say".to_owned())
             .help("leave out `at_least` and `at_most`, or `share`");
@@ -69,4 +70,58 @@ fn lower_rule(
         return None;
     }
     Some((AudienceRule { area: AreaId::from_index(area?), at_least, at_most }, *at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::diagnostic::SourceFile;
+
+    const FLEET: &str = "version: 1\nregions: {r: {}}\nsites: {s: {region: r, location: {lat: 1, lon: 1}}}\n\
+                         nodes: {a: {site: s, addresses: 127.0.0.1}}\n";
+    const CLIENTS: &str = "version: 1\nareas: {jp: {countries: JP}, de: {countries: DE}}\n";
+
+    fn load(audience: &str) -> (Vec<AudienceRule>, Vec<String>) {
+        let service = format!(
+            "version: 1\nhostnames: a.test\naudience: [{audience}]\npools: {{p: {{members: a}}}}\nchains: [{{pools: p}}]\n"
+        );
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let files =
+            [file("fleet.yaml", FLEET), file("clients.yaml", CLIENTS), file("services/a.yaml", &service)];
+        let (policy, found) = crate::policy::load(&files);
+        let errors = found.iter().filter(|found| found.is_error());
+        let rules = policy.map_or_else(Vec::new, |policy| policy.services[0].audience.clone());
+        (rules, errors.map(|error| format!("{}: {}", error.code, error.message)).collect())
+    }
+
+    #[test]
+    fn rules_say_what_they_say_and_mistakes_are_told() {
+        let rule = |area, least, most| AudienceRule {
+            area: AreaId(area),
+            at_least: Ppm::from_percent(least),
+            at_most: Ppm::from_percent(most),
+        };
+        let good = "{area: jp, share: 40%}, {area: de, at_most: 5%}";
+        let (rules, errors) = load(good);
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(rules, [rule(0, 40, 40), rule(1, 0, 5)]);
+        assert_eq!(load("{area: jp, at_least: 10%}").0, [rule(0, 10, 100)]);
+        let cases = [
+            ("{area: jp}", "wrong-value: a rule of `audience` that says nothing"),
+            ("{area: jp, share: 1%, at_most: 2%}", "wrong-value: `share` says all there is to say"),
+            ("{area: jp, at_least: 3%, at_most: 2%}", "wrong-value: `at_least` is above `at_most`"),
+            (
+                "{area: jp, share: 1%}, {area: jp, share: 2%}",
+                "duplicate-name: an area has two rules in `audience`",
+            ),
+            (
+                "{area: jp, share: 60%}, {area: de, at_least: 50%}",
+                "wrong-value: the parts of `audience` sum to more than 100%",
+            ),
+        ];
+        for (audience, expected) in cases {
+            assert_eq!(load(audience).1, [expected], "{audience}");
+        }
+        assert!(load("{area: fr, share: 1%}").1[0].starts_with("unknown-area"));
+    }
 }
