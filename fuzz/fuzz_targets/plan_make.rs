@@ -129,6 +129,7 @@ impl World {
             memory: before.map_or(&fresh, |plan| &plan.memory),
             now_ms,
             pass,
+            demand: None,
         })
     }
 

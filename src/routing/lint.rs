@@ -304,6 +304,7 @@ mod tests {
             distributions: slots.iter().map(distribution).collect(),
             by_group: vec![GroupPlan { distribution: 0, hash_lens: MAX_HASH_LEN }],
             reach: Arc::default(),
+            counted_from: 0,
         }
     }
 

@@ -29,6 +29,7 @@ impl Trial {
             memory: self.current.as_ref().map_or(&fresh, |plan| &plan.memory),
             now_ms: self.now_ms,
             pass,
+            demand: None,
         });
         let reach = Reach::of(&self.instance.policy, &self.instance.groups, &self.health);
         let said = judge(&Case {

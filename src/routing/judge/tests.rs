@@ -58,6 +58,7 @@ fn world() -> World {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        audience: Vec::new(),
         source: "services/live.yaml".to_owned(),
     }];
     let group = |key: &str| ClientGroup {
@@ -73,6 +74,7 @@ fn world() -> World {
         services: vec![Account::fine(100)],
         fractions: vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5],
         base: vec![0; 5],
+        counted: Vec::new(),
         budget_ppb: 100_000_000,
     };
     let health = NodeHealth {
