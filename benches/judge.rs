@@ -46,6 +46,7 @@ fn fleet(vantages: u8) -> Fleet {
         sites: (0..NODES / SITE).map(site).collect(),
         nodes: (0..NODES).map(node).collect(),
         judgement: Judgement { vantages: (0..vantages).map(vantage).collect(), ..Judgement::default() },
+        circuits: Vec::new(),
     }
 }
 

@@ -46,6 +46,7 @@ fn snapshot() -> Snapshot {
     let plan = ServiceAssignment {
         placements: placements.into(),
         by_group: (0..groups as u32).map(place).collect(),
+        shed: Vec::new(),
     };
     let health = fleet.nodes.iter().map(|node| health_of(node, Verdict::Up)).collect();
     let services = inputs.policy.services.len();

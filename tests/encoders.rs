@@ -42,7 +42,7 @@ fn ctx(transport: Transport) -> Ctx<'static> {
     Ctx { cookies: Some(&SECRETS), seconds: NOW, ..world::ctx(transport) }
 }
 
-const NAMES: [&str; 49] = [
+const NAMES: [&str; 53] = [
     "version.bind",
     "id.server",
     "rhumb.test",
@@ -92,6 +92,10 @@ const NAMES: [&str; 49] = [
     "_dns.multi.rhumb.test",
     "_8443._https.multi.rhumb.test",
     "_udp.multi.rhumb.test",
+    "lobby.rhumb.test",
+    "_sip._udp.lobby.rhumb.test",
+    "waits.rhumb.test",
+    "full.rhumb.test",
 ];
 const TYPES: [u16; 24] =
     [1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 41, 43, 46, 47, 48, 59, 64, 65, 250, 251, 252, 255, 257, 65_400];

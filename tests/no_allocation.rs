@@ -18,7 +18,7 @@ use world::{A, AAAA, ANY, Ask, HTTPS, MX, SRV, World, ask};
 
 fn queries() -> Vec<(&'static str, Vec<u8>)> {
     let long = format!("{}.rhumb.test", ["x".repeat(63), "y".repeat(63), "z".repeat(63)].join("."));
-    let asks: [(&str, Ask); 24] = [
+    let asks: [(&str, Ask); 30] = [
         ("static", ask("ns1.rhumb.test", A)),
         ("static, EDNS", ask("nS1.rhumb.test", A).edns(4_096)),
         ("steered", ask("live.rhumb.test", A)),
@@ -30,6 +30,12 @@ fn queries() -> Vec<(&'static str, Vec<u8>)> {
         ("all nodes down", ask("open.rhumb.test", A).edns(1_232)),
         ("no data by policy", ask("nodata.rhumb.test", A)),
         ("failure by policy", ask("servfail.rhumb.test", A)),
+        ("maybe shed to a pool", ask("lobby.rhumb.test", A).subnet("1.2.3.0/24")),
+        ("maybe shed to a pool, many", ask("lobby.rhumb.test", AAAA).subnet("1.2.0.0/16")),
+        ("maybe shed to a name", ask("waits.rhumb.test", A).subnet("1.2.4.0/24")),
+        ("maybe shed to a name, any type", ask("waits.rhumb.test", MX)),
+        ("maybe shed to nothing", ask("full.rhumb.test", A).subnet("2400:1:2::/48")),
+        ("maybe shed, by resolver", ask("full.rhumb.test", A)),
         ("HTTPS", ask("multi.rhumb.test", HTTPS).subnet("1.2.3.0/24")),
         ("HTTPS of the last resort", ask("fallback.rhumb.test", HTTPS)),
         ("SRV", ask("_sip._udp.multi.rhumb.test", SRV).edns(1_232)),

@@ -71,6 +71,7 @@ fn fleet(target: SocketAddr) -> Fleet {
         sites: vec![Site { name: "s".to_owned(), title: None, region: RegionId(0), location: None }],
         nodes: vec![node],
         judgement: Judgement { vantages: vec![Vantage::local(), gz], ..Judgement::default() },
+        circuits: Vec::new(),
     }
 }
 

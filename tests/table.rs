@@ -304,7 +304,7 @@ fn parts_that_do_not_fit_together_are_refused() {
         let error = broken.compile(None).expect_err("the parts do not fit");
         assert!(error.to_string().contains(expected), "{error}");
     };
-    check_error(&|it| assert!(it.assignment.services.pop().is_some()), "9 of 10 services");
+    check_error(&|it| assert!(it.assignment.services.pop().is_some()), "12 of 13 services");
     check_error(&|it| assert!(it.health.pop().is_some()), "3 of 4 nodes");
     check_error(&|it| assert!(it.assignment.services[0].by_group.pop().is_some()), "service `live`");
     check_error(&|it| it.assignment.services[0].by_group[0] = 9, "does not exist");

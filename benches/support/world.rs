@@ -125,6 +125,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         answers: 2,
         ttl: 30,
         on_all_down: OnAllDown::All,
+        shed: None,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),

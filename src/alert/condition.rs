@@ -9,6 +9,7 @@ use super::memory::Memories;
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::Ppm;
 use crate::model::alert::{NodeCondition, OwnCondition};
+use crate::model::degradation::{Rung, RungStatus};
 use crate::model::status::{Expiry, ExpiryKind, NodeStatus, ServiceStatus, Status};
 use crate::model::verdict::{FamilyHealth, Verdict};
 use std::collections::BTreeMap;
@@ -174,6 +175,19 @@ pub(super) fn of_service(above: Ppm, service: &ServiceStatus) -> Option<Seen> {
     let (without, all) = (service.groups_all_down, service.groups);
     let share = Ppm::ratio(u64::from(without), u64::from(all));
     (share > above).then(|| seen(format!("{without} of {all} client groups have no usable node")))
+}
+
+/// Whether clients of a service are far from normal service.
+pub(super) fn of_rungs(wanted: &[Rung], service: &ServiceStatus) -> Option<Seen> {
+    let tell = |at: &RungStatus| {
+        let area = at.area.as_deref().unwrap_or("*");
+        match at.shed {
+            Ppm::ZERO => format!("area {area}: {}", at.rung),
+            shed => format!("area {area}: {} of newcomers are shed", percent(shed)),
+        }
+    };
+    let told: Vec<String> = service.rungs.iter().filter(|at| wanted.contains(&at.rung)).map(tell).collect();
+    (!told.is_empty()).then(|| seen(told.join("; ")))
 }
 
 /// What is the matter with this instance, by name.

@@ -136,6 +136,15 @@ impl AlertBook {
                     }
                 }
             }
+            When::Rung(rungs) => {
+                for service in &status.services {
+                    let subject = Subject { name: &service.name, is_known: is_settled };
+                    let seen = condition::of_rungs(rungs, service);
+                    if let Some(held) = self.holds.step(rule, subject, seen, resolve_after, now) {
+                        self.board.single(rule, AlertScope::Service, &service.name, held, now);
+                    }
+                }
+            }
             When::Instance(any) => {
                 let mut seen = condition::of_instance(any, status, now.wall);
                 // What was the matter may be over, which is seen by its absence.

@@ -90,6 +90,9 @@ fn text(told: &Explanation) -> String {
             line("demand", demanded(demand, &steering.plan.service));
         }
         line("slot", format!("{} of {}", steering.slot, steering.slots));
+        if let Some(gate) = &steering.gate {
+            line(if gate.is_shed { "shed" } else { "not shed" }, gate.because.clone());
+        }
         let plan = &steering.plan;
         line("service", format!("{} (profile {}: {})", plan.service, plan.profile, plan.weights));
         let rule =

@@ -1,8 +1,10 @@
 //! `rhumb status`: what a running instance is doing, in one screen.
 
 use crate::base::prefix::Family;
+use crate::base::units::Ppm;
 use crate::cli::{Format, admin_client, alerts, chain, watch};
-use crate::model::status::{NodeStatus, Status, VantageLink, VantageStatus};
+use crate::model::degradation::Rung;
+use crate::model::status::{NodeStatus, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
 use std::io::IsTerminal;
@@ -97,6 +99,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
             service.name, service.groups_all_down, service.groups
         ));
     }
+    status.services.iter().for_each(|service| push_rungs(&mut text, service));
     text.push_str(&alerts::text(status, 0));
     if status.problems.is_empty() {
         text.push_str("no problems\n");
@@ -111,6 +114,30 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         ));
     }
     text
+}
+
+/// Areas that are not in normal service.
+fn push_rungs(text: &mut String, service: &ServiceStatus) {
+    for at in service.rungs.iter().filter(|at| at.rung != Rung::Normal || at.shed > Ppm::ZERO) {
+        let area = at.area.as_deref().unwrap_or("*");
+        text.push_str(&format!(
+            "{}, area {area}: {} for {}",
+            service.name,
+            at.rung,
+            seconds(at.for_s * 1_000)
+        ));
+        if at.shed > Ppm::ZERO {
+            let to = service.sheds_to.as_deref().unwrap_or("nobody");
+            text.push_str(&format!("; {:.0} % of newcomers are answered `{to}`", at.shed.percent()));
+        }
+        if let Some(used) = at.utilisation {
+            text.push_str(&format!("; {:.0} % of capacity used", used.percent()));
+        }
+        if at.spilled > Ppm::ZERO {
+            text.push_str(&format!("; {:.0} % spilled", at.spilled.percent()));
+        }
+        text.push('\n');
+    }
 }
 
 fn node_table(nodes: &[NodeStatus], colours: bool) -> Table {

@@ -4,6 +4,7 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
+use crate::model::degradation::{Rung, RungStatus};
 use crate::model::demand::DemandCounts;
 use crate::model::status::{MeasureCounts, NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
@@ -42,6 +43,11 @@ fn describe() {
     counter!("rhumb_demand_drawn_total", "shares of client groups drawn anew from counts, by service");
     gauge!("rhumb_demand_confidence_ratio", "how much of a service's shares is counted and not assumed");
     gauge!("rhumb_demand_caches", "least number of caches that ask as often as a service is asked");
+    gauge!("rhumb_rung", "1 for the rung of the degradation ladder that the clients of an area are on");
+    gauge!("rhumb_shed_ratio", "share of newcomers that is shed, by service and area");
+    gauge!("rhumb_area_utilisation_ratio", "load against the capacity of all that an area's chain offers");
+    gauge!("rhumb_area_spilled_ratio", "share of an area's demand on nodes of a later pool");
+    counter!("rhumb_responses_shed_total", "answers to newcomers who were shed");
     counter!("rhumb_queries_total", "queries received, by transport");
     counter!("rhumb_responses_total", "responses sent, by outcome");
     counter!(
@@ -106,6 +112,21 @@ fn table(status: &Status) {
         let all_down = gauge!("rhumb_groups_all_down", "service" => service.name.clone());
         all_down.set(f64::from(service.groups_all_down));
         demand(&service.name, &service.demand);
+        service.rungs.iter().for_each(|area| rung(&service.name, area));
+    }
+}
+
+fn rung(service: &str, of: &RungStatus) {
+    let service = || service.to_owned();
+    let area = || of.area.clone().unwrap_or_else(|| "*".to_owned());
+    for rung in Rung::ALL {
+        let is = if of.rung == rung { 1.0 } else { 0.0 };
+        gauge!("rhumb_rung", "service" => service(), "area" => area(), "rung" => rung.name()).set(is);
+    }
+    gauge!("rhumb_shed_ratio", "service" => service(), "area" => area()).set(of.shed.fraction());
+    gauge!("rhumb_area_spilled_ratio", "service" => service(), "area" => area()).set(of.spilled.fraction());
+    if let Some(used) = of.utilisation {
+        gauge!("rhumb_area_utilisation_ratio", "service" => service(), "area" => area()).set(used.fraction());
     }
 }
 
@@ -164,6 +185,7 @@ fn queries(counts: &QueryCounts) {
         counter!("rhumb_queries_limited_total", "action" => action).absolute(count);
     }
     counter!("rhumb_query_pressure_milliseconds_total").absolute(counts.pressed_ms);
+    counter!("rhumb_responses_shed_total").absolute(counts.shed);
 }
 
 fn sockets(traffic: &Traffic) {

@@ -37,7 +37,7 @@ struct Counts {
 }
 
 impl Counts {
-    const CELLS: usize = 23;
+    const CELLS: usize = 24;
 
     /// In the order that [`SharedCounts::sum`] reads.
     const fn cells(&self, fair: &FairCounts) -> [u64; Self::CELLS] {
@@ -66,6 +66,7 @@ impl Counts {
             fair.logged,
             fair.verified,
             fair.pressed_ms,
+            of.shed,
         ]
     }
 
@@ -376,7 +377,7 @@ impl SharedCounts {
         let [udp, tcp, dot, doh, doq, totals @ ..] = totals;
         let [answered, nodata, nxdomain, refused, formerr, notimp, servfail, totals @ ..] = totals;
         let [badvers, badcookie, dropped, limit_slipped, limit_dropped, limit_logged, totals @ ..] = totals;
-        let [share_slipped, share_dropped, share_logged, share_verified, pressed_ms] = totals;
+        let [share_slipped, share_dropped, share_logged, share_verified, pressed_ms, shed] = totals;
         QueryCounts {
             udp,
             tcp,
@@ -401,6 +402,7 @@ impl SharedCounts {
             share_logged,
             share_verified,
             pressed_ms,
+            shed,
         }
     }
 }

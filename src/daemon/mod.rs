@@ -65,6 +65,7 @@ mod recover;
 mod reports;
 pub mod reload;
 pub mod report;
+mod rungs;
 pub mod saved;
 pub mod serials;
 mod secret_file;

@@ -12,6 +12,7 @@ use crate::model::policy::Policy;
 use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status, VantageStatus};
 use crate::model::verdict::NodeHealth;
 use crate::routing::{self, Snapshot};
+use crate::schedule::PlannerMemory;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -44,6 +45,7 @@ pub struct Seen<'a> {
     /// By node id, both.
     pub nodes: &'a [NodeHealth],
     pub planned_load: &'a [u64],
+    pub memory: &'a PlannerMemory,
     pub vantages: Vec<VantageStatus>,
     /// By service id.
     pub demand: &'a [DemandCounts],
@@ -117,7 +119,7 @@ impl Reporter {
             listen: self.identity.listen.clone(),
             admin: self.identity.admin.clone(),
             nodes: node_statuses(policy, seen.nodes, seen.planned_load),
-            services: service_statuses(snapshot, seen.demand),
+            services: service_statuses(snapshot, seen.demand, seen.memory),
             vantages: seen.vantages,
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
@@ -167,7 +169,11 @@ fn node_statuses(policy: &Policy, health: &[NodeHealth], planned_load: &[u64]) -
     fleet.node_ids().map(tell).collect()
 }
 
-fn service_statuses(snapshot: &Snapshot, demand: &[DemandCounts]) -> Vec<ServiceStatus> {
+fn service_statuses(
+    snapshot: &Snapshot,
+    demand: &[DemandCounts],
+    memory: &PlannerMemory,
+) -> Vec<ServiceStatus> {
     let assigned = snapshot.policy.services.iter().zip(&snapshot.assignment.services);
     assigned
         .enumerate()
@@ -182,6 +188,8 @@ fn service_statuses(snapshot: &Snapshot, demand: &[DemandCounts]) -> Vec<Service
                     .unwrap_or(u32::MAX),
                 groups: u32::try_from(assigned.by_group.len()).unwrap_or(u32::MAX),
                 demand: demand.get(at).copied().unwrap_or_default(),
+                sheds_to: service.shed.as_ref().map(|shed| shed.to.name().to_owned()),
+                rungs: memory.rungs(&snapshot.policy, at),
             }
         })
         .collect()

@@ -77,7 +77,7 @@ pub fn restore(saved: &SavedTable, policy: &Policy, groups: &[ClientGroup]) -> A
             let at = known.zip(keys.get(group.key.as_str())).map(|(saved, &at)| saved.by_group[at] + 1);
             at.unwrap_or(0)
         });
-        ServiceAssignment { by_group: by_group.collect(), placements: placements.into() }
+        ServiceAssignment { by_group: by_group.collect(), placements: placements.into(), shed: Vec::new() }
     });
     Assignment { services: services.collect() }
 }

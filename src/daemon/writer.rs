@@ -24,6 +24,7 @@ use crate::daemon::publish::{Outcome, Publisher};
 use crate::daemon::pulse::{BEAT, Pulse};
 use crate::daemon::report::Reporter;
 use crate::daemon::report::Seen;
+use crate::daemon::rungs;
 use crate::daemon::saved;
 use crate::daemon::signing::Signing;
 use crate::daemon::troubles::Troubles;
@@ -135,6 +136,8 @@ pub enum About {
     Latencies,
     /// Probes that cannot be made.
     Probes,
+    /// Regions whose circuit is not closed.
+    Circuits,
     /// Receivers of alerts that cannot be reached.
     Alerts,
 }
@@ -405,6 +408,7 @@ impl Writer {
         self.tell_trust();
         self.measure();
         self.count(false);
+        rungs::turn(&self.publisher.snapshot(), self.clock.mono());
         match self.health.freeze() {
             // Nobody is moved by choice on what is not surely known; who recovered waits.
             Some(_) => self.show(),
@@ -516,7 +520,10 @@ impl Writer {
         let same_world = !fleet_changed
             && old_policy.services == new_policy.services
             && self.inputs.geo.revision() == inputs.geo.revision();
-        let memory = if same_world { self.memory.clone() } else { PlannerMemory::default() };
+        let memory = match same_world {
+            true => self.memory.clone(),
+            false => self.memory.carried_over(old_policy, new_policy),
+        };
         let (now, wall) = (self.clock.mono(), self.clock.wall());
         let mut health = match fleet_changed {
             true => self.health.reload(Arc::new(new_policy.fleet.clone()), now, wall),
@@ -565,6 +572,7 @@ impl Writer {
         let mut plan = schedule::plan(&input);
         let wall = self.clock.wall();
         let live = self.publisher.snapshot();
+        let cause = rungs::cause(cause, &plan.steps, &self.inputs.policy);
         let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
         let assignment = Arc::new(plan.assignment.clone());
         let seen = Arc::clone(&health);
@@ -578,6 +586,7 @@ impl Writer {
         let accepted = !matches!(outcome, Outcome::Refused(_));
         if accepted {
             self.adopt_zones();
+            rungs::log(&plan.steps, &self.inputs.policy);
             let now = match outcome {
                 // Not as planned: some services stay where they are.
                 Outcome::Held { .. } => Arc::clone(&self.publisher.snapshot().assignment),
@@ -599,6 +608,8 @@ impl Writer {
                 self.keeper.keep_decision(Made { provenance, asked, plan, is_held });
             }
         }
+        let cut = rungs::problems(&self.memory, &self.inputs.policy, wall);
+        self.reporter.set_problems(About::Circuits, cut);
         self.settle(&outcome, &live);
         self.show();
         accepted
@@ -656,7 +667,8 @@ impl Writer {
         let health = self.health.view();
         let vantages = trust::statuses(&self.health, &self.inputs.policy.fleet, &self.troubles);
         let demand = self.counting.shown();
-        let seen = Seen { nodes: &health, vantages, planned_load: &self.planned_load, demand };
+        let (planned_load, memory) = (&self.planned_load, &self.memory);
+        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

@@ -21,14 +21,16 @@ use super::proofs::Proofs;
 use super::query::ParsedQuery;
 use super::transfer::{self, QTYPE_AXFR, QTYPE_IXFR};
 use crate::base::prefix::Family;
+use crate::base::units::Ppm;
 use crate::geo::Located;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
+use crate::routing::guard::{Asker, Guard};
 use crate::routing::names::{Cname, Dname, Entry, Found, Glue, HINFO, label_count};
 use crate::routing::snapshot::CLASS_CHAOS;
-use crate::routing::steer::{AnswerSet, Distribution, Part, Reply, Warning};
+use crate::routing::steer::{AnswerSet, Distribution, Part, Pick, Reply, Warning};
 use crate::zone::name::MAX_NAME;
 use crate::zone::rtype;
 
@@ -125,10 +127,13 @@ pub struct Steering<'a> {
     pub hash_len: u8,
     /// Addresses and the nodes they belong to; `None` for NODATA and SERVFAIL by policy.
     pub set: Option<&'a AnswerSet>,
-    /// Which of the set's records.
-    pub part: Part,
+    /// Which of the set's records; `None`: of a type that is not steered, which a name for newcomers stands
+    /// for all the same.
+    pub part: Option<Part>,
     /// Seconds.
     pub ttl: u32,
+    /// The part of newcomers that is shed, this client being one of them; 0: it is not.
+    pub shed: Ppm,
 }
 
 impl<'a> Decision<'a> {
@@ -400,9 +405,12 @@ impl<'a> Resolution<'a, '_> {
         if let Some((position, part)) = self.steered_part(entry) {
             // Under ECS an alias is answered alone: its scope is not the target's (RFC 7871 7.2.1).
             if link.is_question || self.query.ecs().is_none() {
-                self.steer(link, entry, position, part);
+                return self.steer(link, entry, position, part);
             }
             return Next::Done;
+        }
+        if let Some(next) = self.shed_of_any_type(link, entry) {
+            return next;
         }
         if let Some((block, rrsig)) = self.made_by_signing(entry) {
             self.decision.answer = Some(block);
@@ -528,39 +536,22 @@ impl<'a> Resolution<'a, '_> {
         self.decision.proofs = Proofs::default();
     }
 
-    fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, part: Part) {
-        let snapshot = self.snapshot;
-        let service = snapshot.names().steered(position).service;
-        let table = snapshot.service_table(service);
-        let client = Client::of(self.query.ecs(), self.ctx.peer);
-        let Located { group, depth } = snapshot.geo.lookup(client.family, client.bits);
-        let Some(pick) = table.pick(group, client.family, (client.bits >> 64) as u64, depth) else {
-            return self.fail();
+    fn steer(&mut self, link: Link<'_>, entry: &'a Entry, position: u32, part: Part) -> Next<'a> {
+        let Some(pick) = self.pick(position, Some(part)) else {
+            self.fail();
+            return Next::Done;
         };
-        self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
-        // Anybody may write a client subnet into a query.
-        let is_sure =
-            self.query.ecs().is_none() && (self.ctx.transport.is_stream() || self.decision.is_verified());
-        self.decision.counted = Some((table.counted_at(group), is_sure));
-        self.decision.steering = Some(Steering {
-            service,
-            client,
-            group,
-            depth,
-            distribution: pick.distribution,
-            distribution_at: pick.distribution_at,
-            slot: pick.slot,
-            hash_len: pick.hash_len,
-            set: pick.set,
-            part,
-            ttl: table.ttl,
-        });
         let is_open = pick.set.is_some_and(|set| set.is_open(part));
         let warning = pick.distribution.warning.or(is_open.then_some(Warning::AllAsUp));
         self.decision.error =
             warning.map(|warning| ExtendedError { code: warning.info_code(), text: warning.text() });
-        if pick.distribution.reply == Reply::ServFail {
-            return self.fail();
+        match pick.distribution.reply {
+            Reply::ServFail => {
+                self.fail();
+                return Next::Done;
+            }
+            Reply::Alias => return self.answer_shed(position),
+            Reply::Addresses | Reply::NoData => {}
         }
         let block = pick.set.and_then(|set| set.part(part));
         match block {
@@ -574,5 +565,80 @@ impl<'a> Resolution<'a, '_> {
                 self.prove_no_part(position, part);
             }
         }
+        Next::Done
+    }
+
+    /// Finds the client's answer and notes the way to it.
+    #[inline(always)]
+    fn pick(&mut self, position: u32, part: Option<Part>) -> Option<Pick<'a>> {
+        let snapshot = self.snapshot;
+        let service = snapshot.names().steered(position).service;
+        let table = snapshot.service_table(service);
+        let ecs = self.query.ecs();
+        let client = Client::of(ecs, self.ctx.peer);
+        let (family, upper) = (client.family, (client.bits >> 64) as u64);
+        let Located { group, depth } = snapshot.geo.lookup(family, client.bits);
+        let mut pick = table.pick(group, family, upper, depth)?;
+        if pick.distribution.gate.is_some() {
+            let is_one_network = client.is_one_network(ecs);
+            let is_rehearsal = self.ctx.is_rehearsal;
+            pick = table.admit(pick, &Asker { family, upper, is_one_network, is_rehearsal });
+        }
+        self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
+        // Anybody may write a client subnet into a query.
+        let is_sure = ecs.is_none() && (self.ctx.transport.is_stream() || self.decision.is_verified());
+        self.decision.counted = Some((table.counted_at(group), is_sure));
+        self.decision.steering = Some(Steering {
+            service,
+            client,
+            group,
+            depth,
+            distribution: pick.distribution,
+            distribution_at: pick.distribution_at,
+            slot: pick.slot,
+            hash_len: pick.hash_len,
+            set: pick.set,
+            part,
+            ttl: table.ttl,
+            shed: pick.shed,
+        });
+        Some(pick)
+    }
+
+    /// Of a type that is not steered: a client that is shed to another name has that for every type
+    /// (RFC 1034 3.6.2), but for what stands beside it (RFC 4035 2.5). `None`: it is not shed.
+    fn shed_of_any_type(&mut self, link: Link<'_>, entry: &Entry) -> Option<Next<'a>> {
+        let position = entry.steered?.position;
+        let is_asked = !matches!(self.query.qtype, rtype::NSEC | rtype::RRSIG);
+        let is_alone = link.is_question || self.query.ecs().is_none();
+        if !(self.snapshot.names().steered(position).is_aliased && is_asked && is_alone) {
+            return None;
+        }
+        let pick = self.pick(position, None)?;
+        if pick.distribution.reply == Reply::Alias {
+            let warning = Warning::Shed;
+            self.decision.error = Some(ExtendedError { code: warning.info_code(), text: warning.text() });
+            return Some(self.answer_shed(position));
+        }
+        // What others are answered holds for them alone, but it is no steered answer.
+        self.decision.steering = None;
+        None
+    }
+
+    /// The name that newcomers are shed to.
+    fn answer_shed(&mut self, position: u32) -> Next<'a> {
+        let snapshot = self.snapshot;
+        let table = snapshot.service_table(snapshot.names().steered(position).service);
+        let Some(cname) = table.guard.as_ref().and_then(Guard::alias) else {
+            self.fail();
+            return Next::Done;
+        };
+        if matches!(self.query.qtype, rtype::CNAME | QTYPE_ANY) {
+            self.decision.answer = Some(&cname.block);
+            self.prove_alias(position);
+            return Next::Done;
+        }
+        self.prove_alias_link(self.decision.link_count, position);
+        if self.add_link(&cname.block, 0) { Next::Alias(&cname.target) } else { Next::Done }
     }
 }

@@ -153,6 +153,14 @@ impl Client {
         }
     }
 
+    /// Whether it stands for no more than a network that counts as one: it told a /24, or a /48 of IPv6.
+    #[inline]
+    pub fn is_one_network(&self, ecs: Option<&Ecs<'_>>) -> bool {
+        const SHORTEST: [u8; 2] = [24, 48];
+        let ScopeRule::Located { offset, .. } = self.scope else { return false };
+        ecs.is_some_and(|ecs| ecs.source.saturating_sub(offset) >= SHORTEST[self.family.index()])
+    }
+
     #[inline(always)]
     fn treat(family: Family, bits: u128) -> Treatment {
         match family {

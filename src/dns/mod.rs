@@ -85,12 +85,24 @@ pub struct Ctx<'c> {
     pub idle_tenths: u16,
     /// Of signed messages; `None`: there are no keys.
     pub keys: Option<&'c TsigKeys>,
+    /// The answer is told and not sent: nobody counts as answered by it.
+    pub is_rehearsal: bool,
 }
 
 impl<'c> Ctx<'c> {
     /// Without cookies, on streams that may be silent for ten seconds.
     pub const fn new(peer: IpAddr, local: IpAddr, transport: Transport, now: MonoTime) -> Self {
-        Self { peer, local, transport, now, seconds: 0, cookies: None, idle_tenths: 100, keys: None }
+        Self {
+            peer,
+            local,
+            transport,
+            now,
+            seconds: 0,
+            cookies: None,
+            idle_tenths: 100,
+            keys: None,
+            is_rehearsal: false,
+        }
     }
 
     #[inline(always)]

@@ -113,6 +113,20 @@ impl<'a> Resolution<'a, '_> {
         }
     }
 
+    /// The name that newcomers are shed to, as the answer,
+    pub(super) fn prove_alias(&mut self, position: u32) {
+        if let Some(signed) = self.signed() {
+            self.decision.proofs.answer = signed.alias(position);
+        }
+    }
+
+    /// and as a link.
+    pub(super) fn prove_alias_link(&mut self, at: usize, position: u32) {
+        if let (Some(signed), Some(place)) = (self.signed(), self.decision.proofs.links.get_mut(at)) {
+            *place = signed.alias(position);
+        }
+    }
+
     /// The SOA of a negative answer.
     pub(super) fn prove_soa(&mut self, zone: u32, steered: Option<u32>) {
         let Some(signed) = self.signed() else { return };

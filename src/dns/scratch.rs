@@ -7,12 +7,13 @@ use super::decide::Decision;
 use super::encode::Encoded;
 use super::query::{HEADER, ParsedQuery};
 use super::rrl::{Held, Limiter, Verdict};
+use crate::base::units::Ppm;
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::ledger::Tally;
 
 /// Totals by outcome since the worker's start. Every message counts in one of the outcomes;
-/// those from `truncated` on count beside them.
+/// those from `shed` on count beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
     /// With data, or with a referral.
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub badcookie: u64,
     /// Not answered at all.
     pub dropped: u64,
+    /// Of newcomers who were shed, whatever that was.
+    pub shed: u64,
     /// Sent with TC.
     pub truncated: u64,
     /// With a client subnet in the query.
@@ -90,6 +93,7 @@ impl Scratch {
         {
             self.tally.count(at, is_sure);
         }
+        self.shed += u64::from(decision.steering.is_some_and(|steering| steering.shed > Ppm::ZERO));
         let outcome = match decision.rcode {
             _ if encoded.len == 0 => &mut self.dropped,
             Rcode::NoError if decision.has_data() => &mut self.answered,
@@ -127,6 +131,7 @@ impl Scratch {
             badvers,
             badcookie,
             dropped,
+            shed,
             truncated,
             ecs,
             limit_slipped,
@@ -145,6 +150,7 @@ impl Scratch {
         self.badvers += badvers;
         self.badcookie += badcookie;
         self.dropped += dropped;
+        self.shed += shed;
         self.truncated += truncated;
         self.ecs += ecs;
         self.limit_slipped += limit_slipped;

@@ -33,6 +33,7 @@ use crate::geo::Located;
 use crate::model::policy::AnswerClass;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
+use crate::routing::guard::Asker;
 use crate::routing::names::{self, Entry, Steered};
 use crate::routing::signed::Signed;
 use crate::routing::steer::Part;
@@ -249,7 +250,11 @@ impl<'j> Job<'j> {
         let names = self.snapshot.names();
         let head = names.zone(entry.zone);
         let block = match entry.steering() {
-            Some(position) if !is_absent => &names.steered(position).negative,
+            Some(position) if !is_absent && !names.steered(position).is_aliased => {
+                &names.steered(position).negative
+            }
+            // Not there for newcomers who are shed to another name.
+            Some(_) if !is_absent => return Err(Miss::Unusual),
             _ => &head.negative,
         };
         if block.count() != 1 || self.signed().is_some() {
@@ -277,19 +282,26 @@ impl<'j> Job<'j> {
             None if ANYWHERE => self.place_anywhere(),
             None => return Err(Miss::Elsewhere),
         };
-        self.pick(&place, steered, part).ok_or(Miss::Unusual)
+        self.pick::<ANYWHERE>(&place, steered, part).ok_or(Miss::Unusual)
     }
 
     #[inline(always)]
-    fn pick(&self, place: &Place, steered: Steered, part: Part) -> Option<Found<'j>> {
+    fn pick<const ANYWHERE: bool>(&self, place: &Place, steered: Steered, part: Part) -> Option<Found<'j>> {
         let table = self.snapshot.service_table(steered.service);
         let Located { group, depth } = place.located;
         let pick = table.pick(group, place.family, place.upper, depth)?;
         let block = pick.set?.plain_part(part)?;
+        let mut hash_len = pick.hash_len;
         if !pick.distribution.is_plain {
-            return None;
+            let is_one_network = match ANYWHERE {
+                true => self.is_one_network_anywhere(),
+                false => self.asked.subnet != Subnet::None,
+            };
+            let (family, upper, is_rehearsal) = (place.family, place.upper, self.ctx.is_rehearsal);
+            let asker = Asker { family, upper, is_one_network, is_rehearsal };
+            hash_len = table.admits_plainly(pick.distribution, &asker)?;
         }
-        let scope = if table.is_uniform { 0 } else { place.scope.of(depth, pick.hash_len) };
+        let scope = if table.is_uniform { 0 } else { place.scope.of(depth, hash_len) };
         let rrsig = match self.signed() {
             None => None,
             Some(signed) => {
@@ -340,6 +352,11 @@ impl<'j> Job<'j> {
     fn place_anywhere(&self) -> Place {
         let client = Client::of(self.asked.ecs().as_ref(), self.ctx.peer);
         Place { scope: client.scope, ..self.located(client.family, client.bits, 0) }
+    }
+
+    fn is_one_network_anywhere(&self) -> bool {
+        let ecs = self.asked.ecs();
+        Client::of(ecs.as_ref(), self.ctx.peer).is_one_network(ecs.as_ref())
     }
 
     /// Writes the answer, gives its length, and counts it.

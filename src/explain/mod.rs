@@ -10,12 +10,14 @@
 
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::prefix::Prefix;
+use crate::base::units::Ppm;
 use crate::dns::code::Rcode;
 use crate::dns::{self, Ctx, Transport};
 use crate::model::demand::DemandView;
 use crate::model::ids::Generation;
 use crate::routing::Snapshot;
 use crate::routing::block::{BlockRecord, Records};
+use crate::routing::guard::Asker;
 use crate::schedule::{self, PlanInput};
 use crate::zone::name::Name;
 use crate::zone::{data_text, rtype};
@@ -78,10 +80,25 @@ pub struct Steering {
     pub slots: u32,
     /// Every node in the answer, best first.
     pub nodes: Vec<String>,
+    /// Of a service that sheds newcomers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
     pub plan: schedule::Explanation,
     /// How much of the service's demand the group is; who counts it puts it in.
     #[serde(default)]
     pub demand: Option<DemandView>,
+}
+
+/// How the client fares where newcomers may be shed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateView {
+    /// Of the newcomers of its rule.
+    pub share: Ppm,
+    /// It is answered what newcomers are.
+    pub is_shed: bool,
+    /// Its network was answered with a node lately.
+    pub is_known: bool,
+    pub because: String,
 }
 
 /// Tells what `request` is answered now. The error is a sentence.
@@ -93,6 +110,7 @@ pub fn explain(
 ) -> Result<Explanation, String> {
     let packet = query_packet(request);
     let ctx = Ctx::new(request.client, request.client, Transport::Udp, now);
+    let ctx = Ctx { is_rehearsal: true, ..ctx };
     let query = dns::parse(&packet).map_err(|_| format!("{} cannot be asked", request.name))?;
     let decision = dns::decide(snapshot, &ctx, &query);
     if decision.rcode == Rcode::Refused {
@@ -129,7 +147,7 @@ fn tell_steering(
     found: &dns::decide::Steering<'_>,
 ) -> Result<Steering, String> {
     let fleet = &snapshot.policy.fleet;
-    let picks = found.set.into_iter().flat_map(|set| set.nodes(found.part));
+    let picks = found.set.zip(found.part).into_iter().flat_map(|(set, part)| set.nodes(part));
     let group = snapshot.geo.group(found.group).map_or_else(String::new, |group| group.key.clone());
     let located = Prefix::new(found.client.family, found.client.bits, found.depth);
     let plan = schedule::explain(plan, found.service, found.group)
@@ -140,9 +158,36 @@ fn tell_steering(
         slot: found.slot,
         slots: u32::try_from(found.distribution.slots.len()).unwrap_or(u32::MAX),
         nodes: picks.map(|node| fleet.node(node).name.clone()).collect(),
+        gate: tell_gate(snapshot, found),
         plan,
         demand: None,
     })
+}
+
+fn tell_gate(snapshot: &Snapshot, found: &dns::decide::Steering<'_>) -> Option<GateView> {
+    let policy = snapshot.policy.service(found.service).shed.as_ref()?;
+    let table = snapshot.service_table(found.service);
+    let (family, upper) = (found.client.family, (found.client.bits >> 64) as u64);
+    let is_known = table.knows(&Asker { family, upper, is_one_network: true, is_rehearsal: true });
+    let is_shed = found.shed > Ppm::ZERO;
+    let share = if is_shed { found.shed } else { found.distribution.gate?.share };
+    let minutes = policy.remember.as_secs().div_ceil(60);
+    let because = match (is_shed, is_known, share) {
+        (true, ..) => format!(
+            "a newcomer, not answered within {minutes} min: {:.0} % of them are answered `{}`, by hash of the network",
+            share.percent(),
+            policy.to.name()
+        ),
+        (false, true, _) => format!("answered with a node within {} min: it keeps its node", 2 * minutes),
+        (false, false, Ppm(0)) => "a newcomer; nobody is shed".to_owned(),
+        (false, false, _) => {
+            format!(
+                "a newcomer that is let in: its hash is not in the {:.0} % that are shed",
+                share.percent()
+            )
+        }
+    };
+    Some(GateView { share, is_shed, is_known, because })
 }
 
 fn address(record: &BlockRecord<'_>) -> Option<IpAddr> {

@@ -35,9 +35,9 @@ chains:
   - pools: [all]
 ";
 
-fn sources() -> Vec<SourceFile> {
+fn sources(service: &str) -> Vec<SourceFile> {
     let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
-    vec![file("fleet.yaml", FLEET), file("services/live.yaml", SERVICE)]
+    vec![file("fleet.yaml", FLEET), file("services/live.yaml", service)]
 }
 
 fn groups() -> Vec<ClientGroup> {
@@ -72,7 +72,11 @@ fn health(policy: &Policy, down: &[&str]) -> Arc<Vec<NodeHealth>> {
 
 /// A cold start, a node that goes, and its return: as the writer makes them.
 fn story() -> Vec<Made> {
-    let sources = Arc::new(sources());
+    story_of(SERVICE)
+}
+
+fn story_of(service: &str) -> Vec<Made> {
+    let sources = Arc::new(sources(service));
     let (policy, diagnostics) = policy::load(&sources);
     let policy = Arc::new(policy.unwrap_or_else(|| panic!("{diagnostics:?}")));
     let groups: Arc<[ClientGroup]> = groups().into();
@@ -125,7 +129,10 @@ fn carried(made: &Made) -> Recorded {
 
 #[test]
 fn every_step_is_decided_again_bit_for_bit() {
-    for made in story() {
+    let full = SERVICE.replace("demand: 900", "demand: 2900\nshed: { nodata: true }");
+    let shed = story_of(&full);
+    assert!(shed.iter().any(|made| !made.plan.assignment.services[0].shed.is_empty()));
+    for made in story().into_iter().chain(shed) {
         let recorded = carried(&made);
         assert_eq!(recorded.asked.question, made.asked.question);
         assert_eq!(recorded.asked.demand, made.asked.demand);

@@ -7,7 +7,7 @@ use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::Move;
 use crate::model::verdict::{NodeHealth, Verdict};
 use crate::schedule::cost::CostTerms;
-use crate::schedule::{self, CandidateState, CandidateView, Explanation, Movers};
+use crate::schedule::{self, CandidateState, CandidateView, CutRegion, Explanation, Movers};
 use serde::{Deserialize, Serialize};
 
 /// Moves that are looked into.
@@ -49,9 +49,10 @@ pub fn account(kept: &record::Recorded, replayed: &Replayed) -> Account {
     let (asked, plan) = (&kept.asked, &replayed.plan);
     let before = asked.question.previous.as_deref();
     let movers = schedule::movers(&asked.groups, before, &plan.assignment);
+    let cut = plan.memory.cut_regions(&asked.policy);
     let look = |moved: &Move| {
         let movers = movers.get(&(moved.service, moved.from, moved.to))?;
-        Some(Look { kept, moved, movers }.reason())
+        Some(Look { kept, moved, movers, cut: &cut }.reason())
     };
     let health = &asked.question.health;
     let count = |wanted: Verdict| health.iter().filter(|node| node.verdict() == wanted).count();
@@ -70,6 +71,7 @@ struct Look<'a> {
     kept: &'a record::Recorded,
     moved: &'a Move,
     movers: &'a Movers,
+    cut: &'a [CutRegion],
 }
 
 impl Look<'_> {
@@ -108,6 +110,10 @@ impl Look<'_> {
             let reason = self.health(source).and_then(NodeHealth::best).map(|best| best.reason.as_str());
             let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or("its verdict");
             return format!("{source_name} is down: {reason}");
+        }
+        let region = &self.kept.asked.policy.fleet.region_of(source).name;
+        if let Some(cut) = self.cut.iter().find(|cut| cut.name == *region && !cut.is_on_trial) {
+            return format!("the circuit of region {} is open", cut.name);
         }
         let Some(from) = from else {
             return format!("{source_name} is in no pool that serves them");

@@ -15,6 +15,8 @@ pub struct Account {
     pub fractions: Vec<u64>,
     /// By service: the parts of groups as they were counted, in [`WHOLE`]; none, or no entry: not counted.
     pub counted: Vec<Option<Arc<[u32]>>>,
+    /// By node: the circuit of its region is open, so that nobody is to be sent there. Empty: none is.
+    pub cut: Vec<bool>,
     /// By node: load that is not the plan's.
     pub base: Vec<u64>,
     /// What may be moved by choice, parts per billion of all demand; in debt below nothing.

@@ -4,6 +4,7 @@
 //! grouped: nodes of one site are one alert, sites of one region are one alert ([`AlertScope`]). How rules
 //! become alerts is `alert`'s business, how alerts reach people is `deliver`'s.
 
+use super::degradation::Rung;
 use super::status::ExpiryKind;
 use super::verdict::{Rule, Verdict};
 use crate::base::clock::WallTime;
@@ -113,6 +114,8 @@ pub enum When {
     Node(Vec<Vec<NodeCondition>>),
     /// A larger share of a service's client groups than this has no usable node.
     Unserved { above: Ppm },
+    /// The clients of an area of a service are on one of these rungs.
+    Rung(Vec<Rung>),
     /// Of this instance: any of these.
     Instance(Vec<OwnCondition>),
 }

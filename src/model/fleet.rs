@@ -1,5 +1,6 @@
 //! The fleet as policy describes it: region > site > node, and how each node is watched.
 
+use super::degradation::RegionCircuit;
 use super::ids::{LineId, NodeId, RegionId, SiteId};
 use super::judgement::{Combine, Judgement, StaleLoad};
 pub use super::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
@@ -18,6 +19,8 @@ pub struct Fleet {
     pub nodes: Vec<Node>,
     /// How the nodes are judged, and from where.
     pub judgement: Judgement,
+    /// Of the regions whose quality is watched.
+    pub circuits: Vec<(RegionId, RegionCircuit)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

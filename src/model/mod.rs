@@ -17,6 +17,7 @@
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`demand`] | how demand divides between client groups, as counted |
+//! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
 //! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
 //! | [`alert`] | what to tell of, and what is told |
@@ -29,6 +30,7 @@ pub mod account;
 pub mod alert;
 pub mod clients;
 pub mod demand;
+pub mod degradation;
 pub mod dnssec;
 pub mod fleet;
 pub mod ids;

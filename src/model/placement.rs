@@ -112,6 +112,16 @@ pub struct Assignment {
 pub struct ServiceAssignment {
     pub placements: Shared<Placement>,
     pub by_group: Shared<u32>,
+    /// By rule of the service: which part of its newcomers is shed. Empty: nobody is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shed: Vec<Ppm>,
+}
+
+impl ServiceAssignment {
+    /// Of the newcomers of a rule.
+    pub fn shed_of(&self, rule: usize) -> Ppm {
+        self.shed.get(rule).copied().unwrap_or_default()
+    }
 }
 
 /// A list that generations share until one of them changes it: a clone is a pointer, and so is a

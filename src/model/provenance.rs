@@ -20,6 +20,8 @@ pub enum Cause {
     Recovery { nodes: Vec<String> },
     /// Latency, loss or load moved clients.
     Rebalance,
+    /// Areas of services changed their rung, or how many of their newcomers are shed.
+    Degradation { steps: Vec<String> },
 }
 
 impl std::fmt::Display for Cause {
@@ -31,6 +33,7 @@ impl std::fmt::Display for Cause {
             Cause::Evacuation { nodes } => write!(f, "evacuation of {}", nodes.join(", ")),
             Cause::Recovery { nodes } => write!(f, "recovery of {}", nodes.join(", ")),
             Cause::Rebalance => f.write_str("rebalance"),
+            Cause::Degradation { steps } => write!(f, "degradation: {}", steps.join("; ")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
+use super::degradation::Shed;
 use super::ids::{AreaId, NodeId, PoolId};
 pub use super::profile::Profile;
 use super::records::RecordSet;
@@ -28,6 +29,8 @@ pub struct Service {
     /// Seconds, 5..=300.
     pub ttl: u32,
     pub on_all_down: OnAllDown,
+    /// `None`: nobody is turned away.
+    pub shed: Option<Shed>,
     /// Added to the cost of a node on another line than the client's.
     pub line_penalty: Micros,
     /// What stands for this service where a zone is transferred; empty: nodes of its first pools.

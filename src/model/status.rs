@@ -2,6 +2,7 @@
 //! lab's view. Names, not ids, so that it means something outside the process.
 
 use super::alert::{Alert, ReceiverStatus};
+use super::degradation::RungStatus;
 use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
 use super::provenance::{Cause, Provenance};
@@ -102,6 +103,12 @@ pub struct ServiceStatus {
     /// What is counted of who asks.
     #[serde(default)]
     pub demand: DemandCounts,
+    /// What shed newcomers are answered: `pool`, `cname` or `nodata`; `None`: nobody is shed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sheds_to: Option<String>,
+    /// Where the clients of each rule stand, in the order of the rules.
+    #[serde(default)]
+    pub rungs: Vec<RungStatus>,
 }
 
 /// A vantage: whether its word counts, and how it is connected.
@@ -180,6 +187,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "policy-refused",
     "policy-unreadable",
     "probe-not-made",
+    "region-cut",
     "restart-needed",
     "signing-failed",
     "state-unreadable",
@@ -304,4 +312,7 @@ pub struct QueryCounts {
     /// How long workers got too many, in milliseconds, summed over them.
     #[serde(default)]
     pub pressed_ms: u64,
+    /// Answers to newcomers who were shed.
+    #[serde(default)]
+    pub shed: u64,
 }

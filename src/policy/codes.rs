@@ -85,6 +85,7 @@ codes! {
     // Services.
     SELECTOR_MATCHES_NOTHING = Error "selector-matches-nothing", "a selector that no node matches";
     EMPTY_POOL = Error "empty-pool", "a pool that neither selects nor lists a node";
+    BAD_SHED = Error "bad-shed", "a shed answer that is none or several, or contradicts the rest of the service";
     UNUSED_POOL = Warning "unused-pool", "a pool that no chain names";
     MISSING_CATCH_ALL = Error "missing-catch-all", "a chain that leaves some clients without a rule";
     SHADOWED_RULE = Error "shadowed-rule", "a rule that no client can reach";

@@ -5,6 +5,7 @@
 
 use super::{codes, names};
 use crate::base::diagnostic::Diagnostic;
+use crate::model::degradation::{Shed, ShedTo};
 use crate::model::dnssec::SignedZones;
 use crate::model::policy::Policy;
 use crate::model::service::Service;
@@ -56,6 +57,12 @@ fn check_name(service: &Service, hostname: &str, is_hostname: bool, zones: &Zone
         return Some(below_dname(service, hostname, zone, &owner));
     }
     let sets = zone.names.get(name)?;
+    if let Some(Shed { to: ShedTo::Cname(_), .. }) = &service.shed
+        && is_hostname
+        && let Some(set) = sets.first()
+    {
+        return Some(beside_data(service, hostname, zone, set.rtype));
+    }
     let clash = |wanted| sets.iter().any(|set| set.rtype == wanted);
     let addresses = [(rtype::A, "A", None), (rtype::AAAA, "AAAA", None)].into_iter().filter(|_| is_hostname);
     let records =
@@ -80,6 +87,17 @@ fn outside_zone(service: &Service, hostname: &str, zones: &ZoneSet) -> Diagnosti
         format!("add a zone that holds it; the zones are {}", files.join(", "))
     };
     Diagnostic::error(codes::OUTSIDE_ZONE, &service.source, None, message).help(help)
+}
+
+/// A CNAME is alone at its name (RFC 1034 3.6.2), so never at an apex, which has SOA and NS.
+fn beside_data(service: &Service, hostname: &str, zone: &Zone, kind: u16) -> Diagnostic {
+    let kind = rtype::text(kind);
+    let message = format!(
+        "service `{}` sheds newcomers of `{hostname}` to a CNAME, and {} has a {kind} record there",
+        service.name, zone.file
+    );
+    let help = "shed to a `pool`, whose addresses may stand beside other data, or move that data elsewhere";
+    Diagnostic::error(codes::SHED_CNAME, &service.source, None, message).help(help)
 }
 
 fn below_dname(service: &Service, hostname: &str, zone: &Zone, owner: &Name) -> Diagnostic {

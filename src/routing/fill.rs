@@ -8,18 +8,21 @@
 //! The work grows with what changed: a node that fails costs only the placements it is in. A slot
 //! list is by far the largest part of a table, so placements that must answer alike share one.
 
+use super::guard::{Gate, Guard};
 use super::rendezvous::{self, Contender};
 use super::sets::{Ground, MAX_PICKS, Sets};
 use super::steer::{
     AnswerSet, Distribution, GroupPlan, Reply, ServiceTable, Slots, Warning, hash_lens, seeds,
 };
 use crate::base::prefix::Family;
+use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
+use crate::model::degradation::{Shed, ShedTo};
 use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
-use crate::model::placement::{Placement, PlacementMode, ServiceAssignment};
+use crate::model::placement::{Placement, PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::Reach;
-use crate::model::service::{OnAllDown, Service};
+use crate::model::service::{OnAllDown, PoolMember, Service};
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,6 +37,8 @@ const PARTS_PER_NODE: usize = 128;
 const SLOTS_PER_NODE: usize = 64;
 /// A placement has at most this many shares.
 const MAX_SHARES: usize = 8;
+/// Of a pool that newcomers are shed to, at most.
+const MAX_WAITING_NODES: usize = 64;
 /// Sets that no slot names are dropped once there are this many more than that do.
 const MAX_IDLE_SETS: usize = 1_024;
 
@@ -134,6 +139,7 @@ pub fn compile_service(
     service: &Service,
     plan: &ServiceAssignment,
     earlier: Option<&Earlier<'_>>,
+    guard: Option<Guard>,
 ) -> ServiceTable {
     let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
     let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
@@ -149,8 +155,11 @@ pub fn compile_service(
         distributions: Vec::new(),
         plain_index: HashMap::default(),
         fold_index: HashMap::default(),
+        gate: None,
     };
     let placements = plan.placements.len();
+    let mut gated: HashMap<(usize, Ppm), u16, FixedState> = HashMap::default();
+    let mut answers = vec![None; reach.views().len()];
     let mut by_view_and_placement = vec![None; reach.views().len() * placements];
     let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
     let bucket_bits = u8::try_from(bucket_bits).unwrap_or(u8::MAX);
@@ -158,25 +167,45 @@ pub fn compile_service(
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
-        let known = by_view_and_placement[view * placements + at as usize].get_or_insert_with(|| {
-            filler.sets.ground.serving = &reach.views()[view].serving;
-            let kept = earlier.and_then(|earlier| earlier.distribution(group, placement));
-            filler.distribution(placement, kept)
-        });
+        let place = view * placements + at as usize;
+        let kept = || earlier.and_then(|earlier| earlier.distribution(group, placement));
+        let known = match &service.shed {
+            None => *by_view_and_placement[place].get_or_insert_with(|| {
+                filler.sets.ground.serving = &reach.views()[view].serving;
+                filler.distribution(placement, kept())
+            }),
+            Some(shed) => {
+                let share = share_of(service, &filler.material.groups[group], plan);
+                *gated.entry((place, share)).or_insert_with(|| {
+                    filler.sets.ground.serving = &reach.views()[view].serving;
+                    let to = *answers[view].get_or_insert_with(|| filler.answer_of_shed(shed));
+                    filler.gated(placement, kept(), Gate { share, to })
+                })
+            }
+        };
         let hash_lens = hash_lens(&filler.material.groups[group], bucket_bits);
-        by_group.push(GroupPlan { distribution: *known, hash_lens });
+        by_group.push(GroupPlan { distribution: known, hash_lens });
     }
     let distributions = filler.distributions;
     ServiceTable {
         seeds: seeds(&service.name),
         ttl: service.ttl,
         counted_from: 0,
-        is_uniform: distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),
+        is_uniform: guard.is_none()
+            && distributions.iter().all(|it| !it.is_mixed() && it.answers_like(&distributions[0])),
         sets: filler.sets.into_sets(),
         distributions,
         by_group,
         reach: Arc::clone(&filler.material.reach),
+        guard,
     }
+}
+
+/// Of the newcomers of a group.
+fn share_of(service: &Service, group: &ClientGroup, plan: &ServiceAssignment) -> Ppm {
+    let rule = service.chain_for(&group.areas);
+    let at = rule.and_then(|rule| service.chains.iter().position(|other| std::ptr::eq(other, rule)));
+    at.map_or(Ppm::ZERO, |at| plan.shed_of(at))
 }
 
 struct Filler<'m, 'a> {
@@ -188,6 +217,8 @@ struct Filler<'m, 'a> {
     /// Of distributions with one answer.
     plain_index: HashMap<Distribution, u16, FixedState>,
     fold_index: HashMap<FoldKey, u16, FixedState>,
+    /// Of the distributions that come next.
+    gate: Option<Gate>,
 }
 
 /// A normal placement without what cannot change its answer, whatever view of the nodes its clients have.
@@ -197,6 +228,7 @@ struct FoldKey {
     count: u8,
     backups: [u16; MAX_PICKS],
     pool: Option<PoolId>,
+    gate: Option<Gate>,
 }
 
 impl Filler<'_, '_> {
@@ -205,7 +237,9 @@ impl Filler<'_, '_> {
         if let Some(at) = key.as_ref().and_then(|key| self.fold_index.get(key)) {
             return *at;
         }
-        let made = kept.cloned().unwrap_or_else(|| self.make(placement));
+        let mut made = kept.cloned().unwrap_or_else(|| self.make(placement));
+        made.gate = self.gate;
+        made.is_plain &= self.gate.is_none();
         let at = self.intern(made);
         if let Some(key) = key {
             self.fold_index.insert(key, at);
@@ -214,8 +248,9 @@ impl Filler<'_, '_> {
     }
 
     fn intern(&mut self, made: Distribution) -> u16 {
-        let at = u16::try_from(self.distributions.len())
-            .expect("no more distributions than groups, of which a geo table has fewer than 2^16");
+        let at = u16::try_from(self.distributions.len()).expect(
+            "no more distributions than groups, fewer than 60,000, and an answer of gates for each view",
+        );
         if !made.is_mixed() {
             if let Some(known) = self.plain_index.get(&made) {
                 return *known;
@@ -240,6 +275,7 @@ impl Filler<'_, '_> {
             count: count as u8,
             backups: [u16::MAX; MAX_PICKS],
             pool: placement.pool,
+            gate: self.gate,
         };
         for (share, place) in live().zip(&mut key.nodes) {
             *place = (share.node.0, share.share.0);
@@ -257,12 +293,65 @@ impl Filler<'_, '_> {
     fn make(&mut self, placement: &Placement) -> Distribution {
         let (reply, warning) = self.reply(placement);
         let slots = match (reply, placement.mode) {
-            (Reply::NoData | Reply::ServFail, _) => Slots::default(),
+            (Reply::NoData | Reply::ServFail | Reply::Alias, _) => Slots::default(),
             (Reply::Addresses, PlacementMode::AllDown) => Slots::of(&[self.sets.of_fallback()]),
             (Reply::Addresses, _) => Slots::of(&self.fill(placement)),
         };
         let is_plain = reply == Reply::Addresses && warning.is_none();
-        Distribution { slots, pool: placement.pool, mode: placement.mode, reply, warning, is_plain }
+        Distribution {
+            slots,
+            pool: placement.pool,
+            mode: placement.mode,
+            reply,
+            warning,
+            gate: None,
+            is_plain,
+        }
+    }
+
+    /// As [`distribution`](Self::distribution), with a gate.
+    fn gated(&mut self, placement: &Placement, kept: Option<&Distribution>, gate: Gate) -> u16 {
+        self.gate = Some(gate);
+        let at = self.distribution(placement, kept);
+        self.gate = None;
+        at
+    }
+
+    /// What newcomers of the view are answered: of a pool the nodes that may serve them, by weight, or all as
+    /// if they could.
+    fn answer_of_shed(&mut self, shed: &Shed) -> u16 {
+        let (pool, reply) = match &shed.to {
+            ShedTo::Pool(pool) => (Some(*pool), Reply::Addresses),
+            ShedTo::Cname(_) => (None, Reply::Alias),
+            ShedTo::NoData => (None, Reply::NoData),
+        };
+        let placement = pool.map(|id| self.waiting_room(id));
+        let mode = placement.as_ref().map_or(PlacementMode::Normal, |placement| placement.mode);
+        let slots = placement.map_or_else(Slots::default, |placement| Slots::of(&self.fill(&placement)));
+        let warning = Some(Warning::Shed);
+        self.intern(Distribution { slots, pool, mode, reply, warning, gate: None, is_plain: false })
+    }
+
+    fn waiting_room(&self, id: PoolId) -> Placement {
+        let members = &self.service.pool(id).members;
+        let serves = |node: NodeId| self.sets.ground.serves(node) != [false; 2];
+        let is_open = members.iter().any(|member| serves(member.node));
+        let of_weight = |weigh: &dyn Fn(&PoolMember) -> u64| {
+            let all: u64 = members.iter().map(weigh).sum();
+            let share =
+                |member: &PoolMember| Share { node: member.node, share: Ppm::ratio(weigh(member), all) };
+            let shares = members.iter().map(share).filter(|share| share.share > Ppm::ZERO);
+            shares.take(MAX_WAITING_NODES).collect::<Vec<_>>()
+        };
+        let is_in = |member: &PoolMember| !is_open || serves(member.node);
+        let weighted = of_weight(&|member| if is_in(member) { u64::from(member.weight) } else { 0 });
+        // Members of weight 0 stand in for those that are down.
+        let shares = match weighted.is_empty() {
+            true => of_weight(&|member| u64::from(is_in(member))),
+            false => weighted,
+        };
+        let mode = if is_open { PlacementMode::Normal } else { PlacementMode::FailOpen };
+        Placement { shares, backups: Vec::new(), pool: Some(id), mode }
     }
 
     /// Which promise of the service this placement calls for.

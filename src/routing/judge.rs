@@ -75,7 +75,7 @@ impl Movement {
         match cause {
             Cause::ColdStart | Cause::WarmStart | Cause::Reload { .. } => Self::Free,
             Cause::Evacuation { .. } => Self::Orphans,
-            Cause::Recovery { .. } | Cause::Rebalance => Self::Budget,
+            Cause::Recovery { .. } | Cause::Rebalance | Cause::Degradation { .. } => Self::Budget,
         }
     }
 }
@@ -108,13 +108,20 @@ struct Pair<'a> {
     service: &'a Service,
     view: &'a View,
     pools: &'a [PoolId],
+    /// By node, of regions that are given nobody.
+    cut: &'a [bool],
     demand: u64,
 }
 
 impl Pair<'_> {
     /// Whether the node may be given to the group at all.
     fn admits(&self, node: NodeId) -> bool {
-        self.view.may_serve.get(node.index()) == Some(&true) && self.is_in_chain(node)
+        self.serves(node) && self.is_in_chain(node)
+    }
+
+    fn serves(&self, node: NodeId) -> bool {
+        let is_cut = self.cut.get(node.index()) == Some(&true);
+        self.view.may_serve.get(node.index()) == Some(&true) && !is_cut
     }
 
     fn is_in_chain(&self, node: NodeId) -> bool {
@@ -125,7 +132,7 @@ impl Pair<'_> {
     fn offered(&self) -> impl Iterator<Item = NodeId> {
         self.pools.iter().flat_map(|&pool| {
             let members = &self.service.pool(pool).members;
-            let serves = |node: NodeId| self.view.may_serve.get(node.index()) == Some(&true);
+            let serves = |node: NodeId| self.serves(node);
             let any = members.iter().any(|member| member.weight > 0 && serves(member.node));
             members.iter().filter(move |it| serves(it.node) && (it.weight > 0 || !any)).map(|it| it.node)
         })
@@ -161,7 +168,8 @@ impl<'a> Court<'a> {
         let rule = of.chains.iter().find(|rule| rule.area.is_none_or(|area| client.in_area(area)))?;
         let view = self.case.reach.view(group.index());
         let demand = self.case.account.of(service.index(), group.index());
-        Some(Pair { service: of, view, pools: &rule.pools, demand })
+        let cut = &self.case.account.cut;
+        Some(Pair { service: of, view, pools: &rule.pools, cut, demand })
     }
 
     fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {

@@ -7,12 +7,14 @@
 use super::names::{Entry, Found};
 use super::records;
 use super::snapshot::Snapshot;
-use super::steer::{AnswerSet, Distribution, GroupPlan, MAX_HASH_LEN, Reply, ServiceTable, seeds};
+use super::steer::{AnswerSet, Distribution, GroupPlan, MAX_HASH_LEN, Reply, ServiceTable, Warning, seeds};
 use crate::base::prefix::Family;
+use crate::base::units::Ppm;
+use crate::model::degradation::ShedTo;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::PlacementMode;
 use crate::model::reach::View;
-use crate::model::service::OnAllDown;
+use crate::model::service::{OnAllDown, Service};
 use crate::zone::name::Name;
 use crate::zone::rtype;
 use std::collections::BTreeSet;
@@ -121,7 +123,7 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
         said.insert("sends a client group to a distribution that does not exist".to_owned());
     }
     for distribution in &table.distributions {
-        said.extend(lint_distribution(table, distribution, &service.on_all_down));
+        said.extend(lint_distribution(table, distribution, service));
     }
     for (set, _) in table.sets.iter().zip(table.sets_in_use()).filter(|(_, is_used)| *is_used) {
         said.extend(lint_set(service.ttl, set));
@@ -153,13 +155,22 @@ fn lint_scopes(name: &str, table: &ServiceTable) -> Vec<String> {
     said
 }
 
-fn lint_distribution(
-    table: &ServiceTable,
-    distribution: &Distribution,
-    on_all_down: &OnAllDown,
-) -> Vec<String> {
-    let mut said = Vec::new();
-    match (distribution.reply, on_all_down) {
+fn lint_distribution(table: &ServiceTable, distribution: &Distribution, service: &Service) -> Vec<String> {
+    let mut said = lint_gate(table, distribution, service);
+    let shed = service.shed.as_ref().map(|shed| &shed.to);
+    match (distribution.reply, &service.on_all_down) {
+        _ if distribution.warning == Some(Warning::Shed) => {
+            let is_as_asked = matches!(
+                (distribution.reply, shed),
+                (Reply::Addresses, Some(ShedTo::Pool(_)))
+                    | (Reply::Alias, Some(ShedTo::Cname(_)))
+                    | (Reply::NoData, Some(ShedTo::NoData))
+            );
+            if !is_as_asked {
+                said.push("sheds newcomers in a way that its policy does not ask for".to_owned());
+            }
+        }
+        (Reply::Alias, _) => said.push("answers another name to who is not shed".to_owned()),
         (Reply::NoData, OnAllDown::NoData) | (Reply::ServFail, OnAllDown::ServFail) => {}
         (Reply::NoData | Reply::ServFail, _) => {
             said.push("has a client group without an answer, which its policy does not ask for".to_owned());
@@ -181,6 +192,26 @@ fn lint_distribution(
     said
 }
 
+/// Who is let in where, and that whoever is not is answered something.
+fn lint_gate(table: &ServiceTable, distribution: &Distribution, service: &Service) -> Vec<String> {
+    let mut said = Vec::new();
+    let is_answer = distribution.warning == Some(Warning::Shed);
+    match distribution.gate {
+        None if service.shed.is_none() || is_answer => {}
+        None => said.push("has clients that pass no gate, though its policy sheds newcomers".to_owned()),
+        Some(_) if service.shed.is_none() || table.guard.is_none() || is_answer => {
+            said.push("sheds newcomers, which its policy does not ask for".to_owned());
+        }
+        Some(gate) => {
+            let to = table.distributions.get(usize::from(gate.to));
+            if gate.share > Ppm::WHOLE || to.is_none_or(|to| to.warning != Some(Warning::Shed)) {
+                said.push("has a gate that leads nowhere".to_owned());
+            }
+        }
+    }
+    said
+}
+
 /// The distributions of those clients that may be given the same nodes.
 fn by_view<'a>(
     candidate: &'a Snapshot,
@@ -194,6 +225,12 @@ fn by_view<'a>(
         for (group, plan) in table.by_group.iter().enumerate() {
             distributions[reach.view_of(group)].insert(usize::from(plan.distribution));
         }
+    }
+    for positions in &mut distributions {
+        let gate = |at: &usize| table.distributions.get(*at)?.gate;
+        let answers: Vec<usize> =
+            positions.iter().filter_map(gate).map(|gate| usize::from(gate.to)).collect();
+        positions.extend(answers);
     }
     reach.views().iter().zip(distributions).map(|(view, positions)| {
         (view, positions.into_iter().filter_map(|at| table.distributions.get(at)).collect())

@@ -15,6 +15,7 @@
 //! | [`steer`] | the steered half: distributions, slots, answer sets |
 //! | [`fill`], [`sets`] | which make it |
 //! | [`records`] | what an answer set says in types besides A and AAAA |
+//! | [`guard`] | who is a newcomer, and what shed newcomers are answered |
 //! | [`rendezvous`] | which node a slot belongs to |
 //! | [`standin`] | what a transferred zone has at steered names |
 //! | [`chain`](mod@chain) | the NSEC chain over names and zones |
@@ -33,6 +34,7 @@ pub mod chain;
 pub mod check;
 pub mod codes;
 pub mod fill;
+pub mod guard;
 pub mod judge;
 pub mod ledger;
 pub mod lint;

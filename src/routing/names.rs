@@ -14,6 +14,7 @@ use super::block::Block;
 use super::name_index::NameIndex;
 use super::steer::Part;
 use crate::base::diagnostic::Diagnostic;
+use crate::model::degradation::{Shed, ShedTo};
 use crate::model::ids::ServiceId;
 use crate::model::policy::Policy;
 use crate::model::service::Service;
@@ -53,6 +54,8 @@ pub struct SteeredName {
     pub service: ServiceId,
     /// It is a hostname: A and AAAA are steered.
     pub has_addresses: bool,
+    /// A hostname whose newcomers are shed to another name, for every type.
+    pub is_aliased: bool,
     /// Other types that are steered, ascending, and where answer sets have them.
     pub records: Box<[(u16, u16)]>,
     /// The zone's SOA, its TTL no longer than the service's.
@@ -307,7 +310,7 @@ impl<'a> Builder<'a> {
                 if let Ok(name) = Name::parse_text(text) {
                     let sets = service.records_at(text);
                     let records = sets.map(|(at, set)| (set.kind.number(), at as u16)).collect();
-                    self.steer((id, service.ttl), name, is_hostname, records);
+                    self.steer((id, service), name, is_hostname, records);
                 }
             }
         }
@@ -330,19 +333,21 @@ impl<'a> Builder<'a> {
 
     fn steer(
         &mut self,
-        (service, ttl): (ServiceId, u32),
+        (id, service): (ServiceId, &Service),
         name: Name,
         has_addresses: bool,
         records: Box<[(u16, u16)]>,
     ) {
         let Some(zone) = zone_of(&self.origins, &name) else { return };
         let mut entry = self.drafts.get(&name).cloned().unwrap_or_else(|| Entry { zone, ..Entry::default() });
-        let negative = negative_block(&self.zones.zones[zone as usize], ttl);
+        let negative = negative_block(&self.zones.zones[zone as usize], service.ttl);
         let position = u32::try_from(self.steered.len()).ok();
-        let steered = position.map(|position| Steered { position, service });
+        let steered = position.map(|position| Steered { position, service: id });
         entry.steered = steered.filter(|_| has_addresses);
         entry.typed = position.filter(|_| !records.is_empty());
-        self.steered.push(SteeredName { service, has_addresses, records, negative });
+        let is_elsewhere = matches!(service.shed, Some(Shed { to: ShedTo::Cname(_), .. }));
+        let is_aliased = has_addresses && is_elsewhere;
+        self.steered.push(SteeredName { service: id, has_addresses, is_aliased, records, negative });
         self.insert(zone, name, entry);
     }
 

@@ -119,6 +119,8 @@ pub struct SteeredSignatures {
     /// Of the other types: as many for each set as the name has, one set after the other.
     pub records: Box<[Block]>,
     pub records_per_set: u16,
+    /// Of the name that newcomers are shed to.
+    pub alias: Block,
 }
 
 impl Signed {
@@ -152,6 +154,11 @@ impl Signed {
         let signatures = self.steered.get(position as usize)?;
         let at = usize::from(signatures.records_per_set).checked_mul(set as usize)?.checked_add(nth)?;
         signatures.records.get(at).filter(|block| !block.is_empty())
+    }
+
+    /// RRSIG of the name that newcomers of a steered name are shed to.
+    pub fn alias(&self, position: u32) -> Option<&Block> {
+        self.steered.get(position as usize).map(|it| &it.alias).filter(|block| !block.is_empty())
     }
 
     /// The NSEC for a client that is answered nothing of that part.

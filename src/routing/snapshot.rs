@@ -11,6 +11,7 @@
 
 use super::block::Block;
 use super::fill::{Earlier, Material, compile_service};
+use super::guard::Guard;
 use super::ledger::Ledger;
 use super::names::Names;
 use super::signed::Signed;
@@ -139,6 +140,12 @@ impl Snapshot {
         &self.services[service.index()]
     }
 
+    /// Of the service of this name.
+    fn guard_of(&self, name: &str) -> Option<&Guard> {
+        let at = self.policy.services.iter().position(|service| service.name == name)?;
+        self.services.get(at)?.guard.as_ref()
+    }
+
     /// Who might be given which node when this table was made.
     pub fn reach(&self) -> &Reach {
         &self.reach
@@ -212,7 +219,9 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
             Some((table, earlier)) if earlier.is_for(plan) => Arc::clone(table),
             _ => {
                 let earlier = earlier.as_ref().map(|(_, earlier)| earlier);
-                let table = compile_service(&mut material, policy.service(id), plan, earlier);
+                let service = policy.service(id);
+                let guard = Guard::of(service, previous.and_then(|old| old.guard_of(&service.name)));
+                let table = compile_service(&mut material, service, plan, earlier, guard);
                 let counted_from = ledger.position(id, GroupId(0));
                 Arc::new(ServiceTable { counted_from, ..table })
             }

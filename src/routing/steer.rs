@@ -14,9 +14,11 @@
 //! the bytes (`dns`).
 
 use super::block::Block;
+use super::guard::{Gate, Guard};
 use super::records::{self, RecordBlocks};
 use crate::base::hash::{mix_prepared, prepare, stable_hash};
 use crate::base::prefix::Family;
+use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{GroupId, NodeId, PoolId};
 use crate::model::placement::PlacementMode;
@@ -42,6 +44,8 @@ pub struct ServiceTable {
     pub by_group: Vec<GroupPlan>,
     /// Who might be given which node when it was made.
     pub reach: Arc<Reach>,
+    /// Of a service that sheds newcomers.
+    pub guard: Option<Guard>,
 }
 
 /// How the clients of one group are answered: four octets, read for each answer.
@@ -132,7 +136,9 @@ pub struct Distribution {
     pub mode: PlacementMode,
     pub reply: Reply,
     pub warning: Option<Warning>,
-    /// [`Reply::Addresses`] without a warning: most are.
+    /// Where newcomers may be shed: at each that clients are given, of a service that does.
+    pub gate: Option<Gate>,
+    /// [`Reply::Addresses`] without a warning or a gate: most are.
     pub is_plain: bool,
 }
 
@@ -204,6 +210,8 @@ pub enum Reply {
     Addresses,
     NoData,
     ServFail,
+    /// The name that newcomers are shed to.
+    Alias,
 }
 
 /// Why an answer is not what the operator would wish for: an extended error (RFC 8914).
@@ -215,6 +223,7 @@ pub enum Warning {
     NoData,
     ServFail,
     NoNode,
+    Shed,
 }
 
 impl Warning {
@@ -235,6 +244,7 @@ impl Warning {
             Warning::NoData => "all nodes down: no data",
             Warning::ServFail => "all nodes down",
             Warning::NoNode => "no node for this client",
+            Warning::Shed => "at capacity: newcomers have to wait",
         }
     }
 }
@@ -248,6 +258,8 @@ pub struct Pick<'a> {
     pub set: Option<&'a AnswerSet>,
     /// Prefix length that was hashed; 0 where the pick does not depend on it.
     pub hash_len: u8,
+    /// The part of newcomers that it is of, being shed; 0: it is not.
+    pub shed: Ppm,
 }
 
 impl ServiceTable {
@@ -269,9 +281,20 @@ impl ServiceTable {
     fn distribution_like(&self, ours: usize, other: &Self, theirs: usize) -> bool {
         let pair = (self.distributions.get(ours), other.distributions.get(theirs));
         let (Some(ours), Some(theirs)) = pair else { return false };
-        let plain = |it: &Distribution| (it.pool, it.mode, it.reply, it.warning, it.slots.len());
+        let share = |it: &Distribution| it.gate.map(|gate| gate.share);
+        let plain = |it: &Distribution| (it.pool, it.mode, it.reply, it.warning, it.slots.len(), share(it));
         let same_set = |at: usize| self.set_at(ours, at) == other.set_at(theirs, at);
+        // Where a gate leads there is none.
+        let same_gate = ours.gate.zip(theirs.gate).is_none_or(|(ours, theirs)| {
+            let ungated = |table: &Self, at: u16| {
+                table.distributions.get(usize::from(at)).is_some_and(|it| it.gate.is_none())
+            };
+            ungated(self, ours.to)
+                && ungated(other, theirs.to)
+                && self.distribution_like(usize::from(ours.to), other, usize::from(theirs.to))
+        });
         plain(ours) == plain(theirs)
+            && same_gate
             && (ours.slots.is_shared_with(&theirs.slots) || (0..ours.slots.len()).all(same_set))
     }
 
@@ -300,11 +323,16 @@ impl ServiceTable {
         let (mut slot, mut hash_len) = (0, 0);
         if distribution.is_mixed() {
             hash_len = plan.hash_len(family, depth);
-            let hash = self.client_hash(family, upper, hash_len);
-            slot = ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32;
+            slot = self.slot(distribution, family, upper, hash_len);
         }
         let set = self.set_at(distribution, slot as usize);
-        Some(Pick { distribution, distribution_at, slot, set, hash_len })
+        Some(Pick { distribution, distribution_at, slot, set, hash_len, shed: Ppm::ZERO })
+    }
+
+    #[inline(always)]
+    pub(super) fn slot(&self, distribution: &Distribution, family: Family, upper: u64, hash_len: u8) -> u32 {
+        let hash = self.client_hash(family, upper, hash_len);
+        ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32
     }
 
     /// Position in the ledger beside it.

@@ -135,7 +135,7 @@ impl<'a> Book<'a> {
             }
             *number = renumbered[old];
         }
-        ServiceAssignment { placements: kept.into(), by_group: at.into() }
+        ServiceAssignment { placements: kept.into(), by_group: at.into(), shed: Vec::new() }
     }
 }
 

@@ -12,9 +12,10 @@
 use super::load::{fine, part};
 use super::memory::PlannerMemory;
 use super::steady::Burden;
+use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::demand::{Shares, WHOLE};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, PoolId};
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
 use std::sync::Arc;
@@ -29,10 +30,12 @@ pub(super) struct Demand {
     /// By group, relative: of the same.
     weights: Vec<u64>,
     total_weight: u64,
-    /// By service: the parts of groups as they were counted, in [`WHOLE`].
+    /// By service: the parts of groups as they were counted, or are left of a stated demand that is shed in part, in [`WHOLE`].
     pub counted: Vec<Option<Arc<[u32]>>>,
-    /// By service, fine units.
+    /// By service, fine units; without what is shed.
     pub services: Vec<u64>,
+    /// By service: what is not shed.
+    kept: Vec<Ppm>,
 }
 
 impl Demand {
@@ -51,7 +54,29 @@ impl Demand {
             weights,
             counted: (0..services).map(counted).collect(),
             services: Vec::new(),
+            kept: Vec::new(),
         }
+    }
+
+    /// Takes from the next service what is shed of each group; `None`: nothing. What is measured lacks it
+    /// already, and is still where it was: of newcomers that do not come nobody knows the groups.
+    pub fn thin(&mut self, shed: Option<Vec<Ppm>>, is_stated: bool) {
+        let service = self.kept.len();
+        let Some(shed) = shed else { return self.kept.push(Ppm::WHOLE) };
+        let left = |(weight, shed): (u64, &Ppm)| weight - Ppm(shed.0.min(Ppm::WHOLE.0)).of(weight);
+        let weights: Vec<u64> = self.weights(service).zip(&shed).map(left).collect();
+        let total = weights.iter().sum::<u64>();
+        self.kept.push(Ppm::ratio(total, self.total(service)));
+        if is_stated {
+            let part =
+                |&weight: &u64| (u128::from(weight) * u128::from(WHOLE) / u128::from(total.max(1))) as u32;
+            self.counted[service] = Some(weights.iter().map(part).collect());
+        }
+    }
+
+    /// Of a service's demand, what is not shed.
+    pub fn kept(&self, service: usize) -> Ppm {
+        self.kept.get(service).copied().unwrap_or(Ppm::WHOLE)
     }
 
     #[inline]
@@ -156,8 +181,20 @@ impl Reports {
         Self { askers: askers.filter(|askers| askers.len() == services).unwrap_or_default(), ..self }
     }
 
-    /// Sets the total of every service, and the memory of it.
-    pub fn measure(&self, policy: &Policy, memory: &mut PlannerMemory, elapsed_ms: u64) -> Vec<u64> {
+    /// As a node says, at least by its worst resource; `None`: it says nothing.
+    pub fn burden(&self, node: usize) -> Option<u64> {
+        let burden = self.burdens.get(node).copied()?;
+        (burden > 0 || self.amounts[node].is_some()).then_some(burden)
+    }
+
+    /// Sets the total of every service, and the memory of it. `kept`: what of it is not shed.
+    pub fn measure(
+        &self,
+        policy: &Policy,
+        memory: &mut PlannerMemory,
+        elapsed_ms: u64,
+        kept: impl Fn(usize) -> Ppm,
+    ) -> Vec<u64> {
         let explained = self.explained(memory);
         let any = explained.iter().any(|&amount| amount > 0);
         let counted = |node: usize| {
@@ -170,11 +207,11 @@ impl Reports {
         for (index, service) in policy.services.iter().enumerate() {
             let row = &parts[index * nodes..(index + 1) * nodes];
             let measured = (0..nodes).map(|node| part(counted(node), row[node])).sum();
-            totals.push(service.demand.map_or(measured, fine));
+            totals.push(service.demand.map_or(measured, |stated| part(fine(stated), kept(index).0)));
         }
         let held = totals.iter().enumerate().map(|(index, &total)| match policy.services[index].demand {
             Some(_) => memory.state(index, total),
-            None => memory.hold(index, total, elapsed_ms),
+            None => memory.hold(index, total, elapsed_ms, kept(index)),
         });
         held.collect()
     }
@@ -250,7 +287,10 @@ impl Reports {
 fn members(policy: &Policy, nodes: usize) -> Vec<bool> {
     let mut uses = vec![false; policy.services.len() * nodes];
     for (index, service) in policy.services.iter().enumerate() {
-        let of_service = service.pools.iter().flat_map(|pool| &pool.members);
+        // Where newcomers are shed to, demand is not the chains'.
+        let chained = |id: &PoolId| service.chains.iter().any(|rule| rule.pools.contains(id));
+        let pools = service.pools.iter().zip(0_u8..).filter(|(_, at)| chained(&PoolId(*at)));
+        let of_service = pools.flat_map(|(pool, _)| &pool.members);
         for NodeId(node) in of_service.map(|member| member.node) {
             if usize::from(node) < nodes {
                 uses[index * nodes + usize::from(node)] = true;
@@ -283,11 +323,11 @@ mod tests {
         let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
         let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
         // Nothing explained yet: node 1 is shared evenly.
-        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(350), fine(50)]);
+        assert_eq!(reports.measure(&world.policy, &mut memory, 0, |_| Ppm::WHOLE), [fine(350), fine(50)]);
         // Explained: s puts 100 on node 0 and 50 on node 1, t 50 on node 1.
         memory.demand = vec![fine(150), fine(50)];
         memory.carried = vec![666_667, 333_333, 0, 1_000_000];
-        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        let totals = reports.measure(&world.policy, &mut memory, 600_000, |_| Ppm::WHOLE);
         assert!(totals[0].abs_diff(fine(250)) < fine(1), "200 of node 0 count, and half of node 1");
         assert!(totals[1].abs_diff(fine(50)) < fine(1));
         memory.demand = vec![fine(150), fine(50)];
@@ -333,6 +373,6 @@ mod tests {
         world.policy.services[0].demand = Some(40);
         let reports = Reports::new(&world.policy, &[up()]);
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
-        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(40)]);
+        assert_eq!(reports.measure(&world.policy, &mut memory, 0, |_| Ppm::WHOLE), [fine(40)]);
     }
 }

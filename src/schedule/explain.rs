@@ -15,7 +15,7 @@ use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
 use crate::model::service::Service;
-use crate::model::verdict::Verdict;
+use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The whole decision for one group of one service.
@@ -279,6 +279,9 @@ impl Told<'_> {
             let is_global = !self.terrain.reach.global().may_serve[node.index()];
             return match health.and_then(|health| view.taken_by(health)).filter(|_| !is_global) {
                 Some(scope) => format!("it is down for {scope}"),
+                None if health.is_none_or(NodeHealth::may_serve) => {
+                    "the circuit of its region is open".to_owned()
+                }
                 None => "it is down".to_owned(),
             };
         }

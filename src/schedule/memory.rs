@@ -4,12 +4,18 @@
 //! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
 //! only loss is that dwell times and averages begin again.
 
+use super::breaker::{Circuits, CutRegion};
 use super::change::Footing;
 use super::cost::NodeSignal;
+use super::degrade::Degradation;
+use super::load::part;
 use super::scoped::Scoped;
 use super::steady::{self, Burden};
 use super::terrain::Returns;
+use crate::base::units::Ppm;
+use crate::model::degradation::RungStatus;
 use crate::model::ids::{GroupId, ServiceId};
+use crate::model::policy::Policy;
 use crate::model::reach::{Closure, View};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +48,11 @@ pub struct PlannerMemory {
     /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
     /// one group.
     pub(super) budget_ppb: i64,
+    /// Who is shed, and since when.
+    #[serde(default)]
+    pub(super) degradation: Degradation,
+    #[serde(default)]
+    pub(super) circuits: Circuits,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +121,26 @@ impl PlannerMemory {
             carried: vec![0; services * nodes],
             footing: Footing::default(),
             budget_ppb: BUDGET_PPB,
+            degradation: self.degradation.clone(),
+            circuits: self.circuits.clone(),
         }
+    }
+
+    /// To begin with after an edit that changes the planner's world: only who is shed is still known.
+    #[must_use]
+    pub fn carried_over(&self, old: &Policy, new: &Policy) -> Self {
+        let degradation = self.degradation.carried_over(old, new);
+        Self { degradation, circuits: self.circuits.carried_over(old, new), ..Self::default() }
+    }
+
+    /// Regions whose circuit is not closed.
+    pub fn cut_regions(&self, policy: &Policy) -> Vec<CutRegion> {
+        self.circuits.tell(&policy.fleet)
+    }
+
+    /// By rule of a service: how far its clients are from normal service, as the last plan had it.
+    pub fn rungs(&self, policy: &Policy, service: usize) -> Vec<RungStatus> {
+        self.degradation.tell(policy, service, self.at_ms)
     }
 
     /// Whether a plan has been made with this memory's world before.
@@ -221,12 +251,14 @@ impl PlannerMemory {
     }
 
     /// The demand to plan for: what is measured, or the recent maximum while it fades; settled.
-    pub(super) fn hold(&mut self, service: usize, measured: u64, elapsed_ms: u64) -> u64 {
+    /// Of a maximum only what is `kept` comes back, while newcomers are shed; what is measured is there.
+    pub(super) fn hold(&mut self, service: usize, measured: u64, elapsed_ms: u64, kept: Ppm) -> u64 {
         let held = u128::from(self.demand[service]);
         let left = u128::from(DEMAND_HOLD_MS.saturating_sub(elapsed_ms));
         let faded = (held * left / u128::from(DEMAND_HOLD_MS)) as u64;
         self.demand[service] = measured.max(faded);
-        self.planned[service] = steady::settle_demand(self.planned[service], self.demand[service]);
+        let expected = measured.max(part(faded, kept.0));
+        self.planned[service] = steady::settle_demand(self.planned[service], expected);
         self.planned[service]
     }
 }
@@ -271,10 +303,10 @@ mod tests {
     #[test]
     fn demand_falls_slowly_and_rises_at_once() {
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
-        assert_eq!(memory.hold(0, 300, 0), 300);
-        assert_eq!(memory.hold(0, 100, 30_000), 300, "270, within the dead band");
-        assert_eq!(memory.hold(0, 100, 30_000), 243);
-        assert_eq!(memory.hold(0, 900, 1_000), 900);
+        assert_eq!(memory.hold(0, 300, 0, Ppm::WHOLE), 300);
+        assert_eq!(memory.hold(0, 100, 30_000, Ppm::WHOLE), 300, "270, within the dead band");
+        assert_eq!(memory.hold(0, 100, 30_000, Ppm::WHOLE), 243);
+        assert_eq!(memory.hold(0, 900, 1_000, Ppm::WHOLE), 900);
     }
 
     #[test]

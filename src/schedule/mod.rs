@@ -23,18 +23,22 @@
 //! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
 //! | `scoped` | of it, nodes that one line or area does not reach |
+//! | `breaker` | the circuits of regions whose quality collapses |
+//! | `degrade` | the rungs of the ladder: who is shed, and since when |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
 //! | `contest` | of it, what would have to change for another node to win |
 //!
-//! Deliberately not here: shedding of newcomers and circuit breaking.
+//! Deliberately not here: what shed newcomers are answered (`routing::guard`).
 
 mod book;
+mod breaker;
 #[cfg(test)]
 mod calm;
 mod change;
 mod contest;
 pub mod cost;
+mod degrade;
 mod demand;
 #[cfg(test)]
 mod exact;
@@ -62,7 +66,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use breaker::CutRegion;
 pub use contest::Hurdle;
+pub use degrade::RungStep;
 pub use demand::weights;
 pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView, QualityView, explain};
 pub use memory::PlannerMemory;
@@ -117,6 +123,8 @@ pub struct Plan {
     pub memory: PlannerMemory,
     /// For people: what the plan could not do. Bounded.
     pub notes: Vec<String>,
+    /// Areas that changed their rung, or how many of their newcomers are shed.
+    pub steps: Vec<RungStep>,
     /// Demand above what nodes may be given, in capacity units; services without any are left out.
     pub unserved: Vec<(ServiceId, u64)>,
     /// By node, in capacity units.

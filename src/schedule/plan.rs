@@ -18,7 +18,7 @@ use super::{Pass, Plan, PlanInput};
 use crate::model::account::Account;
 use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::{Assignment, PlacementMode};
+use crate::model::placement::{Assignment, PlacementMode, ServiceAssignment};
 use crate::model::reach::{self, Reach, View};
 
 /// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
@@ -38,15 +38,19 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     } else {
         opening.follow_up(books, &mut memory)
     };
+    let cut = memory.circuits.cut(&input.policy.fleet);
+    let steps = memory.degradation.judge(&sweep, &opening.reports, &cut, memory.at_ms);
+    let cut = memory.circuits.open(&input.policy.fleet);
     let plan = finish(sweep, memory, opening.first);
     let Opening { memory, demand, .. } = opening;
     let account = Account {
         fractions: demand.fractions,
         counted: demand.counted,
+        cut,
         budget_ppb: memory.budget_ppb,
         ..plan.account
     };
-    Plan { account, ..plan }
+    Plan { account, steps, ..plan }
 }
 
 /// What is known before the first decision.
@@ -68,6 +72,11 @@ impl<'a> Opening<'a> {
         let (mut memory, elapsed_ms) = resume(input);
         let terrain = survey(input, &mut memory);
         let mut demand = Demand::new(input.groups, input.policy.services.len(), input.demand);
+        for service in 0..input.policy.services.len() {
+            let rule = |group| terrain.rule(service, group);
+            let shed = memory.degradation.by_group(service, input.groups.len(), rule);
+            demand.thin(shed, input.policy.services[service].demand.is_some());
+        }
         let books = open(input);
         let current = carried(&books, &demand, terrain.signals.len());
         if memory.is_new() {
@@ -77,7 +86,8 @@ impl<'a> Opening<'a> {
         }
         let reports = Reports::new(input.policy, input.health);
         let reports = reports.divided_by(input.demand, input.policy.services.len());
-        demand.services = reports.measure(input.policy, &mut memory, elapsed_ms);
+        demand.services =
+            reports.measure(input.policy, &mut memory, elapsed_ms, |service| demand.kept(service));
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
         let order = demand.order(input.groups);
         let base = if first { Vec::new() } else { reports.base(input.policy, &mut memory) };
@@ -193,8 +203,11 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'
         memory.settle(at, NodeSignal::of(input.health.get(at)), target)
     };
     let signals: Vec<NodeSignal> = input.policy.fleet.nodes.iter().enumerate().map(signal).collect();
-    let global = View::global(input.policy, input.health);
-    let ramps = memory.ramps(&global.may_serve);
+    let mut global = View::global(input.policy, input.health);
+    let now_ms = memory.at_ms;
+    memory.circuits.judge(input, &mut global, now_ms);
+    let mut ramps = memory.ramps(&global.may_serve);
+    memory.circuits.limit(&input.policy.fleet, &mut ramps);
     let everybody = Returns { ramps, homecoming: memory.homecomings() };
     let closures = memory.close(reach::closures(input.health, &global), &global);
     let reach = Reach::new(input.policy, input.groups, global, &closures);
@@ -248,9 +261,14 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
         ..Account::default()
     };
+    let close = |(service, book): (usize, Book<'_>)| ServiceAssignment {
+        shed: memory.degradation.sheds(service),
+        ..book.close()
+    };
     Plan {
         planned_load: (0..nodes).map(|node| units(sweep.loads.planned(node))).collect(),
-        assignment: Assignment { services: sweep.books.into_iter().map(Book::close).collect() },
+        assignment: Assignment { services: sweep.books.into_iter().enumerate().map(close).collect() },
+        steps: Vec::new(),
         moves,
         memory,
         notes,

@@ -60,7 +60,8 @@ fn carry(
         let at = group.and_then(|group| placed.by_group.get(group)).copied().unwrap_or(NONE);
         at.min(nothing)
     };
-    ServiceAssignment { by_group: old_group.iter().map(number).collect(), placements: placements.into() }
+    let by_group = old_group.iter().map(number).collect();
+    ServiceAssignment { by_group, placements: placements.into(), shed: Vec::new() }
 }
 
 fn translate(placement: &Placement, old: &Service, new: &Service, nodes: &[Option<NodeId>]) -> Placement {

@@ -58,6 +58,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         answers: 1,
         ttl: 30,
         on_all_down: OnAllDown::All,
+        shed: None,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),

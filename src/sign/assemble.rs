@@ -24,6 +24,7 @@ use crate::model::dnssec::DnssecConfig;
 use crate::routing::Snapshot;
 use crate::routing::block::Block;
 use crate::routing::chain::{self, ChainLink};
+use crate::routing::guard::Guard;
 use crate::routing::names::{Entry, HINFO, Names, SteeredName};
 use crate::routing::signed::{
     NONE, NsecEntry, RecordDenial, SignedEntry, SignedFixed, SignedZone, SteeredDenial, SteeredSignatures,
@@ -314,7 +315,9 @@ impl<'a> Scene<'a> {
     ) -> SteeredSignatures {
         let Some(signer) = self.zone_signer(zone) else { return SteeredSignatures::default() };
         let mut sign = |block: &Block| walk.rrsig_of_block(&[signer], name, block, block.ttl().unwrap_or(0));
-        let SteeredName { has_addresses, records: types, .. } = self.names.steered(position);
+        let SteeredName { has_addresses, is_aliased, records: types, .. } = self.names.steered(position);
+        let cname = table.guard.as_ref().and_then(Guard::alias).filter(|_| *is_aliased);
+        let alias = cname.map(|cname| sign(&cname.block)).unwrap_or_default();
         let is_used = table.sets_in_use();
         let sets = || table.sets.iter().zip(&is_used);
         let mut addresses = |(set, stands): (&AnswerSet, &bool)| match stands {
@@ -327,7 +330,7 @@ impl<'a> Scene<'a> {
             types.iter().map(move |(_, at)| blocks.and_then(|blocks| blocks.get(usize::from(*at))))
         });
         let records = parts.map(|block| block.map(&mut sign).unwrap_or_default()).collect();
-        SteeredSignatures { by_set, records, records_per_set: u16::try_from(types.len()).unwrap_or(0) }
+        SteeredSignatures { by_set, records, records_per_set: u16::try_from(types.len()).unwrap_or(0), alias }
     }
 }
 

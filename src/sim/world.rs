@@ -223,6 +223,7 @@ pub fn service(name: &str, profile: Profile, pools: Vec<Pool>, demand: Option<u6
         answers: 1,
         ttl: 30,
         on_all_down: OnAllDown::All,
+        shed: None,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),

@@ -134,6 +134,7 @@ pub fn task(orders: Orders, name: &str, allow_commands: bool) -> Result<Task, St
             vantages: vec![Vantage { name: name.to_owned(), anchors, ..Vantage::local() }],
             ..Judgement::default()
         },
+        circuits: Vec::new(),
     };
     for node in nodes {
         let mut probes = Vec::with_capacity(node.probes.len());

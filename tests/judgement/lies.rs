@@ -56,6 +56,7 @@ fn model_of(vantages: u8) -> HealthModel {
         sites: vec![site("a"), site("b")],
         nodes: (0..NODES).map(node).collect(),
         judgement,
+        circuits: Vec::new(),
     };
     HealthModel::new(Arc::new(fleet), &BTreeMap::new(), MonoTime(0), WallTime(0))
 }

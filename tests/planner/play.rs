@@ -181,6 +181,18 @@ impl Play<'_> {
             "\n{second} s: moved {all:.1} %, by choice {chosen:.1} %; cannot place {unserved}; waiting {:.0}",
             self.course.crowd.waiting()
         );
+        for (at, service) in self.world.policy.services.iter().enumerate().filter(|(_, it)| it.shed.is_some())
+        {
+            for area in plan.memory.rungs(&self.world.policy, at) {
+                let (shed, spilled) = (area.shed.percent(), area.spilled.percent());
+                let used = area.utilisation.map_or(0.0, |used| used.percent());
+                let _ = writeln!(
+                    self.told,
+                    "  {} is on rung {}: {shed:.0} % of newcomers shed, {spilled:.0} % spilled, {used:.0} % used",
+                    service.name, area.rung,
+                );
+            }
+        }
         let (demand, loads) = (self.world.demand_by_pair(), self.course.crowd.loads());
         let all: f64 = demand.iter().sum();
         for (at, node) in self.world.policy.fleet.nodes.iter().enumerate() {

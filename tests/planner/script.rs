@@ -28,6 +28,7 @@
 
 use rhumb::base::units::Micros;
 use rhumb::model::clients::{ClientGroup, Line};
+use rhumb::model::degradation::{Shed, ShedTo};
 use rhumb::model::fleet::{Fleet, Region};
 use rhumb::model::ids::LineId;
 use rhumb::model::placement::Latencies;
@@ -78,6 +79,9 @@ pub struct ServiceText {
     ttl: u32,
     #[serde(default)]
     on_all_down: Option<String>,
+    /// Newcomers are shed at the usual thresholds. The simulated clients come all the same.
+    #[serde(default)]
+    shed: bool,
 }
 
 fn patience() -> u32 {
@@ -162,5 +166,12 @@ fn service(name: &str, text: &ServiceText, fleet: &Fleet) -> Service {
     let pools = text.pools.iter().map(pool).collect();
     let demand = text.stated.then_some(text.demand);
     let service = world::service(name, profile.expect("a profile's name"), pools, demand);
-    Service { ttl: text.ttl, on_all_down, ..service }
+    let shed = text.shed.then_some(Shed {
+        to: ShedTo::NoData,
+        enter: Shed::ENTER,
+        exit: Shed::exit_of(Shed::ENTER),
+        dwell: Shed::DWELL,
+        remember: Shed::REMEMBER,
+    });
+    Service { ttl: text.ttl, on_all_down, shed, ..service }
 }

@@ -21,6 +21,7 @@ use rhumb::base::units::{Micros, Ppm};
 use rhumb::dns::{Ctx, Scratch, Transport};
 use rhumb::geo::{Countries, GeoTable};
 use rhumb::model::clients::{Area, Clients};
+use rhumb::model::degradation::{Shed, ShedTo};
 use rhumb::model::fleet::{Fleet, Node, Region, Site};
 use rhumb::model::ids::{AreaId, Generation, NodeId, PoolId, RegionId, Revision, SiteId};
 use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssignment, Share};
@@ -258,6 +259,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         answers,
         ttl: 30,
         on_all_down,
+        shed: None,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),
@@ -265,6 +267,16 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         audience: Vec::new(),
         source: format!("services/{name}.yaml"),
     }
+}
+
+/// Two nodes, and two others where its newcomers may be sent.
+pub fn shedding(name: &str, to: ShedTo) -> Service {
+    let mut service = service(name, &format!("{name}.rhumb.test"), 1, OnAllDown::All);
+    let hall = service.pools[0].members.split_off(2);
+    service.pools.push(Pool { name: "hall".to_owned(), members: hall, ..service.pools[0].clone() });
+    let (enter, exit) = (Shed::ENTER, Shed::exit_of(Shed::ENTER));
+    service.shed = Some(Shed { to, enter, exit, dwell: Shed::DWELL, remember: Shed::REMEMBER });
+    service
 }
 
 /// `NODE.nodes.rhumb.test` for each node.
@@ -331,6 +343,9 @@ fn policy(clients: Clients) -> Policy {
             service("nodata", &at("nodata"), 1, OnAllDown::NoData),
             service("servfail", &at("servfail"), 1, OnAllDown::ServFail),
             plain("multi", 1),
+            shedding("lobby", ShedTo::Pool(PoolId(1))),
+            shedding("waits", ShedTo::Cname("mail.rhumb.test".to_owned())),
+            shedding("full", ShedTo::NoData),
         ],
         ..Policy::default()
     };
@@ -338,6 +353,8 @@ fn policy(clients: Clients) -> Policy {
     for service in &mut policy.services {
         service.records = match service.name.as_str() {
             "multi" => all_records("multi.rhumb.test"),
+            "lobby" => all_records("lobby.rhumb.test"),
+            "waits" => vec![record_set(None, RecordType::Https, vec![binding(own(), true)])],
             "fallback" | "nodata" => vec![
                 record_set(None, RecordType::Srv, vec![srv()]),
                 record_set(None, RecordType::Https, vec![binding(own(), true)]),
@@ -356,7 +373,8 @@ pub fn placement(shares: &[(NodeId, u32)], backups: &[NodeId], mode: PlacementMo
 
 /// Everyone alike.
 pub fn everyone(placement: Placement, geo: &GeoTable) -> ServiceAssignment {
-    ServiceAssignment { placements: vec![placement].into(), by_group: vec![0; geo.groups().len()].into() }
+    let by_group = vec![0; geo.groups().len()].into();
+    ServiceAssignment { placements: vec![placement].into(), by_group, shed: Vec::new() }
 }
 
 fn plan(service: &Service, geo: &GeoTable) -> ServiceAssignment {
@@ -374,10 +392,15 @@ fn plan(service: &Service, geo: &GeoTable) -> ServiceAssignment {
             ]
             .into(),
             by_group: geo.groups().iter().map(area_of).collect(),
+            shed: Vec::new(),
         },
         "split" | "pair" | "multi" => {
             everyone(placement(&[(TYO, 50), (HKG, 30), (FRA, 20)], &[OSA], Normal), geo)
         }
+        "lobby" | "waits" | "full" => ServiceAssignment {
+            shed: vec![Ppm::from_percent(50)],
+            ..everyone(placement(&[(TYO, 50), (HKG, 50)], &[], Normal), geo)
+        },
         "one" => everyone(placement(&[(HKG, 100)], &[], Normal), geo),
         "open" => everyone(placement(&[(TYO, 100)], &[], FailOpen), geo),
         _ => everyone(placement(&[], &[], AllDown), geo),

@@ -121,6 +121,8 @@ record! {
         optional certificate: DaysFile,
         /// Of a service: client groups that `on_all_down` answers.
         optional unserved: AboveFile,
+        /// Of a service: how far the clients of one of its areas are from normal service.
+        optional rung: OneOrMany<RungWord>,
         /// Of this instance: a problem that `rhumb status` shows, by its code.
         optional problem: OneOrMany<ProblemWord>,
         /// Of this instance: something that ends soon.
@@ -153,6 +155,11 @@ choice! {
         Circuit = "circuit",
         Damped = "damped",
     }
+}
+
+choice! {
+    /// A rung of the degradation ladder.
+    pub enum RungWord { Spill = "spill", Shed = "shed", Circuit = "circuit", }
 }
 
 choice! {

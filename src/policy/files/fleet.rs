@@ -36,6 +36,24 @@ record! {
     pub struct RegionFile {
         /// For people: East Asia.
         optional title: Text,
+        /// When the region is given nobody, since its quality has collapsed. Left out: never.
+        optional circuit: RegionCircuitFile,
+    }
+}
+
+record! {
+    /// Bounds of a region's quality, and how it is tried again. At least one of errors and loss.
+    pub struct RegionCircuitFile {
+        /// Error rate that its nodes report (`error_rate` of their load feeds), on average.
+        optional errors: Percent<1, 100>,
+        /// Loss that clients measured to its sites.
+        optional loss: Percent<1, 100>,
+        /// How long it is given nobody, at first; twice as long each time that a trial fails, up to eight times.
+        optional open_for: Span<1_000, 3_600_000> = "60s",
+        /// Then it is given this share of each client group, at most, ...
+        optional trial: Percent<1, 50> = "10%",
+        /// ... for so long, and all of them if that goes well.
+        optional trial_for: Span<1_000, 3_600_000> = "60s",
     }
 }
 

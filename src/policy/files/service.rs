@@ -37,6 +37,8 @@ record! {
         optional ttl: Ttl = 30,
         /// What is answered when no node of a client's chain may serve.
         optional on_all_down: OnAllDownWord = "all",
+        /// What newcomers are answered while the nodes are full. Left out: as everybody.
+        optional shed: ShedFile,
         /// Price of crossing a carrier border.
         optional line_penalty: Span<0, 60_000> = "40ms",
         /// How many milliseconds of round trip a unit of money counts for. Left out: as profiles.yaml says.
@@ -194,6 +196,26 @@ record! {
     pub struct FallbackFile {
         /// Addresses to answer with.
         required fallback: OneOrMany<IpAddr>,
+    }
+}
+
+record! {
+    /// What newcomers are answered while the nodes are full: one of pool, cname and nodata; and when they are.
+    pub struct ShedFile {
+        /// Nodes of this pool, which no chain has: a waiting room, or a lower quality.
+        optional pool: Name,
+        /// This name, for every type.
+        optional cname: Hostname,
+        /// true: nothing.
+        optional nodata: bool,
+        /// More newcomers are shed while the load is above this share of what the chain of their rule offers.
+        optional enter: Percent<1, 200> = "90%",
+        /// Fewer are when it was below this for `dwell`. Left out: five sixths of `enter`.
+        optional exit: Percent<0, 200>,
+        /// How long it has to be below `exit` for each step back.
+        optional dwell: Span<1_000, 3_600_000> = "30s",
+        /// Client networks that asked within this time are no newcomers.
+        optional remember: Span<60_000, 86_400_000> = "10m",
     }
 }
 

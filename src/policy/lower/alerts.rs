@@ -7,12 +7,14 @@ use crate::model::alert::{
     AlertPolicy, AlertReceiver, AlertRule, MOST_RECEIVERS, MOST_RULES, NodeCondition, OwnCondition,
     ReceiverKind, Severity, SeverityByScope, When,
 };
+use crate::model::degradation::Rung;
 use crate::model::status::ExpiryKind;
 use crate::model::verdict::{Rule, Verdict};
 use crate::policy::codes;
 use crate::policy::files::alerts::{
     AlertsFile, BelowFile, DaysFile, ErringFile, ExpiryFile, ExpiryWord, FlappingFile, ReachFile, ReasonWord,
-    ReceiverFile, ReceiverUrl, RuleFile, SeverityFile, SeverityWord, SlowFile, VerdictWord, WhenFile,
+    ReceiverFile, ReceiverUrl, RuleFile, RungWord, SeverityFile, SeverityWord, SlowFile, VerdictWord,
+    WhenFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot, Table};
@@ -151,6 +153,7 @@ fn reach(file: &SeverityFile) -> SeverityByScope {
 enum Case {
     Node(Vec<NodeCondition>),
     Unserved(Ppm),
+    Rung(Vec<Rung>),
     Instance(Vec<OwnCondition>),
 }
 
@@ -164,6 +167,7 @@ fn lower_when(list: &At<OneOrMany<WhenFile>>, findings: &mut Findings) -> Option
         when = match (when, lower_case(value, findings)?) {
             (None, Case::Node(all)) => Some(When::Node(vec![all])),
             (None, Case::Unserved(above)) => Some(When::Unserved { above }),
+            (None, Case::Rung(rungs)) => Some(When::Rung(rungs)),
             (None, Case::Instance(any)) => Some(When::Instance(any)),
             (Some(When::Node(mut any)), Case::Node(all)) => {
                 any.push(all);
@@ -198,7 +202,12 @@ fn lower_case(file: &WhenFile, findings: &mut Findings) -> Option<Case> {
     let own = own_conditions(file);
     let unserved = file.unserved.value().and_then(|unserved| unserved.above.value());
     let of_node = node_conditions(file, findings);
-    let kinds = usize::from(!of_node.is_empty()) + usize::from(unserved.is_some()) + own.len();
+    let rungs = file.rung.value().map(|list| words(list, rung)).filter(|rungs| !rungs.is_empty());
+    let of_service = usize::from(unserved.is_some()) + usize::from(rungs.is_some());
+    let kinds = usize::from(!of_node.is_empty()) + of_service + own.len();
+    if let (1, Some(rungs)) = (kinds, &rungs) {
+        return Some(Case::Rung(rungs.clone()));
+    }
     match (kinds, of_node, unserved, own) {
         (0, ..) => {
             if is_blank(file) {
@@ -231,12 +240,13 @@ fn is_blank(file: &WhenFile) -> bool {
         errors,
         certificate,
         unserved,
+        rung,
         problem,
         expiry,
     } = file;
     let node = verdict.is_absent() && family.is_absent() && reason.is_absent() && flapping.is_absent();
     let figures = latency.is_absent() && loss.is_absent() && load.is_absent() && cache_hit.is_absent();
-    let others = errors.is_absent() && certificate.is_absent() && unserved.is_absent();
+    let others = errors.is_absent() && certificate.is_absent() && unserved.is_absent() && rung.is_absent();
     node && figures && others && problem.is_absent() && expiry.is_absent()
 }
 
@@ -299,6 +309,14 @@ fn own_conditions(file: &WhenFile) -> Vec<OwnCondition> {
 
 fn words<W: Copy, T>(list: &OneOrMany<W>, meaning: impl Fn(W) -> T) -> Vec<T> {
     list.0.items.iter().map(|item| meaning(item.value)).collect()
+}
+
+const fn rung(word: RungWord) -> Rung {
+    match word {
+        RungWord::Spill => Rung::Spill,
+        RungWord::Shed => Rung::Shed,
+        RungWord::Circuit => Rung::Circuit,
+    }
 }
 
 const fn verdict(word: VerdictWord) -> Verdict {

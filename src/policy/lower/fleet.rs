@@ -7,11 +7,13 @@ use super::selector::{Fact, NodeFacts};
 use super::{LINE, Names, REGION, SITE, location, title};
 use crate::base::prefix::Family;
 use crate::base::units::{Money, Ppm};
+use crate::model::degradation::RegionCircuit;
 use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
 use crate::policy::codes;
 use crate::policy::files::fleet::{
-    CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, RegionFile, SiteFile, TargetsFile,
+    CapacityFile, DefaultsFile, FleetFile, LoadFile, NodeFile, RegionCircuitFile, RegionFile, SiteFile,
+    TargetsFile,
 };
 use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::{At, Findings, Place};
@@ -70,6 +72,7 @@ pub fn lower(
             fleet: Fleet {
                 regions: lower_regions(regions),
                 judgement: health::lower(health, vantages, places, findings),
+                circuits: lower_circuits(regions, findings),
                 ..Fleet::default()
             },
             nodes: Names::default(),
@@ -89,11 +92,37 @@ pub fn lower(
     out
 }
 
+fn lower_circuits(
+    regions: &Slot<Table<Name, RegionFile>>,
+    findings: &mut Findings,
+) -> Vec<(RegionId, RegionCircuit)> {
+    let rows = regions.value().map_or(&[][..], |table| &table.rows);
+    let mut circuits = Vec::new();
+    for (at, (_, file)) in rows.iter().enumerate() {
+        let Some(At { value, place }) = file.as_ref().and_then(|file| file.circuit.given()) else { continue };
+        let RegionCircuitFile { place: _, errors, loss, open_for, trial, trial_for } = value;
+        if errors.is_absent() && loss.is_absent() {
+            findings
+                .report(&codes::WRONG_VALUE, *place, "a circuit without a bound never opens")
+                .help("give `errors`, `loss` or both, such as {errors: 50%, loss: 30%}, or remove it");
+        }
+        let circuit = RegionCircuit {
+            errors: errors.value().map(|share| share.0),
+            loss: loss.value().map(|share| share.0),
+            open_for: open_for.value().map_or(RegionCircuit::OPEN_FOR, |span| span.0),
+            trial: trial.value().map_or(RegionCircuit::TRIAL, |share| share.0),
+            trial_for: trial_for.value().map_or(RegionCircuit::TRIAL_FOR, |span| span.0),
+        };
+        circuits.push((RegionId::from_index(at), circuit));
+    }
+    circuits
+}
+
 fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {
     let rows = regions.value().map_or(&[][..], |table| &table.rows);
     let lower = |(name, region): &(At<Name>, Option<RegionFile>)| Region {
         name: name.value.0.clone(),
-        title: region.as_ref().and_then(|RegionFile { place: _, title: text }| title(text)),
+        title: region.as_ref().and_then(|RegionFile { place: _, title: text, circuit: _ }| title(text)),
     };
     rows.iter().map(lower).collect()
 }

@@ -19,6 +19,7 @@ mod records;
 pub mod selector;
 pub mod server;
 pub mod service;
+mod shed;
 mod transfer;
 
 use super::codes::{self, Code};

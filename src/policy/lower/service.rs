@@ -3,6 +3,7 @@
 use super::audience;
 use super::records;
 use super::selector::select;
+use super::shed;
 use super::{AREA, NODE, Names, POOL, clients, fleet, profiles, title, values};
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
@@ -55,6 +56,7 @@ impl Services {
             answers,
             ttl,
             on_all_down,
+            shed,
             line_penalty,
             money_weight,
             demand,
@@ -77,6 +79,7 @@ impl Services {
             answers: answers.value().map_or(1, |n| u8::try_from(n.0).unwrap_or(1)),
             ttl: ttl.value().map_or(Ttl::DEFAULT, |ttl| ttl.0),
             on_all_down: lower_on_all_down(on_all_down),
+            shed: None,
             line_penalty: line_penalty
                 .value()
                 .map_or(LINE_PENALTY, |span| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX))),
@@ -95,9 +98,11 @@ impl Services {
         for (pool, file) in pools.value().map_or(&[][..], |table| &table.rows) {
             service.pools.push(lower_pool(pool, file.as_ref(), world, findings));
         }
-        lower_chains(chains, &pool_names, world, &mut service, findings);
+        let shed_pool = shed::pool(shed, &pool_names, findings);
+        lower_chains(chains, &pool_names, shed_pool, world, &mut service, findings);
         let sets = records::lower(record_files, &service, world.fleet, findings);
         service.records = self.take_records(&service.name, sets, findings);
+        service.shed = shed::lower(shed, shed_pool, &service, world.fleet, findings);
         recovery::check(&service, tier, ttl, file.place, world.fleet, findings);
         self.services.push(service);
     }
@@ -255,6 +260,7 @@ fn lower_pool(name: &At<Name>, file: Option<&PoolFile>, world: &World<'_>, findi
 fn lower_chains(
     chains: &Slot<crate::policy::read::List<ChainFile>>,
     pool_names: &Names,
+    shed_pool: Option<usize>,
     world: &World<'_>,
     service: &mut Service,
     findings: &mut Findings,
@@ -262,7 +268,7 @@ fn lower_chains(
     let Some(At { value: list, place }) = chains.given() else {
         return;
     };
-    let mut used = vec![false; pool_names.len()];
+    let mut used: Vec<bool> = (0..pool_names.len()).map(|at| shed_pool == Some(at)).collect();
     let mut rules = Vec::new();
     let mut catch_all = false;
     for At { value: ChainFile { place, area, pools }, .. } in &list.items {

@@ -1,0 +1,95 @@
+//! The degradation ladder as the writer tells it, and the filter of recently served networks as it keeps it.
+//!
+//! Who climbs is decided in `schedule::degrade`, who is shed in `routing::guard`.
+
+use crate::base::clock::{MonoTime, WallTime};
+use crate::model::degradation::Rung;
+use crate::model::policy::Policy;
+use crate::model::provenance::Cause;
+use crate::model::status::Problem;
+use crate::routing::Snapshot;
+use crate::schedule::{CutRegion, PlannerMemory, RungStep};
+use std::time::Duration;
+
+/// Steps told in a cause.
+const MOST_TOLD: usize = 6;
+
+/// Forgets networks that were not seen for long, and draws resolvers anew; where each is due. Whoever has an
+/// answer of a former process in a cache asks again within a TTL.
+pub fn turn(live: &Snapshot, now: MonoTime) {
+    for (service, table) in live.policy.services.iter().zip(live.services()) {
+        if let (Some(shed), Some(guard)) = (&service.shed, &table.guard) {
+            let ttl = Duration::from_secs(u64::from(service.ttl));
+            guard.seen().keep(now, 2 * ttl, shed.remember, ttl);
+        }
+    }
+}
+
+/// A plan that was made for nothing else, and changed who is shed, was made for that.
+pub fn cause(cause: Cause, steps: &[RungStep], policy: &Policy) -> Cause {
+    let counts = |step: &&RungStep| step.shed != step.shed_before;
+    let told: Vec<String> =
+        steps.iter().filter(counts).take(MOST_TOLD).map(|step| sentence(step, policy)).collect();
+    match cause {
+        Cause::Rebalance if !told.is_empty() => Cause::Degradation { steps: told },
+        other => other,
+    }
+}
+
+/// Of each region that is given nobody, or a few on trial.
+pub fn problems(memory: &PlannerMemory, policy: &Policy, now: WallTime) -> Vec<Problem> {
+    let tell = |region: CutRegion| {
+        Problem {
+        since: now,
+        code: "region-cut".to_owned(),
+        message: match region.is_on_trial {
+            true => format!("region {} is on trial: a part of its clients is sent there", region.name),
+            false => format!("the circuit of region {} is open: nobody is sent there", region.name),
+        },
+        help: "its errors or its clients' loss are at the bound of its `circuit`: mend it, and it is tried again"
+            .to_owned(),
+    }
+    };
+    memory.cut_regions(policy).into_iter().map(tell).collect()
+}
+
+/// A line for each area that changed.
+pub fn log(steps: &[RungStep], policy: &Policy) {
+    for step in steps {
+        let (service, area) = names(step, policy);
+        let used = step.utilisation.map_or(-1.0, |used| used.percent());
+        let (from, to) = (step.from.name(), step.to.name());
+        let said = sentence(step, policy);
+        match step.to.max(step.from) {
+            Rung::Normal | Rung::Spill => tracing::info!(service, area, from, to, used, "{said}"),
+            Rung::Shed | Rung::Circuit => tracing::warn!(service, area, from, to, used, "{said}"),
+        }
+    }
+}
+
+fn names<'p>(step: &RungStep, policy: &'p Policy) -> (&'p str, &'p str) {
+    let service = policy.service(step.service);
+    let area = service.chains.get(usize::from(step.rule)).and_then(|rule| rule.area);
+    let area = area.and_then(|area| policy.clients.areas.get(area.index()));
+    (&service.name, area.map_or("*", |area| &area.name))
+}
+
+/// `live, area europe: shed, 20 % of newcomers (10 % before) at 97 % of capacity`.
+fn sentence(step: &RungStep, policy: &Policy) -> String {
+    let (service, area) = names(step, policy);
+    let shed = match step.shed == step.shed_before {
+        true => String::new(),
+        false => format!(
+            ", {:.0} % of newcomers shed ({:.0} % before)",
+            step.shed.percent(),
+            step.shed_before.percent()
+        ),
+    };
+    let used =
+        step.utilisation.map_or_else(String::new, |used| format!(" at {:.0} % of capacity", used.percent()));
+    let rung = match step.from == step.to {
+        true => step.to.to_string(),
+        false => format!("{} -> {}", step.from, step.to),
+    };
+    format!("{service}, area {area}: {rung}{shed}{used}")
+}
