@@ -331,6 +331,7 @@ mod tests {
             mode: PlacementMode::Normal,
             reply: Reply::Addresses,
             warning: None,
+            gate: None,
             is_plain: true,
         };
         ServiceTable {
@@ -342,6 +343,7 @@ mod tests {
             by_group: vec![GroupPlan { distribution: 0, hash_lens: MAX_HASH_LEN }],
             reach: Arc::default(),
             counted_from: 0,
+            guard: None,
         }
     }
 

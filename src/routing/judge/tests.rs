@@ -54,6 +54,7 @@ fn world() -> World {
         answers: 1,
         ttl: 30,
         on_all_down: OnAllDown::All,
+        shed: None,
         line_penalty: Micros::from_millis(40),
         transfer_default: Vec::new(),
         records: Vec::new(),
@@ -76,6 +77,7 @@ fn world() -> World {
         base: vec![0; 5],
         counted: Vec::new(),
         budget_ppb: 100_000_000,
+        ..Account::default()
     };
     let health = NodeHealth {
         families: [Some(FamilyHealth { verdict: Up::Up, ..FamilyHealth::default() }), None],
@@ -99,7 +101,8 @@ fn on(parts: &[(u16, u32)]) -> Placement {
 fn plan(of: [Placement; 3]) -> Assignment {
     let placements = of.to_vec().into();
     let by_group = (0..3).collect();
-    Assignment { services: vec![crate::model::placement::ServiceAssignment { placements, by_group }] }
+    let service = crate::model::placement::ServiceAssignment { placements, by_group, shed: Vec::new() };
+    Assignment { services: vec![service] }
 }
 
 /// The good one.
@@ -236,4 +239,26 @@ fn moves_by_choice_keep_within_the_budget_and_one_group_more() {
     w.lose(0);
     let orphans = plan([on(&[(1, 100)]), on(&[(1, 100)]), on(&[(2, 100)])]);
     assert_eq!(w.judge(&choice, Some(&good()), &orphans), nothing());
+}
+
+/// A region that is given nobody: its clients have to leave, and its room is no room.
+#[test]
+fn nodes_of_an_open_circuit_are_nobody_s() {
+    let mut world = world();
+    world.account.cut = vec![false, true, false, false, false];
+    let reach = Reach::of(&world.policy, &world.groups, &world.health);
+    let said = |plan: &Assignment| {
+        judge(&Case {
+            policy: &world.policy,
+            groups: &world.groups,
+            reach: &reach,
+            cause: &Cause::Degradation { steps: Vec::new() },
+            before: Some(&good()),
+            plan,
+            account: &world.account,
+        })
+    };
+    assert!(!said(&good()).answers.is_empty(), "b is on a node that is cut");
+    let left = plan([on(&[(0, 100)]), on(&[(0, 100)]), on(&[(2, 100)])]);
+    assert!(said(&left).is_good(), "{:?}", said(&left));
 }
