@@ -306,6 +306,7 @@ mod tests {
             memory: &plan.memory,
             now_ms: 9_000,
             pass: Pass::Full,
+            demand: None,
         };
         let told = super::super::explain(&input, ServiceId(0), GroupId(0));
         let told = format!("{told:?}");

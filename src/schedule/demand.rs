@@ -357,13 +357,17 @@ mod tests {
         let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
         let reports = reports.divided_by(Some(&shares), 2);
         let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
-        assert_eq!(reports.measure(&world.policy, &mut memory, 0), [fine(350), fine(50)], "nobody was sent");
+        assert_eq!(
+            reports.measure(&world.policy, &mut memory, 0, |_| Ppm::WHOLE),
+            [fine(350), fine(50)],
+            "nobody was sent"
+        );
         // Of s a third asks at node 1, of t everybody: a part each.
         memory.carried = vec![666_667, 333_333, 0, 1_000_000];
-        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        let totals = reports.measure(&world.policy, &mut memory, 600_000, |_| Ppm::WHOLE);
         assert!(totals[0].abs_diff(fine(350)) < fine(1), "{totals:?}");
         memory.carried = vec![1_000_000, 0, 0, 1_000_000];
-        let totals = reports.measure(&world.policy, &mut memory, 600_000);
+        let totals = reports.measure(&world.policy, &mut memory, 600_000, |_| Ppm::WHOLE);
         assert!(totals[1].abs_diff(fine(100)) < fine(1), "{totals:?}");
     }
 

@@ -127,6 +127,7 @@ fn a_plan_sheds_what_nodes_report_and_what_is_stated() {
                 memory: &memory,
                 now_ms: now_s * 1_000,
                 pass: Pass::Full,
+                demand: None,
             };
             let made = plan(&input);
             (memory, steps) = (made.memory, [steps, made.steps].concat());
