@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Bumped when the shape of what is kept changes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Moves told in the head of a record.
 const MOST_MOVES: usize = 64;
 

@@ -177,9 +177,9 @@ fn moves_have_their_reasons() {
 fn a_record_of_another_format_or_without_a_part_is_told_apart() {
     let record = pack(&story()[0]).expect("packs");
     let text = String::from_utf8(record.head.clone()).expect("JSON");
-    let newer = text.replacen("\"format\":1", "\"format\":9", 1);
+    let newer = text.replacen(&format!("\"format\":{FORMAT}"), "\"format\":99", 1);
     let error = head(newer.as_bytes()).expect_err("another format").to_string();
-    assert!(error.contains("format 9"), "{error}");
+    assert!(error.contains("format 99"), "{error}");
     for at in 0..record.parts.len() {
         let mut partial = record.clone();
         partial.parts.remove(at);

@@ -15,6 +15,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+/// What reconnecting costs beyond a session's load fades with this time constant.
+pub const BURST_FADES: Duration = Duration::from_secs(10);
+
 /// What a service's users mind most; chooses the cost function (semantics.md, "Signals").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {

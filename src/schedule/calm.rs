@@ -56,6 +56,8 @@ impl Scene {
         for (service, profile) in services.iter_mut().zip(Profile::ALL) {
             service.profile = profile;
             service.demand = Some(DEMAND);
+            // The clients of a scene are where the table sends them at the next tick.
+            service.profile.session = std::time::Duration::ZERO;
         }
         let mut w = world(SITES * PER_SITE, services).capacity(&vec![CAPACITY; nodes.len()]);
         w.policy.fleet.sites = vec![w.policy.fleet.sites[0].clone(); usize::from(SITES)];

@@ -8,6 +8,10 @@
 //! ```
 //! A report counts as demand only up to twice what the table explains; the rest is base load. So one
 //! node that claims to be full does not make the planner believe that all clients doubled.
+//!
+//! Clients follow a table late, and how late is known only as far as profiles say: so load that either
+//! the table or those who linger may cause is not base load, and who is on his way from a failed node is
+//! demand although no report shows it.
 
 use super::load::{fine, part};
 use super::memory::PlannerMemory;
@@ -155,10 +159,12 @@ pub(super) struct Reports {
     burdens: Vec<u64>,
     /// By service: its part of all caches that ask; empty: not counted.
     askers: Arc<[u32]>,
+    /// Row-major services x nodes: ppm of the demand that the previous table sends there.
+    current: Vec<u32>,
 }
 
 impl Reports {
-    pub fn new(policy: &Policy, health: &[NodeHealth]) -> Self {
+    pub fn new(policy: &Policy, health: &[NodeHealth], current: Vec<u32>) -> Self {
         let load = |index: usize| health.get(index).and_then(|health| health.load.as_ref());
         let amount = |index: usize| load(index).and_then(|load| load.amount).map(fine);
         let burden = |(index, node): (usize, &crate::model::fleet::Node)| {
@@ -171,6 +177,7 @@ impl Reports {
             amounts: (0..nodes.len()).map(amount).collect(),
             burdens: nodes.iter().enumerate().map(burden).collect(),
             askers: Arc::default(),
+            current,
         }
     }
 
@@ -179,6 +186,10 @@ impl Reports {
     pub fn divided_by(self, shares: Option<&Shares>, services: usize) -> Self {
         let askers = shares.map(|shares| Arc::clone(&shares.services));
         Self { askers: askers.filter(|askers| askers.len() == services).unwrap_or_default(), ..self }
+    }
+
+    pub fn current(&self) -> &[u32] {
+        &self.current
     }
 
     /// As a node says, at least by its worst resource; `None`: it says nothing.
@@ -195,18 +206,22 @@ impl Reports {
         elapsed_ms: u64,
         kept: impl Fn(usize) -> Ppm,
     ) -> Vec<u64> {
-        let explained = self.explained(memory);
+        let (explained, most) = (self.explained(memory), self.explained_at_most(memory));
         let any = explained.iter().any(|&amount| amount > 0);
-        let counted = |node: usize| {
-            let amount = self.amounts[node].unwrap_or(0);
-            if any { amount.min(explained[node].saturating_mul(2)) } else { amount }
+        // Who does not report any more is believed to carry what he should.
+        let counted = |node: usize| match self.amounts[node] {
+            Some(amount) if any => amount.min(most[node].saturating_mul(2)),
+            Some(amount) => amount,
+            None => explained[node],
         };
         let parts = self.split(policy, memory, &explained);
         let nodes = self.amounts.len();
         let mut totals = Vec::with_capacity(policy.services.len());
         for (index, service) in policy.services.iter().enumerate() {
             let row = &parts[index * nodes..(index + 1) * nodes];
-            let measured = (0..nodes).map(|node| part(counted(node), row[node])).sum();
+            let measured: u64 = (0..nodes).map(|node| part(counted(node), row[node])).sum();
+            let coming = part(memory.demand[index], memory.on_their_way(index));
+            let measured = coming.saturating_add(measured);
             totals.push(service.demand.map_or(measured, |stated| part(fine(stated), kept(index).0)));
         }
         let held = totals.iter().enumerate().map(|(index, &total)| match policy.services[index].demand {
@@ -216,16 +231,26 @@ impl Reports {
         held.collect()
     }
 
-    /// What the previous table should be causing at each node.
+    /// What clients should be causing at each node.
     fn explained(&self, memory: &PlannerMemory) -> Vec<u64> {
+        self.sum(memory, |at| memory.carried[at])
+    }
+
+    /// What clients may be causing at each node at most: who left is still there, who was sent is there.
+    fn explained_at_most(&self, memory: &PlannerMemory) -> Vec<u64> {
+        self.sum(memory, |at| memory.carried[at].max(self.current.get(at).copied().unwrap_or(0)))
+    }
+
+    /// By node: the parts (ppm) of all services' demands.
+    fn sum(&self, memory: &PlannerMemory, part_ppm: impl Fn(usize) -> u32) -> Vec<u64> {
         let nodes = self.amounts.len();
-        let mut explained = vec![0_u64; nodes];
+        let mut sums = vec![0_u64; nodes];
         for (service, &total) in memory.demand.iter().enumerate() {
-            for (node, sum) in explained.iter_mut().enumerate() {
-                *sum = sum.saturating_add(part(total, memory.carried[service * nodes + node]));
+            for (node, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.saturating_add(part(total, part_ppm(service * nodes + node)));
             }
         }
-        explained
+        sums
     }
 
     /// Row-major services x nodes: the part (ppm) of a node's report that belongs to a service.
@@ -259,9 +284,15 @@ impl Reports {
         parts
     }
 
+    /// By node: all that neither table nor clients on their way explain, as it is now.
+    pub fn unexplained(&self, memory: &PlannerMemory) -> Vec<u64> {
+        let known = self.explained_at_most(memory);
+        self.burdens.iter().zip(known).map(|(all, known)| all.saturating_sub(known)).collect()
+    }
+
     /// Load the table does not explain, by node; settled.
     pub fn base(&self, policy: &Policy, memory: &mut PlannerMemory) -> Vec<u64> {
-        let explained = self.explained(memory);
+        let explained = self.explained_at_most(memory);
         self.base_against(policy, memory, |node| explained[node])
     }
 
@@ -320,7 +351,7 @@ mod tests {
     #[test]
     fn reports_are_split_by_what_is_explained_and_the_rest_is_base() {
         let world = world(2, vec![service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1])])]);
-        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
+        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)], vec![]);
         let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
         // Nothing explained yet: node 1 is shared evenly.
         assert_eq!(reports.measure(&world.policy, &mut memory, 0, |_| Ppm::WHOLE), [fine(350), fine(50)]);
@@ -354,7 +385,7 @@ mod tests {
     fn reports_are_split_by_who_asks_where_that_is_counted() {
         let world = world(2, vec![service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1])])]);
         let shares = Shares { groups: Vec::new(), services: [WHOLE / 4 * 3, WHOLE / 4].into() };
-        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)]);
+        let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)], vec![]);
         let reports = reports.divided_by(Some(&shares), 2);
         let mut memory = PlannerMemory::default().resumed(2, 1, 2, 0);
         assert_eq!(
@@ -375,7 +406,7 @@ mod tests {
     fn stated_demand_outranks_reports() {
         let mut world = world(1, vec![service("s", vec![pool(&[0])])]);
         world.policy.services[0].demand = Some(40);
-        let reports = Reports::new(&world.policy, &[up()]);
+        let reports = Reports::new(&world.policy, &[up()], vec![]);
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
         assert_eq!(reports.measure(&world.policy, &mut memory, 0, |_| Ppm::WHOLE), [fine(40)]);
     }

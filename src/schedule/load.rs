@@ -5,11 +5,15 @@
 //!  │ base │ planned │  price rises   │ no room
 //! ```
 //! Base is load that the plan does not explain: reported, minus what the previous table should be
-//! causing. It takes room, so a node that says it is 95 % full receives nobody. Amounts are *fine
+//! causing. It takes room, so a node that says it is 95 % full receives nobody. *Passing* load, sessions
+//! that outlast the move of their clients and what reconnecting costs, takes room from newcomers only,
+//! and only while they have another choice: it has no price, and nobody leaves for it. Amounts are *fine
 //! units*: capacity units times 65,536, so that a hundred connections can be split over thousands
 //! of groups without rounding them away.
 
 use super::cost::congestion_price;
+use super::division::Division;
+use super::steady::RISING;
 use crate::model::fleet::Node;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
@@ -58,6 +62,7 @@ struct Meter {
     target_ppm: u64,
     cap_ppm: u64,
     base: u64,
+    passing: u64,
     allowance: Option<u64>,
     planned: u64,
     /// Whether it counts as full for newcomers.
@@ -72,6 +77,8 @@ pub(super) struct Loads {
     pub price: Vec<u32>,
     /// Rises whenever a price changes.
     pub epoch: u32,
+    /// Of the room for newcomers.
+    pub division: Option<Division>,
 }
 
 impl Loads {
@@ -82,7 +89,7 @@ impl Loads {
             Some(_) => 0,
             None => congestion_price(reported_ppm(index), TARGET_DEFAULT_PPM, CAP_DEFAULT_PPM),
         });
-        Self { price: price.collect(), meters, epoch: 0 }
+        Self { price: price.collect(), meters, epoch: 0, division: None }
     }
 
     pub fn set_base(&mut self, node: usize, base: u64) {
@@ -93,6 +100,47 @@ impl Loads {
 
     pub fn set_full(&mut self, node: usize, full: bool) {
         self.meters[node].full = full;
+    }
+
+    /// More load that is neither base nor planned and will be gone after a while.
+    pub fn pass(&mut self, node: NodeId, more: u64) {
+        let passing = &mut self.meters[node.index()].passing;
+        *passing = passing.saturating_add(more);
+    }
+
+    /// Notes clients of a service who come to more than the shares they had before; `surge`: what they cost
+    /// at first, beyond their load and as a part (ppm) of it.
+    pub fn receive(&mut self, service: usize, before: &[Share], after: &[Share], demand: u64, surge: u32) {
+        for share in after {
+            let come = part(demand, share.share.0.saturating_sub(share_of(before, share.node)));
+            let surge = part(come, surge);
+            self.pass(share.node, surge);
+            if let Some(division) = &mut self.division {
+                division.take(service, share.node, come + surge);
+            }
+        }
+    }
+
+    /// Notes clients who leave for other nodes when their sessions end.
+    pub fn release(&mut self, before: &[Share], after: &[Share], demand: u64) {
+        for share in before {
+            let left = share.share.0.saturating_sub(share_of(after, share.node));
+            self.pass(share.node, part(demand, left));
+        }
+    }
+
+    /// What newcomers may take of the room.
+    #[inline]
+    pub fn room_for_newcomers(&self, service: usize, node: NodeId) -> u64 {
+        let room = self.room(node).saturating_sub(self.meters[node.index()].passing);
+        self.division.as_ref().map_or(room, |division| division.room(service, node, room))
+    }
+
+    /// What measured demand may be off by before that is taken up ([`super::steady`]).
+    #[inline]
+    pub fn unsure(&self, node: NodeId) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.capacity.map_or(0, |_| meter.cap / RISING)
     }
 
     /// What still fits under the cap.
@@ -237,6 +285,11 @@ impl Loads {
     }
 }
 
+/// What a node has of these shares, ppm.
+pub(super) fn share_of(shares: &[Share], node: NodeId) -> u32 {
+    shares.iter().find(|share| share.node == node).map_or(0, |share| share.share.0)
+}
+
 impl Meter {
     fn of(node: &Node) -> Self {
         let capacity = node.capacity.as_ref();
@@ -249,6 +302,7 @@ impl Meter {
             target_ppm: ppm_or(capacity.map(|c| c.target.0), TARGET_DEFAULT_PPM),
             cap_ppm: ppm_or(capacity.map(|c| c.cap.0), CAP_DEFAULT_PPM),
             base: 0,
+            passing: 0,
             allowance: None,
             planned: 0,
             full: false,

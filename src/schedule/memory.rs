@@ -8,6 +8,7 @@ use super::breaker::{Circuits, CutRegion};
 use super::change::Footing;
 use super::cost::NodeSignal;
 use super::degrade::Degradation;
+use super::follow::{Habit, Row};
 use super::load::part;
 use super::scoped::Scoped;
 use super::steady::{self, Burden};
@@ -41,8 +42,10 @@ pub struct PlannerMemory {
     /// By service: the demand that was planned for last.
     pub(super) planned: Vec<u64>,
     /// Row-major services x nodes: ppm of the service's demand that the node's reports should be
-    /// showing by now. It follows the plan with a lag, as clients do.
+    /// showing by now. It follows the plan as clients do ([`super::follow`]).
     pub(super) carried: Vec<u32>,
+    /// As `carried`: who lost a node and was sent there.
+    pub(super) coming: Vec<u32>,
     /// What the last full pass was made on.
     pub(super) footing: Footing,
     /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
@@ -73,8 +76,6 @@ pub(super) struct NodeMemory {
     pub base: Option<u64>,
 }
 
-/// Time constant with which reports follow a plan: caches first, then sessions.
-const FOLLOW_MS: u64 = 30_000;
 /// How fast the held demand forgets a maximum.
 const DEMAND_HOLD_MS: u64 = 300_000;
 /// Discretionary moves: 20 % of demand in 60 s.
@@ -101,7 +102,8 @@ impl PlannerMemory {
     /// The memory to plan with at `now_ms`: this one, or a new one if the world changed its shape.
     pub(super) fn resumed(&self, services: usize, groups: usize, nodes: usize, now_ms: u64) -> Self {
         let fits = self.services == services && self.groups == groups && self.nodes.len() == nodes;
-        if fits && self.carried.len() == services * nodes && self.demand.len() == services {
+        let cells = [self.carried.len(), self.coming.len()];
+        if fits && cells == [services * nodes; 2] && self.demand.len() == services {
             let mut memory = self.clone();
             memory.refill(now_ms.saturating_sub(self.at_ms));
             memory.at_ms = now_ms.max(self.at_ms);
@@ -119,6 +121,7 @@ impl PlannerMemory {
             demand: vec![0; services],
             planned: vec![0; services],
             carried: vec![0; services * nodes],
+            coming: vec![0; services * nodes],
             footing: Footing::default(),
             budget_ppb: BUDGET_PPB,
             degradation: self.degradation.clone(),
@@ -143,9 +146,9 @@ impl PlannerMemory {
         self.degradation.tell(policy, service, self.at_ms)
     }
 
-    /// Whether a plan has been made with this memory's world before.
+    /// Whether no full pass has been made with this memory's world before.
     pub(super) fn is_new(&self) -> bool {
-        self.carried.iter().all(|&ppm| ppm == 0)
+        self.footing == Footing::default()
     }
 
     /// Whether this plan may grant wishes: not too soon after the last, and not for too little.
@@ -232,16 +235,41 @@ impl PlannerMemory {
     }
 
     /// Moves `carried` towards what the previous table does now.
-    pub(super) fn follow(&mut self, elapsed_ms: u64, current: &[u32]) {
-        let elapsed_ms = elapsed_ms.min(FOLLOW_MS * 1_000);
-        let weight = |gap: u64| gap * elapsed_ms / (elapsed_ms + FOLLOW_MS);
-        for (lagged, &now) in self.carried.iter_mut().zip(current) {
-            let gap = u64::from(lagged.abs_diff(now));
-            // A gap too small to divide would never close.
-            let step = if elapsed_ms == 0 { 0 } else { weight(gap).max(gap.min(1)) };
-            let step = u32::try_from(step).unwrap_or(u32::MAX);
-            *lagged = if *lagged < now { *lagged + step } else { *lagged - step };
+    pub(super) fn follow(&mut self, elapsed_ms: u64, current: &[u32], habits: &[Habit]) {
+        let serves: Vec<bool> = self.nodes.iter().map(|node| node.serving).collect();
+        let nodes = serves.len().max(1);
+        let rows = self.carried.chunks_exact_mut(nodes).zip(self.coming.chunks_exact_mut(nodes));
+        for (((carried, coming), current), habit) in rows.zip(current.chunks_exact(nodes)).zip(habits) {
+            habit.follow(elapsed_ms, Row { carried, coming }, current, &serves);
         }
+    }
+
+    /// Notes who lost a node, and where he was sent: ppm of the service's demand, by node.
+    pub(super) fn send(&mut self, service: usize, left: &[u32], came: &[u32]) {
+        let nodes = self.nodes.len();
+        let row = service * nodes..(service + 1) * nodes;
+        Row { carried: &mut self.carried[row.clone()], coming: &mut self.coming[row] }.send(left, came);
+    }
+
+    /// Ppm of the service's demand that is on no node: who lost one, and who never had any.
+    pub(super) fn on_their_way(&self, service: usize) -> u32 {
+        let nodes = self.nodes.len();
+        let carried = self.carried[service * nodes..(service + 1) * nodes].iter();
+        carried.fold(1_000_000_u32, |left, &ppm| left.saturating_sub(ppm))
+    }
+
+    /// By node: what it carries for a while beside what the previous table gives it, in fine units.
+    pub(super) fn passing(&self, current: &[u32], habits: &[Habit], demand: &[u64]) -> Vec<u64> {
+        let nodes = self.nodes.len().max(1);
+        let mut passing = vec![0_u64; self.nodes.len()];
+        let rows = self.carried.chunks_exact(nodes).zip(self.coming.chunks_exact(nodes));
+        let rows = rows.zip(current.chunks_exact(nodes)).zip(habits);
+        for ((((carried, coming), current), habit), &demand) in rows.zip(demand) {
+            for (sum, ppm) in passing.iter_mut().zip(habit.passing(carried, coming, current)) {
+                *sum = sum.saturating_add(part(demand, ppm));
+            }
+        }
+        passing
     }
 
     /// The demand to plan for when the operator states it.
@@ -289,15 +317,18 @@ mod tests {
 
     #[test]
     fn reports_are_expected_to_follow_the_plan_with_a_lag() {
-        let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
-        memory.follow(30_000, &[1_000_000]);
-        assert_eq!(memory.carried, [500_000]);
-        for _ in 0..60 {
-            memory.follow(30_000, &[1_000_000]);
-        }
-        assert_eq!(memory.carried, [1_000_000]);
-        memory.follow(0, &[0]);
-        assert_eq!(memory.carried, [1_000_000]);
+        let habits = [Habit::of(&super::super::testing::service("s", vec![]))];
+        let mut memory = PlannerMemory::default().resumed(1, 1, 2, 0);
+        // Nobody is anywhere: all are on their way, and caches let go of them within 30 s.
+        memory.follow(30_000, &[750_000, 250_000], &habits);
+        assert_eq!(memory.carried, [375_000, 125_000]);
+        assert_eq!(memory.passing(&[750_000, 250_000], &habits, &[1_000]), [0, 0]);
+        memory.nodes[1].serving = false;
+        memory.follow(0, &[750_000, 250_000], &habits);
+        assert_eq!((&memory.carried[..], memory.on_their_way(0)), (&[375_000, 0][..], 625_000));
+        memory.send(0, &[0, 125_000], &[125_000, 0]);
+        assert_eq!(memory.coming, [125_000, 0]);
+        assert_eq!(memory.passing(&[0, 0], &habits, &[1_000]), [504, 0]);
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! | `ladder` | which nodes a chain of pools offers |
 //! | `steady` | which changes of a signal count |
 //! | `demand`, `load` | who asks for how much, who carries how much |
+//! | `follow` | how late clients follow, and what those cost who lost their node |
+//! | `division` | of room, between services whose demand is a guess |
 //! | `terrain` | all of it that stays fixed during a plan |
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
@@ -40,10 +42,12 @@ mod contest;
 pub mod cost;
 mod degrade;
 mod demand;
+mod division;
 #[cfg(test)]
 mod exact;
 pub mod explain;
 mod flow;
+mod follow;
 mod ladder;
 mod load;
 mod memory;

@@ -42,6 +42,8 @@ pub(super) struct Question<'t> {
     pub held: &'t [Share],
     /// Whether nodes that reached their cap take it only if it is theirs already.
     pub discretionary: bool,
+    /// What the clients cost at first where they come, beyond their load and as a part (ppm) of it.
+    pub surge: u32,
 }
 
 /// A node in the making of a placement.
@@ -207,7 +209,10 @@ impl Question<'_> {
             return 0;
         }
         let (fixed, added) = part.map_or((0, 0), |part| (part.fixed, part.added));
-        let fits = if room >= self.demand { WHOLE } else { super::load::ppm_of(room, self.demand) as u32 };
+        let mut fits = fitting(room, self.demand);
+        if stage == Stage::Careful {
+            fits = fits.min(self.fitting_newcomers(node));
+        }
         let mut limit = fits.saturating_sub(added);
         if limit < left {
             // Whole steps, so that splits do not differ by a hair.
@@ -221,6 +226,19 @@ impl Question<'_> {
             }
         }
         if limit < LEAST_SHARE && limit < left { 0 } else { limit }
+    }
+
+    /// As [`fitting`], with what passes on the node, and what those cost who come in a hurry. Who is there
+    /// already is not driven out by that.
+    fn fitting_newcomers(&self, node: NodeId) -> u32 {
+        let surge = super::load::part(self.demand, self.surge);
+        let mut room = self.loads.room_for_newcomers(self.outlook.service as usize, node);
+        if self.discretionary && self.outlook.is_demand_measured() {
+            room = room.saturating_sub(self.loads.unsure(node));
+        }
+        let fits = fitting(room, self.demand.saturating_add(surge));
+        let held = self.held.iter().find(|share| self.discretionary && share.node == node);
+        fits.max(held.map_or(0, |share| share.share.0))
     }
 
     /// Places what fits nowhere: in proportion to the parts there are, or on the cheapest node.
@@ -428,6 +446,12 @@ impl Circle {
     pub fn admits(&self, cost: u32, own: bool) -> bool {
         cost >= self.best && ((own && cost < self.stay) || (cost >= self.join_from && cost < self.join_to))
     }
+}
+
+/// How much of `demand` (ppm) fits into `room`.
+#[inline]
+fn fitting(room: u64, demand: u64) -> u32 {
+    if room >= demand { WHOLE } else { super::load::ppm_of(room, demand) as u32 }
 }
 
 /// Position of the peer of most weight; the first of equals.

@@ -9,6 +9,8 @@ use super::book::Book;
 use super::change::Footing;
 use super::cost::NodeSignal;
 use super::demand::{Demand, Reports};
+use super::division::Division;
+use super::follow::Habit;
 use super::load::{Loads, part, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
@@ -18,8 +20,9 @@ use super::{Pass, Plan, PlanInput};
 use crate::model::account::Account;
 use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::{Assignment, PlacementMode, ServiceAssignment};
+use crate::model::placement::{Assignment, PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::{self, Reach, View};
+use crate::model::service::Service;
 
 /// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
 const FIRST_ROUNDS: usize = 3;
@@ -62,6 +65,8 @@ pub(super) struct Opening<'a> {
     reports: Reports,
     /// By node: load that is not the plan's.
     base: Vec<u64>,
+    /// By node: load that is there beside the previous assignment and will be gone.
+    passing: Vec<u64>,
     /// Nobody has a placement.
     first: bool,
 }
@@ -79,30 +84,70 @@ impl<'a> Opening<'a> {
         }
         let books = open(input);
         let current = carried(&books, &demand, terrain.signals.len());
+        let habits: Vec<Habit> = input.policy.services.iter().map(Habit::of).collect();
         if memory.is_new() {
-            memory.carried = current;
+            memory.carried.clone_from(&current);
         } else {
-            memory.follow(elapsed_ms, &current);
+            memory.follow(elapsed_ms, &current, &habits);
         }
-        let reports = Reports::new(input.policy, input.health);
+        let reports = Reports::new(input.policy, input.health, current);
         let reports = reports.divided_by(input.demand, input.policy.services.len());
         demand.services =
             reports.measure(input.policy, &mut memory, elapsed_ms, |service| demand.kept(service));
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
         let order = demand.order(input.groups);
-        let base = if first { Vec::new() } else { reports.base(input.policy, &mut memory) };
-        (Self { terrain, memory, demand, order, reports, base, first }, books)
+        let mut opening =
+            Self { terrain, memory, demand, order, reports, base: vec![], passing: vec![], first };
+        if !first {
+            opening.see_others(&habits);
+        }
+        (opening, books)
+    }
+
+    /// Load beside what the previous assignment explains, and what is still there or will be for a while.
+    fn see_others(&mut self, habits: &[Habit]) {
+        let Self { memory, demand, reports, .. } = self;
+        let policy = self.terrain.input.policy;
+        let base = reports.base(policy, memory);
+        let mut passing = memory.passing(reports.current(), habits, &demand.services);
+        // What is too little to be base load still takes room from newcomers.
+        for (node, unexplained) in reports.unexplained(memory).into_iter().enumerate() {
+            passing[node] = passing[node].saturating_add(unexplained.saturating_sub(base[node]));
+        }
+        (self.base, self.passing) = (base, passing);
     }
 
     /// The account with the previous assignment on it.
     pub fn account(&self, books: &[Book<'_>]) -> Loads {
         let mut loads = self.idle(&self.base);
+        for (node, &passing) in self.passing.iter().enumerate() {
+            loads.pass(NodeId::from_index(node), passing);
+        }
+        loads.division = Division::new(&self.guesses(), self.terrain.signals.len());
         for (service, book) in books.iter().enumerate() {
             for (group, &at) in book.at.iter().enumerate() {
                 loads.add(book.shares(at), self.demand.of(service, group));
             }
         }
         loads
+    }
+
+    /// By service whose demand is measured: what was on nodes that may not serve any more, or all of it if
+    /// nobody lost a node.
+    fn guesses(&self) -> Vec<Option<u64>> {
+        let (nodes, serving) = (self.terrain.signals.len(), &self.terrain.reach.global().may_serve);
+        let lost = |(service, policy): (usize, &Service)| {
+            let row = &self.reports.current()[service * nodes..(service + 1) * nodes];
+            let lost = row.iter().zip(serving).filter(|(_, serves)| !**serves).map(|(&ppm, _)| ppm).sum();
+            policy.demand.is_none().then(|| part(self.demand.services[service], lost))
+        };
+        let services = &self.terrain.input.policy.services;
+        let lost: Vec<Option<u64>> = services.iter().enumerate().map(lost).collect();
+        if lost.iter().flatten().any(|&lost| lost > 0) {
+            return lost;
+        }
+        let demands = services.iter().zip(&self.demand.services);
+        demands.map(|(service, &demand)| service.demand.is_none().then_some(demand)).collect()
     }
 
     /// The account with nothing planned.
@@ -243,6 +288,7 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
     let after = carried(&sweep.books, sweep.demand, nodes);
     let unserved = unserved(&sweep, &after);
     let notes = notes(&sweep, &unserved);
+    note_orphans(&sweep, &mut memory);
     let moves = moves(&sweep.books, sweep.demand);
     for (node, memory) in memory.nodes.iter_mut().enumerate() {
         memory.full = sweep.loads.stays_full(NodeId::from_index(node));
@@ -274,6 +320,38 @@ fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan 
         notes,
         unserved,
         account,
+    }
+}
+
+/// Notes whose node may not serve them any more, and where they were sent instead.
+fn note_orphans(sweep: &Sweep<'_>, memory: &mut PlannerMemory) {
+    let nodes = sweep.terrain.signals.len();
+    for (service, book) in sweep.books.iter().enumerate() {
+        let mut left = Vec::new();
+        let mut came = Vec::new();
+        for (group, (&before, &at)) in book.before.iter().zip(&book.at).enumerate() {
+            let may_serve = &sweep.terrain.reach.view(group).may_serve;
+            let is_lost = |share: &&Share| !may_serve[share.node.index()];
+            if before == at || !book.shares(before).iter().any(|share| is_lost(&share)) {
+                continue;
+            }
+            left.resize(nodes, 0_u128);
+            came.resize(nodes, 0_u128);
+            let weight = u128::from(sweep.demand.weight(service, group));
+            for share in book.shares(before).iter().filter(is_lost) {
+                left[share.node.index()] += weight * u128::from(share.share.0);
+            }
+            for share in book.shares(at).iter().filter(|share| !is_lost(share)) {
+                let kept = book.shares(before).iter().find(|other| other.node == share.node);
+                let more = share.share.0.saturating_sub(kept.map_or(0, |kept| kept.share.0));
+                came[share.node.index()] += weight * u128::from(more);
+            }
+        }
+        if !left.is_empty() {
+            let total = u128::from(sweep.demand.total(service).max(1));
+            let ppm = |sums: Vec<u128>| -> Vec<u32> { sums.iter().map(|sum| (sum / total) as u32).collect() };
+            memory.send(service, &ppm(left), &ppm(came));
+        }
     }
 }
 

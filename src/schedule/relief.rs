@@ -16,7 +16,7 @@
 
 use super::Pass;
 use super::flow::Network;
-use super::load::{part, ppm_of};
+use super::load::{part, ppm_of, share_of};
 use super::sweep::Sweep;
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
@@ -255,10 +255,6 @@ impl Sweep<'_> {
         shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.share), share.node));
         self.rearrange(service, group, outlook, shares);
     }
-}
-
-fn share_of(shares: &[Share], node: NodeId) -> u32 {
-    shares.iter().find(|share| share.node == node).map_or(0, |share| share.share.0)
 }
 
 /// Cost of a node, by level first.

@@ -27,6 +27,9 @@ const JITTER_US: u32 = 5_000;
 const LOSS_PPM: u32 = 10_000;
 const UTILISATION_PPM: u32 = 100_000;
 
+/// Measured demand may rise by one part in so many before that counts.
+pub(super) const RISING: u64 = 32;
+
 /// The signal to plan with. `held` is the one that was planned with last.
 pub(super) fn settle(held: Option<NodeSignal>, now: NodeSignal, target_ppm: u32) -> NodeSignal {
     let floor = |now: u32, band: u32| if now < band { 0 } else { now };
@@ -102,7 +105,7 @@ pub(super) fn settle_base(held: Option<u64>, now: Burden) -> u64 {
 
 /// The measured demand to plan with.
 pub(super) fn settle_demand(held: u64, now: u64) -> u64 {
-    let kept = now <= held.saturating_add(held / 32) && now >= held - held / 8;
+    let kept = now <= held.saturating_add(held / RISING) && now >= held - held / 8;
     if kept { held } else { now }
 }
 

@@ -18,6 +18,7 @@ use super::book::{Book, NONE, nothing};
 use super::change::Changes;
 use super::cost::margin;
 use super::demand::Demand;
+use super::follow::Habit;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::{DWELL_MS, PlannerMemory};
@@ -38,6 +39,8 @@ const WORTHWHILE_PPM: u32 = 20_000;
 const MOST_QUESTIONS: usize = 40_000;
 /// An overload is relieved when more than this part of the group comes under the caps (1 in ...).
 const RELIEF: u64 = 64;
+/// Less than this part of a group above a cap is what rounding leaves there, and no overload.
+const TRACE: u64 = 1_024;
 
 /// What a discretionary move must respect.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -217,14 +220,21 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         let calm = self.calm(service, group, outlook);
+        let surge = if self.books[service].shares(held).is_empty() { 0 } else { self.surge(service) };
         // With the whole group on each of its nodes there is no price: so none in a question either.
-        let fits = |share: &Share| self.loads.is_at_ease_with(share.node, demand);
+        let at_first = demand.saturating_add(part(demand, surge));
+        let fits = |share: &Share| {
+            self.loads.is_at_ease_with(share.node, demand)
+                && self.loads.room_for_newcomers(service, share.node) >= at_first
+        };
         if self.books[service].shares(calm).iter().all(fits) {
             self.loads.add(self.books[service].shares(calm), demand);
+            self.loads.receive(service, &[], self.books[service].shares(calm), demand, surge);
             return self.enter(service, group, calm);
         }
         self.contended = true;
-        self.ask(outlook, demand, &[], &[], false);
+        self.ask(outlook, demand, &[], surge);
+        self.loads.receive(service, &[], &self.scratch.shares, demand, surge);
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
@@ -233,8 +243,10 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         self.loads.add(survivors, demand);
-        self.ask(outlook, demand, survivors, survivors, false);
+        let surge = self.surge(service);
+        self.ask(outlook, demand, survivors, surge);
         self.loads.remove(survivors, demand);
+        self.loads.receive(service, survivors, &self.scratch.shares, demand, surge);
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
@@ -245,7 +257,7 @@ impl<'t> Sweep<'t> {
         if epoch == self.loads.epoch && known != NONE {
             return known;
         }
-        self.ask(outlook, 0, &[], &[], false);
+        self.ask(outlook, 0, &[], 0);
         let at = self.write(service, outlook, PlacementMode::Normal);
         self.calm[slot] = (self.loads.epoch, at);
         at
@@ -332,6 +344,11 @@ impl<'t> Sweep<'t> {
         let wanted = self.is_worth(&question, shares, &scratch.shares, moving);
         self.scratch = scratch;
         if wanted && self.allow(service, group, moving, memory, patience) {
+            if patience == Patience::Patient {
+                let (before, after) = (self.books[service].shares(held), &self.scratch.shares);
+                self.loads.release(before, after, demand);
+                self.loads.receive(service, before, after, demand, 0);
+            }
             self.settle(service, group, outlook, demand, PlacementMode::Normal);
             return true;
         }
@@ -346,7 +363,7 @@ impl<'t> Sweep<'t> {
     fn is_worth(&self, question: &Question<'_>, from: &[Share], to: &[Share], moving_ppm: u32) -> bool {
         let demand = question.demand;
         let (now, then) = (self.loads.excess(from, demand), self.loads.excess(to, demand));
-        if now > 0 || then > 0 {
+        if now.max(then) > demand / TRACE {
             // In an overload that nobody can take, only what relieves it is worth a move.
             return now.saturating_sub(then) > demand / RELIEF;
         }
@@ -432,7 +449,7 @@ impl<'t> Sweep<'t> {
         let demand = self.demand.of(service, group);
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
-        self.ask(outlook, demand, &[], &[], false);
+        self.ask(outlook, demand, &[], 0);
         self.settle(service, group, outlook, demand, PlacementMode::FailOpen);
     }
 
@@ -446,17 +463,17 @@ impl<'t> Sweep<'t> {
         Question { demand, held, discretionary, ..idle_question(&self.loads, outlook) }
     }
 
-    fn ask(
-        &mut self,
-        outlook: Outlook<'t>,
-        demand: u64,
-        held: &[Share],
-        fixed: &[Share],
-        discretionary: bool,
-    ) {
+    /// Where to put a group at once; `fixed`: what of it stays where it is.
+    fn ask(&mut self, outlook: Outlook<'t>, demand: u64, fixed: &[Share], surge: u32) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.question(outlook, demand, held, discretionary).answer(fixed, &mut scratch);
+        let question = Question { surge, ..self.question(outlook, demand, fixed, false) };
+        question.answer(fixed, &mut scratch);
         self.scratch = scratch;
+    }
+
+    /// What clients of a service who lost a node cost at first elsewhere.
+    fn surge(&self, service: usize) -> u32 {
+        Habit::of(&self.terrain.input.policy.services[service]).surge_ppm
     }
 
     /// Interns the answer just given.
@@ -567,7 +584,7 @@ fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Placement) -> b
 
 /// What a group without demand and without a past asks.
 fn idle_question<'q>(loads: &'q Loads, outlook: Outlook<'q>) -> Question<'q> {
-    Question { outlook, loads, demand: 0, held: &[], discretionary: false }
+    Question { outlook, loads, demand: 0, held: &[], discretionary: false, surge: 0 }
 }
 
 /// From which part of the clients on a change is worth it.

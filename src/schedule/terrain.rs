@@ -91,7 +91,7 @@ pub(super) struct Outlook<'t> {
     row: &'t [u32],
     penalty: &'t [u32],
     terrain: &'t Terrain<'t>,
-    service: u32,
+    pub service: u32,
     group: u32,
     /// Whether anything is measured for the group: almost none is, so almost none pays for the questions.
     is_measured: bool,
@@ -128,6 +128,11 @@ impl Outlook<'_> {
             0 => cost,
             doubt => cost::bid(cost, doubt, own()),
         }
+    }
+
+    /// Whether what the service asks for is told by load reports alone.
+    pub fn is_demand_measured(&self) -> bool {
+        self.terrain.input.policy.services[self.service as usize].demand.is_none()
     }
 
     /// Of a node that the group does not have, us.

@@ -13,7 +13,7 @@
 //! Everything is a fluid in capacity units: by (service, group) and node, one step a second.
 
 use super::world::World;
-use crate::model::profile::Profile;
+use crate::model::profile::{BURST_FADES, Profile};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -21,8 +21,6 @@ use std::rc::Rc;
 pub const STRETCHING: f64 = 0.05;
 /// and by how much.
 pub const STRETCH: u32 = 10;
-/// What a reconnecting session costs beyond its load fades with this time constant, seconds.
-const BURST_FADES_S: f64 = 10.0;
 
 /// What users of a profile do.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,7 +146,7 @@ impl Crowd {
         self.tables.truncate(self.longest + 1);
         self.obedient.step(&self.tables);
         self.stretching.step(&self.tables);
-        let keep = 1.0 - (self.step_s / BURST_FADES_S).min(1.0);
+        let keep = 1.0 - (self.step_s / BURST_FADES.as_secs_f64()).min(1.0);
         self.burst.iter_mut().for_each(|burst| *burst *= keep);
         let growth = factor - self.factor;
         let shrink = if growth < 0.0 && self.factor > 0.0 { factor / self.factor } else { 1.0 };

@@ -112,6 +112,11 @@ impl RegionLoss {
     }
 
     pub fn run(&self, strategy: Strategy) -> Outcome {
+        self.play(strategy, |_| {})
+    }
+
+    /// As [`Self::run`]; `look` sees every second of it.
+    fn play(&self, strategy: Strategy, mut look: impl FnMut(&Course<'_>)) -> Outcome {
         let mut course = Course::new(&self.world, strategy, 1);
         let lost = self.world.nodes_in(self.region);
         let mut alive = vec![true; self.world.nodes()];
@@ -123,6 +128,7 @@ impl RegionLoss {
             }
             let before = std::rc::Rc::clone(course.table());
             course.step(&Step { alive: &alive, factor: 1.0, noise: &[] });
+            look(&course);
             let sample = tally.sample(&course, second);
             if second >= LOSS_S {
                 tally.count(&course, &before, &sample);
@@ -276,6 +282,28 @@ mod tests {
         for seed in 0..200 {
             let lost = RegionLoss::new(seed).lost_share();
             assert!(lost < 1.0 - 0.7 / 0.9, "seed {seed}: {lost}");
+        }
+    }
+
+    /// Whether policy states demand or load reports tell it: the reconnect burst and sessions that stay are
+    /// part of what is planned for.
+    #[test]
+    fn nobody_is_above_its_cap_while_there_is_capacity() {
+        // The fullest of the first twenty worlds, those in which most orphans meet bystanders, and the page's.
+        for seed in [0, 1, 3, 9, 16] {
+            let scene = RegionLoss::new(seed);
+            for strategy in [Strategy::Rhumb, Strategy::RhumbStated] {
+                let mut unplaced = 0;
+                let outcome = scene.play(strategy, |course| {
+                    let plan = course.steering().last_plan().expect("the planner decides");
+                    unplaced += plan.unserved.iter().map(|(_, units)| units).sum::<u64>();
+                });
+                let figures = outcome.figures;
+                assert_eq!((figures.above_cap_seconds, unplaced), (0, 0), "seed {seed}: {figures:?}");
+                // Caches that name dead nodes; and of the others nobody need go far.
+                assert!(figures.unserved_share < 0.01 && figures.mean_ms < 36.0, "seed {seed}: {figures:?}");
+                assert!(figures.bystanders_moved_share < 0.02, "seed {seed}: {figures:?}");
+            }
         }
     }
 }

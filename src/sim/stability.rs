@@ -267,4 +267,14 @@ mod tests {
             assert!(rest.swing < 0.005 && rest.moved < 0.4, "seed {seed}, {jolt:?}: {rest:?}");
         }
     }
+
+    /// Who has a session of an hour follows for hours; the planner expects that and does not chase them.
+    #[test]
+    fn a_loop_of_sessions_of_an_hour_comes_to_rest_in_few_tables() {
+        for (seed, demand) in [(3, 1.25), (6, 1.25)] {
+            let rest = Jolt { demand, ..Jolt::MILD }.run(seed, 3 * 3_600);
+            assert!(rest.tables > 0, "seed {seed}: the jolt is felt");
+            assert!(rest.tables <= 8 && rest.moved < 0.08 && rest.swing < 0.005, "seed {seed}: {rest:?}");
+        }
+    }
 }
