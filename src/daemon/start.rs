@@ -30,7 +30,7 @@ use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::serve::certificate::CertificateError;
 use crate::serve::handover::{Cookies, Given, HandoverError, Served};
-use crate::serve::{self, Answer, BindError, BoundDns, Limits, Running};
+use crate::serve::{self, BindError, BoundDns, Limits, Running};
 use crate::store::state_dir::{StateDir, StateError};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -189,12 +189,7 @@ impl Daemon {
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
-        let udp_workers = bound.udp_workers();
-        let of_plain = |at| match at < udp_workers {
-            true => answerer(at).limited(secrets.seed()),
-            false => answerer(at),
-        };
-        let serving = start_plain(bound, of_plain, &limits, &clock)?;
+        let serving = start_plain(bound, &answerer, || secrets.seed(), &limits, &clock)?;
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
@@ -433,13 +428,20 @@ fn listening(plain: &BoundDns, encrypted: &encrypted::Bound) -> Vec<String> {
     plain.chain(encrypted.listening()).collect()
 }
 
-fn start_plain<A: Answer>(
+/// Who answers over UDP holds to limits.
+fn start_plain(
     bound: BoundDns,
-    answers: impl Fn(usize) -> A,
+    answerer: impl Fn(usize) -> Answerer,
+    seed: impl Fn() -> u64,
     limits: &Limits,
     clock: &SharedClock,
 ) -> Result<Running, StartError> {
     let at = bound.local_addresses().to_vec();
+    let udp_workers = bound.udp_workers();
+    let answers = |at| match at < udp_workers {
+        true => answerer(at).limited(seed()),
+        false => answerer(at),
+    };
     let running = bound.start(answers, limits.clone(), Arc::clone(clock));
     running.map_err(|error| StartError::listener("DNS over UDP and TCP", &at, &error))
 }

@@ -402,10 +402,14 @@ impl<'j> Job<'j> {
         call.scratch.ecs += u64::from(has_subnet);
         match (IS_NEGATIVE, found.rcode) {
             (false, _) => {
-                // Anybody may write a client subnet into a query.
-                let is_sure = !has_subnet && (is_verified || self.ctx.transport.is_stream());
-                call.scratch.tally.count(found.counted_at, is_sure);
                 call.scratch.answered += 1;
+                // Anybody may write a client subnet into a query.
+                let tally = &call.scratch.tally;
+                if has_subnet {
+                    tally.count(found.counted_at, false);
+                } else {
+                    tally.count(found.counted_at, is_verified || self.ctx.transport.is_stream());
+                }
             }
             (true, Rcode::NxDomain) => call.scratch.nxdomain += 1,
             (true, _) => call.scratch.nodata += 1,

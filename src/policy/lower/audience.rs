@@ -78,8 +78,8 @@ mod tests {
     use crate::base::diagnostic::SourceFile;
 
     const FLEET: &str = "version: 1\nregions: {r: {}}\nsites: {s: {region: r, location: {lat: 1, lon: 1}}}\n\
-                         nodes: {a: {site: s, addresses: 127.0.0.1}}\n";
-    const CLIENTS: &str = "version: 1\nareas: {jp: {countries: JP}, de: {countries: DE}}\n";
+                         nodes: {a: {site: s, addresses: [127.0.0.1]}}\n";
+    const CLIENTS: &str = "version: 1\nareas: {jp: {countries: [JP]}, de: {countries: [DE]}}\n";
 
     fn load(audience: &str) -> (Vec<AudienceRule>, Vec<String>) {
         let service = format!(
