@@ -107,20 +107,24 @@ fn copy_policies(folder: &Folder) {
     }
 }
 
-/// Drops the defaults and what only a probe has use for.
+/// Drops probes, load feeds and what only a probe has use for. Nodes keep their capacity.
 fn without_probes(fleet: &str) -> String {
-    let mut is_default = false;
+    let (mut is_default, mut is_dropped) = (false, false);
     let mut kept = String::new();
     for line in fleet.lines() {
         if !line.is_empty() && !line.starts_with([' ', '#']) {
             is_default = line.starts_with("defaults:");
         }
-        if !is_default && !line.contains("probe_target:") {
+        if is_default && line.starts_with("  ") && !line.starts_with("   ") {
+            is_dropped = line.starts_with("  probes:") || line.starts_with("  load:");
+        }
+        if !(is_default && is_dropped) && !line.contains("probe_target:") {
             kept.push_str(line);
             kept.push('\n');
         }
+        is_dropped &= is_default;
     }
-    assert!(kept.contains("nodes:") && !kept.contains("probes:"), "the fleet without its probes:\n{kept}");
+    assert!(kept.contains("capacity:") && !kept.contains("probes:"), "the fleet without its probes:\n{kept}");
     kept
 }
 

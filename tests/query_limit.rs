@@ -150,10 +150,11 @@ fn an_edit_of_the_limits_takes_effect_without_a_restart() {
     world.edit(&format!("rate_limit: none\nquery_limit: {{{above}}}"));
     wait_for("the flood to be held", || (world.ask(&flooder, 100, &[]) < 100).then_some(()));
     world.edit("rate_limit: {answers: 5, allow: [127.250.0.0/16]}\nquery_limit: none");
-    let mut prefix = 0;
+    let mut prefix = 0_u16;
     let mut ask_anew = || {
         prefix += 1;
-        world.ask(&Client::new(Ipv4Addr::new(127, 60, prefix, 1)), 20, &[])
+        let [high, low] = prefix.to_be_bytes();
+        world.ask(&Client::new(Ipv4Addr::new(127, 60 + high, low, 1)), 20, &[])
     };
     wait_for("responses to be limited", || (ask_anew() == 5).then_some(()));
     world.edit("rate_limit: {answers: 10, allow: [127.250.0.0/16]}\nquery_limit: none");

@@ -189,7 +189,7 @@ impl Daemon {
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
-        let serving = start_plain(bound, &answerer, || secrets.seed(), &limits, &clock)?;
+        let serving = start_plain(bound, answerer, || secrets.seed(), &limits, &clock)?;
         let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;

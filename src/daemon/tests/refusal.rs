@@ -118,7 +118,7 @@ async fn a_plan_that_breaks_promises_is_refused_unless_clients_wait_for_it() {
     assert!(told.table.generation > before.table.generation, "clients of a failed node do not wait");
 
     daemon.events().send(Event::Judge(routing::judge)).expect("the writer lives");
-    write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 1h"));
+    write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 30m"));
     daemon.reload().await;
     let adopted =
         |status: &Status| status.table.policy != before.table.policy && !has(status, "plan-faulted");
