@@ -586,7 +586,7 @@ impl<'a> Resolution<'a, '_> {
         }
         self.decision.scope = if table.is_uniform { 0 } else { client.scope(depth, pick.hash_len) };
         // Anybody may write a client subnet into a query.
-        let is_sure = ecs.is_none() && (self.ctx.transport.is_stream() || self.decision.is_verified());
+        let is_sure = ecs.is_none() && self.ctx.is_sure(self.decision.is_verified());
         self.decision.counted = Some((table.counted_at(group), is_sure));
         self.decision.steering = Some(Steering {
             service,

@@ -105,6 +105,12 @@ impl<'c> Ctx<'c> {
         }
     }
 
+    /// Whether it is sure that the peer is who it says: it spoke over a stream, or showed a cookie.
+    #[inline(always)]
+    const fn is_sure(&self, is_verified: bool) -> bool {
+        is_verified || self.transport.is_stream()
+    }
+
     #[inline(always)]
     fn cookie_reply(&self, shown: Option<&cookie::Cookie<'_>>) -> Option<cookie::CookieReply> {
         Some(self.cookies?.reply(shown?, self.peer, self.seconds))
@@ -230,7 +236,8 @@ fn answer_long(
         Ok(()) if parsed.tsig_at.is_some() => answer_signed(snapshot, ctx, scratch, parsed, out),
         Ok(()) => {
             let mut decision = decide(snapshot, ctx, &parsed);
-            let held = judged.or_else(|| scratch.hold(ctx, decision.class(), decision.is_verified()));
+            let held =
+                judged.or_else(|| scratch.hold(ctx, decision.class(), ctx.is_sure(decision.is_verified())));
             let is_cut = match held {
                 None => false,
                 Some(Held::Slipped) => !decision.ask_for_cookie(),
@@ -259,7 +266,7 @@ fn answer_bare(
     mut header: [u8; query::HEADER],
     out: &mut [u8],
 ) -> usize {
-    match scratch.hold(ctx, AnswerClass::Error, false) {
+    match scratch.hold(ctx, AnswerClass::Error, ctx.is_sure(false)) {
         Some(Held::Dropped) => {
             scratch.dropped += 1;
             return 0;
@@ -305,7 +312,7 @@ fn answer_signed(
     parsed.is_signed = parsed.fault.is_none();
     let decision = decide(snapshot, ctx, &parsed);
     let is_verified = parsed.is_signed || decision.cookie.is_some_and(|cookie| cookie.is_verified);
-    if scratch.hold(ctx, decision.class(), is_verified).is_some() {
+    if scratch.hold(ctx, decision.class(), ctx.is_sure(is_verified)).is_some() {
         scratch.dropped += 1;
         return 0;
     }

@@ -59,10 +59,11 @@ impl Scratch {
         self.tally.follow(snapshot.ledger(), worker);
     }
 
-    /// Charges an answer to its client's budget. `None`: it goes out.
+    /// Charges an answer to its client's budget, unless it [is sure](Ctx::is_sure) who that is. `None`: it
+    /// goes out.
     #[inline(always)]
-    pub(super) fn hold(&mut self, ctx: &Ctx<'_>, class: AnswerClass, is_verified: bool) -> Option<Held> {
-        if is_verified || ctx.transport.is_stream() {
+    pub(super) fn hold(&mut self, ctx: &Ctx<'_>, class: AnswerClass, is_sure: bool) -> Option<Held> {
+        if is_sure {
             return None;
         }
         match self.limiter.as_mut()?.judge(&ctx.peer, class, ctx.now) {

@@ -282,34 +282,41 @@ impl<'j> Job<'j> {
             None if ANYWHERE => self.place_anywhere(),
             None => return Err(Miss::Elsewhere),
         };
-        self.pick::<ANYWHERE>(&place, steered, part).ok_or(Miss::Unusual)
+        self.pick::<ANYWHERE>(&place, steered, part)
     }
 
     #[inline(always)]
-    fn pick<const ANYWHERE: bool>(&self, place: &Place, steered: Steered, part: Part) -> Option<Found<'j>> {
+    fn pick<const ANYWHERE: bool>(
+        &self,
+        place: &Place,
+        steered: Steered,
+        part: Part,
+    ) -> Result<Found<'j>, Miss> {
         let table = self.snapshot.service_table(steered.service);
         let Located { group, depth } = place.located;
-        let pick = table.pick(group, place.family, place.upper, depth)?;
-        let block = pick.set?.plain_part(part)?;
+        let pick = table.pick(group, place.family, place.upper, depth).ok_or(Miss::Unusual)?;
+        let block = pick.set.and_then(|set| set.plain_part(part)).ok_or(Miss::Unusual)?;
         let mut hash_len = pick.hash_len;
         if !pick.distribution.is_plain {
-            let is_one_network = match ANYWHERE {
-                true => self.is_one_network_anywhere(),
-                false => self.asked.subnet != Subnet::None,
-            };
+            // Most services shed nobody: here is no room for what the others need.
+            if !ANYWHERE {
+                return Err(Miss::Elsewhere);
+            }
+            let is_one_network = self.is_one_network();
             let (family, upper, is_rehearsal) = (place.family, place.upper, self.ctx.is_rehearsal);
             let asker = Asker { family, upper, is_one_network, is_rehearsal };
-            hash_len = table.admits_plainly(pick.distribution, &asker)?;
+            hash_len = table.admits_plainly(pick.distribution, &asker).ok_or(Miss::Unusual)?;
         }
         let scope = if table.is_uniform { 0 } else { place.scope.of(depth, hash_len) };
         let rrsig = match self.signed() {
             None => None,
             Some(signed) => {
-                signed.steered_part(steered.position, pick.distribution.slots.at(pick.slot as usize)?, part)
+                let set = pick.distribution.slots.at(pick.slot as usize).ok_or(Miss::Unusual)?;
+                signed.steered_part(steered.position, set, part)
             }
         };
         let counted_at = table.counted_at(group);
-        Some(Found { counted_at, ..Found::positive(block, rrsig, AnswerClass::Steered, scope) })
+        Ok(Found { counted_at, ..Found::positive(block, rrsig, AnswerClass::Steered, scope) })
     }
 
     /// Where the client is, if its subnet or else its address is one that is located as it is.
@@ -354,7 +361,7 @@ impl<'j> Job<'j> {
         Place { scope: client.scope, ..self.located(client.family, client.bits, 0) }
     }
 
-    fn is_one_network_anywhere(&self) -> bool {
+    fn is_one_network(&self) -> bool {
         let ecs = self.asked.ecs();
         Client::of(ecs.as_ref(), self.ctx.peer).is_one_network(ecs.as_ref())
     }
@@ -363,13 +370,18 @@ impl<'j> Job<'j> {
     #[inline(always)]
     fn send(&self, found: &Found<'_>, call: &mut Call<'_>) -> Option<usize> {
         match found.class {
-            AnswerClass::Negative => self.send_as::<true>(found, call),
-            _ => self.send_as::<false>(found, call),
+            AnswerClass::Negative => self.send_as::<true, false>(found, call),
+            AnswerClass::Steered => self.send_as::<false, true>(found, call),
+            _ => self.send_as::<false, false>(found, call),
         }
     }
 
     #[inline(always)]
-    fn send_as<const IS_NEGATIVE: bool>(&self, found: &Found<'_>, call: &mut Call<'_>) -> Option<usize> {
+    fn send_as<const IS_NEGATIVE: bool, const IS_STEERED: bool>(
+        &self,
+        found: &Found<'_>,
+        call: &mut Call<'_>,
+    ) -> Option<usize> {
         let record = self.query.get(self.question_end..)?;
         let rrsig = if IS_NEGATIVE { None } else { found.rrsig };
         // Read once, since what is written in between might be it, for all the compiler knows.
@@ -394,23 +406,23 @@ impl<'j> Job<'j> {
         }
         self.write::<IS_NEGATIVE>(found, block, counts, place.get_mut(..block_end)?)?;
         // Last, when least has to be remembered meanwhile; what is held was written for nothing.
-        let class = if IS_NEGATIVE { AnswerClass::Negative } else { found.class };
-        if let Some(held) = call.scratch.hold(self.ctx, class, is_verified) {
+        let class = match (IS_NEGATIVE, IS_STEERED) {
+            (true, _) => AnswerClass::Negative,
+            (_, true) => AnswerClass::Steered,
+            _ => found.class,
+        };
+        let is_sure = self.ctx.is_sure(is_verified);
+        if let Some(held) = call.scratch.hold(self.ctx, class, is_sure) {
             return Some(answer_held(call, held));
         }
         let has_subnet = self.asked.subnet != Subnet::None;
         call.scratch.ecs += u64::from(has_subnet);
+        if IS_STEERED {
+            // Anybody may write a client subnet into a query.
+            call.scratch.tally.count(found.counted_at, is_sure && !has_subnet);
+        }
         match (IS_NEGATIVE, found.rcode) {
-            (false, _) => {
-                call.scratch.answered += 1;
-                // Anybody may write a client subnet into a query.
-                let tally = &call.scratch.tally;
-                if has_subnet {
-                    tally.count(found.counted_at, false);
-                } else {
-                    tally.count(found.counted_at, is_verified || self.ctx.transport.is_stream());
-                }
-            }
+            (false, _) => call.scratch.answered += 1,
             (true, Rcode::NxDomain) => call.scratch.nxdomain += 1,
             (true, _) => call.scratch.nodata += 1,
         }
