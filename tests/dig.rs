@@ -118,7 +118,7 @@ fn without_probes(fleet: &str) -> String {
         if is_default && line.starts_with("  ") && !line.starts_with("   ") {
             is_dropped = line.starts_with("  probes:") || line.starts_with("  load:");
         }
-        if !(is_default && is_dropped) && !line.contains("probe_target:") {
+        if !(line.contains("probe_target:") || is_default && is_dropped) {
             kept.push_str(line);
             kept.push('\n');
         }
