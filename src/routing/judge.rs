@@ -8,7 +8,7 @@
 //! ```
 //! It shares no code with the planner: chains are read from the policy, loads are added up again. What it
 //! takes over is the account (demand, base load, budget), which is what the plan was asked for, not what
-//! it answered. So a mistake of the planner is a refused table and a loud line, not an overloaded node.
+//! it answered. So a mistake of the planner is a refused table where answers would be wrong, else a loud line.
 //!
 //! | cause | what may move |
 //! |---|---|
@@ -32,6 +32,8 @@ const MOST: usize = 20;
 /// Shares are whole parts per million, so loads are that inexact: this part of a node's capacity.
 const SLACK: u64 = 1_000;
 const WHOLE: u64 = 1_000_000;
+/// Load is told of where this part of a group could be elsewhere.
+const LEAST_PART: u64 = 64;
 
 /// What is judged, and by what.
 #[derive(Clone, Copy)]
@@ -52,13 +54,15 @@ pub struct Case<'a> {
 pub struct Verdict {
     /// Clients would get no answer, or one of a node that is not theirs. Never to be published.
     pub answers: Vec<String>,
-    /// Load or movement that the promises exclude. An evacuation with these is better than none.
-    pub balance: Vec<String>,
+    /// More is moved than may be, or a node is above its cap though others have room. A plan with that is
+    /// better than none: the one before it was made for other nodes and loads.
+    pub movement: Vec<String>,
+    pub load: Vec<String>,
 }
 
 impl Verdict {
     pub fn is_good(&self) -> bool {
-        self.answers.is_empty() && self.balance.is_empty()
+        self.answers.is_empty() && self.movement.is_empty() && self.load.is_empty()
     }
 }
 
@@ -239,7 +243,7 @@ impl<'a> Court<'a> {
             Movement::Orphans if moved > 0 => {
                 let name = &pair.service.name;
                 let key = &self.case.groups[group.index()].key;
-                self.note(format!(
+                self.note_move(format!(
                     "service `{name}`: {moved} parts per million of group {key} leave nodes that serve it"
                 ));
             }
@@ -260,7 +264,7 @@ impl<'a> Court<'a> {
         if self.movement == Movement::Budget && !in_need && self.moved_ppb > allowed {
             let percent = |ppb: u64| ppb as f64 / 1e7;
             let (moved, budget) = (percent(self.moved_ppb), percent(budget));
-            self.note(format!(
+            self.note_move(format!(
                 "moves {moved:.2} % of all demand by choice, and {budget:.2} % is what may be moved now"
             ));
         }
@@ -300,8 +304,7 @@ impl<'a> Court<'a> {
         for service in self.case.policy.service_ids() {
             for group in self.groups() {
                 if let Some(finding) = self.spare(service, group, &charged) {
-                    self.note(finding);
-                    return;
+                    return self.verdict.load.push(finding);
                 }
             }
         }
@@ -318,12 +321,16 @@ impl<'a> Court<'a> {
             let share = before.and_then(|old| old.shares.iter().find(|share| share.node == node));
             share.map_or(0, |share| amount(pair.demand, share))
         };
+        // No placement has a smaller share but where it must, and none is moved for less.
+        let least = pair.demand / LEAST_PART;
         let weighs = |share: &&Share| {
+            let node = share.node.index();
             let movable = amount(pair.demand, share).saturating_sub(stays(share.node));
-            charged[share.node.index()] && movable > self.slack(share.node.index())
+            charged[node] && movable.min(self.over(&self.load, node)) > self.slack(node).max(least)
         };
         let full = given.shares.iter().find(weighs)?.node;
-        let spare = pair.offered().find(|node| self.room(node.index()) > self.slack(node.index()))?;
+        let has_room = |node: &NodeId| self.room(node.index()) > self.slack(node.index()).max(least);
+        let spare = pair.offered().find(has_room)?;
         let name = |node: NodeId| &self.case.policy.fleet.node(node).name;
         let key = &self.case.groups[group.index()].key;
         let percent = |amount: u64, node: NodeId| match self.cap(node.index()) {
@@ -349,9 +356,9 @@ impl<'a> Court<'a> {
         }
     }
 
-    fn note(&mut self, what: String) {
-        if self.verdict.balance.len() < MOST {
-            self.verdict.balance.push(what);
+    fn note_move(&mut self, what: String) {
+        if self.verdict.movement.len() < MOST {
+            self.verdict.movement.push(what);
         }
     }
 }

@@ -86,12 +86,16 @@ async fn a_refused_fleet_is_taken_up_in_no_part() {
     daemon.stop().await;
 }
 
-fn everything_is_too_full(_: &Case<'_>) -> Judged {
-    Judged { balance: vec!["fra-1 is too full".to_owned()], ..Judged::default() }
+fn nobody_is_answered(_: &Case<'_>) -> Judged {
+    Judged { answers: vec!["nobody is answered".to_owned()], ..Judged::default() }
+}
+
+fn everybody_is_moved(_: &Case<'_>) -> Judged {
+    Judged { movement: vec!["everybody is moved".to_owned()], ..Judged::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plan_that_breaks_promises_is_refused_unless_clients_wait_for_it() {
+async fn a_plan_is_refused_for_wrong_answers_and_told_for_more() {
     let folder = folder(&["live"]);
     let write = |path: &str, text: &str| {
         std::fs::write(folder.path().join("policies").join(path), text).expect("writes");
@@ -103,25 +107,30 @@ async fn a_plan_that_breaks_promises_is_refused_unless_clients_wait_for_it() {
     let mut status = daemon.status();
     let before = wait_status(&mut status, "probed", |status| is(status, "fra-1", Verdict::Up)).await;
 
-    daemon.events().send(Event::Judge(everything_is_too_full)).expect("the writer lives");
+    daemon.events().send(Event::Judge(nobody_is_answered)).expect("the writer lives");
     write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 5m"));
     daemon.reload().await;
     let has = |status: &Status, code: &str| status.problems.iter().any(|problem| problem.code == code);
     let told = wait_status(&mut status, "refused", |status| has(status, "table-refused")).await;
     assert_eq!(told.table.policy, before.table.policy, "the edit waits");
     let problem = told.problems.iter().find(|problem| problem.code == "table-refused").expect("told");
-    assert!(problem.message.ends_with("fra-1 is too full"), "{}", problem.message);
-
+    assert!(problem.message.ends_with("nobody is answered"), "{}", problem.message);
+    // What fails meanwhile is not forgotten with the edit.
     drop(listener);
-    let told = wait_status(&mut status, "evacuated", |status| has(status, "plan-faulted")).await;
-    assert!(is(&told, "fra-1", Verdict::Down));
+    wait_status(&mut status, "down", |status| is(status, "fra-1", Verdict::Down)).await;
+
+    daemon.events().send(Event::Judge(everybody_is_moved)).expect("the writer lives");
+    let told = wait_status(&mut status, "published and told", |status| has(status, "plan-faulted")).await;
     assert!(told.table.generation > before.table.generation, "clients of a failed node do not wait");
 
     daemon.events().send(Event::Judge(routing::judge)).expect("the writer lives");
     write("services/live.yaml", &service("live").replace("tier: 15m", "tier: 30m"));
     daemon.reload().await;
-    let adopted =
-        |status: &Status| status.table.policy != before.table.policy && !has(status, "plan-faulted");
+    let adopted = |status: &Status| {
+        status.table.policy != before.table.policy
+            && !has(status, "plan-faulted")
+            && !has(status, "table-refused")
+    };
     wait_status(&mut status, "a good plan ends it", adopted).await;
     daemon.stop().await;
 }

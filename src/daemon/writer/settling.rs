@@ -3,33 +3,31 @@
 use super::{About, Writer, is_new};
 use crate::daemon::publish::Outcome;
 use crate::model::account::Account;
-use crate::model::provenance::Cause;
 use crate::model::status::Problem;
 use crate::routing::Snapshot;
 use crate::routing::judge::Case;
 
 impl Writer {
-    /// What speaks against publishing the plan of `candidate`. An evacuation that overloads or moves too
-    /// much is published all the same, and told as a problem.
+    /// What speaks against publishing the plan of `candidate`: wrong answers. What moves too much or overloads
+    /// a node is published all the same, and told.
     pub(super) fn judged(&mut self, candidate: &Snapshot, account: &Account) -> Result<(), Vec<String>> {
-        let cause = &candidate.provenance.cause;
         let said = (self.judge)(&Case {
             policy: &self.inputs.policy,
             groups: self.inputs.geo.groups(),
             reach: candidate.reach(),
-            cause,
+            cause: &candidate.provenance.cause,
             before: Some(&self.assignment),
             plan: &candidate.assignment,
             account,
         });
-        let is_urgent = matches!(cause, Cause::Evacuation { .. });
-        if !said.answers.is_empty() || !(said.balance.is_empty() || is_urgent) {
-            return Err(said.answers.into_iter().chain(said.balance).collect());
+        if !said.answers.is_empty() {
+            return Err(said.answers);
         }
+        let told: Vec<String> = said.movement.into_iter().chain(said.load).collect();
         let mut problems = Vec::new();
-        if !said.balance.is_empty() {
-            let state = "it is published, since clients of failed nodes wait";
-            let told = self.defect("a plan breaks its promises", &said.balance, state);
+        if !told.is_empty() {
+            let state = "it is published, since no table before it is better";
+            let told = self.defect("a plan breaks its promises", &told, state);
             problems.push(self.logged(Problem { code: "plan-faulted".to_owned(), ..told }));
         }
         self.reporter.set_problems(About::Plan, problems);

@@ -119,7 +119,7 @@ impl World {
         let reach = Reach::of(&self.policy, &self.groups, &self.health);
         let World { policy, groups, account, .. } = self;
         let said = judge(&Case { policy, groups, reach: &reach, cause, before, plan, account });
-        (said.answers.join("; "), said.balance.join("; "))
+        (said.answers.join("; "), [said.movement, said.load].concat().join("; "))
     }
 
     fn first(&self, plan: &Assignment) -> (String, String) {
