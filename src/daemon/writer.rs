@@ -105,7 +105,7 @@ pub enum Event {
     Judge(Judge),
 }
 
-/// [`routing::judge`], or what a test puts in its place.
+/// [`routing::judge()`], or what a test puts in its place.
 pub type Judge = fn(&routing::judge::Case<'_>) -> routing::judge::Verdict;
 
 /// The table of new inputs was not published.
