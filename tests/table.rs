@@ -74,7 +74,7 @@ fn a_node_keeps_its_clients_when_ids_change() {
         service.pools[0].members.iter_mut().for_each(|member| rotate(&mut member.node));
         service.pools[0].members.sort_by_key(|member| member.node);
     }
-    for placement in world.assignment.services.iter_mut().flat_map(|it| &mut it.placements) {
+    for placement in world.assignment.services.iter_mut().flat_map(|it| it.placements.iter_mut()) {
         placement.shares.iter_mut().for_each(|share| rotate(&mut share.node));
         placement.backups.iter_mut().for_each(rotate);
     }

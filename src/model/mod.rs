@@ -16,6 +16,7 @@
 //! | [`verdict`] | what health makes of it |
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
+//! | [`placements`] | the distinct ones of a service, shared by generations |
 //! | [`demand`] | how demand divides between client groups, as counted |
 //! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
 //! | [`profile`] | what the users of a service mind most |
@@ -38,6 +39,7 @@ pub mod judgement;
 pub mod latency;
 pub mod observation;
 pub mod placement;
+pub mod placements;
 pub mod policy;
 pub mod portrait;
 pub mod probe;

@@ -7,6 +7,7 @@
 //! ```
 
 use super::ids::{GroupId, NodeId, PoolId, ServiceId};
+use super::placements::Placements;
 use crate::base::units::{Micros, Ppm};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::{Deref, DerefMut};
@@ -108,9 +109,10 @@ pub struct Assignment {
     pub services: Vec<ServiceAssignment>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Equal are those that place every group alike, by whatever numbers, and shed alike.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServiceAssignment {
-    pub placements: Shared<Placement>,
+    pub placements: Placements,
     pub by_group: Shared<u32>,
     /// By rule of the service: which part of its newcomers is shed. Empty: nobody is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +123,29 @@ impl ServiceAssignment {
     /// Of the newcomers of a rule.
     pub fn shed_of(&self, rule: usize) -> Ppm {
         self.shed.get(rule).copied().unwrap_or_default()
+    }
+}
+
+impl PartialEq for ServiceAssignment {
+    fn eq(&self, other: &Self) -> bool {
+        if self.shed != other.shed {
+            return false;
+        }
+        if self.placements.is_same(&other.placements) && self.by_group.is_same(&other.by_group) {
+            return true;
+        }
+        // By our number, theirs that was last found alike.
+        let mut alike = vec![None; self.placements.len()];
+        let mut is_alike = |(&ours, &theirs): (&u32, &u32)| {
+            let known = alike.get(ours as usize) == Some(&Some(theirs));
+            if !known && self.placements.get(ours as usize) != other.placements.get(theirs as usize) {
+                return false;
+            }
+            alike.get_mut(ours as usize).into_iter().for_each(|it| *it = Some(theirs));
+            true
+        };
+        self.by_group.len() == other.by_group.len()
+            && self.by_group.iter().zip(&other.by_group).all(&mut is_alike)
     }
 }
 

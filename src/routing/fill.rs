@@ -114,12 +114,14 @@ impl<'a> Earlier<'a> {
         self.plan == plan && self.is_steady.values().flatten().all(|it| *it)
     }
 
-    /// The distribution that a group had, if it may have it still.
-    fn distribution(&self, group: usize, placement: &Placement) -> Option<&'a Distribution> {
-        let then = self.plan.placements.get(*self.plan.by_group.get(group)? as usize)?;
+    /// The distribution that a group had, if it may have it still; `at`: its placement in `plan`.
+    fn distribution(&self, group: usize, plan: &ServiceAssignment, at: u32) -> Option<&'a Distribution> {
+        let then_at = *self.plan.by_group.get(group)?;
+        let (then, placement) = (self.plan.placements.get(then_at as usize)?, &plan.placements[at as usize]);
+        let is_shared = then_at == at && self.plan.placements.is_same_at(&plan.placements, at as usize);
         let is_steady = self.is_steady.get(&self.views(group))?;
         let steady = |node: NodeId| is_steady.get(node.index()) == Some(&true);
-        let is_same = then == placement
+        let is_same = (is_shared || then == placement)
             && placement.shares.iter().all(|share| steady(share.node))
             && placement.backups.iter().all(|&node| steady(node));
         let at = self.table.by_group.get(group)?.distribution;
@@ -168,7 +170,7 @@ pub fn compile_service(
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
         let place = view * placements + at as usize;
-        let kept = || earlier.and_then(|earlier| earlier.distribution(group, placement));
+        let kept = || earlier.and_then(|earlier| earlier.distribution(group, plan, at));
         let known = match &service.shed {
             None => *by_view_and_placement[place].get_or_insert_with(|| {
                 filler.sets.ground.serving = &reach.views()[view].serving;
@@ -183,7 +185,9 @@ pub fn compile_service(
                 })
             }
         };
-        let hash_lens = hash_lens(&filler.material.groups[group], bucket_bits);
+        // They follow from policy and groups alone.
+        let known_lens = earlier.and_then(|earlier| earlier.table.by_group.get(group)).map(|it| it.hash_lens);
+        let hash_lens = known_lens.unwrap_or_else(|| hash_lens(&filler.material.groups[group], bucket_bits));
         by_group.push(GroupPlan { distribution: known, hash_lens });
     }
     let distributions = filler.distributions;
@@ -295,7 +299,7 @@ impl Filler<'_, '_> {
         let slots = match (reply, placement.mode) {
             (Reply::NoData | Reply::ServFail | Reply::Alias, _) => Slots::default(),
             (Reply::Addresses, PlacementMode::AllDown) => Slots::of(&[self.sets.of_fallback()]),
-            (Reply::Addresses, _) => Slots::of(&self.fill(placement)),
+            (Reply::Addresses, _) => self.fill(placement),
         };
         let is_plain = reply == Reply::Addresses && warning.is_none();
         Distribution {
@@ -327,7 +331,7 @@ impl Filler<'_, '_> {
         };
         let placement = pool.map(|id| self.waiting_room(id));
         let mode = placement.as_ref().map_or(PlacementMode::Normal, |placement| placement.mode);
-        let slots = placement.map_or_else(Slots::default, |placement| Slots::of(&self.fill(&placement)));
+        let slots = placement.map_or_else(Slots::default, |placement| self.fill(&placement));
         let warning = Some(Warning::Shed);
         self.intern(Distribution { slots, pool, mode, reply, warning, gate: None, is_plain: false })
     }
@@ -370,13 +374,13 @@ impl Filler<'_, '_> {
         }
     }
 
-    fn fill(&mut self, placement: &Placement) -> Vec<u32> {
+    fn fill(&mut self, placement: &Placement) -> Slots {
         let live: Vec<_> =
             (0..placement.shares.len().min(256)).filter(|at| placement.shares[*at].share.0 > 0).collect();
         if live.len() <= 1 {
             let first = live.iter().map(|at| placement.shares[*at].node);
             let order: Vec<_> = first.chain(placement.backups.iter().copied()).collect();
-            return vec![self.sets.of_order(&order, placement.mode)];
+            return Slots::of(&[self.sets.of_order(&order, placement.mode)]);
         }
         for at in &live {
             self.material.prepare_draws(placement.shares[*at].node);
@@ -386,22 +390,24 @@ impl Filler<'_, '_> {
         }
         let mut known: HashMap<u64, u32, FixedState> = HashMap::default();
         let mut ranked = Vec::with_capacity(live.len());
-        let slots = (0..self.slots).map(|slot| {
-            ranked.clear();
-            ranked.extend(live.iter().map(|at| self.material.contender(placement, *at, slot)));
-            ranked.sort_unstable_by(Contender::order);
-            let places =
-                ranked.iter().take(16).fold(1, |key: u64, it| key << 4 | u64::from(it.position & 15));
-            if let Some(set) = known.get(&places).filter(|_| ranked.len() <= 15) {
-                return *set;
-            }
-            let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
-            let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
-            let set = self.sets.of_order(&order, placement.mode);
-            known.insert(places, set);
-            set
-        });
-        slots.collect()
+        let slots: Vec<u32> = (0..self.slots)
+            .map(|slot| {
+                ranked.clear();
+                ranked.extend(live.iter().map(|at| self.material.contender(placement, *at, slot)));
+                ranked.sort_unstable_by(Contender::order);
+                let places =
+                    ranked.iter().take(16).fold(1, |key: u64, it| key << 4 | u64::from(it.position & 15));
+                if let Some(set) = known.get(&places).filter(|_| ranked.len() <= 15) {
+                    return *set;
+                }
+                let shares = ranked.iter().map(|it| placement.shares[usize::from(it.position)].node);
+                let order: Vec<_> = shares.chain(placement.backups.iter().copied()).collect();
+                let set = self.sets.of_order(&order, placement.mode);
+                known.insert(places, set);
+                set
+            })
+            .collect();
+        Slots::of(&slots)
     }
 
     /// Whether some node of the placement can answer each family that any of its nodes has.
@@ -418,7 +424,7 @@ impl Filler<'_, '_> {
 
     /// Fills slots whose answers name one node: each family is won by the best share that can
     /// answer it, so the order of the others does not matter.
-    fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Vec<u32> {
+    fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Slots {
         let winners = Family::BOTH.map(|family| {
             let usable =
                 |at: &usize| self.sets.ground.is_usable(placement.shares[*at].node, family, placement.mode);
@@ -431,12 +437,14 @@ impl Filler<'_, '_> {
         let place = |winners: &Option<Vec<u8>>, slot: usize| {
             winners.as_ref().map(|winners| usize::from(winners[slot]))
         };
-        let slots = (0..self.slots).map(|slot| {
-            let (first, second) = (place(v4, slot), place(v6, slot));
-            let at = first.map_or(0, |at| at + 1) * width + second.map_or(0, |at| at + 1);
-            *known[at].get_or_insert_with(|| self.set_of_winners(placement, first, second))
-        });
-        slots.collect()
+        let slots: Vec<u32> = (0..self.slots)
+            .map(|slot| {
+                let (first, second) = (place(v4, slot), place(v6, slot));
+                let at = first.map_or(0, |at| at + 1) * width + second.map_or(0, |at| at + 1);
+                *known[at].get_or_insert_with(|| self.set_of_winners(placement, first, second))
+            })
+            .collect();
+        Slots::of_used(&slots, known.into_iter().flatten().collect())
     }
 
     /// The set in which `v4` and `v6` (positions in the shares) won their families.
@@ -451,25 +459,26 @@ impl Filler<'_, '_> {
     }
 
     /// The position of every slot's best share, as [`Contender::order`] has it: node by node over
-    /// all slots and without a branch that depends on them, since those are random.
+    /// all slots and without a branch that depends on them, since those are random. Nodes come in the
+    /// order that breaks ties, so whoever was there first keeps what is even.
     fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
-        let of = |at: usize| self.material.contender(placement, at, 0);
-        let first = of(live[0]);
-        let draws = self.material.draws(placement.shares[live[0]].node);
-        let mut best: Vec<_> = draws[..self.slots].iter().map(|draw| (*draw, first.share)).collect();
-        let mut winners = vec![first.position; self.slots];
-        for at in &live[1..] {
-            let challenger = of(*at);
-            let draws = self.material.draws(placement.shares[*at].node);
-            for ((best, winner), draw) in best.iter_mut().zip(&mut winners).zip(draws) {
-                let ours = u64::from(*draw) * u64::from(best.1);
-                let theirs = u64::from(best.0) * u64::from(challenger.share);
-                let wins_tie = ours == theirs && challenger.node_hash < of(usize::from(*winner)).node_hash;
-                let wins = (ours < theirs) | wins_tie;
-                *best = if wins { (*draw, challenger.share) } else { *best };
-                *winner = if wins { challenger.position } else { *winner };
+        let mut live = live.to_vec();
+        live.sort_by_key(|&at| self.material.contender(placement, at, 0).node_hash);
+        let draws = |at: usize| &self.material.draws(placement.shares[at].node)[..self.slots];
+        let mut best_draws = draws(live[0]).to_vec();
+        let mut best_shares = vec![placement.shares[live[0]].share.0; self.slots];
+        let mut winners = vec![live[0] as u32; self.slots];
+        for &at in &live[1..] {
+            let share = placement.shares[at].share.0;
+            let best = best_draws.iter_mut().zip(&mut best_shares).zip(&mut winners);
+            for (((best_draw, best_share), winner), &draw) in best.zip(draws(at)) {
+                let wins =
+                    u64::from(draw) * u64::from(*best_share) < u64::from(*best_draw) * u64::from(share);
+                *best_draw = if wins { draw } else { *best_draw };
+                *best_share = if wins { share } else { *best_share };
+                *winner = if wins { at as u32 } else { *winner };
             }
         }
-        winners
+        winners.into_iter().map(|at| at as u8).collect()
     }
 }

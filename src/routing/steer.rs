@@ -162,7 +162,13 @@ impl Slots {
                 used.push(*set);
             }
         }
+        Self::of_used(all, used)
+    }
+
+    /// As [`of`](Self::of), where it is known which positions there are.
+    pub(super) fn of_used(all: &[u32], mut used: Vec<u32>) -> Self {
         used.sort_unstable();
+        used.dedup();
         let all = if used.len() == 1 { &all[..1] } else { all };
         Self { all: all.into(), used: used.into() }
     }

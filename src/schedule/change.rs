@@ -60,13 +60,17 @@ impl Footing {
         };
         let offers = terrain.signals.iter().enumerate().map(offer);
         let views: Vec<u64> = (0..terrain.returns.len()).map(|view| own_of(terrain, view)).collect();
-        let ladders = terrain.ladders.iter().map(|ladders| {
-            let rules = ladders.len() / views.len();
-            let own = |(at, ladder): (usize, &Ladder)| fingerprint(ladder) ^ views[at / rules.max(1)];
-            ladders.iter().enumerate().map(own).collect()
+        let prints: Vec<u64> = terrain.ladders.iter().map(|ladder| fingerprint(ladder)).collect();
+        let count = terrain.ground.chain_samples.len();
+        let ladders = terrain.ground.chains.iter().map(|chains| {
+            let of_view = |(at, view): (usize, &u64)| {
+                let (prints, view) = (&prints[at * count..(at + 1) * count], *view);
+                chains.iter().map(move |&chain| prints[chain as usize] ^ view)
+            };
+            views.iter().enumerate().flat_map(of_view).collect()
         });
         Self {
-            world: world(terrain.input),
+            world: terrain.ground.world,
             ladders: ladders.collect(),
             views: terrain.reach.by_group().to_vec(),
             offers: offers.collect(),
@@ -184,7 +188,7 @@ fn fingerprint(ladder: &Ladder) -> u64 {
 }
 
 /// Groups, prior, and what the policy says beside chains and what nodes offer.
-fn world(input: &PlanInput<'_>) -> u64 {
+pub(super) fn world(input: &PlanInput<'_>) -> u64 {
     let mut hasher = hasher();
     for group in input.groups {
         (group.line, &group.areas, group.v4_slash24, group.v6_slash48).hash(&mut hasher);

@@ -179,7 +179,7 @@ impl Degradation {
             }
             if service.shed.is_some() {
                 for (rule, pressure) in pressures.iter_mut().enumerate() {
-                    let ladder = &sweep.terrain.ladders[at][rule];
+                    let ladder = sweep.terrain.ladder_of_all(at, rule);
                     pressure.utilisation = utilisation(ladder, &sweep.loads, reports);
                 }
             }

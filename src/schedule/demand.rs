@@ -83,6 +83,22 @@ impl Demand {
         self.kept.get(service).copied().unwrap_or(Ppm::WHOLE)
     }
 
+    /// By service: whether it is divided between the groups as in `other`, whatever there is of it: the same
+    /// [`weight`](Self::weight) of every group, [`total`](Self::total) and fractions. If all services are, so is
+    /// [`order`](Self::order) for the same groups.
+    pub fn is_split_as(&self, other: &Self) -> Vec<bool> {
+        let of = |demand: &Self| (demand.total_weight, demand.counted.len());
+        let is_assumed_alike =
+            of(self) == of(other) && self.weights == other.weights && self.fractions == other.fractions;
+        let is_alike = |own: &Option<Arc<[u32]>>, theirs: &Option<Arc<[u32]>>| match (own, theirs) {
+            (Some(own), Some(theirs)) => Arc::ptr_eq(own, theirs) || own == theirs,
+            (own, theirs) => own.is_none() && theirs.is_none(),
+        };
+        let pairs = self.counted.iter().zip(&other.counted);
+        let alike = pairs.map(|(own, theirs)| is_assumed_alike && is_alike(own, theirs));
+        alike.chain(std::iter::repeat(false)).take(self.counted.len()).collect()
+    }
+
     #[inline]
     pub fn of(&self, service: usize, group: usize) -> u64 {
         ((u128::from(self.services[service]) * u128::from(self.fraction(service, group))) >> FRACTION_BITS)
@@ -364,6 +380,32 @@ mod tests {
         memory.demand = vec![fine(150), fine(50)];
         let base = reports.base(&world.policy, &mut memory);
         assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
+    }
+
+    #[test]
+    fn a_split_is_another_when_a_count_or_what_is_shed_of_it_is() {
+        let groups = vec![group("unknown", 0), group("a", 0)];
+        let split = |first: u32, is_third_counted: bool, shed: u32, is_stated: bool| {
+            let counted = |first: u32| Some(Arc::from([first, WHOLE - first]));
+            let third = if is_third_counted { counted(9) } else { None };
+            let shares = Shares { groups: vec![None, counted(first), third], services: Arc::default() };
+            let mut demand = Demand::new(&groups, 3, Some(&shares));
+            demand.thin((shed > 0).then(|| vec![Ppm::ZERO, Ppm(shed)]), is_stated);
+            demand
+        };
+        let known = split(1_000, false, 0, true);
+        assert_eq!(split(1_000, false, 0, true).is_split_as(&known), [true; 3]);
+        assert_eq!(split(1_001, false, 0, true).is_split_as(&known), [true, false, true]);
+        assert_eq!(split(1_000, true, 0, true).is_split_as(&known), [true, true, false]);
+        assert_eq!(split(1_000, false, 500_000, true).is_split_as(&known), [false, true, true]);
+        let more = split(1_000, false, 600_000, true);
+        assert_eq!(more.is_split_as(&split(1_000, false, 500_000, true)), [false, true, true]);
+        assert_eq!(
+            split(1_000, false, 500_000, false).is_split_as(&known),
+            [true; 3],
+            "of nobody knows whom"
+        );
+        assert_eq!(Demand::new(&groups, 2, None).is_split_as(&known), [false; 2]);
     }
 
     #[test]

@@ -118,9 +118,9 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
     if service.index() >= input.policy.services.len() || group.index() >= input.groups.len() {
         return None;
     }
-    let (opening, books) = Opening::of(input);
+    let (opening, _) = Opening::of(input);
     let terrain = &opening.terrain;
-    let loads = opening.account(&books);
+    let loads = opening.account();
     let outlook = terrain.outlook(service.index(), group.index())?;
     let placement = input.previous.and_then(|previous| previous.placement(service, group));
     let told = Told { terrain, loads: &loads, outlook, service, group, placement };

@@ -53,6 +53,8 @@ pub struct Ladder {
     /// By node: in any pool of the chain.
     member: Vec<bool>,
     pub all_down: bool,
+    /// All rungs weigh the same.
+    pub is_even: bool,
 }
 
 const NOWHERE: u16 = u16::MAX;
@@ -82,6 +84,7 @@ impl Ladder {
             at: vec![NOWHERE; may_serve.len()],
             member: vec![false; may_serve.len()],
             all_down: false,
+            is_even: true,
         };
         let mut primary_done = false;
         for &id in &rule.pools {
@@ -94,6 +97,7 @@ impl Ladder {
             }
         }
         ladder.close_level();
+        ladder.is_even = ladder.rungs.windows(2).all(|two| two[0].weight == two[1].weight);
         ladder
     }
 

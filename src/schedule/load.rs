@@ -49,6 +49,9 @@ pub(super) fn part(amount: u64, ppm: u32) -> u64 {
 
 /// `amount` of `whole` in ppm, saturating.
 pub(super) fn ppm_of(amount: u64, whole: u64) -> u64 {
+    if amount < 1 << 43 {
+        return amount * 1_000_000 / whole.max(1);
+    }
     let ppm = u128::from(amount) * 1_000_000 / u128::from(whole.max(1));
     u64::try_from(ppm).unwrap_or(u64::MAX)
 }
@@ -95,6 +98,12 @@ impl Loads {
     pub fn set_base(&mut self, node: usize, base: u64) {
         self.meters[node].base = base;
         self.meters[node].allow();
+        self.reprice(node);
+    }
+
+    /// Opens an account: what is planned so far.
+    pub fn set_planned(&mut self, node: usize, planned: u64) {
+        self.meters[node].planned = planned;
         self.reprice(node);
     }
 

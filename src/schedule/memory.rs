@@ -9,6 +9,7 @@ use super::change::Footing;
 use super::cost::NodeSignal;
 use super::degrade::Degradation;
 use super::follow::{Habit, Row};
+use super::kept::Kept;
 use super::load::part;
 use super::scoped::Scoped;
 use super::steady::{self, Burden};
@@ -56,6 +57,9 @@ pub struct PlannerMemory {
     pub(super) degradation: Degradation,
     #[serde(default)]
     pub(super) circuits: Circuits,
+    /// What only makes the next plan quicker.
+    #[serde(skip)]
+    pub(super) kept: Kept,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +130,7 @@ impl PlannerMemory {
             budget_ppb: BUDGET_PPB,
             degradation: self.degradation.clone(),
             circuits: self.circuits.clone(),
+            kept: Kept::default(),
         }
     }
 

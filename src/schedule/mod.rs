@@ -17,6 +17,11 @@
 //! | `follow` | how late clients follow, and what those cost who lost their node |
 //! | `division` | of room, between services whose demand is a guess |
 //! | `terrain` | all of it that stays fixed during a plan |
+//! | `ground` | of it, what only an edit changes |
+//! | `rows` | of it, what nodes cost from where |
+//! | `book`, `spread` | a service's placements while a plan is made, and an index of them |
+//! | `tally` | what a service puts on every node |
+//! | `kept` | what makes the next plan quicker, and decides nothing |
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
@@ -48,6 +53,8 @@ mod exact;
 pub mod explain;
 mod flow;
 mod follow;
+mod ground;
+mod kept;
 mod ladder;
 mod load;
 mod memory;
@@ -59,9 +66,12 @@ mod polish;
 mod properties;
 mod relief;
 mod remap;
+mod rows;
 mod scoped;
+mod spread;
 mod steady;
 mod sweep;
+mod tally;
 mod terrain;
 #[cfg(test)]
 mod scopes;

@@ -13,16 +13,20 @@ type Flow = (Option<NodeId>, Option<NodeId>);
 /// Looked up and drained into a sorted list: their order means nothing.
 type Sums<K, V> = HashMap<K, V, FixedState>;
 
-/// All moves of all services, largest first.
-pub(super) fn moves(books: &[Book<'_>], demand: &Demand) -> Vec<Move> {
+/// All moves of all services, largest first. `changed`: by service, groups that are not where they were.
+pub(super) fn moves(books: &[Book<'_>], changed: &[Vec<u32>], demand: &Demand) -> Vec<Move> {
     let mut moves = Vec::new();
-    for (service, book) in books.iter().enumerate() {
+    for (service, (book, changed)) in books.iter().zip(changed).enumerate() {
         let share = |weighted: u128| {
             let ppm = weighted / u128::from(demand.total(service).max(1));
             Ppm(u32::try_from(ppm).unwrap_or(u32::MAX))
         };
-        let of_service = flows(book, demand.weights(service)).into_iter().map(|((from, to), weighted)| {
-            Move { service: ServiceId::from_index(service), from, to, share: share(weighted) }
+        let weight = |group: usize| demand.weight(service, group);
+        let of_service = flows(book, changed, weight).into_iter().map(|((from, to), weighted)| Move {
+            service: ServiceId::from_index(service),
+            from,
+            to,
+            share: share(weighted),
         });
         moves.extend(of_service.filter(|one| one.share > Ppm::ZERO));
     }
@@ -66,12 +70,10 @@ pub fn movers(
 }
 
 /// Group weight times ppm, by flow: only of pairs whose placement changed.
-fn flows(book: &Book<'_>, weights: impl Iterator<Item = u64>) -> Sums<Flow, u128> {
+fn flows(book: &Book<'_>, changed: &[u32], weight: impl Fn(usize) -> u64) -> Sums<Flow, u128> {
     let mut changes: Sums<(u32, u32), u64> = HashMap::default();
-    for ((&before, &after), weight) in book.before.iter().zip(&book.at).zip(weights) {
-        if before != after {
-            *changes.entry((before, after)).or_default() += weight;
-        }
+    for group in changed.iter().map(|&group| group as usize) {
+        *changes.entry((book.before[group], book.at[group])).or_default() += weight(group);
     }
     let mut flows: Sums<Flow, u128> = HashMap::default();
     for ((before, after), weight) in changes {

@@ -91,8 +91,13 @@ impl Question<'_> {
         {
             price = self.loads.price_with(node, super::load::part(self.demand, held.share.0));
         }
-        let held = if self.discretionary { self.held } else { &[] };
-        self.outlook.bid(node, held).saturating_add(price)
+        self.bid(node).saturating_add(price)
+    }
+
+    /// [`Self::cost`] without congestion.
+    #[inline]
+    fn bid(&self, node: NodeId) -> u32 {
+        self.outlook.bid(node, if self.discretionary { self.held } else { &[] })
     }
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
@@ -144,6 +149,10 @@ impl Question<'_> {
         let rungs = self.outlook.ladder.level(level);
         let mut circle = Circle::default();
         for rung in rungs {
+            // What a node costs without a price is too much already for most.
+            if self.bid(rung.node) >= circle.best && !self.is_held(rung.node) {
+                continue;
+            }
             let cost = self.cost(rung.node);
             let own = self.is_held(rung.node);
             if circle.would_change(cost, own) && self.limit(rung.node, stage, left, parts) > 0 {
@@ -153,7 +162,8 @@ impl Question<'_> {
         if !circle.close() {
             return;
         }
-        for rung in rungs {
+        let dearest = circle.stay.max(circle.join_to);
+        for rung in rungs.iter().filter(|rung| self.bid(rung.node) < dearest) {
             let cost = self.cost(rung.node);
             if circle.admits(cost, self.is_held(rung.node)) {
                 let limit = self.limit(rung.node, stage, left, parts);
@@ -350,6 +360,9 @@ impl Question<'_> {
                 break;
             }
             for rung in self.outlook.ladder.level(level) {
+                if self.outlook.cost(rung.node) > ranked[free - 1].0 {
+                    continue;
+                }
                 let key = (self.backup_cost(rung.node), rung.node);
                 if key >= ranked[free - 1] || shares.iter().any(|share| share.node == rung.node) {
                     continue;

@@ -11,10 +11,12 @@ use super::cost::NodeSignal;
 use super::demand::{Demand, Reports};
 use super::division::Division;
 use super::follow::Habit;
+use super::kept::{self, Keep, Kept, KeptService, Walk};
 use super::load::{Loads, part, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
 use super::sweep::{Patience, Sweep};
+use super::tally::Tally;
 use super::terrain::{Returns, Terrain};
 use super::{Pass, Plan, PlanInput};
 use crate::model::account::Account;
@@ -23,6 +25,7 @@ use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::{self, Reach, View};
 use crate::model::service::Service;
+use std::sync::Arc;
 
 /// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
 const FIRST_ROUNDS: usize = 3;
@@ -44,16 +47,16 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let cut = memory.circuits.cut(&input.policy.fleet);
     let steps = memory.degradation.judge(&sweep, &opening.reports, &cut, memory.at_ms);
     let cut = memory.circuits.open(&input.policy.fleet);
-    let plan = finish(sweep, memory, opening.first);
-    let Opening { memory, demand, .. } = opening;
+    let (plan, services) = finish(sweep, memory, &opening);
     let account = Account {
-        fractions: demand.fractions,
-        counted: demand.counted,
+        fractions: opening.demand.fractions.clone(),
+        counted: opening.demand.counted.clone(),
         cut,
-        budget_ppb: memory.budget_ppb,
+        budget_ppb: opening.memory.budget_ppb,
         ..plan.account
     };
-    Plan { account, steps, ..plan }
+    let kept = opening.keep(services);
+    Plan { memory: PlannerMemory { kept, ..plan.memory }, account, steps, ..plan }
 }
 
 /// What is known before the first decision.
@@ -61,7 +64,7 @@ pub(super) struct Opening<'a> {
     pub terrain: Terrain<'a>,
     memory: PlannerMemory,
     demand: Demand,
-    order: Vec<u32>,
+    walk: Arc<Walk>,
     reports: Reports,
     /// By node: load that is not the plan's.
     base: Vec<u64>,
@@ -69,21 +72,25 @@ pub(super) struct Opening<'a> {
     passing: Vec<u64>,
     /// Nobody has a placement.
     first: bool,
+    /// By service: the previous assignment.
+    tallies: Vec<Tally>,
 }
 
 impl<'a> Opening<'a> {
     /// Also the books, opened at the previous assignment.
     pub fn of(input: &'a PlanInput<'a>) -> (Self, Vec<Book<'a>>) {
         let (mut memory, elapsed_ms) = resume(input);
-        let terrain = survey(input, &mut memory);
-        let mut demand = Demand::new(input.groups, input.policy.services.len(), input.demand);
-        for service in 0..input.policy.services.len() {
-            let rule = |group| terrain.rule(service, group);
-            let shed = memory.degradation.by_group(service, input.groups.len(), rule);
-            demand.thin(shed, input.policy.services[service].demand.is_some());
-        }
-        let books = open(input);
-        let current = carried(&books, &demand, terrain.signals.len());
+        let keep = input.memory.kept.of(input);
+        let terrain = survey(input, &mut memory, keep);
+        let mut demand = divide(&terrain, &memory);
+        let alike = keep.map_or_else(Vec::new, |keep| demand.is_split_as(&keep.demand));
+        let walk = keep.filter(|_| alike.iter().all(|alike| *alike)).map(|keep| Arc::clone(&keep.walk));
+        let walk = walk.unwrap_or_else(|| Arc::new(Walk::new(&demand, input.groups)));
+        let books = open(input, keep);
+        let known =
+            |at: usize| keep.filter(|_| alike.get(at) == Some(&true))?.service(at, previous(input, at));
+        let mut tallies = tallies(&books, &demand, terrain.signals.len(), known);
+        let current = carried(&tallies);
         let habits: Vec<Habit> = input.policy.services.iter().map(Habit::of).collect();
         if memory.is_new() {
             memory.carried.clone_from(&current);
@@ -94,10 +101,15 @@ impl<'a> Opening<'a> {
         let reports = reports.divided_by(input.demand, input.policy.services.len());
         demand.services =
             reports.measure(input.policy, &mut memory, elapsed_ms, |service| demand.kept(service));
+        for (at, (tally, book)) in tallies.iter_mut().zip(&books).enumerate() {
+            let then = keep.and_then(|keep| keep.demand.services.get(at));
+            if known(at).is_none() || then != demand.services.get(at) {
+                tally.load(book, &demand, at);
+            }
+        }
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
-        let order = demand.order(input.groups);
-        let mut opening =
-            Self { terrain, memory, demand, order, reports, base: vec![], passing: vec![], first };
+        let (base, passing) = (Vec::new(), Vec::new());
+        let mut opening = Self { terrain, memory, demand, walk, reports, base, passing, first, tallies };
         if !first {
             opening.see_others(&habits);
         }
@@ -118,16 +130,16 @@ impl<'a> Opening<'a> {
     }
 
     /// The account with the previous assignment on it.
-    pub fn account(&self, books: &[Book<'_>]) -> Loads {
+    pub fn account(&self) -> Loads {
         let mut loads = self.idle(&self.base);
         for (node, &passing) in self.passing.iter().enumerate() {
             loads.pass(NodeId::from_index(node), passing);
         }
         loads.division = Division::new(&self.guesses(), self.terrain.signals.len());
-        for (service, book) in books.iter().enumerate() {
-            for (group, &at) in book.at.iter().enumerate() {
-                loads.add(book.shares(at), self.demand.of(service, group));
-            }
+        for node in 0..self.terrain.signals.len() {
+            let planned =
+                self.tallies.iter().fold(0_u128, |sum, tally| sum.saturating_add(tally.loads[node]));
+            loads.set_planned(node, u64::try_from(planned).unwrap_or(u64::MAX));
         }
         loads
     }
@@ -164,7 +176,7 @@ impl<'a> Opening<'a> {
     }
 
     fn sweep<'t>(&'t self, loads: Loads, books: Vec<Book<'t>>) -> Sweep<'t> {
-        Sweep::new(&self.terrain, &self.demand, &self.order, loads, books, self.memory.budget_ppb)
+        Sweep::new(&self.terrain, &self.demand, &self.walk, loads, books, self.memory.budget_ppb)
     }
 
     /// A first plan; twice where nodes report more than the draft explains.
@@ -175,12 +187,12 @@ impl<'a> Opening<'a> {
         if base.iter().all(|&base| base == 0) {
             return self.improve(draft);
         }
-        self.improve(self.draft(&base, open(self.terrain.input)))
+        self.improve(self.draft(&base, open(self.terrain.input, None)))
     }
 
     fn draft<'t>(&'t self, base: &[u64], books: Vec<Book<'t>>) -> Sweep<'t> {
         let mut sweep = self.sweep(self.idle(base), books);
-        sweep.secure_all();
+        sweep.place_all();
         sweep
     }
 
@@ -204,23 +216,34 @@ impl<'a> Opening<'a> {
     }
 
     fn follow_up<'t>(&'t self, books: Vec<Book<'t>>, memory: &mut PlannerMemory) -> Sweep<'t> {
-        let mut sweep = self.sweep(self.account(&books), books);
+        let input = self.terrain.input;
+        let touched = kept::touched(&self.terrain, &books, input.memory.kept.of_ground(&self.terrain.ground));
+        let mut sweep = self.sweep(self.account(), books);
         let before = &self.memory.footing;
-        let footing = Footing::of(&self.terrain, &sweep.loads, before.next_turn());
-        sweep.secure_all();
-        sweep.relieve(self.terrain.input.pass);
-        match self.terrain.input.pass {
-            Pass::Full => {
+        let footing = || Footing::of(&self.terrain, &sweep.loads, before.next_turn());
+        let footing = (input.pass == Pass::Full).then(footing);
+        sweep.secure(&touched);
+        sweep.relieve(input.pass);
+        match footing {
+            Some(footing) => {
                 sweep.changes = footing.since(before);
                 memory.footing = footing;
                 sweep.reconsider_all(&self.memory, Patience::Patient);
             }
-            Pass::Evacuation => {
+            None => {
                 sweep.pending.clone_from(&self.memory.pending);
                 sweep.wished_ppb = self.memory.wished_ppb;
             }
         }
+        sweep.touched = touched;
         sweep
+    }
+
+    /// What makes the next plan quicker.
+    fn keep(self, services: Vec<KeptService>) -> Kept {
+        let Terrain { ground, signals, reach, pricing, ladders, .. } = self.terrain;
+        let rows = pricing.keep(&signals);
+        Kept::new(Keep { ground, rows, reach, ladders, demand: self.demand, walk: self.walk, services })
     }
 }
 
@@ -242,7 +265,7 @@ fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
 }
 
 /// Also notes in `memory` which nodes serve.
-fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'a> {
+fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option<&Keep>) -> Terrain<'a> {
     let signal = |(at, node): (usize, &Node)| {
         let target = node.capacity.as_ref().map_or(TARGET_DEFAULT_PPM, |capacity| capacity.target.0);
         memory.settle(at, NodeSignal::of(input.health.get(at)), target)
@@ -257,82 +280,122 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory) -> Terrain<'
     let closures = memory.close(reach::closures(input.health, &global), &global);
     let reach = Reach::new(input.policy, input.groups, global, &closures);
     let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody)).collect();
-    Terrain::survey(input, signals, reach, returns)
+    Terrain::survey(input, signals, reach, returns, keep)
 }
 
-fn open<'a>(input: &PlanInput<'a>) -> Vec<Book<'a>> {
+/// How each service's demand divides between the groups, without what is shed of it.
+fn divide(terrain: &Terrain<'_>, memory: &PlannerMemory) -> Demand {
+    let input = terrain.input;
+    let mut demand = Demand::new(input.groups, input.policy.services.len(), input.demand);
+    for (at, service) in input.policy.services.iter().enumerate() {
+        let shed = memory.degradation.by_group(at, input.groups.len(), |group| terrain.rule(at, group));
+        demand.thin(shed, service.demand.is_some());
+    }
+    demand
+}
+
+fn previous<'a>(input: &'a PlanInput<'_>, service: usize) -> Option<&'a ServiceAssignment> {
+    input.previous.and_then(|previous| previous.services.get(service))
+}
+
+fn open<'a>(input: &'a PlanInput<'a>, keep: Option<&Keep>) -> Vec<Book<'a>> {
     let nodes = input.policy.fleet.nodes.len();
-    let previous = |at: usize| input.previous.and_then(|previous| previous.services.get(at));
+    let spread = |at: usize| keep.and_then(|keep| keep.services.get(at)).map(|kept| &kept.spread);
     let services = 0..input.policy.services.len();
-    services.map(|at| Book::open(previous(at), input.groups.len(), nodes)).collect()
+    services.map(|at| Book::open(previous(input, at), input.groups.len(), nodes, spread(at))).collect()
+}
+
+/// By service, as far as weights alone say: what is `known` of one is taken as it is.
+fn tallies<'k>(
+    books: &[Book<'_>],
+    demand: &Demand,
+    nodes: usize,
+    known: impl Fn(usize) -> Option<&'k KeptService>,
+) -> Vec<Tally> {
+    let of_service = |(at, book): (usize, &Book<'_>)| match known(at) {
+        Some(kept) => kept.tally.clone(),
+        None => Tally::weigh(book, demand, at, nodes),
+    };
+    books.iter().enumerate().map(of_service).collect()
 }
 
 /// Row-major services x nodes: ppm of the service's demand on each node.
-fn carried(books: &[Book<'_>], demand: &Demand, nodes: usize) -> Vec<u32> {
-    let mut carried = Vec::with_capacity(books.len() * nodes);
-    for (service, book) in books.iter().enumerate() {
-        let mut weighted = vec![0_u128; nodes];
-        for (placement, weight) in book.placements().zip(book.weigh(&book.at, demand.weights(service))) {
-            for share in &placement.shares {
-                weighted[share.node.index()] += u128::from(weight) * u128::from(share.share.0);
-            }
-        }
-        let total = u128::from(demand.total(service).max(1));
-        carried.extend(weighted.into_iter().map(|sum| (sum / total).min(1_000_000) as u32));
-    }
-    carried
+fn carried(tallies: &[Tally]) -> Vec<u32> {
+    tallies.iter().flat_map(|tally| &tally.carried).copied().collect()
 }
 
-fn finish(mut sweep: Sweep<'_>, mut memory: PlannerMemory, first: bool) -> Plan {
+fn finish(
+    mut sweep: Sweep<'_>,
+    mut memory: PlannerMemory,
+    opening: &Opening<'_>,
+) -> (Plan, Vec<KeptService>) {
     let nodes = sweep.terrain.signals.len();
-    let after = carried(&sweep.books, sweep.demand, nodes);
+    let changed: Vec<Vec<u32>> = sweep.books.iter().map(Book::changed).collect();
+    let moved = |(at, book): (usize, &Book<'_>)| {
+        opening.tallies[at].clone().moved(book, &changed[at], sweep.demand, at)
+    };
+    let tallies: Vec<Tally> = sweep.books.iter().enumerate().map(moved).collect();
+    let after = carried(&tallies);
     let unserved = unserved(&sweep, &after);
     let notes = notes(&sweep, &unserved);
-    note_orphans(&sweep, &mut memory);
-    let moves = moves(&sweep.books, sweep.demand);
+    note_orphans(&sweep, &changed, &mut memory);
+    let moves = moves(&sweep.books, &changed, sweep.demand);
     for (node, memory) in memory.nodes.iter_mut().enumerate() {
         memory.full = sweep.loads.stays_full(NodeId::from_index(node));
     }
-    if first {
+    if opening.first {
         memory.carried = after;
         sweep.loads.note_full();
         memory.footing = Footing::of(sweep.terrain, &sweep.loads, 0);
     }
-    memory.pending = sweep.pending;
-    memory.wished_ppb = sweep.wished_ppb;
     memory.moved_at_ms = if sweep.granted { Some(memory.at_ms) } else { memory.moved_at_ms };
     memory.budget_ppb = sweep.budget_ppb;
+    memory.wished_ppb = sweep.wished_ppb;
+    memory.pending = std::mem::take(&mut sweep.pending);
+    let planned_load = (0..nodes).map(|node| units(sweep.loads.planned(node))).collect();
     let account = Account {
         services: sweep.demand.services.clone(),
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
         ..Account::default()
     };
-    let close = |(service, book): (usize, Book<'_>)| ServiceAssignment {
-        shed: memory.degradation.sheds(service),
-        ..book.close()
-    };
-    Plan {
-        planned_load: (0..nodes).map(|node| units(sweep.loads.planned(node))).collect(),
-        assignment: Assignment { services: sweep.books.into_iter().enumerate().map(close).collect() },
-        steps: Vec::new(),
-        moves,
-        memory,
-        notes,
-        unserved,
-        account,
+    let mut services = close(sweep, changed, tallies);
+    for (at, service) in services.iter_mut().enumerate() {
+        service.assignment.shed = memory.degradation.sheds(at);
     }
+    let assignment = Assignment { services: services.iter().map(|kept| kept.assignment.clone()).collect() };
+    let steps = Vec::new();
+    (Plan { planned_load, assignment, steps, moves, memory, notes, unserved, account }, services)
+}
+
+/// The assignment by service, but for who is shed, with what the next plan may use of it.
+fn close(sweep: Sweep<'_>, changed: Vec<Vec<u32>>, tallies: Vec<Tally>) -> Vec<KeptService> {
+    let Sweep { terrain, books, touched, .. } = sweep;
+    let is_quick = terrain.input.pass == Pass::Evacuation;
+    let mut asked = touched.into_iter().chain(std::iter::repeat_with(Vec::new));
+    let own = books.into_iter().zip(changed).zip(tallies).enumerate();
+    let close = |(at, ((book, changed), tally)): (usize, ((Book<'_>, Vec<u32>), Tally))| {
+        let mut asked = asked.next().unwrap_or_default();
+        asked.extend(changed);
+        asked.sort_unstable();
+        asked.dedup();
+        let restless = kept::restless(terrain, &book, at, asked.into_iter());
+        let (assignment, spread) = if is_quick { book.close_quickly() } else { book.close() };
+        KeptService { assignment, spread, tally, restless }
+    };
+    own.map(close).collect()
 }
 
 /// Notes whose node may not serve them any more, and where they were sent instead.
-fn note_orphans(sweep: &Sweep<'_>, memory: &mut PlannerMemory) {
+fn note_orphans(sweep: &Sweep<'_>, changed: &[Vec<u32>], memory: &mut PlannerMemory) {
     let nodes = sweep.terrain.signals.len();
-    for (service, book) in sweep.books.iter().enumerate() {
+    for (service, (book, changed)) in sweep.books.iter().zip(changed).enumerate() {
         let mut left = Vec::new();
         let mut came = Vec::new();
-        for (group, (&before, &at)) in book.before.iter().zip(&book.at).enumerate() {
+        for group in changed.iter().map(|&group| group as usize) {
+            let (before, at) = (book.before[group], book.at[group]);
             let may_serve = &sweep.terrain.reach.view(group).may_serve;
             let is_lost = |share: &&Share| !may_serve[share.node.index()];
-            if before == at || !book.shares(before).iter().any(|share| is_lost(&share)) {
+            if !book.shares(before).iter().any(|share| is_lost(&share)) {
                 continue;
             }
             left.resize(nodes, 0_u128);
@@ -372,7 +435,7 @@ fn unserved(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<(ServiceId, u64)> {
             *lost = lost.saturating_add(part(own, over_ppm));
         }
     }
-    for (service, book) in sweep.books.iter().enumerate() {
+    for (service, book) in sweep.books.iter().enumerate().filter(|(_, book)| book.is_open()) {
         for (group, &at) in book.at.iter().enumerate() {
             if book.get(at).is_none_or(|placement| placement.mode != PlacementMode::Normal) {
                 lost[service] = lost[service].saturating_add(sweep.demand.of(service, group));
@@ -390,11 +453,9 @@ fn notes(sweep: &Sweep<'_>, unserved: &[(ServiceId, u64)]) -> Vec<String> {
         let name = &policy.service(service).name;
         notes.push(format!("{name}: demand of {lost} units is above what its nodes may be given"));
     }
-    for (service, book) in sweep.books.iter().enumerate() {
-        let groups = book.weigh(&book.at, std::iter::repeat_n(1, book.at.len()));
-        let open = book.placements().zip(groups);
-        let open: u64 =
-            open.filter(|(placement, _)| placement.mode != PlacementMode::Normal).map(|(_, n)| n).sum();
+    for (service, book) in sweep.books.iter().enumerate().filter(|(_, book)| book.is_open()) {
+        let is_open = |&&at: &&u32| book.get(at).is_some_and(|held| held.mode != PlacementMode::Normal);
+        let open = book.at.iter().filter(is_open).count();
         if open > 0 {
             let service = &policy.services[service];
             let rule = service.on_all_down.name();

@@ -141,9 +141,9 @@ impl<'t> Sweep<'t> {
     /// not where they would like to be.
     fn polished_pairs(&self) -> Vec<Pair<'t>> {
         let mut pairs = Vec::new();
-        let count = self.order.len() * self.books.len();
+        let count = self.walk.order.len() * self.books.len();
         let is_small = count * self.terrain.signals.len() <= 1 << 18;
-        for &group in self.order {
+        for &group in &self.walk.order {
             for service in 0..self.books.len() {
                 pairs.extend(self.polished(service, group as usize, is_small));
             }
@@ -156,14 +156,14 @@ impl<'t> Sweep<'t> {
         let book = &self.books[service];
         let held = book.get(book.at[group]).filter(|held| held.mode == PlacementMode::Normal)?;
         let outlook = self.terrain.outlook(service, group).filter(|outlook| !outlook.ladder.all_down)?;
-        let rungs = &outlook.ladder.rungs;
-        if demand == 0 || rungs.windows(2).any(|two| two[0].weight != two[1].weight) {
+        if demand == 0 || !outlook.ladder.is_even {
             return None;
         }
         let is_pressed = |share: &Share| self.loads.price[share.node.index()] > 0;
         if !anyway && !held.shares.iter().any(is_pressed) {
-            let best = rungs.iter().map(|rung| standing(outlook, rung.node)).min()?;
-            let near = best + i64::from(nearness(outlook.cost(rungs[0].node)));
+            let first = if outlook.ladder.levels() > 0 { outlook.ladder.level(0) } else { &[] };
+            let best = first.iter().map(|rung| outlook.cost(rung.node)).min()?;
+            let near = i64::from(best) + i64::from(nearness(outlook.cost(first[0].node)));
             if held.shares.iter().all(|share| standing(outlook, share.node) < near) {
                 return None;
             }

@@ -32,8 +32,8 @@ const CRUMB: u64 = 64;
 
 /// Demand that may be given the same nodes.
 struct Kinds {
-    /// By service, then views x rules: the kind of the ladder.
-    of_ladder: Vec<Vec<u32>>,
+    /// By position of the ladder.
+    of_ladder: Vec<u32>,
     /// By kind: nodes by level, as the ladder has them.
     nodes: Vec<Vec<(u8, NodeId)>>,
 }
@@ -81,29 +81,22 @@ impl Sweep<'_> {
         let mut known: HashMap<Vec<(u8, NodeId)>, u32, _> =
             HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
         let mut nodes = Vec::new();
-        let of_ladder = self.terrain.ladders.iter().map(|ladders| {
-            let kind = |ladder: &super::ladder::Ladder| {
-                if ladder.all_down {
-                    return NO_KIND;
-                }
-                let mut key: Vec<_> = ladder.rungs.iter().map(|rung| (rung.level, rung.node)).collect();
-                key.sort_unstable();
-                *known.entry(key).or_insert_with_key(|key| {
-                    nodes.push(key.clone());
-                    nodes.len() as u32 - 1
-                })
-            };
-            ladders.iter().map(kind).collect()
-        });
-        Kinds { of_ladder: of_ladder.collect(), nodes }
+        let ladders = &self.terrain.ladders;
+        let mut of_ladder = vec![NO_KIND; ladders.len()];
+        // In the order of services: among flows that are as good, it says which is found.
+        for at in self.terrain.ladders_by_service().into_iter().filter(|&at| !ladders[at].all_down) {
+            let mut key: Vec<_> = ladders[at].rungs.iter().map(|rung| (rung.level, rung.node)).collect();
+            key.sort_unstable();
+            of_ladder[at] = *known.entry(key).or_insert_with_key(|key| {
+                nodes.push(key.clone());
+                nodes.len() as u32 - 1
+            });
+        }
+        Kinds { of_ladder, nodes }
     }
 
     /// All that may move, by kind and node.
     fn pieces(&self, kinds: &Kinds, pass: Pass) -> Vec<Piece> {
-        let mut ranks = vec![0; self.order.len()];
-        for (rank, &group) in self.order.iter().enumerate() {
-            ranks[group as usize] = rank as u32;
-        }
         let mut pieces = Vec::new();
         for (service, book) in self.books.iter().enumerate() {
             for (group, &at) in book.at.iter().enumerate() {
@@ -111,7 +104,7 @@ impl Sweep<'_> {
                     continue;
                 }
                 let Some(ladder) = self.terrain.ladder_position(service, group) else { continue };
-                let kind = kinds.of_ladder[service][ladder];
+                let kind = kinds.of_ladder[ladder];
                 let normal = |held: &&Placement| held.mode == PlacementMode::Normal && kind != NO_KIND;
                 let Some(held) = book.get(at).filter(normal) else { continue };
                 for share in &held.shares {
@@ -120,7 +113,7 @@ impl Sweep<'_> {
                         Pass::Evacuation => share_of(book.shares(book.before[group]), share.node),
                     };
                     let ppm = share.share.0.saturating_sub(fixed);
-                    let (rank, service, group) = (ranks[group], service as u32, group as u32);
+                    let (rank, service, group) = (self.walk.ranks[group], service as u32, group as u32);
                     if ppm > 0 {
                         pieces.push(Piece { kind, node: share.node, service, group, rank, ppm });
                     }

@@ -19,16 +19,18 @@ use super::change::Changes;
 use super::cost::margin;
 use super::demand::Demand;
 use super::follow::Habit;
+use super::kept::Walk;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::{DWELL_MS, PlannerMemory};
-use super::pick::{Circle, MOST, Question, Scratch, distance};
+use super::pick::{Backups, Circle, MOST, Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::service::OnAllDown;
-use std::collections::BTreeMap;
+use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, HashMap};
 
 /// Shares of the same nodes are corrected when this part of the clients (ppm) is on the wrong one,
 const UNEVEN_PPM: u32 = 50_000;
@@ -53,14 +55,25 @@ pub(super) enum Patience {
     FreeIfPriced,
 }
 
+/// What is best for an idle world, at prices of some epoch.
+struct Wanted {
+    epoch: u32,
+    shares: Vec<Share>,
+    backups: Backups,
+}
+
 pub(super) struct Sweep<'t> {
     pub terrain: &'t Terrain<'t>,
     pub demand: &'t Demand,
-    pub order: &'t [u32],
+    pub walk: &'t Walk,
     pub loads: Loads,
     pub books: Vec<Book<'t>>,
-    /// services x classes: the epoch and the placement that is best if all of it fits.
-    calm: Vec<(u32, u32)>,
+    /// services x classes: the epoch plus one, or 0, and the placement that is best if all of it fits.
+    calm: Vec<u64>,
+    /// As `calm`, for all services of one taste: by taste, ladder and class. Looked up, never iterated.
+    wanted: HashMap<(u32, u32, u32), Wanted, FixedState>,
+    /// Loads only rise: nobody was placed yet, and nobody is moved.
+    only_rises: bool,
     /// By services x groups: moved in this plan, so not to be moved again at discretion.
     moved: Vec<bool>,
     scratch: Scratch,
@@ -80,26 +93,31 @@ pub(super) struct Sweep<'t> {
     pub changes: Option<Changes>,
     /// How many pairs were asked where they would rather be.
     questions: usize,
+    /// By service: groups that something had to be done about; empty: all.
+    pub touched: Vec<Vec<u32>>,
 }
 
 impl<'t> Sweep<'t> {
     pub fn new(
         terrain: &'t Terrain<'t>,
         demand: &'t Demand,
-        order: &'t [u32],
+        walk: &'t Walk,
         loads: Loads,
         books: Vec<Book<'t>>,
         budget_ppb: i64,
     ) -> Self {
-        let pairs = books.len() * terrain.classes.len();
+        let pairs = books.len() * terrain.ground.classes.len();
         Self {
-            calm: vec![(u32::MAX, NONE); books.len() * terrain.class_count],
+            calm: vec![0; books.len() * terrain.ground.class_count],
+            wanted: HashMap::with_hasher(FixedState::with_seed(0)),
+            only_rises: false,
             moved: vec![false; pairs],
             scratch: Scratch::default(),
             pending: BTreeMap::new(),
             held_back: 0,
             changes: None,
             questions: 0,
+            touched: Vec::new(),
             contended: false,
             budget_ppb,
             wished_ppb: 0,
@@ -107,28 +125,43 @@ impl<'t> Sweep<'t> {
             granted: false,
             terrain,
             demand,
-            order,
+            walk,
             loads,
             books,
         }
     }
 
-    /// Everything that does not wait: newcomers, orphans, and what stands or falls with all nodes.
-    pub fn secure_all(&mut self) {
-        let order = self.order;
-        for &group in order {
+    /// A first plan's: everybody is new.
+    pub fn place_all(&mut self) {
+        let walk = self.walk;
+        self.only_rises = true;
+        for &group in &walk.order {
             for service in 0..self.books.len() {
-                self.secure(service, group as usize);
+                self.secure_pair(service, group as usize);
             }
+        }
+        self.only_rises = false;
+    }
+
+    /// Everything that does not wait: newcomers, orphans, and what stands or falls with all nodes.
+    /// `touched`: by service, the groups it can be said of; in the order of the walk.
+    pub fn secure(&mut self, touched: &[Vec<u32>]) {
+        let ranks = &self.walk.ranks;
+        let pair = |service: usize| move |&group: &u32| (ranks[group as usize], service as u32, group);
+        let pairs = touched.iter().enumerate().flat_map(|(service, groups)| groups.iter().map(pair(service)));
+        let mut pairs: Vec<(u32, u32, u32)> = pairs.collect();
+        pairs.sort_unstable();
+        for (_, service, group) in pairs {
+            self.secure_pair(service as usize, group as usize);
         }
     }
 
     /// One round of improvement over everything that was not moved yet; how many moved.
     pub fn reconsider_all(&mut self, memory: &PlannerMemory, patience: Patience) -> usize {
-        let order = self.order;
+        let walk = self.walk;
         self.may_grant = memory.may_grant();
         let mut count = 0;
-        for &group in order {
+        for &group in &walk.order {
             if patience != Patience::Patient && self.questions > MOST_QUESTIONS {
                 break;
             }
@@ -142,9 +175,18 @@ impl<'t> Sweep<'t> {
     /// Ranks backups anew, now that it is known which nodes are full.
     pub fn refresh_all_backups(&mut self) {
         self.loads.note_full();
+        // Whoever has no full node behind it has what it had before any was.
+        let is_full = |node: usize| self.loads.is_full(NodeId::from_index(node));
+        let full: Vec<bool> = (0..self.terrain.signals.len()).map(is_full).collect();
+        if !full.contains(&true) {
+            return;
+        }
         for service in 0..self.books.len() {
-            for group in 0..self.terrain.classes.len() {
-                if let Some(outlook) = self.terrain.outlook(service, group) {
+            for group in 0..self.terrain.ground.classes.len() {
+                let held = self.books[service].get(self.books[service].at[group]);
+                let is_backed_by_full =
+                    held.is_some_and(|it| it.backups.iter().any(|node| full[node.index()]));
+                if let Some(outlook) = self.terrain.outlook(service, group).filter(|_| is_backed_by_full) {
                     self.refresh_backups(service, group, outlook);
                 }
             }
@@ -156,7 +198,7 @@ impl<'t> Sweep<'t> {
         self.moved.fill(false);
     }
 
-    fn secure(&mut self, service: usize, group: usize) {
+    fn secure_pair(&mut self, service: usize, group: usize) {
         let held = self.books[service].at[group];
         if let (Some(ladder), Some(placement)) =
             (self.terrain.ladder(service, group), self.books[service].get(held))
@@ -219,7 +261,7 @@ impl<'t> Sweep<'t> {
         let demand = self.demand.of(service, group);
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
-        let calm = self.calm(service, group, outlook);
+        let calm = self.calm(service, group, outlook, demand);
         let surge = if self.books[service].shares(held).is_empty() { 0 } else { self.surge(service) };
         // With the whole group on each of its nodes there is no price: so none in a question either.
         let at_first = demand.saturating_add(part(demand, surge));
@@ -250,23 +292,55 @@ impl<'t> Sweep<'t> {
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
-    /// What is best if everything fits: same for all groups of a class while no price changes.
-    fn calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>) -> u32 {
-        let slot = service * self.terrain.class_count + self.terrain.classes[group] as usize;
-        let (epoch, known) = self.calm[slot];
-        if epoch == self.loads.epoch && known != NONE {
+    /// What is best if everything fits: same for all groups of a class and services of a taste while no
+    /// price changes. While loads only rise it remains so as long as `demand` fits there without a price.
+    fn calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, demand: u64) -> u32 {
+        let ground = &self.terrain.ground;
+        let class = ground.classes[group];
+        let slot = service * ground.class_count + class as usize;
+        let epoch = u64::from(self.loads.epoch) + 1;
+        let (then, known) = (self.calm[slot] >> 32, self.calm[slot] as u32);
+        let still =
+            |shares: &[Share]| shares.iter().all(|share| self.loads.is_at_ease_with(share.node, demand));
+        if then == epoch || (self.only_rises && then > 0 && still(self.books[service].shares(known))) {
             return known;
         }
-        self.ask(outlook, 0, &[], 0);
-        let at = self.write(service, outlook, PlacementMode::Normal);
-        self.calm[slot] = (self.loads.epoch, at);
+        let ladder = self.terrain.ladder_position(service, group).unwrap_or_default() as u32;
+        let key = (ground.tastes[service], ladder, class);
+        let is_current =
+            |wanted: &Wanted| wanted.epoch == self.loads.epoch || (self.only_rises && still(&wanted.shares));
+        if !self.wanted.get(&key).is_some_and(is_current) {
+            self.ask(outlook, 0, &[], 0);
+            let shares = self.scratch.shares.clone();
+            let backups = idle_question(&self.loads, outlook).rank_backups(&shares);
+            self.wanted.insert(key, Wanted { epoch: self.loads.epoch, shares, backups });
+        }
+        let at = self.enlist(service, outlook, &key);
+        self.calm[slot] = epoch << 32 | u64::from(at);
         at
+    }
+
+    /// Interns what is wanted by all services of a taste for one.
+    fn enlist(&mut self, service: usize, outlook: Outlook<'t>, key: &(u32, u32, u32)) -> u32 {
+        let Some(Wanted { shares, backups, .. }) = self.wanted.get(key).filter(|it| !it.shares.is_empty())
+        else {
+            return self.books[service].intern(nothing());
+        };
+        let pool = outlook.ladder.rung(shares[0].node).map(|rung| rung.pool);
+        let made = Placement {
+            shares: shares.clone(),
+            backups: backups.nodes().to_vec(),
+            pool,
+            mode: PlacementMode::Normal,
+        };
+        let question = idle_question(&self.loads, outlook);
+        self.books[service].fold(made, |held| question.backs_as_well(held, backups, shares))
     }
 
     /// Whether a pair has what is best for its class. A class of one is not worth remembering.
     fn is_calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, held: u32) -> bool {
-        let size = self.terrain.class_sizes[self.terrain.classes[group] as usize];
-        size > 1 && self.calm(service, group, outlook) == held
+        let size = self.terrain.ground.class_sizes[self.terrain.ground.classes[group] as usize];
+        size > 1 && self.calm(service, group, outlook, 0) == held
     }
 
     /// Whether the nodes of a placement are unpriced, still the peers of the cheapest, evenly used, and
@@ -319,7 +393,7 @@ impl<'t> Sweep<'t> {
             return false;
         }
         let Some(outlook) = self.terrain.outlook(service, group) else { return false };
-        let pair = service * self.terrain.classes.len() + group;
+        let pair = service * self.terrain.ground.classes.len() + group;
         if self.moved[pair] || outlook.ladder.all_down || held == NONE {
             return false;
         }
@@ -530,7 +604,7 @@ impl<'t> Sweep<'t> {
 
     fn enter(&mut self, service: usize, group: usize, at: u32) {
         self.books[service].at[group] = at;
-        self.moved[service * self.terrain.classes.len() + group] = true;
+        self.moved[service * self.terrain.ground.classes.len() + group] = true;
     }
 
     /// Keeps the shares; keeps the backups too while each costs about what the best in its place does.
@@ -573,7 +647,7 @@ impl<'t> Sweep<'t> {
 }
 
 /// Whether all nodes of a normal placement may serve its clients: most pairs of most plans.
-fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Placement) -> bool {
+pub(super) fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Placement) -> bool {
     let alive = |share: &Share| may_serve[share.node.index()] && ladder.is_member(share.node);
     !ladder.all_down
         && placement.mode == PlacementMode::Normal

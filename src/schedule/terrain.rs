@@ -9,25 +9,26 @@
 //! ```
 //! Costs are kept per (profile, place), not per (service, group): services and groups share them.
 //! Groups of one place, line and set of areas are one *class*: what is best for one is for all. There is
-//! one view, and one ladder per rule, until a line or area cannot reach a node that others can.
+//! one view, and one ladder per chain, until a line or area cannot reach a node that others can. What only
+//! edits change is [`Ground`]; what did not change since the last plan is kept.
 
 use super::PlanInput;
 use super::cost::{self, CostTerms, NodeSignal, Path};
-use super::ladder::{self, Ladder};
+use super::ground::{Ground, line_penalty};
+use super::kept::Keep;
+use super::ladder::Ladder;
+use super::rows::Pricing;
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
-use crate::model::clients::ClientGroup;
-use crate::model::ids::{LineId, NodeId};
+use crate::model::ids::NodeId;
 use crate::model::placement::{Latencies, PathQuality, Quality, Share};
 use crate::model::reach::{Reach, View};
-use crate::model::service::Service;
-use std::cell::OnceCell;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::sync::Arc;
 
 /// See the module's picture.
 pub(super) struct Terrain<'a> {
     pub input: &'a PlanInput<'a>,
+    pub ground: Arc<Ground>,
     pub signals: Vec<NodeSignal>,
     /// Who may be given which node.
     pub reach: Reach,
@@ -35,34 +36,10 @@ pub(super) struct Terrain<'a> {
     pub returns: Vec<Returns>,
     /// By view: families that any node serves.
     offered: Vec<[bool; 2]>,
-    /// By group.
-    pub classes: Vec<u32>,
-    pub class_count: usize,
-    /// By class: how many groups.
-    pub class_sizes: Vec<u32>,
-    places: Vec<u32>,
-    area_sets: Vec<u32>,
-    area_set_count: usize,
-    /// By service: position of what its profile makes of a distance,
-    shapes: Vec<usize>,
-    /// and shapes x places: costs by node, filled when first asked for.
-    rows: Vec<OnceCell<Box<[u32]>>>,
-    /// By place: a group that is there,
-    samples: Vec<usize>,
-    /// and whether anything is measured from there.
-    is_measured: Vec<bool>,
-    /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
-    /// Line penalty and price in money.
-    penalties: Vec<u32>,
-    /// Services x nodes: the price in money alone.
-    money: Vec<u32>,
-    line_rows: usize,
-    /// By node.
-    sites: Vec<u32>,
-    /// By service, then views x rules.
-    pub ladders: Vec<Vec<Ladder>>,
-    /// services x area sets: position of the rule.
-    rules: Vec<Option<u16>>,
+    /// Shapes x places: costs by node, worked out when first asked for.
+    pub pricing: Pricing,
+    /// Views x chains, chains by their number.
+    pub ladders: Vec<Arc<Ladder>>,
 }
 
 /// How nodes are coming back to the clients of one view.
@@ -108,7 +85,7 @@ impl Outlook<'_> {
     /// Measurements waive the line, not the money.
     #[cold]
     fn measured_penalty(&self, node: NodeId) -> u32 {
-        let money = self.terrain.money_us(self.service as usize, node);
+        let money = self.terrain.ground.money_us(self.service as usize, node);
         let votes = self.terrain.votes(self.group as usize, node);
         Latencies::unmeasured(self.penalty[node.index()] - money, votes) + money
     }
@@ -147,70 +124,36 @@ impl Outlook<'_> {
 }
 
 impl<'a> Terrain<'a> {
+    /// What is `kept` is used as far as it fits.
     pub fn survey(
         input: &'a PlanInput<'a>,
         signals: Vec<NodeSignal>,
         reach: Reach,
         returns: Vec<Returns>,
+        kept: Option<&Keep>,
     ) -> Self {
-        let (places, samples) = places(input.groups, input.latencies);
-        let (area_sets, area_samples) = classify(input.groups.iter().map(|group| group.areas.as_slice()));
-        let (classes, class_samples) =
-            classify((0..input.groups.len()).map(|g| (places[g], input.groups[g].line, area_sets[g])));
-        let mut class_sizes = vec![0; class_samples.len()];
-        for &class in &classes {
-            class_sizes[class as usize] += 1;
-        }
-        let ladders = input.policy.services.iter().map(|service| {
-            let of_view = |view: &View| {
-                let build = |rule| Ladder::build(service, rule, &view.may_serve, &reach.global().may_serve);
-                service.chains.iter().map(build).collect::<Vec<_>>()
-            };
-            reach.views().iter().flat_map(of_view).collect()
-        });
-        let ladders = ladders.collect();
-        let rules = input.policy.services.iter().flat_map(|service| {
-            let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
-            area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
-        });
-        let money = money(input);
-        let shape = |service: &Service| service.profile.weights.shape;
-        let (shapes, shape_samples) = classify(input.policy.services.iter().map(shape));
+        let ground = kept.map_or_else(|| Arc::new(Ground::of(input)), |kept| Arc::clone(&kept.ground));
+        let rows = ground.shape_count * ground.samples.len();
         Self {
-            rules: rules.collect(),
-            rows: vec![OnceCell::new(); shape_samples.len() * samples.len()],
-            shapes: shapes.into_iter().map(|shape| shape as usize).collect(),
-            is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
-            samples,
-            penalties: penalties(input, &money),
-            money,
-            line_rows: input.policy.clients.lines.len() + 1,
-            sites: input.policy.fleet.nodes.iter().map(|node| node.site.index() as u32).collect(),
-            area_set_count: area_samples.len(),
-            class_count: class_samples.len(),
-            class_sizes,
-            input,
-            signals,
+            pricing: Pricing::new(kept.map(|kept| &kept.rows), rows, &signals),
+            ladders: ladders(input, &ground, &reach, kept.map(|kept| (&kept.reach, &kept.ladders[..]))),
             offered: reach.views().iter().map(offered).collect(),
+            input,
+            ground,
+            signals,
             reach,
             returns,
-            classes,
-            places,
-            area_sets,
-            ladders,
         }
     }
 
     /// `None`: the service has no rule for the group.
     #[inline]
     pub fn outlook(&self, service: usize, group: usize) -> Option<Outlook<'_>> {
-        let nodes = self.signals.len();
         let ladder = self.ladder(service, group)?;
         let view = self.reach.view_of(group);
         let View { may_serve, serving, .. } = &self.reach.views()[view];
-        let place = self.places[group] as usize;
-        let line = self.input.groups[group].line.map_or(self.line_rows - 1, LineId::index);
-        let at = (service * self.line_rows + line.min(self.line_rows - 1)) * nodes;
+        let place = self.ground.places[group] as usize;
+        let row = self.ground.shapes[service] * self.ground.samples.len() + place;
         Some(Outlook {
             ladder,
             answers: usize::from(self.input.policy.services[service].answers),
@@ -219,42 +162,55 @@ impl<'a> Terrain<'a> {
             offered: self.offered[view],
             ramps: &self.returns[view].ramps,
             homecoming: &self.returns[view].homecoming,
-            row: self.rows[self.shapes[service] * self.samples.len() + place]
-                .get_or_init(|| self.row(service, place)),
-            penalty: &self.penalties[at..at + nodes],
+            row: self.pricing.row(row, |node| self.price(service, place, node)),
+            penalty: self.ground.penalties(service, self.input.groups[group].line),
             terrain: self,
             service: service as u32,
             group: group as u32,
-            is_measured: self.is_measured[place],
+            is_measured: self.ground.is_measured[place],
         })
     }
 
     /// The chain as it stands for the group.
     #[inline]
     pub fn ladder(&self, service: usize, group: usize) -> Option<&Ladder> {
-        Some(&self.ladders[service][self.ladder_position(service, group)?])
+        Some(&self.ladders[self.ladder_position(service, group)?])
     }
 
-    /// Where in the service's `ladders` it is.
+    /// The chain of a rule as it stands for everybody whom no closure concerns.
+    pub fn ladder_of_all(&self, service: usize, rule: usize) -> &Ladder {
+        &self.ladders[self.ground.chains[service][rule] as usize]
+    }
+
+    /// Positions in `ladders`: of every service those of each view by rule, some more than once.
+    pub fn ladders_by_service(&self) -> Vec<usize> {
+        let count = self.ground.chain_samples.len();
+        let mut ladders = Vec::new();
+        for chains in &self.ground.chains {
+            for view in 0..self.reach.views().len() {
+                ladders.extend(chains.iter().map(|&chain| view * count + chain as usize));
+            }
+        }
+        ladders
+    }
+
+    /// Where in `ladders` it is.
     #[inline]
     pub fn ladder_position(&self, service: usize, group: usize) -> Option<usize> {
-        let rule = self.rule(service, group)?;
-        let rules = self.input.policy.services[service].chains.len();
-        Some(self.reach.view_of(group) * rules + rule)
+        let chain = self.ground.chains[service][self.rule(service, group)?];
+        Some(self.reach.view_of(group) * self.ground.chain_samples.len() + chain as usize)
     }
 
-    fn row(&self, service: usize, place: usize) -> Box<[u32]> {
+    /// What a node is to clients at a place, but for line, money and congestion.
+    fn price(&self, service: usize, place: usize, node: usize) -> u32 {
         let shape = self.input.policy.services[service].profile.weights.shape;
-        let paths = Paths::of(self.input, self.samples[place]);
-        let price = |(signal, &site): (&NodeSignal, &u32)| {
-            cost::terms(shape, paths.to(site as usize), signal).total_us
-        };
-        self.signals.iter().zip(&self.sites).map(price).collect()
+        let paths = Paths::of(self.input, self.ground.samples[place]);
+        cost::terms(shape, paths.to(self.ground.sites[node] as usize), &self.signals[node]).total_us
     }
 
+    #[inline]
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
-        let set = self.area_sets[group] as usize;
-        self.rules[service * self.area_set_count + set].map(usize::from)
+        self.ground.rule(service, group)
     }
 
     /// The cost of a node in parts, as the rows hold it in sum.
@@ -262,9 +218,9 @@ impl<'a> Terrain<'a> {
         let input = self.input;
         let service = &input.policy.services[at];
         let due = cost::line_us(&service.profile.weights, service.line_penalty);
-        let line = line_penalty(input, due, input.groups[group].line, node);
+        let line = line_penalty(input.policy, due, input.groups[group].line, node);
         let left = Latencies::unmeasured(line, self.votes(group, node));
-        let money = self.money_us(at, node);
+        let money = self.ground.money_us(at, node);
         let signal = &self.signals[node.index()];
         let terms = cost::terms(service.profile.weights.shape, self.path(group, node), signal);
         terms.with_line(left, line - left).with_price(money, congestion_us)
@@ -272,52 +228,55 @@ impl<'a> Terrain<'a> {
 
     /// What is known of the way from a group to a node.
     pub fn path(&self, group: usize, node: NodeId) -> Path {
-        Paths::of(self.input, group).to(self.sites[node.index()] as usize)
-    }
-
-    /// What a service pays for a node, us.
-    fn money_us(&self, service: usize, node: NodeId) -> u32 {
-        self.money[service * self.signals.len() + node.index()]
+        Paths::of(self.input, group).to(self.ground.sites[node.index()] as usize)
     }
 
     /// Measurements behind the distance of a node.
     pub fn votes(&self, group: usize, node: NodeId) -> u16 {
-        let site = self.sites[node.index()] as usize;
+        let site = self.ground.sites[node.index()] as usize;
         self.input.latencies.votes(group).get(site).copied().unwrap_or(0)
     }
 }
 
-/// Numbers equal keys equally, in order of first appearance; also a sample position for each number.
-fn classify<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> (Vec<u32>, Vec<usize>) {
-    // Looked up, never iterated.
-    let mut numbers = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
-    let mut samples = Vec::new();
-    let number = keys.enumerate().map(|(position, key)| {
-        *numbers.entry(key).or_insert_with(|| {
-            samples.push(position);
-            (samples.len() - 1) as u32
-        })
-    });
-    (number.collect(), samples)
+/// Views x chains. A ladder that no change concerns is `kept`, which has those of some earlier reach.
+fn ladders(
+    input: &PlanInput<'_>,
+    ground: &Ground,
+    reach: &Reach,
+    kept: Option<(&Reach, &[Arc<Ladder>])>,
+) -> Vec<Arc<Ladder>> {
+    let count = ground.chain_samples.len();
+    let everybody = &reach.global().may_serve;
+    let mut ladders = Vec::with_capacity(reach.views().len() * count);
+    for (at, view) in reach.views().iter().enumerate() {
+        let known = kept.and_then(|(then, ladders)| {
+            let known = ladders.get(at * count..(at + 1) * count)?;
+            let before = [&then.views()[at].may_serve[..], &then.global().may_serve];
+            Some((changed([&view.may_serve, everybody], before), known))
+        });
+        for (chain, &(service, rule)) in ground.chain_samples.iter().enumerate() {
+            let known = known.as_ref().map(|(nodes, ladders)| (nodes, &ladders[chain]));
+            let known = known.filter(|(nodes, ladder)| !nodes.iter().any(|&node| ladder.is_member(node)));
+            ladders.push(match known {
+                Some((_, ladder)) => Arc::clone(ladder),
+                None => {
+                    let service = &input.policy.services[service];
+                    Arc::new(Ladder::build(service, &service.chains[rule], &view.may_serve, everybody))
+                }
+            });
+        }
+    }
+    ladders
 }
 
-fn is_measured(votes: &[u16]) -> bool {
-    votes.iter().any(|&votes| votes > 0)
+/// Nodes that are another now, in any of the lists.
+fn changed(now: [&[bool]; 2], then: [&[bool]; 2]) -> Vec<NodeId> {
+    let differs = |&node: &usize| (0..2).any(|list| now[list].get(node) != then[list].get(node));
+    (0..now[0].len()).filter(differs).map(NodeId::from_index).collect()
 }
 
 fn offered(view: &View) -> [bool; 2] {
     Family::BOTH.map(|family| view.serving.iter().any(|serves| serves[family.index()]))
-}
-
-/// Groups that are as far from every site, by as much evidence, are at one place.
-fn places(groups: &[ClientGroup], latencies: &Latencies) -> (Vec<u32>, Vec<usize>) {
-    // Almost always empty, which allocates nothing.
-    let quality = |path: &PathQuality| (path.site, path.quality);
-    let key = |group| {
-        let quality: Vec<_> = latencies.quality(group).iter().map(quality).collect();
-        (latencies.row(group), latencies.votes(group), quality)
-    };
-    classify((0..groups.len()).map(key))
 }
 
 /// The ways from one group to all sites.
@@ -339,36 +298,6 @@ impl<'a> Paths<'a> {
             quality: measured.map_or_else(|_| Quality::default(), |at| self.quality[at].quality),
         }
     }
-}
-
-fn line_penalty(input: &PlanInput<'_>, due_us: u32, line: Option<LineId>, node: NodeId) -> u32 {
-    match (line, input.policy.fleet.nodes[node.index()].line) {
-        (Some(client), Some(node)) if client != node => due_us,
-        _ => 0,
-    }
-}
-
-fn money(input: &PlanInput<'_>) -> Vec<u32> {
-    let nodes = &input.policy.fleet.nodes;
-    let of_service = |service: &Service| {
-        let weights = service.profile.weights;
-        nodes.iter().map(move |node| cost::money_us(&weights, node.cost_per_unit))
-    };
-    input.policy.services.iter().flat_map(of_service).collect()
-}
-
-/// `money`: of each service on each node.
-fn penalties(input: &PlanInput<'_>, money: &[u32]) -> Vec<u32> {
-    let (nodes, lines) = (input.policy.fleet.nodes.len(), input.policy.clients.lines.len());
-    let mut penalties = Vec::with_capacity(money.len() * (lines + 1));
-    for (at, service) in input.policy.services.iter().enumerate() {
-        let due = cost::line_us(&service.profile.weights, service.line_penalty);
-        for line in (0..=lines).map(|line| (line < lines).then(|| LineId::from_index(line))) {
-            let own = money[at * nodes..(at + 1) * nodes].iter().zip(input.policy.fleet.node_ids());
-            penalties.extend(own.map(|(&money, node)| line_penalty(input, due, line, node) + money));
-        }
-    }
-    penalties
 }
 
 #[cfg(test)]

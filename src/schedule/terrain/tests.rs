@@ -5,7 +5,8 @@ use super::super::{Pass, Plan};
 use super::*;
 use crate::base::units::{Money, Ppm};
 use crate::model::clients::Line;
-use crate::model::service::Profile;
+use crate::model::ids::LineId;
+use crate::model::service::{Profile, Service};
 use crate::model::verdict::FamilyHealth;
 
 /// One group and two nodes, the first placed before the second came near.
