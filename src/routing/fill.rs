@@ -425,12 +425,16 @@ impl Filler<'_, '_> {
     /// Fills slots whose answers name one node: each family is won by the best share that can
     /// answer it, so the order of the others does not matter.
     fn fill_by_family(&mut self, placement: &Placement, live: &[usize]) -> Slots {
-        let winners = Family::BOTH.map(|family| {
+        let [able_v4, able_v6] = Family::BOTH.map(|family| -> Vec<usize> {
             let usable =
                 |at: &usize| self.sets.ground.is_usable(placement.shares[*at].node, family, placement.mode);
-            let able: Vec<usize> = live.iter().copied().filter(usable).collect();
-            (!able.is_empty()).then(|| self.winners(placement, &able))
+            live.iter().copied().filter(usable).collect()
         });
+        let contest = |able: &[usize]| (!able.is_empty()).then(|| self.winners(placement, able));
+        let first = contest(&able_v4);
+        // Mostly every node serves both, and they are won by the same.
+        let second = if able_v6 == able_v4 { first.clone() } else { contest(&able_v6) };
+        let winners = [first, second];
         let [v4, v6] = &winners;
         let width = placement.shares.len() + 1;
         let mut known = vec![None; width * width];
