@@ -1,4 +1,4 @@
-//! What it costs the writer to answer an event: plan, compile, lint, swap (criterion).
+//! What it costs the writer to answer an event: plan, compile, judge, lint, swap (criterion).
 //!
 //! `lab` is the shipped fleet over the shipped geo data; `large` has 200 nodes, 20 services and
 //! 5,000 client groups.
@@ -10,6 +10,7 @@ mod worlds;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rhumb::daemon::publish::{Outcome, Publisher};
+use rhumb::routing::judge::Faults;
 use rhumb::schedule::Pass;
 use std::hint::black_box;
 use worlds::World;
@@ -48,16 +49,22 @@ fn publish(criterion: &mut Criterion) {
         criterion.bench_function(&format!("{name}/evacuation plan"), |bench| {
             bench.iter(|| black_box(world.plan(&down, Some(&first), Pass::Evacuation)));
         });
+        let evacuated = world.plan(&down, Some(&first), Pass::Evacuation);
+        let table = world.compile(&evacuated, &down, Some(&snapshot));
+        criterion.bench_function(&format!("{name}/judge an evacuation"), |bench| {
+            bench.iter(|| black_box(world.judge(&table, &evacuated, Some(&first))));
+        });
         // Alternates between a node down and up, so that every round publishes a changed table.
         let mut publisher = Publisher::new(snapshot, signing());
         let mut is_down = false;
-        criterion.bench_function(&format!("{name}/plan + compile + lint + swap"), |bench| {
+        criterion.bench_function(&format!("{name}/plan + compile + judge + lint + swap"), |bench| {
             bench.iter(|| {
                 is_down = !is_down;
                 let health = if is_down { &down } else { &world.health };
                 let live = publisher.snapshot();
                 let plan = world.plan(health, Some(&first), Pass::Evacuation);
                 let candidate = world.compile(&plan, health, Some(&live));
+                assert_eq!(world.judge(&candidate, &plan, Some(&first)), Faults::default());
                 assert!(matches!(publisher.offer(candidate), Outcome::Published));
                 drop(live);
                 publisher.free_retired();

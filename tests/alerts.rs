@@ -80,21 +80,7 @@ impl World {
 
     /// Serves, and waits until every node is up.
     fn serve(&self) -> Rhumb {
-        let dns = format!("127.0.0.1:{}", free_port());
-        let (admin, policies, state) = (self.admin.to_string(), self.folder.policies(), self.folder.state());
-        let mut rhumb = Rhumb::spawn(&[
-            "serve",
-            "--policies",
-            &policies,
-            "--state",
-            &state,
-            "--listen",
-            &dns,
-            "--admin",
-            &admin,
-        ]);
-        rhumb.wait_line("ready");
-        rhumb
+        self.folder.serve(SocketAddr::from(([127, 0, 0, 1], free_port())), self.admin)
     }
 
     fn wait_all_up(&self) {

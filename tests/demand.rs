@@ -70,13 +70,13 @@ impl Server {
         folder.write_server("");
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let (dns, admin) = (local(free_port()), local(free_port()));
-        let rhumb = serve(&folder, dns, admin);
+        let rhumb = folder.serve(dns, admin);
         Self { folder, dns, admin, rhumb }
     }
 
     fn restart(&mut self) {
         assert_eq!(self.rhumb.terminate(), Some(0));
-        self.rhumb = serve(&self.folder, self.dns, self.admin);
+        self.rhumb = self.folder.serve(self.dns, self.admin);
     }
 
     /// Over TCP: nobody can forge the address of who asks.
@@ -153,24 +153,6 @@ struct Demand {
     assumed_ppm: u64,
     confidence_ppm: u64,
     queries: u64,
-}
-
-fn serve(folder: &Folder, dns: SocketAddr, admin: SocketAddr) -> Rhumb {
-    let (policies, state) = (folder.policies(), folder.state());
-    let (dns, admin) = (dns.to_string(), admin.to_string());
-    let mut rhumb = Rhumb::spawn(&[
-        "serve",
-        "--policies",
-        &policies,
-        "--state",
-        &state,
-        "--listen",
-        &dns,
-        "--admin",
-        &admin,
-    ]);
-    rhumb.wait_line("ready");
-    rhumb
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use support::{Folder, Rhumb, free_port};
@@ -61,23 +62,9 @@ impl Server {
     fn start() -> Self {
         let folder = Folder::with(&[]);
         copy_policies(&folder);
-        let (policies, state) = (folder.policies(), folder.state());
         let port = free_port();
-        let (dns, admin) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", free_port()));
-        let mut rhumb = Rhumb::spawn(&[
-            "serve",
-            "--policies",
-            &policies,
-            "--state",
-            &state,
-            "--listen",
-            &dns,
-            "--admin",
-            &admin,
-            "--log",
-            "human",
-        ]);
-        rhumb.wait_line("ready");
+        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let rhumb = folder.serve(local(port), local(free_port()));
         Self { port, _rhumb: rhumb, _folder: folder }
     }
 

@@ -39,8 +39,8 @@ nodes:
 struct World {
     folder: Folder,
     port: u16,
-    dns: String,
-    admin: String,
+    dns: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl World {
@@ -52,24 +52,19 @@ impl World {
             ("zones/example.test.zone", ZONE),
         ]);
         folder.write_server("");
-        let local = || SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+        let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         Self { folder, port, dns: local(), admin: local() }
     }
 
     fn serve(&self) -> Rhumb {
-        let (policies, state) = (self.folder.policies(), self.folder.state());
-        let (dns, admin) = (&self.dns, &self.admin);
-        let args = ["serve", "--policies", &policies, "--state", &state, "--listen", dns, "--admin", admin];
-        let mut rhumb = Rhumb::spawn(&[&args[..], &["--log", "human"]].concat());
-        rhumb.wait_line("ready");
-        rhumb
+        self.folder.serve(self.dns, self.admin)
     }
 }
 
 #[test]
 fn a_node_is_told_in_one_screen() {
     let world = World::new();
-    let (port, admin) = (world.port, world.admin.clone());
+    let (port, admin) = (world.port, world.admin.to_string());
     let node = |last: u8| TestNode::start(SocketAddr::from(([127, 1, 1, last], port)));
     let (_one, mut two) = (node(1), node(2));
     let mut rhumb = world.serve();
@@ -121,7 +116,7 @@ fn a_node_is_told_in_one_screen() {
 #[test]
 fn a_watch_outlives_the_daemon_and_ends_by_ctrl_c() {
     let world = World::new();
-    let mut watch = Rhumb::spawn(&["status", "--admin", &world.admin, "--watch", "0.1"]);
+    let mut watch = Rhumb::spawn(&["status", "--admin", &world.admin.to_string(), "--watch", "0.1"]);
     watch.wait_line("no rhumb answers");
     for _ in 0..2 {
         watch.forget_lines();
@@ -138,10 +133,11 @@ fn a_watch_outlives_the_daemon_and_ends_by_ctrl_c() {
     assert_eq!(ended.code(), Some(0));
 
     let _rhumb = world.serve();
-    let mut watch = Rhumb::spawn(&["status", "--admin", &world.admin, "--watch", "--format", "json"]);
+    let mut watch =
+        Rhumb::spawn(&["status", "--admin", &world.admin.to_string(), "--watch", "--format", "json"]);
     let line = watch.wait_line("{");
     assert!(serde_json::from_str::<serde_json::Value>(&line).expect("a line each")["nodes"].is_array());
-    let (code, _, err) = run(&["status", "--admin", &world.admin, "--watch", "0"]);
+    let (code, _, err) = run(&["status", "--admin", &world.admin.to_string(), "--watch", "0"]);
     assert_eq!(code, 2, "{err}");
 }
 
@@ -164,7 +160,7 @@ nodes:
 
     let _rhumb = world.serve();
     let problems = || {
-        let (_, out, err) = run(&["status", "--admin", &world.admin, "--format", "json"]);
+        let (_, out, err) = run(&["status", "--admin", &world.admin.to_string(), "--format", "json"]);
         let status: serde_json::Value =
             serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
         let told = |problem: &serde_json::Value| problem["message"].as_str().unwrap_or_default().to_owned();

@@ -74,23 +74,7 @@ nodes:
     }
 
     fn serve(&self) -> Rhumb {
-        let (dns, admin) = (self.dns.to_string(), self.admin.to_string());
-        let (policies, state) = (self.folder.policies(), self.folder.state());
-        let mut rhumb = Rhumb::spawn(&[
-            "serve",
-            "--policies",
-            &policies,
-            "--state",
-            &state,
-            "--listen",
-            &dns,
-            "--admin",
-            &admin,
-            "--log",
-            "human",
-        ]);
-        rhumb.wait_line("ready");
-        rhumb
+        self.folder.serve(self.dns, self.admin)
     }
 
     /// What both nodes report from now on; a report that comes too soon after the last is not made.

@@ -44,12 +44,7 @@ impl World {
     }
 
     fn serve(&self) -> Rhumb {
-        let (dns, admin) = (self.dns.to_string(), self.admin.to_string());
-        let (policies, state) = (self.folder.policies(), self.folder.state());
-        let args = ["serve", "--policies", &policies, "--state", &state, "--listen", &dns, "--admin", &admin];
-        let mut rhumb = Rhumb::spawn(&args);
-        rhumb.wait_line("ready: DNS");
-        rhumb
+        self.folder.serve(self.dns, self.admin)
     }
 
     fn ask(&self, name: &str) -> Vec<u8> {

@@ -13,6 +13,7 @@ use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::verdict::{NodeHealth, NodeLoad, Verdict};
+use rhumb::routing::judge::{Case, Faults, judge};
 use rhumb::routing::{self, Snapshot, SnapshotInput};
 use rhumb::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
 use rhumb::store::policy_dir;
@@ -112,6 +113,19 @@ impl World {
             previous,
         })
         .expect("compiles")
+    }
+
+    /// As the writer does with what it compiled.
+    pub fn judge(&self, table: &Snapshot, plan: &Plan, before: Option<&Plan>) -> Faults {
+        judge(&Case {
+            policy: &self.policy,
+            groups: self.geo.groups(),
+            reach: table.reach(),
+            cause: &Cause::Evacuation { nodes: Vec::new() },
+            before: before.map(|before| &before.assignment),
+            plan: &table.assignment,
+            account: &plan.account,
+        })
     }
 
     pub fn first(&self) -> (Plan, Snapshot) {

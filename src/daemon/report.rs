@@ -81,6 +81,11 @@ impl Reporter {
         }
     }
 
+    /// Whether there is a problem about the subject.
+    pub fn has(&self, about: About) -> bool {
+        self.problems.contains_key(&about)
+    }
+
     /// Whether the same problem is shown already.
     pub fn knows(&self, problem: &Problem) -> bool {
         let same = |known: &Problem| known.code == problem.code && known.message == problem.message;

@@ -106,7 +106,7 @@ pub enum Event {
 }
 
 /// [`routing::judge()`], or what a test puts in its place.
-pub type Judge = fn(&routing::judge::Case<'_>) -> routing::judge::Verdict;
+pub type Judge = fn(&routing::judge::Case<'_>) -> routing::judge::Faults;
 
 /// The table of new inputs was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,37 @@ impl Shares {
     }
 }
 
+/// How the demand of each service divides between groups, whatever there is of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// By group: its part of a service that is not counted, in 2^-32.
+    pub assumed: Vec<u64>,
+    /// By service: its groups' parts in [`WHOLE`]; none, or no entry: not counted.
+    pub counted: Vec<Option<Arc<[u32]>>>,
+}
+
+impl Split {
+    pub const FRACTION_BITS: u32 = 32;
+
+    /// A group's part in a service, in 2^-32; 0 where there is no group of that number.
+    #[inline]
+    pub fn fraction(&self, service: usize, group: usize) -> u64 {
+        match self.counted.get(service).and_then(Option::as_ref) {
+            Some(counted) => {
+                let part = counted.get(group).copied().unwrap_or(0);
+                u64::from(part) << (Self::FRACTION_BITS - WHOLE.ilog2())
+            }
+            None => self.assumed.get(group).copied().unwrap_or(0),
+        }
+    }
+
+    /// A group's part of an amount of the service.
+    #[inline]
+    pub fn part(&self, amount: u64, service: usize, group: usize) -> u64 {
+        ((u128::from(amount) * u128::from(self.fraction(service, group))) >> Self::FRACTION_BITS) as u64
+    }
+}
+
 /// Queries of one service and group: since the counters were made, modulo 2^32, or since a former look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {

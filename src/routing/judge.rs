@@ -20,8 +20,9 @@
 
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
-use crate::model::ids::{GroupId, NodeId, PoolId, ServiceId};
-use crate::model::placement::{Assignment, Placement, PlacementMode, Share};
+use crate::model::ids::{GroupId, NodeId, ServiceId};
+use crate::model::placement::{Assignment, Placement, PlacementMode, ServiceAssignment, Share};
+use crate::model::placements::Placements;
 use crate::model::policy::Policy;
 use crate::model::provenance::Cause;
 use crate::model::reach::{Reach, View};
@@ -51,18 +52,17 @@ pub struct Case<'a> {
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Faults {
     /// Clients would get no answer, or one of a node that is not theirs. Never to be published.
     pub answers: Vec<String>,
     /// More is moved than may be, or a node is above its cap though others have room. A plan with that is
     /// better than none: the one before it was made for other nodes and loads.
-    pub movement: Vec<String>,
-    pub load: Vec<String>,
+    pub balance: Vec<String>,
 }
 
-impl Verdict {
-    pub fn is_good(&self) -> bool {
-        self.answers.is_empty() && self.movement.is_empty() && self.load.is_empty()
+impl Faults {
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.balance.is_empty()
     }
 }
 
@@ -85,20 +85,20 @@ impl Movement {
 }
 
 /// Judges the plan. Texts are lower case, without a final stop.
-pub fn judge(case: &Case<'_>) -> Verdict {
+pub fn judge(case: &Case<'_>) -> Faults {
     let mut court = Court::new(case);
     for service in case.policy.service_ids() {
         court.hear(service);
     }
     court.weigh_movement();
     court.weigh_caps();
-    court.verdict
+    court.faults
 }
 
 struct Court<'a> {
     case: &'a Case<'a>,
     movement: Movement,
-    verdict: Verdict,
+    faults: Faults,
     /// By node, fine units: of the plan, and of the one before by today's demand.
     load: Vec<u64>,
     load_before: Vec<u64>,
@@ -107,14 +107,42 @@ struct Court<'a> {
     largest_ppb: u64,
 }
 
+/// A service, and which nodes are in which of its chains.
+struct Charter<'a> {
+    id: ServiceId,
+    service: &'a Service,
+    /// Chains x nodes.
+    is_in_chain: Vec<bool>,
+}
+
 /// One group of one service.
 struct Pair<'a> {
-    service: &'a Service,
+    charter: &'a Charter<'a>,
+    group: GroupId,
+    /// Which chain of the service is its.
+    chain: usize,
+    /// Which view of the fleet.
+    sight: usize,
     view: &'a View,
-    pools: &'a [PoolId],
     /// By node, of regions that are given nobody.
     cut: &'a [bool],
     demand: u64,
+}
+
+impl<'a> Charter<'a> {
+    fn of(case: &Case<'a>, id: ServiceId) -> Self {
+        let (service, nodes) = (case.policy.service(id), case.policy.fleet.nodes.len());
+        let mut is_in_chain = vec![false; service.chains.len() * nodes];
+        for (at, rule) in service.chains.iter().enumerate() {
+            let members = rule.pools.iter().flat_map(|&pool| &service.pool(pool).members);
+            members.for_each(|member| is_in_chain[at * nodes + member.node.index()] = true);
+        }
+        Self { id, service, is_in_chain }
+    }
+
+    fn chain_of(&self, client: &ClientGroup) -> Option<usize> {
+        self.service.chains.iter().position(|rule| rule.area.is_none_or(|area| client.in_area(area)))
+    }
 }
 
 impl Pair<'_> {
@@ -129,13 +157,15 @@ impl Pair<'_> {
     }
 
     fn is_in_chain(&self, node: NodeId) -> bool {
-        self.pools.iter().any(|&pool| self.service.pool(pool).members.iter().any(|it| it.node == node))
+        let nodes = self.view.may_serve.len();
+        node.index() < nodes && self.charter.is_in_chain[self.chain * nodes + node.index()]
     }
 
     /// Nodes that the chain would give it now: of a pool, the weighted ones, or all if none of these serves.
     fn offered(&self) -> impl Iterator<Item = NodeId> {
-        self.pools.iter().flat_map(|&pool| {
-            let members = &self.service.pool(pool).members;
+        let service = self.charter.service;
+        service.chains[self.chain].pools.iter().flat_map(|&pool| {
+            let members = &service.pool(pool).members;
             let serves = |node: NodeId| self.serves(node);
             let any = members.iter().any(|member| member.weight > 0 && serves(member.node));
             members.iter().filter(move |it| serves(it.node) && (it.weight > 0 || !any)).map(|it| it.node)
@@ -158,7 +188,7 @@ impl<'a> Court<'a> {
         Self {
             case,
             movement,
-            verdict: Verdict::default(),
+            faults: Faults::default(),
             load: vec![0; nodes],
             load_before: vec![0; nodes],
             moved_ppb: 0,
@@ -166,73 +196,96 @@ impl<'a> Court<'a> {
         }
     }
 
-    fn pair(&self, service: ServiceId, group: GroupId) -> Option<Pair<'a>> {
-        let of = self.case.policy.service(service);
-        let client = &self.case.groups[group.index()];
-        let rule = of.chains.iter().find(|rule| rule.area.is_none_or(|area| client.in_area(area)))?;
-        let view = self.case.reach.view(group.index());
-        let demand = self.case.account.of(service.index(), group.index());
-        let cut = &self.case.account.cut;
-        Some(Pair { service: of, view, pools: &rule.pools, cut, demand })
+    fn pair<'c>(&self, charter: &'c Charter<'a>, group: GroupId) -> Option<Pair<'c>>
+    where
+        'a: 'c,
+    {
+        let Case { groups, reach, account, .. } = *self.case;
+        let sight = reach.view_of(group.index());
+        Some(Pair {
+            charter,
+            group,
+            chain: charter.chain_of(&groups[group.index()])?,
+            sight,
+            view: &reach.views()[sight],
+            cut: &account.cut,
+            demand: account.of(charter.id.index(), group.index()),
+        })
     }
 
     fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         (0..self.case.groups.len()).map(GroupId::from_index)
     }
 
+    /// Groups that have the same of the same chain are judged once, and weighed together.
     fn hear(&mut self, service: ServiceId) {
+        let charter = Charter::of(self.case, service);
+        let nobody = ServiceAssignment::default();
+        let plan = self.case.plan.services.get(service.index()).unwrap_or(&nobody);
+        let before = self.case.before.and_then(|before| before.services.get(service.index()));
+        let before = before.unwrap_or(&nobody);
+        // By placement: chain and view for which it was found good last; what it was before; demand.
+        let mut good = vec![None; plan.placements.len()];
+        let mut alike = vec![None; plan.placements.len()];
+        let mut weights = vec![0_u64; plan.placements.len()];
+        let mut weights_before = vec![0_u64; before.placements.len()];
         for group in self.groups() {
-            let Some(pair) = self.pair(service, group) else { continue };
-            let Some(placement) = self.case.plan.placement(service, group) else {
-                self.fault(service, group, "has no placement");
+            let Some(pair) = self.pair(&charter, group) else { continue };
+            let Some((at, placement)) = placement_of(plan, group) else {
+                self.fault(&pair, "has no placement");
                 continue;
             };
-            self.judge_answer(service, group, &pair, placement);
-            add(&mut self.load, placement, pair.demand);
-            let Some(before) = self.case.before.and_then(|before| before.placement(service, group)) else {
+            weights[at] = weights[at].saturating_add(pair.demand);
+            if good[at] != Some((pair.chain, pair.sight)) && self.judge_answer(&pair, placement) {
+                good[at] = Some((pair.chain, pair.sight));
+            }
+            let Some((then, former)) = placement_of(before, group) else { continue };
+            weights_before[then] = weights_before[then].saturating_add(pair.demand);
+            if self.movement == Movement::Free || alike[at] == Some(then) {
                 continue;
-            };
-            add(&mut self.load_before, before, pair.demand);
-            if self.movement != Movement::Free && before != placement {
-                self.judge_move(service, group, &pair, before, placement);
+            }
+            match former == placement {
+                true => alike[at] = Some(then),
+                false => self.judge_move(&pair, former, placement),
             }
         }
+        add(&mut self.load, &plan.placements, &weights);
+        add(&mut self.load_before, &before.placements, &weights_before);
     }
 
-    /// Shares that sum to one, on nodes of the chain that may serve.
-    fn judge_answer(&mut self, service: ServiceId, group: GroupId, pair: &Pair<'_>, given: &Placement) {
+    /// Shares that sum to one, on nodes of the chain that may serve. Whether there is nothing to say.
+    fn judge_answer(&mut self, pair: &Pair<'_>, given: &Placement) -> bool {
+        let before = self.faults.answers.len();
         let sum: u64 = given.shares.iter().map(|share| u64::from(share.share.0)).sum();
         if sum != WHOLE && !(given.shares.is_empty() && given.mode == PlacementMode::AllDown) {
-            self.fault(service, group, &format!("has shares that sum to {sum} parts per million"));
+            self.fault(pair, &format!("has shares that sum to {sum} parts per million"));
         }
         // What worked last may be in no chain any more.
-        if given.mode != PlacementMode::Normal && pair.service.on_all_down == OnAllDown::LastGood {
-            return;
+        let is_any_good = pair.charter.service.on_all_down == OnAllDown::LastGood;
+        if given.mode == PlacementMode::Normal || !is_any_good {
+            self.judge_nodes(pair, given);
         }
+        self.faults.answers.len() == before
+    }
+
+    fn judge_nodes(&mut self, pair: &Pair<'_>, given: &Placement) {
         let nodes = given.shares.iter().map(|share| share.node).chain(given.backups.iter().copied());
         for node in nodes {
             let name = || self.case.policy.fleet.nodes.get(node.index()).map_or("?", |node| &node.name);
             if !pair.is_in_chain(node) {
                 let what = format!("is given node `{}`, which is in no pool of its chain", name());
-                self.fault(service, group, &what);
+                self.fault(pair, &what);
             } else if given.mode == PlacementMode::Normal && !pair.admits(node) {
                 let what = format!("is given node `{}`, which may not serve it", name());
-                self.fault(service, group, &what);
+                self.fault(pair, &what);
             }
         }
         if given.mode != PlacementMode::Normal && pair.offered().next().is_some() {
-            self.fault(service, group, "is treated as if no node of its chain could serve, and one can");
+            self.fault(pair, "is treated as if no node of its chain could serve, and one can");
         }
     }
 
-    fn judge_move(
-        &mut self,
-        service: ServiceId,
-        group: GroupId,
-        pair: &Pair<'_>,
-        old: &Placement,
-        new: &Placement,
-    ) {
+    fn judge_move(&mut self, pair: &Pair<'_>, old: &Placement, new: &Placement) {
         let (Some(old), Some(new)) = (normal(Some(old)), normal(Some(new))) else { return };
         let kept = |node: NodeId| new.shares.iter().find(|it| it.node == node).map_or(0, |it| it.share.0);
         let left = |share: &Share| u64::from(share.share.0.saturating_sub(kept(share.node)));
@@ -241,16 +294,16 @@ impl<'a> Court<'a> {
         let is_orphaned = old.shares.iter().any(|share| !pair.admits(share.node));
         match self.movement {
             Movement::Orphans if moved > 0 => {
-                let name = &pair.service.name;
-                let key = &self.case.groups[group.index()].key;
-                self.note_move(format!(
+                let name = &pair.charter.service.name;
+                let key = &self.case.groups[pair.group.index()].key;
+                self.note(format!(
                     "service `{name}`: {moved} parts per million of group {key} leave nodes that serve it"
                 ));
             }
             Movement::Budget if !is_orphaned => {
-                let size = self.case.account.part_ppb(service.index(), group.index(), moved);
-                self.moved_ppb += size;
-                let whole = self.case.account.part_ppb(service.index(), group.index(), WHOLE);
+                let (service, group) = (pair.charter.id.index(), pair.group.index());
+                self.moved_ppb += self.case.account.part_ppb(service, group, moved);
+                let whole = self.case.account.part_ppb(service, group, WHOLE);
                 self.largest_ppb = self.largest_ppb.max(whole);
             }
             _ => {}
@@ -264,7 +317,7 @@ impl<'a> Court<'a> {
         if self.movement == Movement::Budget && !in_need && self.moved_ppb > allowed {
             let percent = |ppb: u64| ppb as f64 / 1e7;
             let (moved, budget) = (percent(self.moved_ppb), percent(budget));
-            self.note_move(format!(
+            self.note(format!(
                 "moves {moved:.2} % of all demand by choice, and {budget:.2} % is what may be moved now"
             ));
         }
@@ -302,20 +355,32 @@ impl<'a> Court<'a> {
             return;
         }
         for service in self.case.policy.service_ids() {
+            let charter = Charter::of(self.case, service);
+            let sights = self.case.reach.views().len();
+            // By chain and view: the most there is on one node.
+            let mut most_room = vec![None; charter.service.chains.len() * sights];
             for group in self.groups() {
-                if let Some(finding) = self.spare(service, group, &charged) {
-                    return self.verdict.load.push(finding);
+                let Some(pair) = self.pair(&charter, group) else { continue };
+                let Some(full) = self.carries(&pair, &charged) else { continue };
+                let room = most_room[pair.chain * sights + pair.sight]
+                    .get_or_insert_with(|| pair.offered().map(|node| self.spare(node)).max().unwrap_or(0));
+                let least = pair.demand / LEAST_PART;
+                if *room <= least {
+                    continue;
+                }
+                if let Some(spare) = pair.offered().find(|node| self.spare(*node) > least) {
+                    let finding = self.could_be_elsewhere(&pair, full, spare);
+                    return self.note(finding);
                 }
             }
         }
     }
 
-    /// A node above its cap that carries the pair, and one of the pair's chain with room.
-    fn spare(&self, service: ServiceId, group: GroupId, charged: &[bool]) -> Option<String> {
-        let pair = self.pair(service, group)?;
-        let given = normal(self.case.plan.placement(service, group))?;
+    /// A node above its cap that carries a part of the pair worth moving.
+    fn carries(&self, pair: &Pair<'_>, charged: &[bool]) -> Option<NodeId> {
+        let given = normal(self.case.plan.placement(pair.charter.id, pair.group))?;
         // An evacuation may put elsewhere what it moves, and nothing else.
-        let before = self.case.before.and_then(|before| before.placement(service, group));
+        let before = self.case.before.and_then(|before| before.placement(pair.charter.id, pair.group));
         let before = before.filter(|_| self.movement == Movement::Orphans);
         let stays = |node: NodeId| {
             let share = before.and_then(|old| old.shares.iter().find(|share| share.node == node));
@@ -328,45 +393,61 @@ impl<'a> Court<'a> {
             let movable = amount(pair.demand, share).saturating_sub(stays(share.node));
             charged[node] && movable.min(self.over(&self.load, node)) > self.slack(node).max(least)
         };
-        let full = given.shares.iter().find(weighs)?.node;
-        let has_room = |node: &NodeId| self.room(node.index()) > self.slack(node.index()).max(least);
-        let spare = pair.offered().find(has_room)?;
+        given.shares.iter().find(weighs).map(|share| share.node)
+    }
+
+    /// Room worth speaking of, fine units.
+    fn spare(&self, node: NodeId) -> u64 {
+        let room = self.room(node.index());
+        if room > self.slack(node.index()) { room } else { 0 }
+    }
+
+    fn could_be_elsewhere(&self, pair: &Pair<'_>, full: NodeId, spare: NodeId) -> String {
         let name = |node: NodeId| &self.case.policy.fleet.node(node).name;
-        let key = &self.case.groups[group.index()].key;
         let percent = |amount: u64, node: NodeId| match self.cap(node.index()) {
             Some(cap) => format!("{:.2} % of it", amount as f64 * 100.0 / cap.max(1) as f64),
             None => "any".to_owned(),
         };
-        Some(format!(
-            "service `{}`: node `{}` is above its cap (by {}) with clients of {key}, and `{}` has room for \
-             them ({})",
-            pair.service.name,
+        format!(
+            "service `{}`: node `{}` is above its cap (by {}) with clients of {}, and `{}` has room for them \
+             ({})",
+            pair.charter.service.name,
             name(full),
             percent(self.over(&self.load, full.index()), full),
+            self.case.groups[pair.group.index()].key,
             name(spare),
             percent(self.room(spare.index()), spare)
-        ))
+        )
     }
 
-    fn fault(&mut self, service: ServiceId, group: GroupId, what: &str) {
-        if self.verdict.answers.len() < MOST {
-            let service = &self.case.policy.service(service).name;
-            let key = &self.case.groups[group.index()].key;
-            self.verdict.answers.push(format!("service `{service}`: group {key} {what}"));
+    fn fault(&mut self, pair: &Pair<'_>, what: &str) {
+        if self.faults.answers.len() < MOST {
+            let key = &self.case.groups[pair.group.index()].key;
+            let finding = format!("service `{}`: group {key} {what}", pair.charter.service.name);
+            self.faults.answers.push(finding);
         }
     }
 
-    fn note_move(&mut self, what: String) {
-        if self.verdict.movement.len() < MOST {
-            self.verdict.movement.push(what);
+    fn note(&mut self, what: String) {
+        if self.faults.balance.len() < MOST {
+            self.faults.balance.push(what);
         }
     }
 }
 
-fn add(load: &mut [u64], placement: &Placement, demand: u64) {
-    for share in &placement.shares {
-        if let Some(load) = load.get_mut(share.node.index()) {
-            *load = load.saturating_add(amount(demand, share));
+/// What a group has, and under which number.
+fn placement_of(assignment: &ServiceAssignment, group: GroupId) -> Option<(usize, &Placement)> {
+    let at = *assignment.by_group.get(group.index())? as usize;
+    Some((at, assignment.placements.get(at)?))
+}
+
+/// `weights`: the demand on each placement.
+fn add(load: &mut [u64], placements: &Placements, weights: &[u64]) {
+    for (placement, &weight) in placements.iter().zip(weights) {
+        for share in &placement.shares {
+            if let Some(load) = load.get_mut(share.node.index()) {
+                *load = load.saturating_add(amount(weight, share));
+            }
         }
     }
 }

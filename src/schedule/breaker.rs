@@ -226,6 +226,8 @@ fn client_loss(input: &PlanInput<'_>, region: RegionId) -> Option<Ppm> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contest::Hurdle;
+    use super::super::explain::CandidateState;
     use super::super::testing::{loaded, plan_first, pool, service, shares, spread, up};
     use super::super::{Pass, Plan};
     use super::*;
@@ -308,9 +310,11 @@ mod tests {
             pass: Pass::Full,
             demand: None,
         };
-        let told = super::super::explain(&input, ServiceId(0), GroupId(0));
-        let told = format!("{told:?}");
-        assert!(told.contains("the circuit of its region is open"), "{told}");
+        let told = super::super::explain(&input, ServiceId(0), GroupId(0)).expect("both exist");
+        let node = told.candidates.iter().find(|it| it.node == "n0").expect("a member");
+        assert_eq!(node.to_win, [Hurdle::Circuit]);
+        let because = "the circuit of its region is open";
+        assert!(matches!(&node.state, CandidateState::Lost { because: it } if it == because), "{node:?}");
         world.health = vec![up(), up()];
         plan = world.run(plan, 9_000, 50);
         assert_eq!(of_first(&plan), 0, "still open");

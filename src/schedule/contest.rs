@@ -10,7 +10,7 @@
 //! are nearly as cheap.
 
 use super::cost::margin;
-use super::explain::Told;
+use super::explain::{Absence, Told};
 use super::ladder::PoolState;
 use super::load::SPILL_END_PPM;
 use crate::base::units::Ppm;
@@ -24,6 +24,8 @@ use std::fmt;
 pub enum Hurdle {
     /// It has to be up again.
     Recover,
+    /// The circuit of its region has to close.
+    Circuit,
     /// It has weight 0: the weighted members of its pool have to be down.
     Standby { pool: String },
     /// A pool before its own has to fall below `needed` nodes alive, or have no room left.
@@ -45,9 +47,13 @@ impl fmt::Display for Hurdle {
         let ms = |us: u32| f64::from(us) / 1e3;
         match self {
             Self::Recover => f.write_str("it has to be up again"),
+            Self::Circuit => f.write_str("the circuit of its region has to close"),
             Self::Standby { pool } => write!(f, "every weighted node of pool {pool} has to be down"),
             Self::Pool { pool, alive, needed } => {
-                write!(f, "pool {pool} has to be full, or below {needed} nodes alive (now {alive})")
+                write!(
+                    f,
+                    "pool {pool} has to be full, or to have fewer than {needed} of its nodes alive (now {alive})"
+                )
             }
             Self::Room { below } => write!(f, "its utilisation has to fall below {:.0} %", below.percent()),
             Self::Undercut { cost_us, at_most_us, rival, rival_cost_us, rival_at_least_us } => {
@@ -73,7 +79,8 @@ impl Told<'_> {
         }
         let mut hurdles = Vec::new();
         if !self.outlook.may_serve[node.index()] {
-            hurdles.push(Hurdle::Recover);
+            let is_cut = matches!(self.absence(node), Absence::Circuit);
+            hurdles.push(if is_cut { Hurdle::Circuit } else { Hurdle::Recover });
         }
         let Some(rung) = self.outlook.ladder.rung(node) else {
             if hurdles.is_empty() {
@@ -218,6 +225,9 @@ mod tests {
         let spill = hurdles(&w, &plan, "n1");
         let name = w.policy.services[0].pools[0].name.clone();
         assert_eq!(spill, [Hurdle::Pool { pool: name, alive: 1, needed: 1 }]);
-        assert_eq!(spill[0].to_string(), "pool p0-2 has to be full, or below 1 nodes alive (now 1)");
+        assert_eq!(
+            spill[0].to_string(),
+            "pool p0-2 has to be full, or to have fewer than 1 of its nodes alive (now 1)"
+        );
     }
 }

@@ -18,24 +18,20 @@ use super::memory::PlannerMemory;
 use super::steady::Burden;
 use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
-use crate::model::demand::{Shares, WHOLE};
+use crate::model::demand::{Shares, Split, WHOLE};
 use crate::model::ids::{NodeId, PoolId};
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
 use std::sync::Arc;
 
-const FRACTION_BITS: u32 = 32;
-
 /// Demand of every (service, group).
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
-    /// By group: part of the demand of a service that is not counted, in 2^-32.
-    pub fractions: Vec<u64>,
-    /// By group, relative: of the same.
+    /// Counted is what the counters say, or what is left of a stated demand that is shed in part.
+    pub split: Split,
+    /// By group, relative: its part in a service that is not counted.
     weights: Vec<u64>,
     total_weight: u64,
-    /// By service: the parts of groups as they were counted, or are left of a stated demand that is shed in part, in [`WHOLE`].
-    pub counted: Vec<Option<Arc<[u32]>>>,
     /// By service, fine units; without what is shed.
     pub services: Vec<u64>,
     /// By service: what is not shed.
@@ -51,12 +47,12 @@ impl Demand {
             (own.len() == groups.len()).then(|| Arc::clone(own))
         };
         let total = weights.iter().sum::<u64>().max(1);
-        let fraction = |&w: &u64| ((u128::from(w) << FRACTION_BITS) / u128::from(total)) as u64;
+        let fraction = |&w: &u64| ((u128::from(w) << Split::FRACTION_BITS) / u128::from(total)) as u64;
+        let assumed = weights.iter().map(fraction).collect();
         Self {
-            fractions: weights.iter().map(fraction).collect(),
+            split: Split { assumed, counted: (0..services).map(counted).collect() },
             total_weight: total,
             weights,
-            counted: (0..services).map(counted).collect(),
             services: Vec::new(),
             kept: Vec::new(),
         }
@@ -74,7 +70,7 @@ impl Demand {
         if is_stated {
             let part =
                 |&weight: &u64| (u128::from(weight) * u128::from(WHOLE) / u128::from(total.max(1))) as u32;
-            self.counted[service] = Some(weights.iter().map(part).collect());
+            self.split.counted[service] = Some(weights.iter().map(part).collect());
         }
     }
 
@@ -87,37 +83,28 @@ impl Demand {
     /// [`weight`](Self::weight) of every group, [`total`](Self::total) and fractions. If all services are, so is
     /// [`order`](Self::order) for the same groups.
     pub fn is_split_as(&self, other: &Self) -> Vec<bool> {
-        let of = |demand: &Self| (demand.total_weight, demand.counted.len());
+        let (own, theirs) = (&self.split, &other.split);
+        let of = |demand: &Self| (demand.total_weight, demand.split.counted.len());
         let is_assumed_alike =
-            of(self) == of(other) && self.weights == other.weights && self.fractions == other.fractions;
+            of(self) == of(other) && self.weights == other.weights && own.assumed == theirs.assumed;
         let is_alike = |own: &Option<Arc<[u32]>>, theirs: &Option<Arc<[u32]>>| match (own, theirs) {
             (Some(own), Some(theirs)) => Arc::ptr_eq(own, theirs) || own == theirs,
             (own, theirs) => own.is_none() && theirs.is_none(),
         };
-        let pairs = self.counted.iter().zip(&other.counted);
+        let pairs = own.counted.iter().zip(&theirs.counted);
         let alike = pairs.map(|(own, theirs)| is_assumed_alike && is_alike(own, theirs));
-        alike.chain(std::iter::repeat(false)).take(self.counted.len()).collect()
+        alike.chain(std::iter::repeat(false)).take(own.counted.len()).collect()
     }
 
     #[inline]
     pub fn of(&self, service: usize, group: usize) -> u64 {
-        ((u128::from(self.services[service]) * u128::from(self.fraction(service, group))) >> FRACTION_BITS)
-            as u64
-    }
-
-    /// A group's part in a service, in 2^-32.
-    #[inline]
-    fn fraction(&self, service: usize, group: usize) -> u64 {
-        match &self.counted[service] {
-            Some(counted) => u64::from(counted[group]) << (FRACTION_BITS - WHOLE.ilog2()),
-            None => self.fractions[group],
-        }
+        self.split.part(self.services[service], service, group)
     }
 
     /// A group's part in a service, of its [`total`](Self::total).
     #[inline]
     pub fn weight(&self, service: usize, group: usize) -> u64 {
-        match &self.counted[service] {
+        match &self.split.counted[service] {
             Some(counted) => u64::from(counted[group]),
             None => self.weights[group],
         }
@@ -129,15 +116,16 @@ impl Demand {
     }
 
     pub fn total(&self, service: usize) -> u64 {
-        if self.counted[service].is_some() { u64::from(WHOLE) } else { self.total_weight }
+        if self.split.counted[service].is_some() { u64::from(WHOLE) } else { self.total_weight }
     }
 
     /// Groups in the order they are placed: largest first, then by key.
     pub fn order(&self, groups: &[ClientGroup]) -> Vec<u32> {
         let mut order: Vec<u32> = (0..groups.len() as u32).collect();
+        let counted = &self.split.counted;
         let in_all =
-            |group: usize| (0..self.counted.len()).map(|service| self.fraction(service, group)).sum();
-        let weights: Vec<u64> = match self.counted.iter().any(Option::is_some) {
+            |group: usize| (0..counted.len()).map(|service| self.split.fraction(service, group)).sum();
+        let weights: Vec<u64> = match counted.iter().any(Option::is_some) {
             true => (0..groups.len()).map(in_all).collect(),
             false => self.weights.clone(),
         };
@@ -150,7 +138,8 @@ impl Demand {
     }
 }
 
-/// How much each group counts in the demand of a service that is not counted, relative. Damped by a square root: address space says little about audience, and less the more there is.
+/// How much each group counts in the demand of a service that is not counted, relative. Damped by a square
+/// root: address space says little about audience, and less the more there is.
 /// IPv6 counts at most as much as IPv4 (or 64 networks): registries hand it out by the million.
 pub fn weights(groups: &[ClientGroup]) -> Vec<u64> {
     let weigh = |group: &ClientGroup| {

@@ -163,6 +163,14 @@ fn pools(service: &Service, ladder: &Ladder) -> Vec<PoolView> {
     ladder.pools.iter().map(view).collect()
 }
 
+/// Why a node may not serve a group.
+pub(super) enum Absence {
+    /// It is down for the group's line or area, named here.
+    Scope(String),
+    Circuit,
+    Down,
+}
+
 /// What the texts are made of.
 pub(super) struct Told<'t> {
     pub(super) terrain: &'t Terrain<'t>,
@@ -271,18 +279,25 @@ impl Told<'_> {
         if may_serve { self.terrain.signals[node.index()].verdict } else { Verdict::Down }
     }
 
+    /// Of a node that may not serve the group.
+    pub(super) fn absence(&self, node: NodeId) -> Absence {
+        let health = self.terrain.input.health.get(node.index());
+        let view = self.terrain.reach.view(self.group.index());
+        let is_global = !self.terrain.reach.global().may_serve[node.index()];
+        match health.and_then(|health| view.taken_by(health)).filter(|_| !is_global) {
+            Some(scope) => Absence::Scope(scope.to_string()),
+            None if health.is_none_or(NodeHealth::may_serve) => Absence::Circuit,
+            None => Absence::Down,
+        }
+    }
+
     /// Why it carries none of the group.
     fn because(&self, node: NodeId) -> String {
         if !self.outlook.may_serve[node.index()] {
-            let health = self.terrain.input.health.get(node.index());
-            let view = self.terrain.reach.view(self.group.index());
-            let is_global = !self.terrain.reach.global().may_serve[node.index()];
-            return match health.and_then(|health| view.taken_by(health)).filter(|_| !is_global) {
-                Some(scope) => format!("it is down for {scope}"),
-                None if health.is_none_or(NodeHealth::may_serve) => {
-                    "the circuit of its region is open".to_owned()
-                }
-                None => "it is down".to_owned(),
+            return match self.absence(node) {
+                Absence::Scope(scope) => format!("it is down for {scope}"),
+                Absence::Circuit => "the circuit of its region is open".to_owned(),
+                Absence::Down => "it is down".to_owned(),
             };
         }
         let Some(rung) = self.outlook.ladder.rung(node) else {

@@ -46,17 +46,9 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     };
     let cut = memory.circuits.cut(&input.policy.fleet);
     let steps = memory.degradation.judge(&sweep, &opening.reports, &cut, memory.at_ms);
-    let cut = memory.circuits.open(&input.policy.fleet);
     let (plan, services) = finish(sweep, memory, &opening);
-    let account = Account {
-        fractions: opening.demand.fractions.clone(),
-        counted: opening.demand.counted.clone(),
-        cut,
-        budget_ppb: opening.memory.budget_ppb,
-        ..plan.account
-    };
     let kept = opening.keep(services);
-    Plan { memory: PlannerMemory { kept, ..plan.memory }, account, steps, ..plan }
+    Plan { memory: PlannerMemory { kept, ..plan.memory }, steps, ..plan }
 }
 
 /// What is known before the first decision.
@@ -355,8 +347,10 @@ fn finish(
     let planned_load = (0..nodes).map(|node| units(sweep.loads.planned(node))).collect();
     let account = Account {
         services: sweep.demand.services.clone(),
+        split: sweep.demand.split.clone(),
+        cut: memory.circuits.open(&sweep.terrain.input.policy.fleet),
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
-        ..Account::default()
+        budget_ppb: opening.memory.budget_ppb,
     };
     let mut services = close(sweep, changed, tallies);
     for (at, service) in services.iter_mut().enumerate() {

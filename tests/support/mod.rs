@@ -324,6 +324,16 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Serves it, with these addresses; ready.
+    pub fn serve(&self, dns: SocketAddr, admin: SocketAddr) -> Rhumb {
+        let (dns, admin) = (dns.to_string(), admin.to_string());
+        let (policies, state) = (self.policies(), self.state());
+        let folders = ["serve", "--policies", &policies, "--state", &state, "--log", "human"];
+        let mut rhumb = Rhumb::spawn(&[&folders[..], &["--listen", &dns, "--admin", &admin]].concat());
+        rhumb.wait_line("ready: DNS");
+        rhumb
+    }
+
     pub fn with(files: &[(&str, &str)]) -> Self {
         let folder = Self { root: tempfile::tempdir().expect("a temporary folder") };
         for (path, text) in files {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::model::status::{NodeStatus, Status};
-use crate::routing::judge::{Case, Verdict as Judged};
+use crate::routing::judge::{Case, Faults};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -86,12 +86,12 @@ async fn a_refused_fleet_is_taken_up_in_no_part() {
     daemon.stop().await;
 }
 
-fn nobody_is_answered(_: &Case<'_>) -> Judged {
-    Judged { answers: vec!["nobody is answered".to_owned()], ..Judged::default() }
+fn nobody_is_answered(_: &Case<'_>) -> Faults {
+    Faults { answers: vec!["nobody is answered".to_owned()], ..Faults::default() }
 }
 
-fn everybody_is_moved(_: &Case<'_>) -> Judged {
-    Judged { movement: vec!["everybody is moved".to_owned()], ..Judged::default() }
+fn everybody_is_moved(_: &Case<'_>) -> Faults {
+    Faults { balance: vec!["everybody is moved".to_owned()], ..Faults::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

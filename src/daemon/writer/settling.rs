@@ -9,8 +9,12 @@ use crate::routing::judge::Case;
 
 impl Writer {
     /// What speaks against publishing the plan of `candidate`: wrong answers. What moves too much or overloads
-    /// a node is published all the same, and told.
+    /// a node is published all the same, and told. A plan that changes no answer is looked at only while
+    /// there is something to take back.
     pub(super) fn judged(&mut self, candidate: &Snapshot, account: &Account) -> Result<(), Vec<String>> {
+        if candidate.same_content(&self.publisher.snapshot()) && !self.reporter.has(About::Plan) {
+            return Ok(());
+        }
         let said = (self.judge)(&Case {
             policy: &self.inputs.policy,
             groups: self.inputs.geo.groups(),
@@ -23,11 +27,10 @@ impl Writer {
         if !said.answers.is_empty() {
             return Err(said.answers);
         }
-        let told: Vec<String> = said.movement.into_iter().chain(said.load).collect();
         let mut problems = Vec::new();
-        if !told.is_empty() {
+        if !said.balance.is_empty() {
             let state = "it is published, since no table before it is better";
-            let told = self.defect("a plan breaks its promises", &told, state);
+            let told = self.defect("a plan breaks its promises", &said.balance, state);
             problems.push(self.logged(Problem { code: "plan-faulted".to_owned(), ..told }));
         }
         self.reporter.set_problems(About::Plan, problems);
