@@ -242,14 +242,17 @@ impl Vantage {
         let mark = orders.mark.clone();
         let task =
             orders::task(orders, &self.config.name, self.config.allow_commands).map_err(Ended::Orders)?;
-        let Task { fleet, files, max_age, refused_commands } = task;
-        if refused_commands > 0 {
-            warn!("{refused_commands} command probes are not made here; --allow-commands would run them");
+        let Task { fleet, files, max_age, refused } = task;
+        if !refused.is_empty() {
+            warn!("{} command probes are not made here; --allow-commands would run them", refused.len());
         }
         if let Some(former) = self.work.take() {
             former.prober.stop().await;
         }
         self.backlog.clear();
+        for trouble in refused {
+            self.backlog.add(ProbeEvent::Trouble(trouble), self.clock.mono());
+        }
         let (clock, folder) = (Arc::clone(&self.clock), self.config.folder.clone());
         let setting = Setting {
             source: self.config.source.clone(),

@@ -8,14 +8,15 @@ use super::wire::{OrderedHttp, OrderedKind, OrderedNode, OrderedProbe, Orders};
 use crate::base::pattern::Pattern;
 use crate::base::prefix::Family;
 use crate::model::fleet::{Fleet, Node, ProbeSpec, Region, Site};
-use crate::model::ids::{RegionId, SiteId, VantageId};
+use crate::model::ids::{NodeId, RegionId, SiteId, VantageId};
 use crate::model::judgement::{Judgement, Vantage};
+use crate::model::observation::Trouble;
 use crate::model::probe::{CommandProbe, DnsProbe, GrpcProbe, HttpProbe, Method, PacketProbe, ProbeKind};
 use crate::probe::Files;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub struct Task {
     pub files: Files,
     pub max_age: Duration,
     /// Commands that this vantage does not run.
-    pub refused_commands: usize,
+    pub refused: Vec<Trouble>,
 }
 
 /// A fleet of one site, with every node and probe at the position the orders give it.
@@ -125,7 +126,7 @@ pub struct Task {
 /// One sentence: what of it this version cannot do.
 pub fn task(orders: Orders, name: &str, allow_commands: bool) -> Result<Task, String> {
     let Orders { mark: _, max_age_ms, anchors, nodes, files } = orders;
-    let mut refused_commands = 0;
+    let mut refused = Vec::new();
     let mut fleet = Fleet {
         regions: vec![Region { name: "fleet".to_owned(), title: None }],
         sites: vec![Site { name: "fleet".to_owned(), title: None, region: RegionId(0), location: None }],
@@ -136,20 +137,32 @@ pub fn task(orders: Orders, name: &str, allow_commands: bool) -> Result<Task, St
         },
         circuits: Vec::new(),
     };
-    for node in nodes {
+    for (at, node) in nodes.into_iter().enumerate() {
         let mut probes = Vec::with_capacity(node.probes.len());
-        for probe in node.probes {
+        for (number, probe) in node.probes.into_iter().enumerate() {
             let mut spec = spec_of(probe).map_err(|problem| format!("node {}: {problem}", node.name))?;
             if matches!(spec.kind, ProbeKind::Command(_)) && !allow_commands {
+                refused.extend(refusal(NodeId::from_index(at), number, spec.targets));
                 spec.targets = [None; 2];
-                refused_commands += 1;
             }
             probes.push(spec);
         }
         fleet.nodes.push(node_of(node.name, probes));
     }
     let files = files.into_iter().map(|(path, text)| (PathBuf::from(path), text.into_bytes())).collect();
-    Ok(Task { fleet, files: Arc::new(files), max_age: Duration::from_millis(max_age_ms), refused_commands })
+    Ok(Task { fleet, files: Arc::new(files), max_age: Duration::from_millis(max_age_ms), refused })
+}
+
+/// A command that is not run, as what it is to the scheduler.
+fn refusal(node: NodeId, number: usize, targets: [Option<SocketAddr>; 2]) -> impl Iterator<Item = Trouble> {
+    let families = Family::BOTH.into_iter().zip(targets).filter(|(_, target)| target.is_some());
+    families.map(move |(family, _)| Trouble {
+        vantage: VantageId::LOCAL,
+        node,
+        family,
+        probe: u8::try_from(number).unwrap_or(u8::MAX),
+        what: Some("it runs no commands unless it is started with --allow-commands".to_owned()),
+    })
 }
 
 /// Its addresses are those that are probed: who is answered with them is none of a vantage's business.
@@ -164,7 +177,7 @@ fn node_of(name: String, probes: Vec<ProbeSpec>) -> Node {
 
 fn spec_of(probe: OrderedProbe) -> Result<ProbeSpec, String> {
     let OrderedProbe { kind, targets, interval_ms, timeout_ms } = probe;
-    let is_family = |(family, target): (Family, &Option<std::net::SocketAddr>)| {
+    let is_family = |(family, target): (Family, &Option<SocketAddr>)| {
         target.is_none_or(|target| target.is_ipv4() == (family == Family::V4))
     };
     if !Family::BOTH.into_iter().zip(&targets).all(is_family) {
@@ -258,9 +271,10 @@ mod tests {
         let told: Orders = serde_json::from_slice(&json).expect("read back");
         let done = task(told.clone(), "gz", true).expect("all is known");
         assert_eq!(done.fleet.nodes[0], fleet.nodes[0]);
-        assert_eq!((done.files, done.refused_commands), (files, 0));
+        assert_eq!((done.files, done.refused), (files, Vec::new()));
         let careful = task(told, "gz", false).expect("all is known");
-        assert_eq!(careful.refused_commands, 1);
+        let refused: Vec<_> = careful.refused.iter().map(|it| (it.node, it.family, it.probe)).collect();
+        assert_eq!(refused, [(NodeId(0), Family::V4, 6), (NodeId(0), Family::V6, 6)]);
         assert_eq!(careful.fleet.nodes[0].probes[6].targets, [None; 2], "a command stays in its place");
         assert_eq!(files_named(&fleet).collect::<Vec<_>>(), [Path::new("tls/ca.pem")]);
     }
