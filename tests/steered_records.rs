@@ -260,8 +260,14 @@ fn transferred(snapshot: Snapshot) -> Vec<(String, u16, Vec<u8>)> {
 fn offer(world: &mut World) {
     let everybody = vec![Prefix::of([0, 0, 0, 0].into(), 0)];
     let (zones, zones_span) = (SignedZones::All, Default::default());
-    world.policy.server.transfer =
-        Some(TransferConfig { zones, zones_span, allow: everybody, keys: None, secondaries: Vec::new() });
+    world.policy.server.transfer = Some(TransferConfig {
+        zones,
+        zones_span,
+        allow: everybody,
+        keys: None,
+        keys_span: Default::default(),
+        secondaries: Vec::new(),
+    });
 }
 
 #[test]

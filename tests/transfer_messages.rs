@@ -43,6 +43,7 @@ fn snapshot(hosts: usize, keyed: bool) -> Arc<Snapshot> {
         zones_span: Default::default(),
         allow: vec![rhumb::base::prefix::Prefix::of([0, 0, 0, 0].into(), 0)],
         keys: keyed.then(|| "keys".into()),
+        keys_span: Default::default(),
         secondaries: Vec::new(),
     });
     Arc::new(world.snapshot())

@@ -117,7 +117,11 @@ fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
     Ok(secret)
 }
 
-fn read(file: &Path) -> Result<CookieSecrets, SecretsError> {
+/// Those in a file.
+///
+/// # Errors
+/// It cannot be read, or is not one or two lines of 32 hexadecimal digits.
+pub fn read(file: &Path) -> Result<CookieSecrets, SecretsError> {
     let failed = |source| SecretsError::Read { file: file.to_owned(), source };
     let mut text = String::new();
     let opened = std::fs::File::open(file).map_err(failed)?;

@@ -51,7 +51,7 @@ pub struct KeyFile {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum KeyFileError {
+pub enum KeyFileError {
     #[error("the transfer keys: {0}")]
     Unreadable(#[from] SecretFileError),
     #[error("the transfer keys {}, {source}", .file.display())]
@@ -101,7 +101,11 @@ impl KeyFile {
     }
 }
 
-fn read_keys(file: &Path) -> Result<TsigKeys, KeyFileError> {
+/// The TSIG keys of transfers in a file.
+///
+/// # Errors
+/// It cannot be read, others may read it too, or it is no text of `key` statements.
+pub fn read_keys(file: &Path) -> Result<TsigKeys, KeyFileError> {
     let text = secret_file::read(file, tsig::LONGEST_FILE)?;
     TsigKeys::parse(&text).map_err(|source| KeyFileError::Text { file: file.to_owned(), source })
 }
@@ -359,6 +363,7 @@ mod tests {
             zones_span: Default::default(),
             allow: Vec::new(),
             keys: Some("keys".into()),
+            keys_span: crate::base::diagnostic::Span::default(),
             secondaries: Vec::new(),
         };
         let (mut key_file, keys) = (KeyFile::new(folder.path()), ArcSwap::<TsigKeys>::default());

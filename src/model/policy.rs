@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub identify: bool,
     /// File of the secrets that DNS cookies are made with, relative to the policy folder; `None`: random.
     pub cookie_secrets: Option<PathBuf>,
+    /// Where rhumb.yaml names it.
+    pub cookie_secrets_span: Span,
     /// UDP and TCP. Default 127.0.0.1:5300.
     pub listen: Vec<SocketAddr>,
     pub dot: Option<EncryptedListener>,
@@ -236,6 +238,7 @@ impl Default for ServerConfig {
             instance: "rhumb".to_owned(),
             identify: false,
             cookie_secrets: None,
+            cookie_secrets_span: Span::default(),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
             dot: None,
             doh: None,

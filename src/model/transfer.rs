@@ -16,6 +16,8 @@ pub struct TransferConfig {
     pub allow: Vec<Prefix>,
     /// File of the TSIG keys, relative to the policy folder. With it, every transfer must be signed.
     pub keys: Option<PathBuf>,
+    /// Where rhumb.yaml names it.
+    pub keys_span: Span,
     /// Told of changes (RFC 1996).
     pub secondaries: Vec<Secondary>,
 }

@@ -57,6 +57,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         instance: instance.value().map_or(defaults.instance, |name| name.0.clone()),
         identify: identify.value().copied().unwrap_or(defaults.identify),
         cookie_secrets: cookie_secrets.value().map(|text| PathBuf::from(&text.0)),
+        cookie_secrets_span: cookie_secrets.given().map_or_else(Span::default, |at| at.place.span),
         listen: match listen.given() {
             Some(at) => sockets(at, findings),
             None => defaults.listen,

@@ -25,6 +25,7 @@ pub fn lower(file: &TransferFile, at: Place, findings: &mut Findings) -> Transfe
         zones_span: zones.given().map_or_else(Span::default, |at| at.place.span),
         allow: prefixes,
         keys: keys.value().map(|text| PathBuf::from(&text.0)),
+        keys_span: keys.given().map_or_else(Span::default, |at| at.place.span),
         secondaries: listed
             .iter()
             .filter_map(|at| secondary(&at.value, keys.value().is_some(), findings))
