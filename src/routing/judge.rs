@@ -27,6 +27,8 @@ use crate::model::policy::Policy;
 use crate::model::provenance::Cause;
 use crate::model::reach::{Reach, View};
 use crate::model::service::{OnAllDown, Service};
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
 
 /// Findings at most.
 const MOST: usize = 20;
@@ -97,6 +99,7 @@ pub fn judge(case: &Case<'_>) -> Faults {
 
 struct Court<'a> {
     case: &'a Case<'a>,
+    census: Census,
     movement: Movement,
     faults: Faults,
     /// By node, fine units: of the plan, and of the one before by today's demand.
@@ -107,10 +110,35 @@ struct Court<'a> {
     largest_ppb: u64,
 }
 
+/// Groups of the same areas have the same chain of every service.
+struct Census {
+    /// By group.
+    kinds: Vec<u32>,
+    /// By kind: a group of it.
+    samples: Vec<usize>,
+}
+
+impl Census {
+    fn of(groups: &[ClientGroup]) -> Self {
+        // Looked up, never iterated.
+        let mut known = HashMap::with_hasher(FixedState::with_seed(0));
+        let mut samples = Vec::new();
+        let kinds = groups.iter().enumerate().map(|(at, group)| {
+            *known.entry(group.areas.as_slice()).or_insert_with(|| {
+                samples.push(at);
+                samples.len() as u32 - 1
+            })
+        });
+        Self { kinds: kinds.collect(), samples }
+    }
+}
+
 /// A service, and which nodes are in which of its chains.
 struct Charter<'a> {
     id: ServiceId,
     service: &'a Service,
+    /// By kind of groups: which chain is theirs.
+    chains: Vec<Option<usize>>,
     /// Chains x nodes.
     is_in_chain: Vec<bool>,
 }
@@ -130,18 +158,18 @@ struct Pair<'a> {
 }
 
 impl<'a> Charter<'a> {
-    fn of(case: &Case<'a>, id: ServiceId) -> Self {
+    fn of(case: &Case<'a>, census: &Census, id: ServiceId) -> Self {
         let (service, nodes) = (case.policy.service(id), case.policy.fleet.nodes.len());
         let mut is_in_chain = vec![false; service.chains.len() * nodes];
         for (at, rule) in service.chains.iter().enumerate() {
             let members = rule.pools.iter().flat_map(|&pool| &service.pool(pool).members);
             members.for_each(|member| is_in_chain[at * nodes + member.node.index()] = true);
         }
-        Self { id, service, is_in_chain }
-    }
-
-    fn chain_of(&self, client: &ClientGroup) -> Option<usize> {
-        self.service.chains.iter().position(|rule| rule.area.is_none_or(|area| client.in_area(area)))
+        let chain_of = |&sample: &usize| {
+            let client = &case.groups[sample];
+            service.chains.iter().position(|rule| rule.area.is_none_or(|area| client.in_area(area)))
+        };
+        Self { id, service, chains: census.samples.iter().map(chain_of).collect(), is_in_chain }
     }
 }
 
@@ -187,6 +215,7 @@ impl<'a> Court<'a> {
         let movement = case.before.map_or(Movement::Free, |_| Movement::of(case.cause));
         Self {
             case,
+            census: Census::of(case.groups),
             movement,
             faults: Faults::default(),
             load: vec![0; nodes],
@@ -200,12 +229,12 @@ impl<'a> Court<'a> {
     where
         'a: 'c,
     {
-        let Case { groups, reach, account, .. } = *self.case;
+        let Case { reach, account, .. } = *self.case;
         let sight = reach.view_of(group.index());
         Some(Pair {
             charter,
             group,
-            chain: charter.chain_of(&groups[group.index()])?,
+            chain: charter.chains[self.census.kinds[group.index()] as usize]?,
             sight,
             view: &reach.views()[sight],
             cut: &account.cut,
@@ -219,7 +248,7 @@ impl<'a> Court<'a> {
 
     /// Groups that have the same of the same chain are judged once, and weighed together.
     fn hear(&mut self, service: ServiceId) {
-        let charter = Charter::of(self.case, service);
+        let charter = Charter::of(self.case, &self.census, service);
         let nobody = ServiceAssignment::default();
         let plan = self.case.plan.services.get(service.index()).unwrap_or(&nobody);
         let before = self.case.before.and_then(|before| before.services.get(service.index()));
@@ -355,7 +384,7 @@ impl<'a> Court<'a> {
             return;
         }
         for service in self.case.policy.service_ids() {
-            let charter = Charter::of(self.case, service);
+            let charter = Charter::of(self.case, &self.census, service);
             let sights = self.case.reach.views().len();
             // By chain and view: the most there is on one node.
             let mut most_room = vec![None; charter.service.chains.len() * sights];
