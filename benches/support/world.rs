@@ -11,7 +11,7 @@ use rhumb::model::fleet::{Capacity, Node, Region, Site};
 use rhumb::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
-use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use rhumb::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -107,12 +107,12 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
             name: format!("pool{region}"),
             members: fleet.node_ids().filter(of_region).map(member).collect(),
             min_alive: Ppm::from_percent(50),
+            method: Method::Latency,
         }
     });
     let chain = |from: usize| (0..size.regions).map(move |n| PoolId::from_index((from + n) % size.regions));
-    let rules = (0..size.regions)
-        .map(|area| ChainRule { area: Some(AreaId::from_index(area)), pools: chain(area).collect() });
-    let catch_all = ChainRule { area: None, pools: chain(at % size.regions).collect() };
+    let rules = (0..size.regions).map(|area| ChainRule::of(AreaId::from_index(area), chain(area).collect()));
+    let catch_all = ChainRule::everybody(chain(at % size.regions).collect());
     Service {
         name: format!("service{at}"),
         title: None,

@@ -86,7 +86,7 @@ fn service(at: u64, nodes: u64, bytes: &mut Bytes<'_>) -> Service {
     let demand = (bytes.below(3) > 0).then(|| bytes.amount());
     let mut service = world::service(&format!("s{at}"), profile, pools, demand);
     if bytes.below(2) == 0 {
-        service.chains.insert(0, ChainRule { area: Some(AreaId(0)), pools: vec![last] });
+        service.chains.insert(0, ChainRule::of(AreaId(0), vec![last]));
     }
     service.on_all_down = match bytes.below(3) {
         0 => OnAllDown::LastGood,

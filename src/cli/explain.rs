@@ -141,8 +141,12 @@ fn pools(steering: &Steering) -> String {
             PoolRole::Unused => "not used",
         };
         let passes = if pool.passes { "passes" } else { "fails" };
+        let method = match pool.method.as_str() {
+            "" | "latency" => String::new(),
+            method => format!(", by {method}"),
+        };
         format!(
-            "{} ({} of {} alive, needs {}: {passes}; {role})",
+            "{} ({} of {} alive, needs {}: {passes}; {role}{method})",
             pool.name, pool.alive, pool.members, pool.needed
         )
     };
@@ -170,7 +174,7 @@ fn waived(candidate: &CandidateView) -> Option<String> {
     (waived > 0).then(|| format!("{} waived: measured", millis(i64::from(waived))))
 }
 
-const TERMS: [Term; 11] = [
+const TERMS: [Term; 12] = [
     Term { title: "cost", us: |cost| cost.total_us.into(), note: silent },
     Term {
         title: "= distance",
@@ -193,6 +197,7 @@ const TERMS: [Term; 11] = [
     Term { title: "verdict", us: |cost| cost.verdict_us.into(), note: silent },
     Term { title: "line", us: |cost| cost.line_us.into(), note: waived },
     Term { title: "money", us: |cost| cost.money_us.into(), note: silent },
+    Term { title: "bias", us: |cost| cost.bias_us.into(), note: silent },
     Term { title: "congestion", us: |cost| cost.congestion_us.into(), note: silent },
 ];
 

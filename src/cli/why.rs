@@ -202,6 +202,7 @@ fn cost_text(cost: &CostTerms) -> String {
         ("load", i64::from(cost.load_us)),
         ("verdict", i64::from(cost.verdict_us)),
         ("line", i64::from(cost.line_us)),
+        ("bias", i64::from(cost.bias_us)),
         ("congestion", i64::from(cost.congestion_us)),
     ];
     let millis = |us: i64| format!("{:.1}", us as f64 / 1e3);

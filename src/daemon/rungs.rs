@@ -67,11 +67,11 @@ pub fn log(steps: &[RungStep], policy: &Policy) {
     }
 }
 
-fn names<'p>(step: &RungStep, policy: &'p Policy) -> (&'p str, &'p str) {
+fn names<'p>(step: &RungStep, policy: &'p Policy) -> (&'p str, String) {
     let service = policy.service(step.service);
-    let area = service.chains.get(usize::from(step.rule)).and_then(|rule| rule.area);
-    let area = area.and_then(|area| policy.clients.areas.get(area.index()));
-    (&service.name, area.map_or("*", |area| &area.name))
+    let rule = service.chains.get(usize::from(step.rule));
+    let area = rule.and_then(|rule| rule.area_name(&policy.clients));
+    (&service.name, area.unwrap_or_else(|| "*".to_owned()))
 }
 
 /// `live, area europe: shed, 20 % of newcomers (10 % before) at 97 % of capacity`.

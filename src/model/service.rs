@@ -1,5 +1,6 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
+use super::clients::Clients;
 use super::degradation::Shed;
 use super::ids::{AreaId, NodeId, PoolId};
 pub use super::profile::Profile;
@@ -22,7 +23,7 @@ pub struct Service {
     pub profile: Profile,
     pub tier: RecoveryTier,
     pub pools: Vec<Pool>,
-    /// First match wins; the last rule has no area (the catch-all).
+    /// First match wins; the last rule has no areas (the catch-all).
     pub chains: Vec<ChainRule>,
     /// Nodes in one answer, 1..=8.
     pub answers: u8,
@@ -60,6 +61,36 @@ pub struct Pool {
     pub members: Vec<PoolMember>,
     /// The pool passes while at least ceil(min_alive * members) are not down. Default 50 %.
     pub min_alive: Ppm,
+    /// How clients are divided between its nodes.
+    pub method: Method,
+}
+
+/// How the clients of a pool are divided between its nodes. Caps, targets, verdicts, ramps and least
+/// movement hold for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// To the nodes that cost least; those about as near share by weight and capacity.
+    #[default]
+    Latency,
+    /// To all of them by weight, however far they are.
+    Weights,
+    /// To all of them by what is free of their capacity, times weight, however far they are.
+    Load,
+}
+
+impl Method {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Weights => "weights",
+            Self::Load => "load",
+        }
+    }
+
+    /// Whether a node's distance decides nothing.
+    pub const fn is_flat(self) -> bool {
+        matches!(self, Self::Weights | Self::Load)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +108,50 @@ pub struct AudienceRule {
     pub at_most: Ppm,
 }
 
-/// Pools to try, in order, for clients of one area.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Pools to try, in order, for the clients that are in all of some areas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainRule {
-    /// `None`: the catch-all.
-    pub area: Option<AreaId>,
+    /// Ascending, none twice. Empty: the catch-all. More than one where a pool of the rule is another
+    /// service, whose own rules divide the area further.
+    pub areas: Vec<AreaId>,
     pub pools: Vec<PoolId>,
+    /// Ascending by node, none twice.
+    pub bias: Vec<Bias>,
+}
+
+/// What a node costs the clients of a rule more or less than it otherwise would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bias {
+    pub node: NodeId,
+    /// Of round trip, within [`Bias::MOST_US`].
+    pub by_us: i32,
+}
+
+impl Bias {
+    /// Either way.
+    pub const MOST_US: i32 = 10_000_000;
+}
+
+impl ChainRule {
+    /// The catch-all.
+    pub fn everybody(pools: Vec<PoolId>) -> Self {
+        Self { areas: Vec::new(), pools, bias: Vec::new() }
+    }
+
+    pub fn of(area: AreaId, pools: Vec<PoolId>) -> Self {
+        Self { areas: vec![area], pools, bias: Vec::new() }
+    }
+
+    /// Whether it is for clients in `areas`, which ascend.
+    pub fn admits(&self, areas: &[AreaId]) -> bool {
+        self.areas.iter().all(|area| areas.binary_search(area).is_ok())
+    }
+
+    /// Its areas by name, `europe+mobile`; `None`: the catch-all.
+    pub fn area_name(&self, clients: &Clients) -> Option<String> {
+        let name = |area: &AreaId| clients.areas.get(area.index()).map_or("?", |area| &area.name);
+        (!self.areas.is_empty()).then(|| self.areas.iter().map(name).collect::<Vec<_>>().join("+"))
+    }
 }
 
 /// What is answered when no node of a client's whole chain may serve.
@@ -155,9 +224,9 @@ impl Service {
         &self.pools[id.index()]
     }
 
-    /// The rule for clients in `areas` (ascending): the first whose area is among them, or the
+    /// The rule for clients in `areas` (ascending): the first whose areas are all among them, or the
     /// catch-all. `None` only for a service whose chain lacks one, which `check` refuses.
     pub fn chain_for(&self, areas: &[AreaId]) -> Option<&ChainRule> {
-        self.chains.iter().find(|rule| rule.area.is_none_or(|area| areas.binary_search(&area).is_ok()))
+        self.chains.iter().find(|rule| rule.admits(areas))
     }
 }

@@ -51,6 +51,7 @@ codes! {
     UNKNOWN_AREA = Error "unknown-area", "an area that clients.yaml does not define";
     UNKNOWN_POOL = Error "unknown-pool", "a pool that the service does not define";
     UNKNOWN_PROFILE = Error "unknown-profile", "a profile that neither rhumb nor profiles.yaml defines";
+    UNKNOWN_SERVICE = Error "unknown-service", "a service that no file of services/ defines";
     DUPLICATE_NAME = Error "duplicate-name", "two services of one name";
     BUILT_IN_NAME = Error "built-in-name", "a profile named like one that rhumb comes with";
     BAD_HOSTNAME = Error "bad-hostname", "not a name that DNS can carry";
@@ -85,6 +86,9 @@ codes! {
     // Services.
     SELECTOR_MATCHES_NOTHING = Error "selector-matches-nothing", "a selector that no node matches";
     EMPTY_POOL = Error "empty-pool", "a pool that neither selects nor lists a node";
+    SERVICE_LOOP = Error "service-loop", "services whose pools lead back to themselves";
+    BAD_METHOD = Error "bad-method", "a pool with a method that its nodes cannot follow";
+    BIAS_WITHOUT_EFFECT = Warning "bias-without-effect", "a bias that changes nobody's choice";
     BAD_SHED = Error "bad-shed", "a shed answer that is none or several, or contradicts the rest of the service";
     UNUSED_POOL = Warning "unused-pool", "a pool that no chain names";
     MISSING_CATCH_ALL = Error "missing-catch-all", "a chain that leaves some clients without a rule";

@@ -61,6 +61,8 @@ struct Folder {
     alerts: Slot<AlertsFile>,
     /// With the path of each; those that could not be read are left out.
     services: Vec<(String, At<ServiceFile>)>,
+    /// Whether some were.
+    lacks_services: bool,
 }
 
 fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
@@ -73,11 +75,10 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
             Kind::Clients => folder.clients = read_file(at, file, findings),
             Kind::Profiles => folder.profiles = read_file(at, file, findings),
             Kind::Alerts => folder.alerts = read_file(at, file, findings),
-            Kind::Service => {
-                if let Slot::Given(service) = read_file(at, file, findings) {
-                    folder.services.push((file.path.clone(), service));
-                }
-            }
+            Kind::Service => match read_file(at, file, findings) {
+                Slot::Given(service) => folder.services.push((file.path.clone(), service)),
+                Slot::Absent | Slot::Broken => folder.lacks_services = true,
+            },
             Kind::Zone | Kind::Ignored => {}
             Kind::Unknown => folder::report_unknown(at, &file.path, findings),
         }
@@ -140,11 +141,12 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     for (path, service) in &folder.services {
         services.add(path, service, &world, findings);
     }
-    lower::profiles::check_money(&services.services, &fleet, findings);
+    let services = services.finish(&world, !folder.lacks_services, findings);
+    lower::profiles::check_money(&services, &fleet, findings);
     Policy {
         revision: revision(files.iter().copied()),
         server,
-        services: services.services,
+        services,
         fleet: fleet.fleet,
         clients: clients.clients,
         alerts,

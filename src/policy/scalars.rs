@@ -8,6 +8,7 @@ use crate::base::diagnostic::did_you_mean;
 use crate::base::metrics_text::Selector;
 use crate::base::pattern::Pattern;
 use crate::base::units::Ppm;
+use crate::model::service::Bias;
 use crate::model::token::TokenHash;
 use serde_json::{Value as Json, json};
 use std::net::{IpAddr, SocketAddr};
@@ -288,6 +289,38 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Scalar for Span<MIN_MS, MAX_MS> {
         }
         let bounds = format!("{} to {}", duration_text(ms(MIN_MS)), duration_text(ms(MAX_MS)));
         Err(Bad::value(format!("{text} is out of range"), bounds))
+    }
+}
+
+/// A length of time to add or, with a minus, to take away, up to [`Bias::MOST_US`]: `20ms`, `-10ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    by_us: i32,
+}
+
+impl Shift {
+    pub const fn micros(self) -> i32 {
+        self.by_us
+    }
+}
+
+impl Scalar for Shift {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[+-]?([0-9]+(ms|s))+$", "$comment": "-10s to 10s" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let (is_less, size) = match text.strip_prefix('-') {
+            Some(size) => (true, size),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let Some(size) = parse_duration(size) else {
+            return Err(Bad::value(format!("`{text}` is not a length of time"), "such as 20ms or -10ms"));
+        };
+        match i32::try_from(size.as_micros()).ok().filter(|size| *size <= Bias::MOST_US) {
+            Some(size) => Ok(Self { by_us: if is_less { -size } else { size } }),
+            None => Err(Bad::value(format!("{text} is out of range"), "-10s to 10s")),
+        }
     }
 }
 

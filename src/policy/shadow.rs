@@ -19,13 +19,12 @@ use super::lower::clients::Lowered;
 use super::places::{Subdivision, continent_of};
 use crate::model::clients::{Area, CountryCode};
 use crate::model::ids::{AreaId, LineId};
-use crate::model::service::ChainRule;
 
-/// Reports shadowed rules among `rules`, each with the place of its area.
-pub fn check(rules: &[(ChainRule, Place)], clients: &Lowered, findings: &mut Findings) {
+/// Reports shadowed rules, given by their areas with the place of each.
+pub fn check(rules: &[(Option<AreaId>, Place)], clients: &Lowered, findings: &mut Findings) {
     let mut earlier: Vec<(AreaId, Place)> = Vec::new();
     let mut catch_all: Option<Place> = None;
-    for (rule, place) in rules {
+    for (area, place) in rules {
         if let Some(first) = catch_all {
             findings
                 .report(&codes::SHADOWED_RULE, *place, "no client gets as far as this rule")
@@ -33,7 +32,7 @@ pub fn check(rules: &[(ChainRule, Place)], clients: &Lowered, findings: &mut Fin
                 .related(first, "this rule takes everybody");
             continue;
         }
-        let Some(area) = rule.area else {
+        let Some(area) = *area else {
             catch_all = Some(*place);
             continue;
         };

@@ -36,7 +36,7 @@ fn the_example_is_clean_and_complete() {
     assert!(policy.fleet.nodes.len() >= 14 && policy.clients.lines.len() == 3);
     let live = policy.services.iter().find(|service| service.name == "live").expect("live");
     assert_eq!(live.hostnames, ["live.rhumb.test"]);
-    assert!(live.chains.last().is_some_and(|rule| rule.area.is_none()));
+    assert!(live.chains.last().is_some_and(|rule| rule.areas.is_empty()));
     let dual = policy.fleet.node_named("tyo-1").expect("tyo-1");
     let probe = &policy.fleet.node(dual).probes[0];
     assert_eq!(probe.targets[0].map(|t| t.to_string()).as_deref(), Some("127.1.3.1:8081"));

@@ -167,7 +167,7 @@ impl<'a> Charter<'a> {
         }
         let chain_of = |&sample: &usize| {
             let client = &case.groups[sample];
-            service.chains.iter().position(|rule| rule.area.is_none_or(|area| client.in_area(area)))
+            service.chains.iter().position(|rule| rule.areas.iter().all(|area| client.in_area(*area)))
         };
         Self { id, service, chains: census.samples.iter().map(chain_of).collect(), is_in_chain }
     }

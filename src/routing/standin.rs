@@ -90,7 +90,7 @@ fn addresses(policy: &Policy, service: &Service, family: Family) -> Vec<IpAddr> 
     if !service.transfer_default.is_empty() {
         found.extend(service.transfer_default.iter().copied().filter(is_wanted));
     } else {
-        let everybody = service.chains.iter().find(|rule| rule.area.is_none());
+        let everybody = service.chains.iter().find(|rule| rule.areas.is_empty());
         let pools = everybody.into_iter().flat_map(|rule| &rule.pools).map(|id| service.pool(*id));
         let of_pools = pools.map(|pool| of_pool(policy, pool, family));
         found.extend(of_pools.into_iter().find(|pool| !pool.is_empty()).unwrap_or_default());

@@ -162,7 +162,7 @@ impl Changes {
 
     /// Whether a changed node is near enough to join or to win a group that is elsewhere.
     pub fn tempts(&self, outlook: Outlook<'_>, loads: &Loads, placement: &Placement) -> bool {
-        let cost = |node: NodeId| outlook.cost(node).saturating_add(loads.price[node.index()]);
+        let cost = |node: NodeId| outlook.worth(node).saturating_add(loads.price[node.index()]);
         let own = placement.shares.iter().map(|share| cost(share.node)).min().unwrap_or(u32::MAX);
         let level = |node: NodeId| outlook.ladder.rung(node).map(|rung| rung.level);
         let lowest = placement.shares.iter().map(|share| level(share.node)).max().flatten();
@@ -183,6 +183,7 @@ fn fingerprint(ladder: &Ladder) -> u64 {
     (ladder.all_down, &ladder.starts).hash(&mut hasher);
     for rung in &ladder.rungs {
         (rung.node, rung.weight, rung.pool, rung.level).hash(&mut hasher);
+        (ladder.method(usize::from(rung.level)), ladder.bias(rung.node)).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -205,7 +206,7 @@ pub(super) fn world(input: &PlanInput<'_>) -> u64 {
     for service in &input.policy.services {
         (service.profile.weights, service.demand, service.line_penalty, service.chains.len())
             .hash(&mut hasher);
-        service.chains.iter().for_each(|rule| (rule.area, &rule.pools).hash(&mut hasher));
+        service.chains.iter().for_each(|rule| (&rule.areas, &rule.pools, &rule.bias).hash(&mut hasher));
     }
     hasher.finish()
 }

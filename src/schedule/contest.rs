@@ -121,6 +121,12 @@ impl Told<'_> {
     }
 
     fn undercut(&self, node: NodeId, rival: NodeId) -> Option<Hurdle> {
+        if self.outlook.ladder.method_of(node).is_flat() {
+            let target =
+                self.loads.limits(node).map(|(_, target, _)| u32::try_from(target).unwrap_or(u32::MAX));
+            let is_priced = self.loads.price[node.index()] > 0;
+            return target.filter(|_| is_priced).map(|target| Hurdle::Room { below: Ppm(target) });
+        }
         let (cost, own) = (self.total_us(node), self.total_us(rival));
         let doubt = self.outlook.doubt(node, self.shares());
         let bid = cost.saturating_add(doubt);

@@ -13,6 +13,7 @@
 //! | verdict | degraded: half as much again and 20 ms; unknown: 30 ms |
 //! | line | the service's penalty for another carrier line, when both lines are known; gone once the distance is measured |
 //! | money | `cost_per_unit` of the node times the service's `money_weight` |
+//! | bias | what the rule of a chain adds for some nodes, or takes away; never below nothing in all |
 //! | congestion | convex price above the node's target; see [`congestion_price`] |
 //!
 //! ```text
@@ -111,6 +112,9 @@ pub struct CostTerms {
     pub line_waived_us: u32,
     #[serde(default)]
     pub money_us: u32,
+    /// Of what is stated, as much as the other terms but congestion leave room for.
+    #[serde(default)]
+    pub bias_us: i32,
     pub congestion_us: u32,
     pub total_us: u32,
 }
@@ -123,10 +127,13 @@ impl CostTerms {
         self
     }
 
-    /// Adds what the node costs, in money and by its planned load.
-    pub fn with_price(mut self, money_us: u32, congestion_us: u32) -> Self {
+    /// Adds what the node costs, in money and by its planned load; between them the bias of the rule.
+    pub fn with_price(mut self, money_us: u32, bias_us: i32, congestion_us: u32) -> Self {
         (self.money_us, self.congestion_us) = (money_us, congestion_us);
-        self.total_us = self.total_us.saturating_add(money_us).saturating_add(congestion_us);
+        let plain = self.total_us.saturating_add(money_us);
+        let biased = biased(plain, bias_us);
+        self.bias_us = i32::try_from(i64::from(biased) - i64::from(plain)).unwrap_or(bias_us);
+        self.total_us = biased.saturating_add(congestion_us);
         self
     }
 }
@@ -203,6 +210,12 @@ pub fn money_us(weights: &Weights, cost_per_unit: Money) -> u32 {
 fn equivalent_delay(delay_us: u64, loss_ppm: u64) -> u64 {
     let impairment = delay_us.max((4 * delay_us).saturating_sub(480_000)) + 10 * loss_ppm;
     if impairment < 160_000 { impairment } else { (impairment + 480_000) / 4 }
+}
+
+/// A cost as the rule of a chain has it.
+#[inline]
+pub const fn biased(cost_us: u32, bias_us: i32) -> u32 {
+    cost_us.saturating_add_signed(bias_us)
 }
 
 fn bounded(us: u64) -> u32 {
@@ -319,6 +332,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_takes_away_no_more_than_there_is_but_congestion() {
+        let of = |bias_us| {
+            let t =
+                terms(Profile::CDN.weights.shape, far(Micros(20_000)), &up()).with_price(1_000, bias_us, 500);
+            (t.bias_us, t.total_us)
+        };
+        assert_eq!([5_000, -5_000, -30_000].map(of), [(5_000, 26_500), (-5_000, 16_500), (-21_000, 500)]);
+        assert_eq!((biased(u32::MAX, 1), biased(0, i32::MIN), biased(7, 0)), (u32::MAX, 0, 7));
+    }
+
+    #[test]
     fn verdicts_have_a_price_and_terms_add_up() {
         let degraded = NodeSignal { verdict: Verdict::Degraded, loss_ppm: 10_000, ..up() };
         let unknown = NodeSignal { verdict: Verdict::Unknown, ..up() };
@@ -328,8 +352,9 @@ mod tests {
             let node = NodeSignal { jitter_us: 4_000, utilisation_ppm: 500_000, ..degraded };
             let t = terms(profile.weights.shape, far(Micros(333_333)), &node)
                 .with_line(40_000, 0)
-                .with_price(7_000, 25_000);
+                .with_price(7_000, -3_000, 25_000);
             let sum = i64::from(t.distance_us) + i64::from(t.excess_us) + t.curve_us + i64::from(t.loss_us);
+            let sum = sum + i64::from(t.bias_us);
             let more = t.jitter_us + t.load_us + t.verdict_us + t.line_us + t.money_us + t.congestion_us;
             assert_eq!(sum + i64::from(more), i64::from(t.total_us), "{profile:?}");
         }

@@ -126,8 +126,8 @@ impl Degradation {
                 continue;
             };
             for (area, rule) in areas.iter_mut().zip(&service.chains) {
-                let name = name_of(new, rule.area);
-                let before = was.chains.iter().position(|rule| name_of(old, rule.area) == name);
+                let name = rule.area_name(&new.clients);
+                let before = was.chains.iter().position(|rule| rule.area_name(&old.clients) == name);
                 if let Some(before) = before.and_then(|at| known.get(at)) {
                     *area = *before;
                 }
@@ -145,7 +145,7 @@ impl Degradation {
             return Vec::new();
         };
         let tell = |(area, rule): (&Area, &crate::model::service::ChainRule)| RungStatus {
-            area: name_of(policy, rule.area).map(str::to_owned),
+            area: rule.area_name(&policy.clients),
             rung: area.rung,
             for_s: now_ms.saturating_sub(area.since_ms) / 1_000,
             shed: area.shed,
@@ -202,10 +202,6 @@ impl Degradation {
         }
         steps
     }
-}
-
-fn name_of(policy: &Policy, area: Option<crate::model::ids::AreaId>) -> Option<&str> {
-    Some(policy.clients.areas.get(area?.index())?.name.as_str())
 }
 
 impl Area {

@@ -104,9 +104,9 @@ fn four_regions(percent: u64) -> World {
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     let pools = (0..4).map(|region| pool(&(region * 12..region * 12 + 12).collect::<Vec<_>>()));
     let mut service = service("s", pools.collect());
-    let chain = |area: usize| ChainRule {
-        area: Some(AreaId::from_index(area)),
-        pools: (0..4).map(|at| PoolId::from_index((area + at) % 4)).collect(),
+    let chain = |area: usize| {
+        let pools = (0..4).map(|at| PoolId::from_index((area + at) % 4));
+        ChainRule::of(AreaId::from_index(area), pools.collect())
     };
     service.chains.splice(0..0, (0..4).map(chain));
     service.demand = Some(48 * 1_000 * percent / 100);

@@ -9,12 +9,13 @@ use super::contest::Hurdle;
 use super::cost::{CostTerms, margin};
 use super::ladder::Ladder;
 use super::load::Loads;
+use super::pick::MOST;
 use super::plan::Opening;
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
-use crate::model::service::Service;
+use crate::model::service::{Method, Service};
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,10 @@ pub struct PoolView {
     pub passes: bool,
     /// What the pool is for now.
     pub role: PoolRole,
+    /// How its clients are divided: `latency`, `weights` or `load`. That of the pool it helps out, if it
+    /// does.
+    #[serde(default)]
+    pub method: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,13 +131,12 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
     let told = Told { terrain, loads: &loads, outlook, service, group, placement };
     let policy = input.policy;
     let rule = &policy.service(service).chains[terrain.rule(service.index(), group.index())?];
-    let area = rule.area.and_then(|area| policy.clients.areas.get(area.index()));
     Some(Explanation {
         service: policy.service(service).name.clone(),
         profile: policy.service(service).profile.name().to_owned(),
         weights: policy.service(service).profile.weights.to_string(),
         group: input.groups[group.index()].key.clone(),
-        area: area.map(|area| area.name.clone()),
+        area: rule.area_name(&policy.clients),
         mode: mode(placement).to_owned(),
         pools: pools(policy.service(service), outlook.ladder),
         candidates: told.candidates(),
@@ -159,8 +163,14 @@ fn pools(service: &Service, ladder: &Ladder) -> Vec<PoolView> {
             Some(_) => PoolRole::Spill,
             None => PoolRole::Unused,
         },
+        method: method(service, ladder, state).name().to_owned(),
     };
     ladder.pools.iter().map(view).collect()
+}
+
+fn method(service: &Service, ladder: &Ladder, state: &super::ladder::PoolState) -> Method {
+    let of_level = state.level.map(|level| ladder.method(usize::from(level)));
+    of_level.unwrap_or(service.pool(state.pool).method)
 }
 
 /// Why a node may not serve a group.
@@ -316,7 +326,25 @@ impl Told<'_> {
         if self.loads.is_full(node) {
             return "it reached its cap and takes no newcomers before it is at 65 %".to_owned();
         }
-        self.compared(node, best.node)
+        match self.outlook.ladder.method(usize::from(rung.level)) {
+            Method::Latency => self.compared(node, best.node),
+            method => self.left_out(node, method),
+        }
+    }
+
+    /// Of a level whose nodes all have their part.
+    fn left_out(&self, node: NodeId, method: Method) -> String {
+        let pool = self.pool(node);
+        if self.loads.price[node.index()] > 0 {
+            return format!("pool {pool} goes by {}, but it is above its target", method.name());
+        }
+        if self.shares().len() >= MOST {
+            return format!(
+                "pool {pool} goes by {}, and these clients have {MOST} of its nodes",
+                method.name()
+            );
+        }
+        format!("pool {pool} goes by {}: clients come to it when it has served for 3 s", method.name())
     }
 
     fn compared(&self, node: NodeId, best: NodeId) -> String {

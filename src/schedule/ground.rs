@@ -14,12 +14,13 @@ use super::PlanInput;
 use super::change;
 use super::cost;
 use super::ladder;
+use crate::base::hash::stable_hash;
 use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{LineId, NodeId, PoolId};
 use crate::model::placement::{Latencies, PathQuality};
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, Pool, Service};
+use crate::model::service::{Bias, ChainRule, Method, Pool, Service};
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -33,6 +34,8 @@ pub(super) struct Ground {
     pub class_count: usize,
     /// By class: how many groups.
     pub class_sizes: Vec<u32>,
+    /// By class: what chooses among nodes that are all alike to it, when there are too many.
+    seeds: Vec<u64>,
     /// By group.
     pub places: Vec<u32>,
     /// By place: a group that is there,
@@ -75,6 +78,12 @@ impl Ground {
         for &class in &classes {
             class_sizes[class as usize] += 1;
         }
+        // The least of all, so that neither the order of groups nor who else is there matters.
+        let mut seeds = vec![u64::MAX; class_samples.len()];
+        for (group, &class) in input.groups.iter().zip(&classes) {
+            let seed = &mut seeds[class as usize];
+            *seed = stable_hash(group.key.as_bytes()).min(*seed);
+        }
         let rules = policy.services.iter().flat_map(|service| {
             let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
             area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
@@ -103,6 +112,7 @@ impl Ground {
             area_set_count: area_samples.len(),
             class_count: class_samples.len(),
             class_sizes,
+            seeds,
             classes,
             places,
             area_sets,
@@ -124,6 +134,10 @@ impl Ground {
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
         let set = self.area_sets[group] as usize;
         self.rules[service * self.area_set_count + set].map(usize::from)
+    }
+
+    pub fn seed(&self, group: usize) -> u64 {
+        self.seeds[self.classes[group] as usize]
     }
 
     /// What a service pays for a node, us.
@@ -169,21 +183,24 @@ fn places(groups: &[ClientGroup], latencies: &Latencies) -> (Vec<u32>, Vec<usize
     classify((0..groups.len()).map(key))
 }
 
-/// Which rules have the same nodes in the same order under the same conditions: they are one ladder.
+/// Which rules have the same nodes in the same order under the same conditions and with the same bias: they
+/// are one ladder.
 fn chains(policy: &Policy) -> (Vec<Vec<u32>>, Vec<(usize, usize)>) {
-    let members = |pool: &Pool| -> (Ppm, Vec<(NodeId, u16)>) {
-        (pool.min_alive, pool.members.iter().map(|member| (member.node, member.weight)).collect())
+    let members = |pool: &Pool| -> (Ppm, Method, Vec<(NodeId, u16)>) {
+        let members = pool.members.iter().map(|member| (member.node, member.weight));
+        (pool.min_alive, pool.method, members.collect())
     };
     let all_pools = policy.services.iter().flat_map(|service| &service.pools);
     let (pools, _) = classify(all_pools.map(members));
     let mut first = 0;
-    let mut keys: Vec<Vec<(PoolId, Option<u32>)>> = Vec::new();
+    let mut keys: Vec<(Vec<(PoolId, Option<u32>)>, &[Bias])> = Vec::new();
     let mut places = Vec::new();
     for (at, service) in policy.services.iter().enumerate() {
         let own = &pools[first..first + service.pools.len()];
         first += service.pools.len();
         for (rule, chain) in service.chains.iter().enumerate() {
-            keys.push(chain.pools.iter().map(|&pool| (pool, own.get(pool.index()).copied())).collect());
+            let pools = chain.pools.iter().map(|&pool| (pool, own.get(pool.index()).copied()));
+            keys.push((pools.collect(), &chain.bias));
             places.push((at, rule));
         }
     }

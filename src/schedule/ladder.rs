@@ -7,7 +7,8 @@
 //! A pool passes while at least ceil(min_alive * members) are not down. Below that the next pool is
 //! used *as well*, so level 0 runs up to and including the first pool that passes. Every later pool
 //! is a level of its own, for spill. Members of weight 0 stand in only while every weighted member
-//! of their pool is down. Level 0 by cost comes before level 1 by cost; chains are an order.
+//! of their pool is down. Level 0 by cost comes before level 1 by cost; chains are an order. A level has
+//! one method: that of the first pool that offers a node on it, whoever helps it out.
 //!
 //! A ladder whose chain has no node that may serve is marked all down; its levels are then built as
 //! if all were up, for the services that answer that way. Where only a line or area cannot reach any, as if
@@ -15,7 +16,7 @@
 
 use crate::base::units::Ppm;
 use crate::model::ids::{AreaId, NodeId, PoolId};
-use crate::model::service::{ChainRule, Pool, Service};
+use crate::model::service::{Bias, ChainRule, Method, Pool, Service};
 
 /// A node that may be picked, and from which pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,14 @@ pub struct Ladder {
     /// By node: in any pool of the chain.
     member: Vec<bool>,
     pub all_down: bool,
-    /// All rungs weigh the same.
+    /// All rungs weigh the same, and go by cost.
     pub is_even: bool,
+    /// By level.
+    methods: Vec<Method>,
+    /// On some level distance decides nothing.
+    pub is_flat: bool,
+    /// By node, us; empty: nothing is biased.
+    bias: Vec<i32>,
 }
 
 const NOWHERE: u16 = u16::MAX;
@@ -85,6 +92,9 @@ impl Ladder {
             member: vec![false; may_serve.len()],
             all_down: false,
             is_even: true,
+            methods: Vec::new(),
+            is_flat: false,
+            bias: bias(&rule.bias, may_serve.len()),
         };
         let mut primary_done = false;
         for &id in &rule.pools {
@@ -97,7 +107,9 @@ impl Ladder {
             }
         }
         ladder.close_level();
-        ladder.is_even = ladder.rungs.windows(2).all(|two| two[0].weight == two[1].weight);
+        ladder.is_flat = ladder.methods.iter().any(|method| method.is_flat());
+        let weighs_alike = ladder.rungs.windows(2).all(|two| two[0].weight == two[1].weight);
+        ladder.is_even = weighs_alike && !ladder.is_flat;
         ladder
     }
 
@@ -119,6 +131,9 @@ impl Ladder {
                 let weight = if member.weight == 0 { 100 } else { member.weight };
                 self.rungs.push(Rung { node: member.node, weight, pool: id, level });
             }
+        }
+        if self.rungs.len() > before && self.methods.len() < self.starts.len() {
+            self.methods.push(pool.method);
         }
         let alive = pool.members.iter().filter(|member| alive(member.node)).count();
         let needed = needed(pool.members.len(), pool.min_alive);
@@ -153,9 +168,39 @@ impl Ladder {
         self.rungs.get(usize::from(at))
     }
 
+    #[inline]
+    pub fn method(&self, level: usize) -> Method {
+        self.methods.get(level).copied().unwrap_or_default()
+    }
+
+    /// How the level of a node is divided.
+    pub fn method_of(&self, node: NodeId) -> Method {
+        self.rung(node).map_or(Method::Latency, |rung| self.method(usize::from(rung.level)))
+    }
+
+    pub fn is_biased(&self) -> bool {
+        !self.bias.is_empty()
+    }
+
+    /// What the rule adds to the cost of a node, us.
+    pub fn bias(&self, node: NodeId) -> i32 {
+        self.bias.get(node.index()).copied().unwrap_or(0)
+    }
+
     pub fn is_member(&self, node: NodeId) -> bool {
         self.member.get(node.index()).copied().unwrap_or(false)
     }
+}
+
+/// By node; empty where there is none.
+fn bias(list: &[Bias], nodes: usize) -> Vec<i32> {
+    let mut by_node = vec![0; if list.is_empty() { 0 } else { nodes }];
+    for bias in list {
+        if let Some(own) = by_node.get_mut(bias.node.index()) {
+            *own = bias.by_us;
+        }
+    }
+    by_node
 }
 
 /// ceil(min_alive * members).

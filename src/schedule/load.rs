@@ -17,6 +17,7 @@ use super::steady::RISING;
 use crate::model::fleet::Node;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
+use crate::model::service::Method;
 
 /// Fine units in one capacity unit.
 const FINE_BITS: u32 = 16;
@@ -215,6 +216,17 @@ impl Loads {
     #[inline]
     pub fn allowance(&self, node: NodeId) -> Option<u64> {
         self.meters[node.index()].allowance
+    }
+
+    /// What a node counts for in a split by this method, beside its weight; `None`: without capacity.
+    #[inline]
+    pub fn measure(&self, method: Method, node: NodeId) -> Option<u64> {
+        match method {
+            Method::Latency => self.allowance(node),
+            Method::Weights => Some(1),
+            // In parts of a unit that let weights be multiplied with the largest there is.
+            Method::Load => self.meters[node.index()].capacity.map(|_| (self.room(node) >> 8).max(1)),
+        }
     }
 
     /// Base and plan.

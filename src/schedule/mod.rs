@@ -58,6 +58,8 @@ mod kept;
 mod ladder;
 mod load;
 mod memory;
+#[cfg(test)]
+mod methods;
 mod moves;
 mod pick;
 mod plan;

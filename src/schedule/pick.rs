@@ -14,6 +14,11 @@
 //! cost that wavers moves nobody. Where the cheapest node came back or became better a short while
 //! ago, loyalty is suspended: else those who fled from it would never come home.
 //!
+//! On a level that is divided by weights or by load every node with room is a peer, near or far: costs are
+//! the price of congestion alone, so that a node above its target leaves its part to the others. Weights
+//! split by weight only, load by weight x what is free. Of more than 8 such nodes each class of groups has 8,
+//! its own first, then by hash.
+//!
 //! When nothing has room, first ramps and spill hysteresis yield, then the group is put above the
 //! cap, in proportion to what it could be given: every client has an answer.
 
@@ -23,6 +28,7 @@ use super::terrain::Outlook;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
+use crate::model::service::Method;
 
 /// Most nodes in the shares of a placement, and most backups.
 pub(super) const MOST: usize = 8;
@@ -172,9 +178,16 @@ impl Question<'_> {
                 }
             }
         }
-        peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
+        let method = self.outlook.ladder.method(level);
+        if method.is_flat() && parts.len() + peers.len() > MOST {
+            peers.sort_by_cached_key(|peer| {
+                (!self.is_held(peer.node), self.outlook.rank(peer.node), peer.node)
+            });
+        } else {
+            peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
+        }
         self.keep_the_most(parts, peers);
-        self.weigh(peers);
+        self.weigh(method, peers);
     }
 
     #[inline]
@@ -193,12 +206,12 @@ impl Question<'_> {
         });
     }
 
-    /// weight x allowance; a node without capacity counts like the largest beside it.
-    fn weigh(&self, peers: &mut [Peer]) {
-        let most = peers.iter().filter_map(|peer| self.loads.allowance(peer.node)).max().unwrap_or(1);
+    /// weight x what the method says; a node without capacity counts like the largest beside it.
+    fn weigh(&self, method: Method, peers: &mut [Peer]) {
+        let most = peers.iter().filter_map(|peer| self.loads.measure(method, peer.node)).max().unwrap_or(1);
         let mut total = 0_u64;
         for peer in peers.iter_mut() {
-            peer.weight *= self.loads.allowance(peer.node).unwrap_or(most);
+            peer.weight = peer.weight.saturating_mul(self.loads.measure(method, peer.node).unwrap_or(most));
             total = total.saturating_add(peer.weight);
         }
         let shift = (64 - total.leading_zeros()).saturating_sub(40);

@@ -59,7 +59,7 @@ fn random_service(at: u64, nodes: u16, rng: &mut SeededRng) -> crate::model::ser
     let mut service = service(&format!("s{at}"), pools);
     service.profile = Profile::ALL[rng.below(3) as usize].clone();
     let last = PoolId::from_index(service.pools.len() - 1);
-    service.chains.insert(0, ChainRule { area: Some(AreaId(0)), pools: vec![last, PoolId(0)] });
+    service.chains.insert(0, ChainRule::of(AreaId(0), vec![last, PoolId(0)]));
     service.demand = Some([0, 10, 100, 400][rng.below(4) as usize] * rng.below(100) / 100);
     service.on_all_down = match rng.below(4) {
         0 => OnAllDown::LastGood,

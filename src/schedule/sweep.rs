@@ -28,7 +28,7 @@ use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
-use crate::model::service::OnAllDown;
+use crate::model::service::{Method, OnAllDown};
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -261,7 +261,8 @@ impl<'t> Sweep<'t> {
         let demand = self.demand.of(service, group);
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
-        let calm = self.calm(service, group, outlook, demand);
+        // By load nothing is best for an idle world.
+        let calm = if is_by_load(outlook.ladder) { NONE } else { self.calm(service, group, outlook, demand) };
         let surge = if self.books[service].shares(held).is_empty() { 0 } else { self.surge(service) };
         // With the whole group on each of its nodes there is no price: so none in a question either.
         let at_first = demand.saturating_add(part(demand, surge));
@@ -269,7 +270,7 @@ impl<'t> Sweep<'t> {
             self.loads.is_at_ease_with(share.node, demand)
                 && self.loads.room_for_newcomers(service, share.node) >= at_first
         };
-        if self.books[service].shares(calm).iter().all(fits) {
+        if calm != NONE && self.books[service].shares(calm).iter().all(fits) {
             self.loads.add(self.books[service].shares(calm), demand);
             self.loads.receive(service, &[], self.books[service].shares(calm), demand, surge);
             return self.enter(service, group, calm);
@@ -340,7 +341,7 @@ impl<'t> Sweep<'t> {
     /// Whether a pair has what is best for its class. A class of one is not worth remembering.
     fn is_calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, held: u32) -> bool {
         let size = self.terrain.ground.class_sizes[self.terrain.ground.classes[group] as usize];
-        size > 1 && self.calm(service, group, outlook, 0) == held
+        size > 1 && !is_by_load(outlook.ladder) && self.calm(service, group, outlook, 0) == held
     }
 
     /// Whether the nodes of a placement are unpriced, still the peers of the cheapest, evenly used, and
@@ -363,6 +364,9 @@ impl<'t> Sweep<'t> {
         if !circle.close() {
             return false;
         }
+        let method = outlook.ladder.method(0);
+        // Each group has some of many nodes that are alike to it.
+        let is_one_of_many = method.is_flat() && shares.len() == MOST;
         let mut found = [(0_u64, 0_u32); MOST];
         let mut count = 0;
         for rung in level {
@@ -370,11 +374,11 @@ impl<'t> Sweep<'t> {
             let admitted = circle.admits(cost(rung.node), held.is_some());
             match held {
                 Some(share) if admitted && outlook.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
-                    let allowance = self.loads.allowance(rung.node).unwrap_or(0);
-                    found[count] = (u64::from(rung.weight) * allowance, share.share.0);
+                    let measure = self.loads.measure(method, rung.node).unwrap_or(0);
+                    found[count] = (u64::from(rung.weight).saturating_mul(measure), share.share.0);
                     count += 1;
                 }
-                None if !admitted => {}
+                None if !admitted || is_one_of_many => {}
                 _ => return false,
             }
         }
@@ -654,6 +658,11 @@ pub(super) fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Plac
         && !placement.shares.is_empty()
         && placement.shares.iter().all(alive)
         && placement.backups.iter().all(|&node| ladder.rung(node).is_some())
+}
+
+/// Whether what is free decides on some level.
+fn is_by_load(ladder: &Ladder) -> bool {
+    ladder.is_flat && (0..ladder.levels()).any(|level| ladder.method(level) == Method::Load)
 }
 
 /// What a group without demand and without a past asks.

@@ -18,6 +18,7 @@ use super::ground::{Ground, line_penalty};
 use super::kept::Keep;
 use super::ladder::Ladder;
 use super::rows::Pricing;
+use crate::base::hash::{mix_pair, stable_hash};
 use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::ids::NodeId;
@@ -72,18 +73,34 @@ pub(super) struct Outlook<'t> {
     group: u32,
     /// Whether anything is measured for the group: almost none is, so almost none pays for the questions.
     is_measured: bool,
+    /// Neither that, nor is anything biased.
+    is_plain: bool,
 }
 
 impl Outlook<'_> {
     /// Cost without congestion, us.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
+        if self.is_plain {
+            return self.row[node.index()].saturating_add(self.penalty[node.index()]);
+        }
+        self.particular_cost(node)
+    }
+
+    /// Where something is measured or biased.
+    #[cold]
+    fn particular_cost(&self, node: NodeId) -> u32 {
         let penalty = if self.is_measured { self.measured_penalty(node) } else { self.penalty[node.index()] };
-        self.row[node.index()].saturating_add(penalty)
+        cost::biased(self.row[node.index()].saturating_add(penalty), self.ladder.bias(node))
+    }
+
+    /// What counts of the cost in choosing: nothing where the level of the node is divided otherwise.
+    #[inline]
+    pub fn worth(&self, node: NodeId) -> u32 {
+        if self.ladder.is_flat && self.ladder.method_of(node).is_flat() { 0 } else { self.cost(node) }
     }
 
     /// Measurements waive the line, not the money.
-    #[cold]
     fn measured_penalty(&self, node: NodeId) -> u32 {
         let money = self.terrain.ground.money_us(self.service as usize, node);
         let votes = self.terrain.votes(self.group as usize, node);
@@ -94,13 +111,13 @@ impl Outlook<'_> {
     /// less surely known than the surest of the group's own [bids](cost::bid) with its doubt.
     #[inline]
     pub fn bid(&self, node: NodeId, held: &[Share]) -> u32 {
-        if self.is_measured { self.doubtful(node, held) } else { self.cost(node) }
+        if self.is_measured { self.doubtful(node, held) } else { self.worth(node) }
     }
 
     #[cold]
     fn doubtful(&self, node: NodeId, held: &[Share]) -> u32 {
-        let cost = self.cost(node);
-        let own = || held.iter().map(|share| self.cost(share.node)).min().unwrap_or(u32::MAX);
+        let cost = self.worth(node);
+        let own = || held.iter().map(|share| self.worth(share.node)).min().unwrap_or(u32::MAX);
         match self.doubt(node, held) {
             0 => cost,
             doubt => cost::bid(cost, doubt, own()),
@@ -112,10 +129,19 @@ impl Outlook<'_> {
         self.terrain.input.policy.services[self.service as usize].demand.is_none()
     }
 
+    /// The place of a node in the order in which the group would take nodes that are all alike to it.
+    pub fn rank(&self, node: NodeId) -> u64 {
+        let name = &self.terrain.input.policy.fleet.node(node).name;
+        mix_pair(self.terrain.ground.seed(self.group as usize), stable_hash(name.as_bytes()))
+    }
+
     /// Of a node that the group does not have, us.
     pub fn doubt(&self, node: NodeId, held: &[Share]) -> u32 {
         let votes = |node: NodeId| self.terrain.votes(self.group as usize, node);
         let surest = held.iter().map(|share| votes(share.node)).max().unwrap_or(0);
+        if self.ladder.is_flat && self.ladder.method_of(node).is_flat() {
+            return 0;
+        }
         if votes(node) >= surest || held.iter().any(|share| share.node == node) {
             return 0;
         }
@@ -168,6 +194,7 @@ impl<'a> Terrain<'a> {
             service: service as u32,
             group: group as u32,
             is_measured: self.ground.is_measured[place],
+            is_plain: !self.ground.is_measured[place] && !ladder.is_biased(),
         })
     }
 
@@ -223,7 +250,8 @@ impl<'a> Terrain<'a> {
         let money = self.ground.money_us(at, node);
         let signal = &self.signals[node.index()];
         let terms = cost::terms(service.profile.weights.shape, self.path(group, node), signal);
-        terms.with_line(left, line - left).with_price(money, congestion_us)
+        let bias = self.ladder(at, group).map_or(0, |ladder| ladder.bias(node));
+        terms.with_line(left, line - left).with_price(money, bias, congestion_us)
     }
 
     /// What is known of the way from a group to a node.

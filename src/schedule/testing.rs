@@ -8,7 +8,7 @@ use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::{Assignment, Latencies, Placement};
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use crate::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub(super) fn pool(nodes: &[u16]) -> Pool {
         name: format!("p{}", nodes.iter().map(u16::to_string).collect::<Vec<_>>().join("-")),
         members: nodes.iter().map(member).collect(),
         min_alive: Ppm::from_percent(50),
+        method: Method::Latency,
     }
 }
 
@@ -53,7 +54,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         hostname_spans: Vec::new(),
         profile: Profile::CDN,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
-        chains: vec![ChainRule { area: None, pools: (0..pools.len()).map(PoolId::from_index).collect() }],
+        chains: vec![ChainRule::everybody((0..pools.len()).map(PoolId::from_index).collect())],
         pools,
         answers: 1,
         ttl: 30,

@@ -13,7 +13,7 @@ use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::Latencies;
 use crate::model::policy::Policy;
 use crate::model::profile::Profile;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
+use crate::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::schedule;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -206,6 +206,7 @@ pub fn pool(name: &str, nodes: &[usize]) -> Pool {
         name: name.to_owned(),
         members: nodes.iter().map(member).collect(),
         min_alive: Ppm::from_percent(50),
+        method: Method::Latency,
     }
 }
 
@@ -218,7 +219,7 @@ pub fn service(name: &str, profile: Profile, pools: Vec<Pool>, demand: Option<u6
         hostname_spans: Vec::new(),
         profile,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
-        chains: vec![ChainRule { area: None, pools: (0..pools.len()).map(PoolId::from_index).collect() }],
+        chains: vec![ChainRule::everybody((0..pools.len()).map(PoolId::from_index).collect())],
         pools,
         answers: 1,
         ttl: 30,

@@ -10,6 +10,8 @@
 //!   near-a: { count: 8, line: telecom, rtt: { a: 10, b: 80 } }       # ms
 //! services:
 //!   live: { profile: cdn, demand: 2400, stated: true, pools: [[a], [b]], ttl: 30, on_all_down: all }
+//!   # also: methods: [weights], by pool; weights: { a-1: 200 }, of nodes in every pool;
+//!   # bias: { a: 20 }, what the nodes of a site cost everybody more, ms
 //! events:                                       # seconds; at one moment in this order
 //!   - { at: 60, down: a-1 }                     # a node, a site, or "*"
 //!   - { at: 90, up: a-1 }
@@ -30,11 +32,11 @@ use rhumb::base::units::Micros;
 use rhumb::model::clients::{ClientGroup, Line};
 use rhumb::model::degradation::{Shed, ShedTo};
 use rhumb::model::fleet::{Fleet, Region};
-use rhumb::model::ids::LineId;
+use rhumb::model::ids::{LineId, NodeId};
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::profile::Profile;
-use rhumb::model::service::{OnAllDown, Service};
+use rhumb::model::service::{Bias, Method, OnAllDown, Pool, Service};
 use rhumb::sim::world::{self, World};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -75,6 +77,12 @@ pub struct ServiceText {
     #[serde(default)]
     stated: bool,
     pools: Vec<Vec<String>>,
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    weights: BTreeMap<String, u16>,
+    #[serde(default)]
+    bias: BTreeMap<String, i32>,
     #[serde(default = "usual_ttl")]
     ttl: u32,
     #[serde(default)]
@@ -163,7 +171,19 @@ fn service(name: &str, text: &ServiceText, fleet: &Fleet) -> Service {
         Some("nodata") => OnAllDown::NoData,
         Some(other) => panic!("{name}: on_all_down: {other} is not for scenarios"),
     };
-    let pools = text.pools.iter().map(pool).collect();
+    let mut pools: Vec<Pool> = text.pools.iter().map(pool).collect();
+    for (pool, method) in pools.iter_mut().zip(&text.methods) {
+        let known = [Method::Latency, Method::Weights, Method::Load];
+        pool.method = known.into_iter().find(|it| it.name() == method).expect("a method's name");
+    }
+    for member in pools.iter_mut().flat_map(|pool| &mut pool.members) {
+        let own = text.weights.get(&fleet.nodes[member.node.index()].name);
+        member.weight = own.copied().unwrap_or(member.weight);
+    }
+    let biased = |node: &usize| {
+        let by_ms = *text.bias.get(&fleet.sites[fleet.nodes[*node].site.index()].name)?;
+        Some(Bias { node: NodeId::from_index(*node), by_us: by_ms * 1_000 })
+    };
     let demand = text.stated.then_some(text.demand);
     let service = world::service(name, profile.expect("a profile's name"), pools, demand);
     let shed = text.shed.then_some(Shed {
@@ -173,5 +193,7 @@ fn service(name: &str, text: &ServiceText, fleet: &Fleet) -> Service {
         dwell: Shed::DWELL,
         remember: Shed::REMEMBER,
     });
-    Service { ttl: text.ttl, on_all_down, shed, ..service }
+    let mut service = Service { ttl: text.ttl, on_all_down, shed, ..service };
+    service.chains[0].bias = (0..fleet.nodes.len()).filter_map(|node| biased(&node)).collect();
+    service
 }

@@ -28,7 +28,7 @@ use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssig
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::records::{Binding, NodeText, RecordRule, RecordSet, RecordType, SrvRule};
-use rhumb::model::service::{ChainRule, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use rhumb::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, Scope, ScopedHealth, Verdict};
 use rhumb::routing::{CompileError, Snapshot, SnapshotInput, compile};
 use rhumb::zone::ZoneSet;
@@ -254,8 +254,9 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
             name: "all".to_owned(),
             members: [TYO, HKG, FRA, OSA].map(member).to_vec(),
             min_alive: Ppm::from_percent(50),
+            method: Method::Latency,
         }],
-        chains: vec![ChainRule { area: None, pools: vec![PoolId(0)] }],
+        chains: vec![ChainRule::everybody(vec![PoolId(0)])],
         answers,
         ttl: 30,
         on_all_down,

@@ -5,7 +5,9 @@ use super::records::RecordsFile;
 use crate::model::profile::Profile;
 use crate::policy::findings::{At, Findings};
 use crate::policy::read::{Bad, List, OneOrMany, Read, Scalar, Table, choice, record};
-use crate::policy::scalars::{Hostname, Name, Percent, Span, Text, Ttl, Version, Whole, parse_duration};
+use crate::policy::scalars::{
+    Hostname, Name, Percent, Shift, Span, Text, Ttl, Version, Whole, parse_duration,
+};
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
 use std::net::IpAddr;
@@ -61,6 +63,8 @@ pub type Selector = Table<Name, OneOrMany<Text>>;
 record! {
     /// Nodes that serve together.
     pub struct PoolFile {
+        /// Instead of nodes: whatever chain this other service has for a client.
+        optional service: Name,
         /// Nodes with all of these labels; a list of values is any of them.
         optional select: Selector,
         /// Nodes by name, in addition.
@@ -69,7 +73,15 @@ record! {
         optional weights: List<WeightFile>,
         /// The next pool is used as well when fewer than this share of the nodes are not down.
         optional min_alive: Percent<0, 100> = "50%",
+        /// How clients are divided: latency: to the nodes that cost them least. weights: to all nodes, in
+        /// proportion to their weights. load: to all nodes, in proportion to what is free of their capacity.
+        optional method: MethodWord = "latency",
     }
+}
+
+choice! {
+    /// How the clients of a pool are divided between its nodes.
+    pub enum MethodWord { Latency = "latency", Weights = "weights", Load = "load", }
 }
 
 record! {
@@ -89,6 +101,18 @@ record! {
         optional area: AreaWord,
         /// Pools in the order of preference.
         required pools: OneOrMany<Name>,
+        /// What some nodes cost these clients more or less than they are far; the first match counts.
+        optional bias: List<BiasFile>,
+    }
+}
+
+record! {
+    /// What some nodes cost the clients of a rule more, or less.
+    pub struct BiasFile {
+        /// Which nodes, by label.
+        required select: Selector,
+        /// Of round trip: 20ms makes the nodes' catchment smaller, -20ms larger.
+        required by: Shift,
     }
 }
 

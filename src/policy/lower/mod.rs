@@ -7,7 +7,9 @@
 pub mod alerts;
 mod audience;
 mod binding;
+mod chain;
 pub mod clients;
+mod compose;
 pub mod fleet;
 pub mod health;
 pub mod listeners;

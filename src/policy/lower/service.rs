@@ -1,37 +1,47 @@
 //! `services/*.yaml` to [`Service`]: pools by selector, chains by area, and what they promise.
 
 use super::audience;
+use super::chain::{self, Written};
+use super::compose::{self, MAX_POOLS, Outline};
 use super::records;
 use super::selector::select;
 use super::shed;
-use super::{AREA, NODE, Names, POOL, clients, fleet, profiles, title, values};
+use super::{NODE, Names, clients, fleet, profiles, title, values};
 use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
-use crate::model::ids::{AreaId, NodeId, PoolId};
+use crate::model::ids::NodeId;
 use crate::model::records::RecordSet;
-use crate::model::service::{ChainRule, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
+use crate::model::service::{Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::policy::codes;
 use crate::policy::files::service::{
-    AreaWord, ChainFile, OnAllDownWord, PlainWord, PoolFile, ServiceFile, TierWord, WeightFile,
+    MethodWord, OnAllDownWord, PlainWord, PoolFile, ServiceFile, TierWord, WeightFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
+use crate::policy::recovery;
 use crate::policy::scalars::{Hostname, Name, Ttl};
-use crate::policy::{recovery, shadow};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 const WEIGHT: u16 = 100;
 const MIN_ALIVE: Ppm = Ppm::from_percent(50);
 const LINE_PENALTY: Micros = Micros::from_millis(40);
-const MAX_POOLS: usize = 200;
 
 /// All services, in the order of their files.
 #[derive(Default)]
-pub struct Services {
-    pub services: Vec<Service>,
+pub struct Services<'a> {
+    drafts: Vec<(Draft<'a>, Outline)>,
     names: HashMap<String, Place>,
     hostnames: HashMap<String, (String, Place)>,
+}
+
+/// A service of which all is lowered that does not depend on others.
+struct Draft<'a> {
+    /// Without pools, chains and what stands on them.
+    service: Service,
+    file: &'a At<ServiceFile>,
+    rules: Vec<Written>,
+    shed_pool: Option<usize>,
 }
 
 /// What services refer to.
@@ -41,8 +51,8 @@ pub struct World<'a> {
     pub profiles: &'a profiles::Lowered,
 }
 
-impl Services {
-    pub fn add(&mut self, path: &str, file: &At<ServiceFile>, world: &World<'_>, findings: &mut Findings) {
+impl<'a> Services<'a> {
+    pub fn add(&mut self, path: &str, file: &'a At<ServiceFile>, world: &World<'_>, findings: &mut Findings) {
         let ServiceFile {
             place: _,
             version: _,
@@ -62,12 +72,12 @@ impl Services {
             demand,
             audience,
             transfer_default,
-            records: record_files,
+            records: _,
         } = &file.value;
         let name = self.take_name(path, name, file.place, findings);
         let pool_names = Names::of(pools, "pools", findings);
         let taken = self.take_hostnames(&name, hostnames, findings);
-        let mut service = Service {
+        let service = Service {
             hostnames: taken.iter().map(|(hostname, _)| hostname.clone()).collect(),
             hostname_spans: taken.iter().map(|(_, span)| *span).collect(),
             name,
@@ -95,16 +105,45 @@ impl Services {
                 .help("select by label into fewer pools, or split the service");
             return;
         }
-        for (pool, file) in pools.value().map_or(&[][..], |table| &table.rows) {
-            service.pools.push(lower_pool(pool, file.as_ref(), world, findings));
-        }
+        let table = pools.value().map_or(&[][..], |table| &table.rows);
+        let lowered: Vec<_> =
+            table.iter().map(|(pool, file)| lower_pool(pool, file.as_ref(), world, findings)).collect();
+        let (pools, stands_for) = lowered.into_iter().unzip();
         let shed_pool = shed::pool(shed, &pool_names, findings);
-        lower_chains(chains, &pool_names, shed_pool, world, &mut service, findings);
-        let sets = records::lower(record_files, &service, world.fleet, findings);
-        service.records = self.take_records(&service.name, sets, findings);
-        service.shed = shed::lower(shed, shed_pool, &service, world.fleet, findings);
-        recovery::check(&service, tier, ttl, file.place, world.fleet, findings);
-        self.services.push(service);
+        let rules = chain::lower(chains, &pool_names, shed_pool, world, findings);
+        let outline = Outline {
+            name: service.name.clone(),
+            pools,
+            stands_for,
+            rules: rules.iter().map(|written| written.rule.clone()).collect(),
+            place: file.place,
+        };
+        self.drafts.push((Draft { service, file, rules, shed_pool }, outline));
+    }
+
+    /// Once all services are known. `whole`: each could be read.
+    pub fn finish(mut self, world: &World<'_>, whole: bool, findings: &mut Findings) -> Vec<Service> {
+        let drafts = std::mem::take(&mut self.drafts);
+        let (drafts, outlines): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
+        let composed = compose::compose(&outlines, whole, findings);
+        let mut services = Vec::with_capacity(drafts.len());
+        for (at, (draft, mut composed)) in drafts.into_iter().zip(composed).enumerate() {
+            let Draft { mut service, file, rules, shed_pool } = draft;
+            composed.name_pools(at, &outlines);
+            (service.pools, service.chains) = (composed.pools, composed.rules);
+            chain::check_bias(&rules, &service, &composed.written, findings);
+            let ServiceFile { tier, ttl, shed, records: record_files, .. } = &file.value;
+            let shed_pool = shed_pool.and_then(|pool| match composed.own[pool] {
+                None => shed::refuse_service(shed, findings),
+                own => own,
+            });
+            let sets = records::lower(record_files, &service, world.fleet, findings);
+            service.records = self.take_records(&service.name, sets, findings);
+            service.shed = shed::lower(shed, shed_pool, &service, world.fleet, findings);
+            recovery::check(&service, tier, ttl, file.place, world.fleet, findings);
+            services.push(service);
+        }
+        services
     }
 
     fn take_name(&mut self, path: &str, slot: &Slot<Name>, start: Place, findings: &mut Findings) -> String {
@@ -216,11 +255,46 @@ fn lower_on_all_down(slot: &Slot<OnAllDownWord>) -> OnAllDown {
     }
 }
 
-fn lower_pool(name: &At<Name>, file: Option<&PoolFile>, world: &World<'_>, findings: &mut Findings) -> Pool {
-    let mut pool = Pool { name: name.value.0.clone(), members: Vec::new(), min_alive: MIN_ALIVE };
-    let Some(PoolFile { place: _, select: selector, members, weights, min_alive }) = file else {
-        return pool;
-    };
+/// Also the name of the service that the pool is.
+fn lower_pool(
+    name: &At<Name>,
+    file: Option<&PoolFile>,
+    world: &World<'_>,
+    findings: &mut Findings,
+) -> (Pool, Option<At<String>>) {
+    let name_text = name.value.0.clone();
+    let mut pool =
+        Pool { name: name_text, members: Vec::new(), min_alive: MIN_ALIVE, method: Method::Latency };
+    let Some(file) = file else { return (pool, None) };
+    if let Some(At { value: Name(service), place }) = file.service.given() {
+        refuse_more(file, *place, findings);
+        return (pool, Some(At { value: service.clone(), place: *place }));
+    }
+    if !file.service.is_broken() {
+        fill_pool(&mut pool, name.place, file, world, findings);
+    }
+    (pool, None)
+}
+
+/// A pool that is another service has everything from there.
+fn refuse_more(file: &PoolFile, place: Place, findings: &mut Findings) {
+    let PoolFile { place: _, service: _, select: selector, members, weights, min_alive, method } = file;
+    let said = [
+        ("select", selector.is_absent()),
+        ("members", members.is_absent()),
+        ("weights", weights.is_absent()),
+        ("min_alive", min_alive.is_absent()),
+        ("method", method.is_absent()),
+    ];
+    if let Some((key, _)) = said.iter().find(|(_, is_absent)| !is_absent) {
+        findings
+            .report(&codes::WRONG_VALUE, place, format!("`service` beside `{key}` in one pool"))
+            .help("a pool is another service or has nodes of its own: make it two pools of the chain");
+    }
+}
+
+fn fill_pool(pool: &mut Pool, name: Place, file: &PoolFile, world: &World<'_>, findings: &mut Findings) {
+    let PoolFile { place: _, service: _, select: selector, members, weights, min_alive, method } = file;
     let (facts, whole) = (&world.fleet.facts, world.fleet.whole);
     let mut nodes: BTreeMap<usize, u16> = BTreeMap::new();
     let nothing_said = selector.value().is_none_or(|table| table.rows.is_empty() && table.whole);
@@ -237,7 +311,7 @@ fn lower_pool(name: &At<Name>, file: Option<&PoolFile>, world: &World<'_>, findi
     let readable = !selector.is_broken() && !members.is_broken();
     if nothing_said && listed.is_empty() && readable && members.value().is_none_or(|list| list.0.whole) {
         findings
-            .report(&codes::EMPTY_POOL, name.place, format!("pool `{}` has no nodes", pool.name))
+            .report(&codes::EMPTY_POOL, name, format!("pool `{}` has no nodes", pool.name))
             .help("choose nodes by label with `select`, or list them under `members`");
     }
     // Later rules first, so that the first match has the last word.
@@ -254,90 +328,25 @@ fn lower_pool(name: &At<Name>, file: Option<&PoolFile>, world: &World<'_>, findi
     pool.min_alive = min_alive.value().map_or(MIN_ALIVE, |percent| percent.0);
     let member = |(node, weight)| PoolMember { node: NodeId::from_index(node), weight };
     pool.members = nodes.into_iter().map(member).collect();
-    pool
+    lower_method(pool, method, world.fleet, findings);
 }
 
-fn lower_chains(
-    chains: &Slot<crate::policy::read::List<ChainFile>>,
-    pool_names: &Names,
-    shed_pool: Option<usize>,
-    world: &World<'_>,
-    service: &mut Service,
-    findings: &mut Findings,
-) {
-    let Some(At { value: list, place }) = chains.given() else {
-        return;
+fn lower_method(pool: &mut Pool, slot: &Slot<MethodWord>, fleet: &fleet::Lowered, findings: &mut Findings) {
+    let Some(At { value: word, place }) = slot.given() else { return };
+    pool.method = match word {
+        MethodWord::Latency => Method::Latency,
+        MethodWord::Weights => Method::Weights,
+        MethodWord::Load => Method::Load,
     };
-    let mut used: Vec<bool> = (0..pool_names.len()).map(|at| shed_pool == Some(at)).collect();
-    let mut rules = Vec::new();
-    let mut catch_all = false;
-    for At { value: ChainFile { place, area, pools }, .. } in &list.items {
-        let pools = lower_chain_pools(pools, pool_names, &mut used, findings);
-        let (area, area_place) = match area {
-            Slot::Absent => (None, *place),
-            Slot::Given(At { value: AreaWord::Everybody, place }) => (None, *place),
-            Slot::Given(At { value: AreaWord::Named(name), place }) => {
-                match world.clients.areas.resolve(name, *place, &codes::UNKNOWN_AREA, AREA, findings) {
-                    Some(area) => (Some(AreaId::from_index(area)), *place),
-                    None => continue,
-                }
-            }
-            Slot::Broken => continue,
-        };
-        catch_all |= area.is_none();
-        rules.push((ChainRule { area, pools }, area_place));
-    }
-    if !catch_all && list.whole && list.items.iter().all(|rule| !rule.value.area.is_broken()) {
-        let place = list.items.last().map_or(*place, |last| last.value.place);
+    let nodes = || pool.members.iter().filter_map(|member| fleet.fleet.nodes.get(member.node.index()));
+    let unbounded = nodes().find(|node| node.capacity.is_none());
+    if let Some(node) = unbounded.filter(|_| pool.method == Method::Load && fleet.whole) {
         findings
-            .report(&codes::MISSING_CATCH_ALL, place, "clients outside the areas of this chain have no rule")
-            .help("add a last rule without `area`: `- pools: [...]`");
+            .report(
+                &codes::BAD_METHOD,
+                *place,
+                format!("node `{}` of a pool by load has no `capacity`", node.name),
+            )
+            .help("state the capacity of every node of the pool, or use `method: weights`");
     }
-    shadow::check(&rules, world.clients, findings);
-    service.chains = rules.into_iter().map(|(rule, _)| rule).collect();
-    if list.whole && list.items.iter().all(|rule| !rule.value.pools.is_broken()) {
-        for ((name, place), used) in pool_names.iter().zip(&used) {
-            if !used {
-                let report =
-                    findings.report(&codes::UNUSED_POOL, *place, format!("no chain names pool `{name}`"));
-                report.help("name it in a chain, or remove it");
-            }
-        }
-    }
-}
-
-fn lower_chain_pools(
-    slot: &Slot<OneOrMany<Name>>,
-    names: &Names,
-    used: &mut [bool],
-    findings: &mut Findings,
-) -> Vec<PoolId> {
-    let mut pools = Vec::new();
-    let Some(At { value: OneOrMany(list), place }) = slot.given() else {
-        return pools;
-    };
-    if list.items.is_empty() && list.whole {
-        findings
-            .report(&codes::WRONG_VALUE, *place, "a rule without a pool")
-            .help("name at least one pool; what happens when all are down is `on_all_down`");
-    }
-    for At { value: Name(name), place } in &list.items {
-        let Some(at) = names.resolve(name, *place, &codes::UNKNOWN_POOL, POOL, findings) else {
-            // The misspelt pool is probably the one that then looks unused.
-            if let Some(meant) = names.meant(name) {
-                used[meant] = true;
-            }
-            continue;
-        };
-        let id = PoolId::from_index(at);
-        if pools.contains(&id) {
-            findings
-                .report(&codes::WRONG_VALUE, *place, format!("pool `{name}` is named twice in one rule"))
-                .help("a pool is tried once: keep its first place");
-            continue;
-        }
-        used[at] = true;
-        pools.push(id);
-    }
-    pools
 }

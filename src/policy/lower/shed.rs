@@ -27,10 +27,19 @@ pub fn pool(slot: &Slot<ShedFile>, names: &Names, findings: &mut Findings) -> Op
     found.or_else(|| names.meant(&value.0))
 }
 
-/// `pool`: as [`pool`] found it. The service's pools, chains and records are there.
+/// Newcomers are sent to nodes that stand by for them: another service has its own users there.
+pub fn refuse_service(slot: &Slot<ShedFile>, findings: &mut Findings) -> Option<PoolId> {
+    let At { value, place } = slot.value()?.pool.given()?;
+    findings
+        .report(&codes::BAD_SHED, *place, format!("pool `{}` is another service", value.0))
+        .help("shed to a pool with nodes of its own, or send newcomers there by name with `cname`");
+    None
+}
+
+/// `pool`: as [`pool`] found it, among those of the service. The service's pools, chains and records are there.
 pub fn lower(
     slot: &Slot<ShedFile>,
-    pool: Option<usize>,
+    pool: Option<PoolId>,
     service: &Service,
     fleet: &fleet::Lowered,
     findings: &mut Findings,
@@ -70,7 +79,7 @@ pub fn lower(
 }
 
 /// The one answer; reports none and several.
-fn answer(file: &ShedFile, place: Place, pool: Option<usize>, findings: &mut Findings) -> Option<ShedTo> {
+fn answer(file: &ShedFile, place: Place, pool: Option<PoolId>, findings: &mut Findings) -> Option<ShedTo> {
     let ShedFile { pool: pool_slot, cname, nodata, .. } = file;
     let said = [!pool_slot.is_absent(), !cname.is_absent(), matches!(nodata.value(), Some(true))];
     match said.iter().filter(|is_said| **is_said).count() {
@@ -92,7 +101,7 @@ fn answer(file: &ShedFile, place: Place, pool: Option<usize>, findings: &mut Fin
     match cname.value() {
         Some(target) => Some(ShedTo::Cname(target.0.clone())),
         None if said[2] => Some(ShedTo::NoData),
-        None => pool.map(|at| ShedTo::Pool(PoolId::from_index(at))),
+        None => pool.map(ShedTo::Pool),
     }
 }
 

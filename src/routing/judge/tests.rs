@@ -6,7 +6,7 @@ use crate::model::demand::Split;
 use crate::model::fleet::{Capacity, Node, Site};
 use crate::model::ids::{AreaId, PoolId, RegionId, SiteId};
 use crate::model::profile::Profile;
-use crate::model::service::{ChainRule, Pool, PoolMember, RecoveryTier};
+use crate::model::service::{ChainRule, Method, Pool, PoolMember, RecoveryTier};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict as Up};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ fn world() -> World {
         name: name.to_owned(),
         members: members.iter().map(|&(node, weight)| PoolMember { node: NodeId(node), weight }).collect(),
         min_alive: Ppm::from_percent(50),
+        method: Method::Latency,
     };
     let mut policy = Policy::default();
     policy.fleet.sites =
@@ -48,8 +49,8 @@ fn world() -> World {
         profile: Profile::CDN,
         tier: RecoveryTier { name: "5m".to_owned(), limit: Duration::from_secs(300) },
         chains: vec![
-            ChainRule { area: Some(AreaId(0)), pools: vec![PoolId(1)] },
-            ChainRule { area: None, pools: vec![PoolId(0), PoolId(1)] },
+            ChainRule::of(AreaId(0), vec![PoolId(1)]),
+            ChainRule::everybody(vec![PoolId(0), PoolId(1)]),
         ],
         pools: vec![pool("near", &[(0, 100), (1, 100), (3, 0)]), pool("far", &[(2, 100)])],
         answers: 1,

@@ -17,7 +17,7 @@ use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
 use crate::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::Latencies;
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, Pool, PoolMember, Profile, Service};
+use crate::model::service::{ChainRule, Method, Pool, PoolMember, Profile, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use crate::sim::world;
 use std::net::Ipv4Addr;
@@ -137,6 +137,7 @@ fn service(at: u64, fleet: &Fleet, demand: u64, rng: &mut SeededRng) -> Service 
         name: name.to_owned(),
         members: nodes.into_iter().map(|node| PoolMember { node, weight: 100 }).collect(),
         min_alive: Ppm::ZERO,
+        method: Method::Latency,
     };
     let mut pools = vec![pool("everywhere", fleet.node_ids().collect())];
     let mut chains = Vec::new();
@@ -146,10 +147,10 @@ fn service(at: u64, fleet: &Fleet, demand: u64, rng: &mut SeededRng) -> Service 
         if rng.below(3) == 0 && members.len() > 2 {
             let id = PoolId::from_index(pools.len());
             pools.push(pool(&format!("region{region}"), members));
-            chains.push(ChainRule { area: Some(AreaId::from_index(region)), pools: vec![id] });
+            chains.push(ChainRule::of(AreaId::from_index(region), vec![id]));
         }
     }
-    chains.push(ChainRule { area: None, pools: vec![PoolId(0)] });
+    chains.push(ChainRule::everybody(vec![PoolId(0)]));
     let profile = Profile::ALL[rng.below(3) as usize].clone();
     Service { chains, ..world::service(&format!("s{at}"), profile, pools, Some(demand)) }
 }

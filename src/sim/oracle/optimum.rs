@@ -149,7 +149,10 @@ fn cost_of(instance: &Instance, service: &Service, group: usize, node: NodeId, s
     let crosses = foreign(instance.groups[group].line, fleet.node(node).line);
     let line = if crosses { service.line_penalty.0 } else { 0 };
     let path = Path { distance: prior, ..Path::default() };
-    i64::from(terms(service.profile.weights.shape, path, signal).with_line(line, 0).total_us)
+    let rule = service.chain_for(&instance.groups[group].areas);
+    let bias = rule.and_then(|rule| rule.bias.iter().find(|bias| bias.node == node));
+    let terms = terms(service.profile.weights.shape, path, signal).with_line(line, 0);
+    i64::from(terms.with_price(0, bias.map_or(0, |bias| bias.by_us), 0).total_us)
 }
 
 impl Meter {
