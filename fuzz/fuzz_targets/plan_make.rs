@@ -18,7 +18,7 @@ use rhumb::model::policy::Policy;
 use rhumb::model::profile::Profile;
 use rhumb::model::provenance::Cause;
 use rhumb::model::reach::Reach;
-use rhumb::model::service::{ChainRule, OnAllDown, PoolMember, Service};
+use rhumb::model::service::{Bias, ChainRule, Method, OnAllDown, PoolMember, Service};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use rhumb::routing::judge::{Case, judge};
 use rhumb::schedule::{Pass, Plan, PlanInput, PlannerMemory, plan};
@@ -79,7 +79,8 @@ fn service(at: u64, nodes: u64, bytes: &mut Bytes<'_>) -> Service {
         });
         let members = members.collect();
         let min_alive = Ppm(bytes.below(5) as u32 * 250_000);
-        rhumb::model::service::Pool { members, min_alive, ..world::pool(&format!("p{name}"), &[]) }
+        let method = [Method::Latency, Method::Weights, Method::Load][bytes.below(3) as usize];
+        rhumb::model::service::Pool { members, min_alive, method, ..world::pool(&format!("p{name}"), &[]) }
     });
     let pools: Vec<_> = pools.collect();
     let last = PoolId::from_index(pools.len() - 1);
@@ -87,6 +88,13 @@ fn service(at: u64, nodes: u64, bytes: &mut Bytes<'_>) -> Service {
     let mut service = world::service(&format!("s{at}"), profile, pools, demand);
     if bytes.below(2) == 0 {
         service.chains.insert(0, ChainRule::of(AreaId(0), vec![last]));
+    }
+    for rule in &mut service.chains {
+        let nodes = (0..nodes as u16).filter(|_| bytes.below(3) == 0).collect::<Vec<_>>();
+        let most = u64::from(Bias::MOST_US.unsigned_abs());
+        let by_us = |amount: u64| (amount % (2 * most + 1)) as i32 - Bias::MOST_US;
+        let bias = |node| Bias { node: rhumb::model::ids::NodeId(node), by_us: by_us(bytes.amount()) };
+        rule.bias = nodes.into_iter().map(bias).collect();
     }
     service.on_all_down = match bytes.below(3) {
         0 => OnAllDown::LastGood,

@@ -74,6 +74,25 @@ struct Look<'a> {
     cut: &'a [CutRegion],
 }
 
+/// Where the pool does not go by cost.
+fn by_method(
+    source: &str,
+    from: &CandidateView,
+    to: &CandidateView,
+    told: Option<&Explanation>,
+) -> Option<String> {
+    let pool = told?.pools.iter().find(|pool| pool.name == to.pool)?;
+    let shares = match pool.method.as_str() {
+        "weights" => "shares by weight",
+        "load" => "shares by what is free",
+        _ => return None,
+    };
+    Some(match from.pool == to.pool && from.cost.congestion_us > 0 {
+        true => format!("{source} is above its target, and pool {} has {shares} below that", pool.name),
+        false => format!("pool {} has {shares}", pool.name),
+    })
+}
+
 impl Look<'_> {
     fn reason(&self) -> Reason {
         let asked = &self.kept.asked;
@@ -131,6 +150,9 @@ impl Look<'_> {
             let mode = told.map_or("all_down", |told| told.mode.as_str());
             return format!("no node of their chain may serve ({mode})");
         };
+        if let Some(because) = by_method(source_name, from, to, told) {
+            return because;
+        }
         let less = from.cost.total_us.saturating_sub(to.cost.total_us);
         if less > 0 {
             let congestion = match from.cost.congestion_us {

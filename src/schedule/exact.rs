@@ -82,7 +82,7 @@ fn tolerance(w: &World) -> u64 {
     all * 16 / 1_000_000 + 4_096
 }
 
-fn check_least(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
+pub(super) fn check_least(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
     let (least, left) = (least_unserved(w), left_unserved(w, plan));
     prop_assert!(left.abs_diff(least) <= tolerance(w), "least {least}, left {left}");
     Ok(())

@@ -183,6 +183,9 @@ fn places(groups: &[ClientGroup], latencies: &Latencies) -> (Vec<u32>, Vec<usize
     classify((0..groups.len()).map(key))
 }
 
+/// The pools, each with the number of what it offers, and the bias.
+type ChainKey<'p> = (Vec<(PoolId, Option<u32>)>, &'p [Bias]);
+
 /// Which rules have the same nodes in the same order under the same conditions and with the same bias: they
 /// are one ladder.
 fn chains(policy: &Policy) -> (Vec<Vec<u32>>, Vec<(usize, usize)>) {
@@ -193,7 +196,7 @@ fn chains(policy: &Policy) -> (Vec<Vec<u32>>, Vec<(usize, usize)>) {
     let all_pools = policy.services.iter().flat_map(|service| &service.pools);
     let (pools, _) = classify(all_pools.map(members));
     let mut first = 0;
-    let mut keys: Vec<(Vec<(PoolId, Option<u32>)>, &[Bias])> = Vec::new();
+    let mut keys: Vec<ChainKey<'_>> = Vec::new();
     let mut places = Vec::new();
     for (at, service) in policy.services.iter().enumerate() {
         let own = &pools[first..first + service.pools.len()];

@@ -1,10 +1,13 @@
 //! What methods and biases make of small worlds: shares as stated, near or far; caps all the same; and
 //! nobody moved by what is no reason to.
 
+use super::properties;
 use super::testing::*;
 use super::{CandidateState, Explanation, Pass, Plan, PlanInput, PlannerMemory, explain};
+use crate::base::hash::SeededRng;
 use crate::model::ids::{AreaId, GroupId, NodeId, PoolId, ServiceId};
 use crate::model::service::{Bias, ChainRule, Method, Pool};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn by(method: Method, pool: Pool) -> Pool {
@@ -107,7 +110,7 @@ fn load_goes_by_what_is_free_whatever_the_distance() {
     near.demand = Some(600);
     let mut far = service("far", vec![by(Method::Load, pool(&[0, 1, 2]))]);
     far.demand = Some(600);
-    let w = spread(&vec![&[10_u32, 60, 200][..]; 12], vec![far, near]).capacity(&[1_000, 1_000, 1_000]);
+    let w = spread(&[&[10_u32, 60, 200][..]; 12], vec![far, near]).capacity(&[1_000, 1_000, 1_000]);
     let plan = w.run(plan_first(&w), 1_000, 120);
     // Free are 300, 900 and 900: one seventh, three and three.
     let parts = parts(&w, &plan);
@@ -231,5 +234,75 @@ fn rules_that_differ_in_bias_alone_are_chosen_by_apart() {
     };
     for group in 0..8 {
         assert_eq!((node(0, group), node(1, group)), (u16::from(group < 4), 0), "group {group}");
+    }
+}
+
+/// A random world with methods, weights, biases and conjunctions.
+fn mixed(seed: u64, down_percent: u64) -> World {
+    let mut w = properties::random(seed, down_percent);
+    let mut rng = SeededRng::new(seed ^ 0x3e7d);
+    let nodes = w.health.len() as u64;
+    for group in &mut w.groups {
+        group.areas = (0..3).filter(|_| rng.below(2) == 0).map(AreaId).collect();
+    }
+    for service in &mut w.policy.services {
+        for pool in &mut service.pools {
+            pool.method = [Method::Latency, Method::Weights, Method::Load][rng.below(3) as usize];
+        }
+        let last = PoolId::from_index(service.pools.len() - 1);
+        let both = ChainRule { areas: vec![AreaId(0), AreaId(2)], ..ChainRule::everybody(vec![last]) };
+        service.chains.insert(0, both);
+        for rule in &mut service.chains {
+            let nodes = (0..nodes as u16).filter(|_| rng.below(3) == 0).collect::<Vec<_>>();
+            rule.bias =
+                biased(&nodes.iter().map(|&node| (node, rng.below(200) as i32 - 100)).collect::<Vec<_>>());
+        }
+    }
+    w
+}
+
+fn check_chains(w: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    for (service, group, ladder) in properties::pairs(w) {
+        let placement = plan.assignment.placement(service, group).expect("every group has one");
+        let sum: u64 = placement.shares.iter().map(|share| u64::from(share.share.0)).sum();
+        prop_assert_eq!(sum, if placement.shares.is_empty() { 0 } else { 1_000_000 });
+        let areas = &w.groups[group.index()].areas;
+        let rule = w.policy.service(service).chain_for(areas).expect("there is a catch-all");
+        prop_assert!(rule.areas.iter().all(|area| areas.contains(area)));
+        let is_fenced = |node: NodeId| ladder.is_member(node);
+        prop_assert!(placement.shares.iter().all(|share| is_fenced(share.node)));
+        if !ladder.all_down {
+            prop_assert!(placement.shares.iter().all(|share| w.health[share.node.index()].may_serve()));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // PROPTEST_CASES in the environment asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn fences_and_caps_hold_whatever_the_methods(seed: u64, victim: prop::sample::Index) {
+        let mut w = mixed(seed, 20);
+        let before = plan_first(&w);
+        check_chains(&w, &before)?;
+        super::exact::check_least(&w, &before)?;
+        prop_assert_eq!(format!("{before:?}"), format!("{:?}", plan_first(&w.clone())));
+        let victim = victim.index(w.health.len());
+        w.health[victim] = down();
+        let after = w.plan(Some(&before), 1_000, Pass::Evacuation);
+        check_chains(&w, &after)?;
+        let full = w.plan(Some(&after), 2_000, Pass::Full);
+        check_chains(&w, &full)?;
+        super::exact::check_least(&w, &full)?;
+    }
+
+    #[test]
+    fn whatever_the_methods_a_plan_comes_to_rest(seed: u64) {
+        let w = mixed(seed, 10);
+        let plan = w.run(plan_first(&w), 0, 120);
+        let later = w.run(plan.clone(), 120_000, 30);
+        prop_assert_eq!(&later.assignment, &plan.assignment);
     }
 }

@@ -178,6 +178,24 @@ impl Trial<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::service::Bias;
+
+    #[test]
+    fn biased_plans_are_near_the_best_too() {
+        for at in 0..4 {
+            let mut instance = Instance::random(11, at, false);
+            for rule in instance.policy.services.iter_mut().flat_map(|service| &mut service.chains) {
+                let of_site = |node: &NodeId| instance.policy.fleet.node(*node).site.index();
+                let by_us = |node: &NodeId| [30_000, -20_000, 0][of_site(node) % 3];
+                let nodes = instance.policy.fleet.node_ids().filter(|node| by_us(node) != 0);
+                rule.bias = nodes.map(|node| Bias { node, by_us: by_us(&node) }).collect();
+            }
+            let trial = Trial { instance: &instance, health: instance.health.clone() };
+            let judged = trial.judge(&trial.plan(None, 0, Pass::Full));
+            assert!((0.0..0.03).contains(&judged.gap), "{at}: {}", judged.gap);
+            assert_eq!(judged.unserved_difference, 0);
+        }
+    }
 
     #[test]
     fn cold_plans_are_near_the_best_and_leave_as_little_unserved() {

@@ -14,6 +14,7 @@ use super::strategy::Strategy;
 use super::world::{Size, World};
 use crate::base::hash::SeededRng;
 use crate::base::units::Micros;
+use crate::model::service::Method;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -203,8 +204,14 @@ impl Jolt {
 
     /// `seconds` from the jolt on; a fleet at 60 %, no noise.
     pub fn run(self, seed: u64, seconds: u32) -> Rest {
+        self.run_with(seed, seconds, Method::Latency)
+    }
+
+    /// As [`Self::run`], with all pools by a method.
+    pub fn run_with(self, seed: u64, seconds: u32, method: Method) -> Rest {
         let mut world = World::global(Size::SMALL, seed, 60);
         for service in &mut world.policy.services {
+            service.pools.iter_mut().for_each(|pool| pool.method = method);
             service.ttl = self.ttl_s;
             service.profile.session = self.session.unwrap_or(service.profile.session);
         }
@@ -240,6 +247,29 @@ mod tests {
         let unrest = noise(5, 70, DAY_S);
         assert!(unrest.busiest_per_hour <= 1.0 && unrest.churn_per_hour < 0.01, "{unrest:?}");
         assert!(unrest.peak_utilisation > 0.7, "the world is busy: {unrest:?}");
+    }
+
+    #[test]
+    fn noise_moves_next_to_nobody_whatever_the_method() {
+        for method in [Method::Weights, Method::Load] {
+            let mut world = World::global(Size::SMALL, 5, 70);
+            let pools = world.policy.services.iter_mut().flat_map(|service| &mut service.pools);
+            pools.for_each(|pool| pool.method = method);
+            let unrest = watched(&world, 5, DAY_S / 4, |_| 1.0);
+            assert!(unrest.busiest_per_hour <= 1.0 && unrest.churn_per_hour < 0.01, "{method:?}: {unrest:?}");
+            assert!(unrest.peak_utilisation > 0.7, "the world is busy: {unrest:?}");
+        }
+    }
+
+    #[test]
+    fn loops_of_late_reports_come_to_rest_whatever_the_method() {
+        for method in [Method::Weights, Method::Load] {
+            for (other_load, demand) in [(0.3, 1.0), (0.0, 1.25)] {
+                let jolt = Jolt { other_load, demand, session: Some(Duration::from_secs(60)), ..Jolt::MILD };
+                let rest = jolt.run_with(3, 3 * 3_600, method);
+                assert!(rest.swing < 0.005 && rest.moved < 0.4, "{method:?}, {jolt:?}: {rest:?}");
+            }
+        }
     }
 
     #[test]
