@@ -465,6 +465,28 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_on_pools_sees_those_of_other_services() {
+        let check = |more: &str, expected: &[&str]| {
+            let live = format!("pools: {{own: {{members: n1}}, rest: {{service: im}}}}\n{more}\n");
+            let im = "pools: {eu: {select: {region: eu}}}\nchains: [{pools: eu}]\n";
+            let (_, said) = load(&[("im", im), ("live", &live)]);
+            assert_eq!(said.len(), expected.len(), "{said:?}");
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.contains(expected), "{said}");
+            }
+        };
+        let both = "chains: [{pools: [own, rest]}]";
+        check(both, &[]);
+        // Templates are filled for their nodes, recovery is judged by their probes.
+        let txt = format!("{both}\nrecords: {{txt: {{prefix: _at, text: 'at {{carrier}}'}}}}");
+        check(&txt, &["bad-template"]);
+        let slow = format!("{both}\ntier: 5m\nttl: 300");
+        check(&slow, &["recovery-too-slow"]);
+        // Newcomers are sent to nodes of the service's own.
+        check("chains: [{pools: own}]\nshed: {pool: rest}", &["bad-shed: pool `rest` is another"]);
+    }
+
+    #[test]
     fn what_grows_beyond_bounds_is_refused() {
         // Each service divides by 20 areas of its own: 8,000 rules.
         let areas: String = (0..60).map(|at| format!("a{at}: {{cidrs: 10.{at}.0.0/16}}, ")).collect();
