@@ -105,9 +105,11 @@ struct Court<'a> {
     /// By node, fine units: of the plan, and of the one before by today's demand.
     load: Vec<u64>,
     load_before: Vec<u64>,
-    /// Of all demand, parts per billion: what left a node that may serve it, and the largest of it.
-    moved_ppb: u64,
+    /// Of all demand, parts per billion: what left a node that may serve it, by node, and the largest of it.
+    moved_ppb: Vec<u64>,
     largest_ppb: u64,
+    /// The largest demand of a pair, fine units.
+    largest: u64,
 }
 
 /// Groups of the same areas have the same chain of every service.
@@ -220,8 +222,9 @@ impl<'a> Court<'a> {
             faults: Faults::default(),
             load: vec![0; nodes],
             load_before: vec![0; nodes],
-            moved_ppb: 0,
+            moved_ppb: vec![0; nodes],
             largest_ppb: 0,
+            largest: 0,
         }
     }
 
@@ -264,6 +267,7 @@ impl<'a> Court<'a> {
                 self.fault(&pair, "has no placement");
                 continue;
             };
+            self.largest = self.largest.max(pair.demand);
             weights[at] = weights[at].saturating_add(pair.demand);
             if good[at] != Some((pair.chain, pair.sight)) && self.judge_answer(&pair, placement) {
                 good[at] = Some((pair.chain, pair.sight));
@@ -331,7 +335,10 @@ impl<'a> Court<'a> {
             }
             Movement::Budget if !is_orphaned => {
                 let (service, group) = (pair.charter.id.index(), pair.group.index());
-                self.moved_ppb += self.case.account.part_ppb(service, group, moved);
+                for share in &old.shares {
+                    let size = self.case.account.part_ppb(service, group, left(share));
+                    self.moved_ppb[share.node.index()] += size;
+                }
                 let whole = self.case.account.part_ppb(service, group, WHOLE);
                 self.largest_ppb = self.largest_ppb.max(whole);
             }
@@ -343,9 +350,12 @@ impl<'a> Court<'a> {
         let budget = u64::try_from(self.case.account.budget_ppb).unwrap_or(0);
         let allowed = budget.saturating_add(self.largest_ppb);
         let in_need = (0..self.load_before.len()).any(|node| self.over(&self.load_before, node) > 0);
-        if self.movement == Movement::Budget && !in_need && self.moved_ppb > allowed {
+        // Whoever leaves a node that is full even so made room for those who lost theirs.
+        let by_choice = |node: &usize| self.room(*node) > self.slack(*node);
+        let moved_ppb: u64 = (0..self.load.len()).filter(by_choice).map(|node| self.moved_ppb[node]).sum();
+        if self.movement == Movement::Budget && !in_need && moved_ppb > allowed {
             let percent = |ppb: u64| ppb as f64 / 1e7;
-            let (moved, budget) = (percent(self.moved_ppb), percent(budget));
+            let (moved, budget) = (percent(moved_ppb), percent(budget));
             self.note(format!(
                 "moves {moved:.2} % of all demand by choice, and {budget:.2} % is what may be moved now"
             ));
@@ -369,7 +379,9 @@ impl<'a> Court<'a> {
     }
 
     fn slack(&self, node: usize) -> u64 {
-        self.cap(node).map_or(0, |cap| cap / SLACK).max(Account::fine(1))
+        // Two shares, one here and one there, are each rounded to a millionth of their group.
+        let grain = 2 * self.largest.div_ceil(WHOLE);
+        self.cap(node).map_or(0, |cap| cap / SLACK).max(Account::fine(1)).max(grain)
     }
 
     /// Whether the node lies above its cap by what this plan has to answer for.

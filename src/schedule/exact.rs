@@ -139,6 +139,19 @@ fn a_region_of_twelve_nodes_is_lost_and_all_that_fits_is_placed() {
     }
 }
 
+#[test]
+fn groups_without_demand_are_in_nobodys_way() {
+    let services = vec![service("idle", vec![pool(&[0, 1])]), service("busy", vec![pool(&[0, 1])])];
+    let mut w = spread(&[&[10, 100], &[10, 100]], services).capacity(&[100, 1_000]);
+    w.policy.services[0].demand = Some(0);
+    w.policy.services[1].demand = Some(60);
+    let before = plan_first(&w);
+    assert_eq!(before.planned_load, [60, 0]);
+    w.policy.services[1].demand = Some(160);
+    let plan = w.plan(Some(&before), 0, Pass::Full);
+    assert!(total(&plan) == 0 && plan.planned_load[0] <= 90, "{:?}", plan.planned_load);
+}
+
 /// The world with its groups in another order, and where each group of it came from.
 fn shuffled(w: &World, seed: u64) -> (World, Vec<usize>) {
     let mut rng = SeededRng::new(seed);

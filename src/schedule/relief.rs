@@ -113,10 +113,11 @@ impl Sweep<'_> {
                         Pass::Evacuation => share_of(book.shares(book.before[group]), share.node),
                     };
                     let ppm = share.share.0.saturating_sub(fixed);
-                    let (rank, service, group) = (self.walk.ranks[group], service as u32, group as u32);
-                    if ppm > 0 {
-                        pieces.push(Piece { kind, node: share.node, service, group, rank, ppm });
+                    if part(self.demand.of(service, group), ppm) == 0 {
+                        continue;
                     }
+                    let (rank, service, group) = (self.walk.ranks[group], service as u32, group as u32);
+                    pieces.push(Piece { kind, node: share.node, service, group, rank, ppm });
                 }
             }
         }
@@ -179,24 +180,28 @@ impl Sweep<'_> {
         while surplus >= CRUMB
             && let Some((_, at, to)) = offers.pop()
         {
-            if due[to].1 < CRUMB {
+            if !self.can_take(&pieces[at], due[to].1) {
                 offers.extend(self.offer(&pieces[at], at, due));
                 continue;
             }
             let piece = Piece { ppm: left[at], ..pieces[at] };
             let (ppm, amount) = self.fitting(&piece, due[to].0, surplus.min(due[to].1));
-            if amount > 0 {
-                self.carry(&piece, due[to].0, ppm);
-                left[at] -= ppm;
-                surplus = surplus.saturating_sub(amount);
-                due[to].1 = due[to].1.saturating_sub(amount);
-                moved += 1;
-            } else if surplus < due[to].1 {
+            if amount == 0 {
                 // Less than a millionth of this group must go; a smaller one may.
                 continue;
-            } else {
-                due[to].1 = 0;
             }
+            let wanted = surplus.min(due[to].1).min(amount);
+            self.carry(&piece, due[to].0, ppm);
+            left[at] -= ppm;
+            surplus -= wanted;
+            // What was rounded up takes nothing from others, where there is room for them as well.
+            let others = due[to].1 - wanted;
+            due[to].1 = if self.loads.room(due[to].0) >= others {
+                others
+            } else {
+                others.saturating_sub(amount - wanted)
+            };
+            moved += 1;
             if left[at] > 0 {
                 offers.extend(self.offer(&pieces[at], at, due));
             }
@@ -208,10 +213,16 @@ impl Sweep<'_> {
     fn offer(&self, piece: &Piece, at: usize, due: &[(NodeId, u64)]) -> Option<Offer> {
         let outlook = self.terrain.outlook(piece.service as usize, piece.group as usize)?;
         let here = standing(outlook, piece.node);
-        let open = due.iter().enumerate().filter(|(_, due)| due.1 >= CRUMB);
+        let open = due.iter().enumerate().filter(|(_, due)| self.can_take(piece, due.1));
         let (cost, to) = open.map(|(to, due)| (standing(outlook, due.0), to)).min()?;
         let rise = cost.saturating_sub(here);
         Some((std::cmp::Reverse((rise, piece.service, piece.rank)), at, to))
+    }
+
+    /// Whether what is due somewhere is worth a share, and not less than a millionth of the group.
+    fn can_take(&self, piece: &Piece, due: u64) -> bool {
+        let demand = self.demand.of(piece.service as usize, piece.group as usize);
+        due >= CRUMB && ppm_of(due, demand) > 0
     }
 
     /// How much of a piece goes to a node, at most about `wanted`: ppm of the pair, and the amount. Rounded

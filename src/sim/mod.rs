@@ -16,6 +16,7 @@
 //! | `course` | one strategy in one world, step by step |
 //! | `oracle` | the exact optimum of small worlds, to measure plans by |
 //! | `region_loss` | a region lost, the strategies compared |
+//! | `tiny` | any bytes as a small world and its course, for fuzzing |
 //! | `stability` | noise, a day of demand, loops of feedback |
 //!
 //! Deliberately not here: what a user feels on a node that is too full, and failures that follow from
@@ -29,4 +30,5 @@ pub mod oracle;
 pub mod region_loss;
 pub mod stability;
 pub mod strategy;
+pub mod tiny;
 pub mod world;
