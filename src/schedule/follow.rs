@@ -47,6 +47,11 @@ impl Habit {
         }
     }
 
+    /// How long clients stay after they were sent elsewhere, on average.
+    pub fn stay_ms(&self) -> u64 {
+        self.cached_ms.saturating_add(self.session_ms)
+    }
+
     /// Moves `row` towards `current`. Who was on a node that does not serve any more is on his way.
     pub fn follow(&self, elapsed_ms: u64, row: Row<'_>, current: &[u32], serves: &[bool]) {
         let Row { carried, coming } = row;
@@ -63,7 +68,7 @@ impl Habit {
         let current = || current.iter().zip(serves).map(|(&now, &serves)| if serves { now } else { 0 });
         let sent: u64 = current().map(u64::from).sum();
         let mut free = step(sent.saturating_sub(sum(carried) + sum(coming)), elapsed_ms, self.cached_ms);
-        let session_ms = self.cached_ms.saturating_add(self.session_ms);
+        let session_ms = self.stay_ms();
         for (has, now) in carried.iter_mut().zip(current()) {
             let left = step(u64::from(has.saturating_sub(now)), elapsed_ms, session_ms);
             *has -= left as u32;

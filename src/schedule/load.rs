@@ -139,10 +139,16 @@ impl Loads {
         }
     }
 
+    /// What newcomers of all services may take.
+    #[inline]
+    pub fn room_beside_what_passes(&self, node: NodeId) -> u64 {
+        self.room(node).saturating_sub(self.meters[node.index()].passing)
+    }
+
     /// What newcomers may take of the room.
     #[inline]
     pub fn room_for_newcomers(&self, service: usize, node: NodeId) -> u64 {
-        let room = self.room(node).saturating_sub(self.meters[node.index()].passing);
+        let room = self.room_beside_what_passes(node);
         self.division.as_ref().map_or(room, |division| division.room(service, node, room))
     }
 

@@ -25,6 +25,7 @@
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
 //! | `sweep` | who stays and who goes |
+//! | `ebb` | sends newcomers elsewhere while a node carries more than its cap |
 //! | `relief` | brings nodes under their caps, others moving if they must |
 //! | `polish` | makes a first plan cheaper for all together |
 //! | `flow` | how much that can be, by kind of demand and node |
@@ -48,6 +49,7 @@ pub mod cost;
 mod degrade;
 mod demand;
 mod division;
+mod ebb;
 #[cfg(test)]
 mod exact;
 pub mod explain;

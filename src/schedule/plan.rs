@@ -10,6 +10,7 @@ use super::change::Footing;
 use super::cost::NodeSignal;
 use super::demand::{Demand, Reports};
 use super::division::Division;
+use super::ebb;
 use super::follow::Habit;
 use super::kept::{self, Keep, Kept, KeptService, Walk};
 use super::load::{Loads, part, units};
@@ -62,6 +63,8 @@ pub(super) struct Opening<'a> {
     base: Vec<u64>,
     /// By node: load that is there beside the previous assignment and will be gone.
     passing: Vec<u64>,
+    /// By node: how much less than its cap the table should give it.
+    reserves: Vec<u64>,
     /// Nobody has a placement.
     first: bool,
     /// By service: the previous assignment.
@@ -100,8 +103,9 @@ impl<'a> Opening<'a> {
             }
         }
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
-        let (base, passing) = (Vec::new(), Vec::new());
-        let mut opening = Self { terrain, memory, demand, walk, reports, base, passing, first, tallies };
+        let (base, passing, reserves) = (Vec::new(), Vec::new(), Vec::new());
+        let mut opening =
+            Self { terrain, memory, demand, walk, reports, base, passing, reserves, first, tallies };
         if !first {
             opening.see_others(&habits);
         }
@@ -118,6 +122,8 @@ impl<'a> Opening<'a> {
         for (node, unexplained) in reports.unexplained(memory).into_iter().enumerate() {
             passing[node] = passing[node].saturating_add(unexplained.saturating_sub(base[node]));
         }
+        let carried = (&demand.services[..], &base[..]);
+        self.reserves = ebb::reserves(&policy.fleet.nodes, reports, memory, habits, carried);
         (self.base, self.passing) = (base, passing);
     }
 
@@ -218,6 +224,7 @@ impl<'a> Opening<'a> {
         sweep.relieve(input.pass);
         match footing {
             Some(footing) => {
+                sweep.ebb(&self.reserves, &self.memory);
                 sweep.changes = footing.since(before);
                 memory.footing = footing;
                 sweep.reconsider_all(&self.memory, Patience::Patient);

@@ -60,9 +60,18 @@ impl Sweep<'_> {
         if !self.loads.any_over_cap() {
             return 0;
         }
+        let gauge = |node: NodeId| (self.loads.relievable(node), self.loads.room(node));
+        let nodes = (0..self.terrain.signals.len()).map(NodeId::from_index);
+        let gauges: Vec<(u64, u64)> = nodes.map(gauge).collect();
+        self.even_out(pass, &gauges, false)
+    }
+
+    /// Moves what must leave each node to where there is room, both of which `gauges` say; `by_choice`: as
+    /// far as the budget goes.
+    pub fn even_out(&mut self, pass: Pass, gauges: &[(u64, u64)], by_choice: bool) -> usize {
         let kinds = self.kinds();
         let pieces = self.pieces(&kinds, pass);
-        let network = self.network(&kinds, &pieces);
+        let network = network(&kinds, &pieces, gauges, |piece| self.amount(piece));
         let Some(network) = network else { return 0 };
         let mut moved = 0;
         let mut from = 0;
@@ -70,7 +79,7 @@ impl Sweep<'_> {
             let kind = pieces[from].kind;
             let count = pieces[from..].partition_point(|piece| piece.kind == kind);
             let gains = network.gains(kind as usize);
-            moved += self.redistribute(&pieces[from..from + count], &gains);
+            moved += self.redistribute(&pieces[from..from + count], &gains, by_choice);
             from += count;
         }
         moved
@@ -125,37 +134,12 @@ impl Sweep<'_> {
         pieces
     }
 
-    /// The network with all pushed that can be; `None`: nothing can.
-    fn network(&self, kinds: &Kinds, pieces: &[Piece]) -> Option<Network> {
-        let nodes = self.terrain.signals.len();
-        let mut network = Network::new(nodes, kinds.nodes.len());
-        for node in 0..nodes {
-            let id = NodeId::from_index(node);
-            network.load(node, self.loads.relievable(id), self.loads.room(id));
-        }
-        for pieces in pieces.chunk_by(|a, b| (a.kind, a.node) == (b.kind, b.node)) {
-            let amount = pieces.iter().map(|piece| self.amount(piece)).sum();
-            network.stock(pieces[0].kind as usize, pieces[0].node.index(), amount);
-        }
-        let levels = kinds.nodes.iter().flatten().map(|&(level, _)| level).max()?;
-        let mut pushed = 0_u64;
-        for level in 0..=levels {
-            for (kind, nodes) in kinds.nodes.iter().enumerate() {
-                let from = nodes.partition_point(|&(of, _)| of < level);
-                let nodes = nodes[from..].iter().take_while(|&&(of, _)| of == level);
-                nodes.for_each(|&(_, node)| network.allow(kind, node.index()));
-            }
-            pushed = pushed.saturating_add(network.push());
-        }
-        (pushed > 0).then_some(network)
-    }
-
     fn amount(&self, piece: &Piece) -> u64 {
         part(self.demand.of(piece.service as usize, piece.group as usize), piece.ppm)
     }
 
     /// Moves pieces of one kind from the nodes that lose to those that gain, cheapest move first.
-    fn redistribute(&mut self, pieces: &[Piece], gains: &[(usize, i128)]) -> usize {
+    fn redistribute(&mut self, pieces: &[Piece], gains: &[(usize, i128)], by_choice: bool) -> usize {
         let mut due: Vec<(NodeId, u64)> = gains
             .iter()
             .filter(|&&(_, gain)| gain > 0)
@@ -166,18 +150,25 @@ impl Sweep<'_> {
             let from = pieces.partition_point(|piece| piece.node.index() < node);
             let count = pieces[from..].partition_point(|piece| piece.node.index() == node);
             let surplus = u64::try_from(-gain).unwrap_or(u64::MAX);
-            moved += self.drain(&pieces[from..from + count], surplus, &mut due);
+            moved += self.drain(&pieces[from..from + count], surplus, &mut due, by_choice);
         }
         moved
     }
 
     /// Moves `surplus` of the pieces, all on one node, to where it is due.
-    fn drain(&mut self, pieces: &[Piece], mut surplus: u64, due: &mut [(NodeId, u64)]) -> usize {
+    fn drain(
+        &mut self,
+        pieces: &[Piece],
+        mut surplus: u64,
+        due: &mut [(NodeId, u64)],
+        by_choice: bool,
+    ) -> usize {
         let mut left: Vec<u32> = pieces.iter().map(|piece| piece.ppm).collect();
         let offers = (0..pieces.len()).filter_map(|at| self.offer(&pieces[at], at, due));
         let mut offers: BinaryHeap<Offer> = offers.collect();
         let mut moved = 0;
         while surplus >= CRUMB
+            && (!by_choice || self.budget_ppb > 0)
             && let Some((_, at, to)) = offers.pop()
         {
             if !self.can_take(&pieces[at], due[to].1) {
@@ -192,6 +183,9 @@ impl Sweep<'_> {
             }
             let wanted = surplus.min(due[to].1).min(amount);
             self.carry(&piece, due[to].0, ppm);
+            if by_choice {
+                self.budget_ppb -= self.size_ppb(piece.service as usize, piece.group as usize, ppm);
+            }
             left[at] -= ppm;
             surplus -= wanted;
             // What was rounded up takes nothing from others, where there is room for them as well.
@@ -259,6 +253,34 @@ impl Sweep<'_> {
         shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.share), share.node));
         self.rearrange(service, group, outlook, shares);
     }
+}
+
+/// The network with all pushed that can be; `None`: nothing can.
+fn network(
+    kinds: &Kinds,
+    pieces: &[Piece],
+    gauges: &[(u64, u64)],
+    amount: impl Fn(&Piece) -> u64,
+) -> Option<Network> {
+    let mut network = Network::new(gauges.len(), kinds.nodes.len());
+    for (node, &(over, room)) in gauges.iter().enumerate() {
+        network.load(node, over, room);
+    }
+    for pieces in pieces.chunk_by(|a, b| (a.kind, a.node) == (b.kind, b.node)) {
+        let amount = pieces.iter().map(&amount).sum();
+        network.stock(pieces[0].kind as usize, pieces[0].node.index(), amount);
+    }
+    let levels = kinds.nodes.iter().flatten().map(|&(level, _)| level).max()?;
+    let mut pushed = 0_u64;
+    for level in 0..=levels {
+        for (kind, nodes) in kinds.nodes.iter().enumerate() {
+            let from = nodes.partition_point(|&(of, _)| of < level);
+            let nodes = nodes[from..].iter().take_while(|&&(of, _)| of == level);
+            nodes.for_each(|&(_, node)| network.allow(kind, node.index()));
+        }
+        pushed = pushed.saturating_add(network.push());
+    }
+    (pushed > 0).then_some(network)
 }
 
 /// Cost of a node, by level first.

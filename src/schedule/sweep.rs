@@ -500,7 +500,7 @@ impl<'t> Sweep<'t> {
     }
 
     /// A part of one group's clients of one service, in parts per billion of all demand.
-    fn size_ppb(&self, service: usize, group: usize, moving_ppm: u32) -> i64 {
+    pub fn size_ppb(&self, service: usize, group: usize, moving_ppm: u32) -> i64 {
         let all = u128::from(self.demand.total(service)) * self.books.len() as u128;
         let moved = u128::from(moving_ppm) * 1_000 * u128::from(self.demand.weight(service, group));
         i64::try_from(moved / all.max(1)).unwrap_or(i64::MAX)
