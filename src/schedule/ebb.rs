@@ -10,10 +10,10 @@
 //! cap, the table gives it less, by what it has too much x how long clients stay / [`HORIZON_MS`]: with that
 //! it would be down at its cap after the horizon, roughly. Nobody's session ends for it.
 //!
-//! It is a move by choice, within the budget, and only to nodes that have room for newcomers. A node
-//! carries what it reports, else what is expected there; of what it has too much, as much counts as clients
-//! linger. Where load of another origin is known (base load) nothing is done: it would not go away, whoever
-//! is sent elsewhere. Less than a 32nd of the cap is what reports may be off by, and counts as none.
+//! It is a move by choice, within the budget, and only to nodes that have room for newcomers. What a node
+//! carries is what it reports; of what that is too much, as much counts as clients are expected to linger.
+//! Where load of another origin is known (base load) nothing is done: it would not go away, whoever is sent
+//! elsewhere. Less than a 32nd of the cap is what reports may be off by, and counts as none.
 
 use super::demand::Reports;
 use super::follow::Habit;
@@ -42,7 +42,7 @@ pub(super) fn reserves(
     (demand, base): (&[u64], &[u64]),
 ) -> Vec<u64> {
     let reserve = |(at, node): (usize, &Node)| {
-        let Some(capacity) = &node.capacity else { return 0 };
+        let (Some(capacity), Some(burden)) = (&node.capacity, reports.burden(at)) else { return 0 };
         let cap = part(super::load::fine(capacity.amount), capacity.cap.0);
         let (mut clients, mut lingering, mut stays) = (0_u64, 0_u64, 0_u128);
         for (service, (&demand, habit)) in demand.iter().zip(habits).enumerate() {
@@ -53,7 +53,7 @@ pub(super) fn reserves(
             lingering = lingering.saturating_add(part(demand, has.saturating_sub(sent)));
             stays += u128::from(amount) * u128::from(habit.stay_ms().min(LONGEST_STAY_MS));
         }
-        let excess = reports.burden(at).unwrap_or(clients).saturating_sub(cap).min(lingering);
+        let excess = burden.saturating_sub(cap).min(lingering);
         if base[at] > 0 || excess < (cap / RISING).max(1) {
             return 0;
         }
