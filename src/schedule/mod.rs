@@ -92,6 +92,7 @@ pub use explain::{CandidateState, CandidateView, Explanation, PoolRole, PoolView
 pub use memory::PlannerMemory;
 pub use moves::{Movers, movers};
 pub use plan::plan;
+pub use polish::{BEYOND_STEPS, BEYOND_US};
 pub use remap::remap;
 
 use crate::model::account::Account;

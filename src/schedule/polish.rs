@@ -12,6 +12,9 @@
 //! plan is a min-cost flow. The work is counted and bounded, so large worlds are improved as far as that
 //! goes; worlds of more than 256 nodes are left as they are.
 //!
+//! What no node has room for is spread as well: beyond the cap the price goes on rising, above all costs. So
+//! as little as possible is there, and it is where it is near and no node is far above its cap.
+//!
 //! Peers stay peers: on nodes without a price nobody leaves a node for one that is about as near. Groups
 //! whose nodes have different weights keep what the walk gave them: weights are an order, costs a wish.
 
@@ -40,6 +43,10 @@ const LEVEL_US: i64 = 1 << 32;
 const NEVER_US: i64 = 1 << 50;
 const OVER_US: i64 = 1 << 40;
 const NOBODY: u32 = u32::MAX;
+/// Beyond the cap the price goes on rising by so much for each part of the cap, of which there are so many:
+/// many nodes a little above their caps are better than one far above.
+pub const BEYOND_US: i64 = 100_000;
+pub const BEYOND_STEPS: u64 = 16;
 
 /// A pair and where it is.
 struct Pair<'t> {
@@ -114,7 +121,7 @@ impl Sweep<'_> {
                 let from = (u128::from(capacity) * u128::from(ppm)).div_ceil(1_000_000);
                 (u64::try_from(from).unwrap_or(u64::MAX), i64::from(price))
             };
-            let full = self.loads.room(node).saturating_add(load);
+            let full = self.loads.room(node).saturating_add(load).saturating_sub(self.loads.over_cap(node));
             // A hair below the cap: shares are rounded to ppm in the end.
             Gauge { load, cap: full.min(full - full / 4_096), steps: steps.iter().map(at).collect() }
         };
@@ -189,7 +196,9 @@ impl Gauge {
     /// What another unit pays at most, and for how many that holds.
     fn next(&self, grain: usize) -> (i64, u64) {
         if self.load >= self.cap {
-            return (NEVER_US, 0);
+            // What is unserved wherever it is may be where it is near and spread.
+            let (price, _, end) = self.beyond(self.load - self.cap);
+            return (OVER_US + price, end - (self.load - self.cap));
         }
         let at = self.at(self.load);
         // Below the target there is one step; above, so many as the grain says are one.
@@ -202,12 +211,23 @@ impl Gauge {
     /// What the last unit pays at least, and for how many that holds.
     fn last(&self, grain: usize) -> (i64, u64) {
         if self.load > self.cap.saturating_add(self.cap / 2_048) {
-            return (OVER_US, self.load - self.cap);
+            let (price, from, _) = self.beyond(self.load - self.cap - 1);
+            return (OVER_US + price, self.load - self.cap - from);
         }
         let Some(below) = self.load.checked_sub(1) else { return (-NEVER_US, 0) };
         let at = self.at(below);
         let first = if at == 0 { 0 } else { (at - 1) / grain * grain + 1 };
         (self.steps[first].1, self.load - self.steps[first].0)
+    }
+
+    /// The price of the unit so far beyond the cap, from where on it is that, and up to where.
+    fn beyond(&self, over: u64) -> (i64, u64, u64) {
+        let width = (self.cap / BEYOND_STEPS).max(1);
+        let step = over / width;
+        match step < BEYOND_STEPS {
+            true => (step as i64 * BEYOND_US, step * width, (step + 1) * width),
+            false => (BEYOND_STEPS as i64 * BEYOND_US, BEYOND_STEPS * width, u64::MAX),
+        }
     }
 
     fn is_priced(&self) -> bool {

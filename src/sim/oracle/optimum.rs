@@ -20,10 +20,10 @@ use crate::model::ids::{AreaId, LineId, NodeId};
 use crate::model::service::Service;
 use crate::model::verdict::NodeHealth;
 use crate::schedule::cost::{NodeSignal, Path, congestion_price, terms};
-use crate::schedule::weights;
+use crate::schedule::{BEYOND_STEPS, BEYOND_US, weights};
 
 const FINE_BITS: u32 = 16;
-/// Price beyond the cap, us: no way around it is dearer.
+/// Price beyond the cap, us, and what it rises by there: no way around it is dearer.
 const OVER_US: i64 = 1 << 40;
 /// Cost of a node that is not allowed.
 const NEVER_US: i64 = 1 << 50;
@@ -104,9 +104,7 @@ impl Problem {
         let mut over = 0;
         for (meter, &load) in self.meters.iter().zip(&load) {
             over += load.saturating_sub(meter.cap);
-            cost += meter.price(load.min(meter.cap));
-            // What is above pays what the last unit below it does.
-            cost += i128::from(load.saturating_sub(meter.cap)) * i128::from(meter.price_at_cap());
+            cost += meter.price(load);
         }
         (cost, over)
     }
@@ -171,7 +169,8 @@ impl Meter {
                 steps.push((load_at(ppm), price));
             }
         }
-        steps.push((cap_load, OVER_US));
+        let width = (cap_load / BEYOND_STEPS).max(1);
+        steps.extend((0..=BEYOND_STEPS).map(|at| (cap_load + at * width, OVER_US + at as i64 * BEYOND_US)));
         Self { steps, cap: cap_load }
     }
 
@@ -188,13 +187,14 @@ impl Meter {
     }
 
     fn price_at_cap(&self) -> i64 {
-        self.steps.len().checked_sub(2).map_or(0, |at| self.steps[at].1)
+        self.steps.iter().map(|&(_, price)| price).take_while(|&price| price < OVER_US).last().unwrap_or(0)
     }
 
-    /// What all units of a load pay, at most up to the cap.
+    /// What all units of a load pay. The price goes on beyond the cap: being unserved is no cost, but counted.
     fn price(&self, load: u64) -> i128 {
         let pay = |at: usize| {
             let (from, price) = self.steps[at];
+            let price = if price < OVER_US { price } else { price - OVER_US + self.price_at_cap() };
             let end = self.steps.get(at + 1).map_or(u64::MAX, |&(from, _)| from).min(load);
             i128::from(end.saturating_sub(from)) * i128::from(price)
         };
