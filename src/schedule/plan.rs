@@ -209,6 +209,7 @@ impl<'a> Opening<'a> {
         }
         sweep.polish();
         sweep.relieve(Pass::Full);
+        sweep.level();
         sweep.refresh_all_backups();
         sweep
     }
@@ -224,6 +225,7 @@ impl<'a> Opening<'a> {
         sweep.relieve(input.pass);
         match footing {
             Some(footing) => {
+                sweep.level();
                 sweep.ebb(&self.reserves, &self.memory);
                 sweep.changes = footing.since(before);
                 memory.footing = footing;

@@ -29,6 +29,10 @@ const NO_KIND: u32 = u32::MAX;
 const LEVEL_US: i64 = 1 << 32;
 /// Less than this many fine units (a thousandth of a unit) is not worth a share.
 const CRUMB: u64 = 64;
+/// Of its cap: by so much a node may be further above it than the others must be.
+const UNEVEN_PPM: u32 = 250_000;
+/// How often it is asked how far above their caps nodes must be.
+const LEVEL_QUESTIONS: usize = 5;
 
 /// Demand that may be given the same nodes.
 struct Kinds {
@@ -72,7 +76,7 @@ impl Sweep<'_> {
         let kinds = self.kinds();
         let pieces = self.pieces(&kinds, pass);
         let network = network(&kinds, &pieces, gauges, |piece| self.amount(piece));
-        let Some(network) = network else { return 0 };
+        let Some((network, _)) = network else { return 0 };
         let mut moved = 0;
         let mut from = 0;
         while from < pieces.len() {
@@ -83,6 +87,55 @@ impl Sweep<'_> {
             from += count;
         }
         moved
+    }
+
+    /// Where demand is unserved, has no node be much further above its cap than all must be: others that
+    /// are full as well take of it.
+    pub fn level(&mut self) {
+        let caps: Vec<u64> = (0..self.terrain.signals.len()).map(|node| self.cap(node)).collect();
+        let over_ppm = |node: usize| {
+            let id = NodeId::from_index(node);
+            ppm_of(self.loads.relievable(id), caps[node]).min(u64::from(u32::MAX)) as u32
+        };
+        let worst_ppm = (0..caps.len()).map(over_ppm).max().unwrap_or(0);
+        if worst_ppm <= UNEVEN_PPM {
+            return;
+        }
+        let kinds = self.kinds();
+        let pieces = self.pieces(&kinds, Pass::Full);
+        let gauges = |least_ppm: u32| {
+            let gauge = |(node, &cap): (usize, &u64)| {
+                let id = NodeId::from_index(node);
+                let more = u128::from(cap) * u128::from(least_ppm) / 1_000_000;
+                let most = cap.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+                let load = self.loads.load(id);
+                (load.saturating_sub(most).min(self.loads.planned(node)), most.saturating_sub(load))
+            };
+            caps.iter().enumerate().map(gauge).collect::<Vec<(u64, u64)>>()
+        };
+        let fits = |least_ppm: u32| {
+            let gauges = gauges(least_ppm);
+            let over = gauges.iter().fold(0_u64, |sum, gauge| sum.saturating_add(gauge.0));
+            let pushed = network(&kinds, &pieces, &gauges, |piece| self.amount(piece)).map_or(0, |it| it.1);
+            over.saturating_sub(pushed) <= over / 64
+        };
+        let (mut low, mut high) = (0, worst_ppm);
+        for _ in 0..LEVEL_QUESTIONS {
+            let middle = low + (high - low) / 2;
+            (low, high) = if fits(middle) { (low, middle) } else { (middle, high) };
+        }
+        if worst_ppm - high > UNEVEN_PPM {
+            let gauges = gauges(high);
+            self.even_out(Pass::Full, &gauges, false);
+        }
+    }
+
+    fn cap(&self, node: usize) -> u64 {
+        let id = NodeId::from_index(node);
+        let load = self.loads.load(id);
+        self.loads.limits(id).map_or(u64::MAX >> 1, |_| {
+            self.loads.room(id).saturating_add(load).saturating_sub(self.loads.over_cap(id))
+        })
     }
 
     fn kinds(&self) -> Kinds {
@@ -261,7 +314,7 @@ fn network(
     pieces: &[Piece],
     gauges: &[(u64, u64)],
     amount: impl Fn(&Piece) -> u64,
-) -> Option<Network> {
+) -> Option<(Network, u64)> {
     let mut network = Network::new(gauges.len(), kinds.nodes.len());
     for (node, &(over, room)) in gauges.iter().enumerate() {
         network.load(node, over, room);
@@ -280,7 +333,7 @@ fn network(
         }
         pushed = pushed.saturating_add(network.push());
     }
-    (pushed > 0).then_some(network)
+    (pushed > 0).then_some((network, pushed))
 }
 
 /// Cost of a node, by level first.
