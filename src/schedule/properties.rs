@@ -189,8 +189,8 @@ proptest! {
         w.health[victim] = down();
         let evacuated = w.plan(Some(&before), 1_000, Pass::Evacuation);
         check_only_orphans_moved(&w, &before, &evacuated)?;
-        // Others make room only where demand would be unserved.
-        if !w.policy.fleet.node_ids().any(|node| room(&w, &evacuated, node) < 0) {
+        // Others make room only where demand would be unserved, be it a part of a unit.
+        if !w.policy.fleet.node_ids().any(|node| is_full(&w, &evacuated, node)) {
             check_only_orphans_moved(&w, &before, &w.plan(Some(&before), 1_000, Pass::Full))?;
         }
     }
