@@ -1,30 +1,28 @@
 //! `rhumb lab`: the whole system on loopback, to break and to watch.
 //!
-//! `rhumb lab` runs nodes, daemon and clients; `fault`, `heal` and `faults` speak to a running one.
-//! This file reads the command line and prints; everything else is [`crate::lab`]'s.
+//! `rhumb lab` runs nodes, daemon and clients; `fault`, `heal`, `load` and `faults` speak to a running one;
+//! `compare` runs two of its own, one after the other. This file reads the command line and prints;
+//! everything else is [`crate::lab`]'s.
 
-use crate::base::clock::SystemClock;
+mod compare;
+mod plot;
+mod scene;
+
 use crate::base::units::Ppm;
+use crate::cli::chain;
 use crate::cli::duration;
-use crate::cli::{chain, render};
-use crate::daemon::answering::Live;
-use crate::daemon::start::{Daemon, Options};
-use crate::lab::clients::Locate;
-use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequest};
+use crate::lab::control::{self, CallError, ControlClient, FaultRequest, HealRequest, LoadRequest};
 use crate::lab::fault::{Fault, parse_percent};
 use crate::lab::fleet::{LabFault, LabStatus};
-use crate::lab::{self, LabOptions, LabParts};
+use crate::lab::{self, LabOptions};
 use crate::model::alert::AlertReceiver;
-use crate::model::policy::Policy;
-use crate::model::service::{Profile, Service};
-use crate::store::policy_dir;
-use clap::{Args, Subcommand};
-use std::collections::BTreeSet;
+use crate::schedule::Strategy;
+use clap::{Args, Subcommand, ValueEnum};
+use scene::{Scene, Setup};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +39,13 @@ Then, in a second terminal:
   rhumb lab faults                        what is broken now
   rhumb alerts                            what people would be told of it
   rhumb lab heal                          everything, or: rhumb lab heal tyo
+  rhumb lab load 70%                      how full clients keep the fleet
+
+What load does, and what a scheduler without it would do to the survivors:
+  rhumb lab --load 70%                    lose a site: no node above its cap
+  rhumb lab --load 70% --strategy nearest the same, and its neighbours drown
+  rhumb lab compare --fault site/fra      both, as a table and one plot
+  rhumb lab --load 130%                   more than there is: newcomers are shed
 
 TARGET is the name of a node, site, region or line; where a name is several of
 these, write node/NAME, site/NAME, region/NAME or line/NAME.
@@ -79,6 +84,15 @@ pub struct LabRunArgs {
     /// Synthetic clients per second; 0 for none
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     pub rate: u32,
+    /// How full clients are to keep the whole fleet; `rhumb lab load` changes it
+    ///
+    /// Above 100% there are more clients than there is room: services with `shed` turn newcomers away.
+    /// A node carries 3% without any client.
+    #[arg(long, value_name = "PERCENT", default_value = "18%", value_parser = parse_level)]
+    pub load: Ppm,
+    /// Who decides: the planner, or what schedulers without load do
+    #[arg(long, value_enum, default_value_t)]
+    pub strategy: LabStrategy,
     /// Decides clients, jitter and loss
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -90,6 +104,44 @@ pub struct LabRunArgs {
     pub plain: bool,
 }
 
+/// Strategies of [`Strategy`], as the command line says them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LabStrategy {
+    /// The planner: capacity, load reports and all
+    #[default]
+    Rhumb,
+    /// The nearest healthy node of each client's chain, whatever is on it
+    Nearest,
+}
+
+impl LabStrategy {
+    const fn strategy(self) -> Strategy {
+        match self {
+            LabStrategy::Rhumb => Strategy::Rhumb,
+            LabStrategy::Nearest => Strategy::Nearest,
+        }
+    }
+}
+
+impl LabRunArgs {
+    fn setup(&self) -> Setup {
+        Setup {
+            policies: self.policies.clone(),
+            state: self.state.clone(),
+            listen: self.listen.clone(),
+            admin: self.admin,
+            strategy: self.strategy.strategy(),
+            level: self.load,
+            options: LabOptions {
+                control: self.control,
+                rate: self.rate,
+                seed: self.seed,
+                plain: self.plain,
+            },
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// Break a node, site, region or line of the running lab
@@ -98,6 +150,19 @@ pub enum LabCommand {
     Heal(HealArgs),
     /// List the faults that stand
     Faults(ControlArgs),
+    /// Change how full clients keep the running lab's fleet
+    Load(LoadArgs),
+    /// Break the same thing under both strategies, and draw what becomes of the survivors
+    Compare(compare::CompareArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Of the whole fleet's capacity, e.g. 120%
+    #[arg(value_name = "PERCENT", value_parser = parse_level)]
+    pub level: Ppm,
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +247,10 @@ fn parse_share(text: &str) -> Result<Ppm, String> {
     Ok(share)
 }
 
+fn parse_level(text: &str) -> Result<Ppm, String> {
+    parse_percent(text)
+}
+
 fn parse_load(text: &str) -> Result<Fault, String> {
     Ok(Fault::Load { share: parse_percent(text)? })
 }
@@ -205,6 +274,7 @@ impl FaultArgs {
 pub fn run(args: &LabArgs) -> ExitCode {
     let done = match &args.command {
         None => run_lab(&args.run),
+        Some(LabCommand::Compare(args)) => return args.run(),
         Some(command) => call(command).map_err(|error| error.to_string()),
     };
     match done {
@@ -226,6 +296,8 @@ fn call(command: &LabCommand) -> Result<String, CallError> {
         LabCommand::Fault(args) => args.control.control,
         LabCommand::Heal(args) => args.control.control,
         LabCommand::Faults(args) => args.control,
+        LabCommand::Load(args) => args.control.control,
+        LabCommand::Compare(_) => control::DEFAULT_ADDRESS,
     };
     let client = ControlClient::new(at)?;
     // A runtime of this thread alone can fail only for want of descriptors; no lab is reachable then.
@@ -237,7 +309,11 @@ fn call(command: &LabCommand) -> Result<String, CallError> {
             LabCommand::Heal(args) => {
                 Ok(format!("{}\n", client.heal(&HealRequest { target: args.target.clone() }).await?))
             }
+            LabCommand::Load(args) => {
+                Ok(format!("{}\n", client.load(&LoadRequest { level: args.level }).await?))
+            }
             LabCommand::Faults(_) => Ok(listing(&client.status().await?)),
+            LabCommand::Compare(_) => Ok(String::new()),
         }
     })
 }
@@ -259,54 +335,17 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
-        let policy = load_policy(args)?;
-        let fleet = Arc::new(policy.fleet.clone());
-        let lines = policy.clients.lines.iter().map(|line| line.name.clone()).collect();
-        // Before the daemon: its first round of probes is taken as truth.
-        let nodes = lab::fleet::start(&fleet, lines, args.seed).await.map_err(|error| chain(&error))?;
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone());
-        let daemon = start_daemon(args).await?;
+        let Scene { parts, daemon } = scene::stage(&args.setup()).await?;
         if let Some(url) = &args.webhook {
             daemon.also_tell(AlertReceiver::webhook("lab", url));
         }
-        let dns = *daemon.dns().first().ok_or("the policy names no address to listen on")?;
-        let parts = LabParts {
-            fleet,
-            lab: nodes,
-            hostnames: hostnames(&policy),
-            dns,
-            status: daemon.status(),
-            locate: locate(Arc::clone(daemon.live())),
-            countries: countries(&policy),
-            options: LabOptions {
-                control: args.control,
-                rate: args.rate,
-                seed: args.seed,
-                plain: args.plain,
-            },
-        };
         let ended = lab::run(parts, shutdown.clone()).await.map_err(|error| chain(&error));
         shutdown.cancel();
         daemon.stop().await;
         ended.map(|()| String::new())
     })
-}
-
-/// What the clients ask for; broadcast first, since the first name is the one in examples.
-fn hostnames(policy: &Policy) -> Vec<String> {
-    let place = |service: &Service| Profile::ALL.iter().position(|known| known.name == service.profile.name);
-    let mut ordered: Vec<&Service> = policy.services.iter().collect();
-    // Those of the operator's own profiles last.
-    ordered.sort_by_key(|service| place(service).unwrap_or(usize::MAX));
-    ordered.into_iter().flat_map(|service| service.hostnames.clone()).collect()
-}
-
-/// The countries that policy tells apart.
-fn countries(policy: &Policy) -> Vec<String> {
-    let areas = policy.clients.areas.iter();
-    let named: BTreeSet<_> = areas.flat_map(|area| area.countries.iter().map(ToString::to_string)).collect();
-    named.into_iter().collect()
 }
 
 fn cancel_on_signal(shutdown: CancellationToken) {
@@ -323,42 +362,10 @@ fn cancel_on_signal(shutdown: CancellationToken) {
     }
 }
 
-/// Starts the daemon on the lab's policy.
-async fn start_daemon(args: &LabRunArgs) -> Result<Daemon, String> {
-    let options = Options {
-        policies: args.policies.clone(),
-        state: args.state.clone(),
-        listen: args.listen.clone(),
-        admin: args.admin,
-        takeover: false,
-    };
-    Daemon::start(options, Arc::new(SystemClock::new())).await.map_err(|error| chain(&error))
-}
-
-/// The nodes must listen before the daemon's first round of probes, which is taken as truth; so the
-/// policy is read once here, for the fleet alone.
-fn load_policy(args: &LabRunArgs) -> Result<Policy, String> {
-    let sources = policy_dir::read_folder(&args.policies).map_err(|error| error.to_string())?;
-    let (policy, diagnostics) = crate::policy::load(&sources);
-    policy.ok_or_else(|| {
-        eprint!("{}", render::plain(&diagnostics, &sources));
-        format!("{} has mistakes; `rhumb check {0}` shows them", args.policies.display())
-    })
-}
-
-/// Locates clients by the live geo table.
-fn locate(live: Live) -> Locate {
-    Arc::new(move |address| {
-        let snapshot = live.load();
-        let located = snapshot.geo.locate(address);
-        let group = snapshot.geo.group(located.group)?;
-        group.country.map(|country| country.to_string())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::fleet::DEFAULT_LEVEL;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -412,7 +419,11 @@ mod tests {
             nodes: vec!["tyo-1".to_owned(), "tyo-2".to_owned()],
             ends_in_ms,
         };
-        let status = LabStatus { nodes: Vec::new(), faults: vec![fault(None), fault(Some(1_001))] };
+        let status = LabStatus {
+            level: DEFAULT_LEVEL,
+            nodes: Vec::new(),
+            faults: vec![fault(None), fault(Some(1_001))],
+        };
         let expect = "tyo: down until healed (tyo-1, tyo-2)\ntyo: down for another 2 s (tyo-1, tyo-2)\n";
         assert_eq!(listing(&status), expect);
     }

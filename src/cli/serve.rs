@@ -5,6 +5,7 @@ use crate::cli::{chain, render};
 use crate::daemon::inputs::Refusal;
 use crate::daemon::start::{Daemon, Options, StartError};
 use crate::daemon::supervisor::{self, Supervisor};
+use crate::schedule::Strategy;
 use crate::serve::handover::Given;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -73,6 +74,7 @@ impl ServeArgs {
             listen: self.listen.clone(),
             admin: self.admin,
             takeover: self.takeover,
+            strategy: Strategy::Rhumb,
         };
         let activated = match supervisor::activated() {
             Ok(activated) => activated,

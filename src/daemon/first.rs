@@ -147,7 +147,7 @@ fn make(
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
     let view = Arc::new(health.view());
     let question = Question {
-        health: Arc::clone(&view),
+        health: inputs.strategy.health(&view),
         // A warm start moves only those who must: everything else waits for fresh data.
         pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
         previous: previous.map(Arc::new),

@@ -101,11 +101,12 @@ impl Outlook {
         for family in health.get_mut(node.index())?.families.iter_mut().flatten() {
             family.verdict = Verdict::Down;
         }
+        let health = Arc::new(health);
         let plan = schedule::plan(&PlanInput {
-            policy: &self.inputs.policy,
+            policy: &self.inputs.planned,
             groups: self.inputs.geo.groups(),
             latencies: &self.inputs.latencies,
-            health: &health,
+            health: &self.inputs.strategy.health(&health),
             previous: Some(&self.live.assignment),
             memory: &self.memory,
             demand: Some(&self.demand),
@@ -118,7 +119,7 @@ impl Outlook {
             zones: Arc::clone(&self.inputs.zones),
             geo: Arc::clone(&self.inputs.geo),
             assignment: Arc::new(plan.assignment),
-            health: Arc::new(health),
+            health,
             previous: Some(&self.live),
         });
         table.ok()

@@ -15,6 +15,7 @@ use crate::model::demand::Shares;
 use crate::model::placement::Latencies;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
+use crate::schedule::Strategy;
 use crate::sign::files::KeyFolder;
 use crate::store::geo_table::GeoTableFile;
 use crate::store::policy_dir;
@@ -32,6 +33,9 @@ const MAX_GEO_FILE_BYTES: u64 = 512 << 20;
 pub struct Inputs {
     pub sources: Arc<Vec<SourceFile>>,
     pub policy: Arc<Policy>,
+    pub strategy: Strategy,
+    /// `policy` as `strategy` sees it: what plans are made with.
+    pub planned: Arc<Policy>,
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
     /// By distance alone.
@@ -66,7 +70,8 @@ impl Inputs {
     pub fn asked(&self, question: Question, demand: &Arc<Shares>) -> Asked {
         Asked {
             sources: Arc::clone(&self.sources),
-            policy: Arc::clone(&self.policy),
+            policy: Arc::clone(&self.planned),
+            strategy: self.strategy,
             groups: self.geo.shared_groups(),
             latencies: Arc::clone(&self.latencies),
             demand: Arc::clone(demand),
@@ -137,6 +142,7 @@ fn mistakes_in_a_sentence(diagnostics: &[Diagnostic]) -> String {
 /// table compiled from them, because most edits touch neither.
 pub struct Loader {
     folder: PathBuf,
+    strategy: Strategy,
     recalls: Option<StateFolder>,
     databases: Option<Arc<Databases>>,
     latest: Option<Latest>,
@@ -202,13 +208,26 @@ pub struct Loaded {
 
 impl Loader {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), recalls: None, databases: None, latest: None }
+        Self {
+            folder: folder.to_owned(),
+            strategy: Strategy::Rhumb,
+            recalls: None,
+            databases: None,
+            latest: None,
+        }
     }
 
     /// Takes a compiled geo table from the state folder where one of the same inputs lies there.
     #[must_use]
     pub fn recalling(mut self, from: StateFolder) -> Self {
         self.recalls = Some(from);
+        self
+    }
+
+    /// Has plans made with another view of the world, for comparison.
+    #[must_use]
+    pub fn steering(mut self, by: Strategy) -> Self {
+        self.strategy = by;
         self
     }
 
@@ -271,6 +290,8 @@ impl Loader {
         Ok(Inputs {
             sources: Arc::clone(&checked.sources),
             policy: Arc::clone(&checked.policy),
+            strategy: self.strategy,
+            planned: self.strategy.policy(&checked.policy),
             zones: Arc::clone(&checked.zones),
             geo: Arc::clone(&compiled.table),
             latencies: Arc::clone(&prior),

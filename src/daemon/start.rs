@@ -28,6 +28,7 @@ use crate::daemon::writer::{About, Event, Writer};
 use crate::model::alert::AlertReceiver;
 use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
+use crate::schedule::Strategy;
 use crate::serve::certificate::CertificateError;
 use crate::serve::handover::{Cookies, Given, HandoverError, Served};
 use crate::serve::{self, BindError, BoundDns, Limits, Running};
@@ -55,6 +56,8 @@ pub struct Options {
     pub admin: Option<SocketAddr>,
     /// Take the place of the process that uses the state folder, if there is one.
     pub takeover: bool,
+    /// For comparison, in the lab alone: no flag of `serve` and no file can say it.
+    pub strategy: Strategy,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -271,6 +271,7 @@ async fn start(folder: &Path) -> Daemon {
         listen: vec![local],
         admin: Some(local),
         takeover: false,
+        strategy: crate::schedule::Strategy::Rhumb,
     };
     Daemon::start(options, Arc::new(SystemClock::new())).await.unwrap_or_else(|error| panic!("{error}"))
 }

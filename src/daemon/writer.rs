@@ -567,7 +567,8 @@ impl Writer {
             (Pass::Evacuation, Some(_)) => self.health.view_of_the_seen(),
             _ => self.health.view(),
         });
-        let input = self.plan_input(&health, pass);
+        let seen = self.inputs.strategy.health(&health);
+        let input = self.plan_input(&seen, pass);
         let now_ms = input.now_ms;
         let mut plan = schedule::plan(&input);
         let wall = self.clock.wall();
@@ -575,7 +576,6 @@ impl Writer {
         let cause = rungs::cause(cause, &plan.steps, &self.inputs.policy);
         let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
         let assignment = Arc::new(plan.assignment.clone());
-        let seen = Arc::clone(&health);
         let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
             Ok(candidate) => match self.judged(&candidate, &plan.account) {
                 Ok(()) => self.publisher.offer(candidate),
@@ -617,7 +617,7 @@ impl Writer {
 
     fn plan_input<'a>(&'a self, health: &'a [NodeHealth], pass: Pass) -> PlanInput<'a> {
         PlanInput {
-            policy: &self.inputs.policy,
+            policy: &self.inputs.planned,
             groups: self.inputs.geo.groups(),
             latencies: &self.inputs.latencies,
             health,
@@ -631,7 +631,7 @@ impl Writer {
 
     fn explain(&self, request: &explain::Request) -> Result<Explanation, String> {
         let snapshot = self.publisher.snapshot();
-        let health = self.health.view();
+        let health = self.inputs.strategy.health(&Arc::new(self.health.view()));
         let plan = self.plan_input(&health, Pass::Full);
         let mut told = explain::explain(&snapshot, &plan, request, self.clock.mono())?;
         if let Some(steering) = &mut told.steering {

@@ -30,7 +30,7 @@ use crate::model::placement::{Assignment, Latencies};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
 use crate::model::verdict::NodeHealth;
-use crate::schedule::{Pass, Plan, PlanInput, PlannerMemory};
+use crate::schedule::{Pass, Plan, PlanInput, PlannerMemory, Strategy};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -54,7 +54,9 @@ pub struct Question {
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub sources: Arc<Vec<SourceFile>>,
+    /// As `strategy` sees what `sources` say.
     pub policy: Arc<Policy>,
+    pub strategy: Strategy,
     pub groups: Arc<[ClientGroup]>,
     pub latencies: Arc<Latencies>,
     /// Nothing in it: demand went by address space.

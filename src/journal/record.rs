@@ -9,7 +9,7 @@ use crate::model::ids::NodeId;
 use crate::model::placement::Move;
 use crate::model::policy::Policy;
 use crate::policy;
-use crate::schedule::Plan;
+use crate::schedule::{Plan, Strategy};
 use crate::store::journal::Record;
 use crate::store::sealed::hex;
 use serde::Serialize;
@@ -24,6 +24,8 @@ const LATENCIES: u8 = 3;
 const QUESTION: u8 = 4;
 /// Not there: nothing was counted.
 const DEMAND: u8 = 5;
+/// Not there: `rhumb`.
+const STRATEGY: u8 = 6;
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub fn pack(made: &Made) -> io::Result<Record> {
         pass: asked.question.pass,
         moves: plan.moves.iter().take(MOST_MOVES).map(named).collect(),
         moves_omitted: plan.moves.len().saturating_sub(MOST_MOVES),
-        notes: plan.notes.clone(),
+        notes: notes(asked.strategy, plan),
         unserved,
         is_held: *is_held,
         digest: digest(plan)?,
@@ -81,7 +83,20 @@ pub fn pack(made: &Made) -> io::Result<Record> {
     if !asked.demand.is_empty() {
         parts.push((DEMAND, cbor(&*asked.demand)?));
     }
+    if asked.strategy != Strategy::Rhumb {
+        parts.push((STRATEGY, cbor(&asked.strategy)?));
+    }
     Ok(Record { generation: provenance.generation.0, head: serde_json::to_vec(&decision)?, parts })
+}
+
+fn notes(strategy: Strategy, plan: &Plan) -> Vec<String> {
+    let other = match strategy {
+        Strategy::Rhumb => None,
+        Strategy::Nearest => {
+            Some("strategy nearest: planned as if nodes had no capacity and no load".to_owned())
+        }
+    };
+    other.into_iter().chain(plan.notes.iter().cloned()).collect()
 }
 
 fn name(policy: &Policy, node: NodeId) -> String {
@@ -104,8 +119,10 @@ pub fn unpack(record: &Record) -> Result<Recorded, RecordError> {
     let latencies = Arc::new(part(record, LATENCIES)?);
     let is_counted = record.parts.iter().any(|(kind, _)| *kind == DEMAND);
     let demand = if is_counted { Arc::new(part(record, DEMAND)?) } else { Arc::default() };
-    let (sources, policy) = (Arc::new(sources), Arc::new(policy));
-    let asked = Asked { sources, policy, groups, latencies, demand, question };
+    let is_told = record.parts.iter().any(|(kind, _)| *kind == STRATEGY);
+    let strategy: Strategy = if is_told { part(record, STRATEGY)? } else { Strategy::Rhumb };
+    let (sources, policy) = (Arc::new(sources), strategy.policy(&Arc::new(policy)));
+    let asked = Asked { sources, policy, strategy, groups, latencies, demand, question };
     Ok(Recorded { decision, asked })
 }
 

@@ -72,13 +72,13 @@ fn health(policy: &Policy, down: &[&str]) -> Arc<Vec<NodeHealth>> {
 
 /// A cold start, a node that goes, and its return: as the writer makes them.
 fn story() -> Vec<Made> {
-    story_of(SERVICE)
+    story_of(SERVICE, Strategy::Rhumb)
 }
 
-fn story_of(service: &str) -> Vec<Made> {
+fn story_of(service: &str, strategy: Strategy) -> Vec<Made> {
     let sources = Arc::new(sources(service));
     let (policy, diagnostics) = policy::load(&sources);
-    let policy = Arc::new(policy.unwrap_or_else(|| panic!("{diagnostics:?}")));
+    let policy = strategy.policy(&Arc::new(policy.unwrap_or_else(|| panic!("{diagnostics:?}"))));
     let groups: Arc<[ClientGroup]> = groups().into();
     let rtt = |at: usize| Micros::from_millis(10 + (at as u32 * 37) % 90);
     let latencies = Arc::new(Latencies::prior(2, (0..groups.len() * 2).map(rtt).collect()));
@@ -104,7 +104,7 @@ fn story_of(service: &str) -> Vec<Made> {
         counted[at] += demand::WHOLE - parts * groups.len() as u32;
         let shares = Shares { groups: vec![Some(counted.into())], services: Arc::default() };
         let demand = Arc::new(if at == 0 { Shares::default() } else { shares });
-        let asked = Asked { sources, policy, groups, latencies, demand, question };
+        let asked = Asked { sources, policy, strategy, groups, latencies, demand, question };
         let plan = schedule::plan(&asked.input());
         previous = Some(Arc::new(plan.assignment.clone()));
         memory = plan.memory.clone();
@@ -130,13 +130,20 @@ fn carried(made: &Made) -> Recorded {
 #[test]
 fn every_step_is_decided_again_bit_for_bit() {
     let full = SERVICE.replace("demand: 900", "demand: 2900\nshed: { nodata: true }");
-    let shed = story_of(&full);
+    let shed = story_of(&full, Strategy::Rhumb);
     assert!(shed.iter().any(|made| !made.plan.assignment.services[0].shed.is_empty()));
-    for made in story().into_iter().chain(shed) {
+    let blind = story_of(SERVICE, Strategy::Nearest);
+    assert!(
+        blind.iter().all(|made| made.asked.policy.fleet.nodes.iter().all(|node| node.capacity.is_none()))
+    );
+    let full = |made: &Made| made.plan.assignment.services[0].placements.len();
+    assert_ne!(blind.iter().map(full).collect::<Vec<_>>(), story().iter().map(full).collect::<Vec<_>>());
+    for made in story().into_iter().chain(shed).chain(blind) {
         let recorded = carried(&made);
         assert_eq!(recorded.asked.question, made.asked.question);
         assert_eq!(recorded.asked.demand, made.asked.demand);
         assert_eq!(recorded.asked.policy, made.asked.policy);
+        assert_eq!(recorded.asked.strategy, made.asked.strategy);
         let replayed = replay(&recorded).expect("replays");
         assert!(replayed.is_same, "{}", made.provenance.cause);
         assert_eq!(replayed.plan, made.plan);

@@ -2,16 +2,24 @@
 //!
 //! ```text
 //!  every few ms: a client arrives ─▶ in the cache? ─yes─▶ given a node: its load rises
-//!                                        │no                    ▲
-//!                                        └▶ ask over UDP ─▶ keep for TTL, by scope
+//!       ▲                                │no                    ▲     │
+//!       │                                └▶ ask over UDP ─▶ keep for TTL, by scope
+//!       └── a moment later ◀── the node is down, or goes down under a session ◀─┘
 //! ```
 //! One task owns cache and counters; questions in flight are tasks of their own, bounded, and a
 //! client that finds no room is counted as skipped instead of queued: a slow server must show as
 //! slow, not as a backlog. A client keeps the address its resolver gave it for the TTL, also when the
-//! node is gone: that is what makes recovery take as long as it does.
+//! node is gone: that is what makes recovery take as long as it does. Meanwhile it tries again and again,
+//! as do those whose session the node's end cut off.
+//!
+//! Clients have both address families and take A; what AAAA would be is asked too, and loads nobody.
+//! How full they keep the fleet is [`LabFleet::level`]: of a new level the next clients know, sessions there
+//! are end in their own time.
 
+use super::audience::{Audience, Homes, Pair};
 use super::cache::{Asked, ResolverCache};
 use super::fleet::{LabFleet, SESSION};
+use super::load::TRICKLE;
 use super::population::{self, Client};
 use crate::base::hash::{SeededRng, mix64};
 use crate::base::prefix::Family;
@@ -19,7 +27,8 @@ use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
 use crate::observe::client::{AskError, DnsClient, Question, Reply};
 use hickory_proto::op::ResponseCode;
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,17 +38,23 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// Networks that ask.
-const POPULATION: usize = 4_096;
-const CACHE_ENTRIES: usize = 16_384;
+const POPULATION: usize = 16_384;
+const CACHE_ENTRIES: usize = 65_536;
 const MAX_IN_FLIGHT: usize = 512;
 const ARRIVALS_EVERY: Duration = Duration::from_millis(10);
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// Answer times kept for the percentiles.
 const RECENT_RTTS: usize = 1_024;
-/// Share of the fleet's capacity that the clients fill in steady state.
-const FILL: f64 = 0.15;
-/// One question in this many is for AAAA.
+/// One client in this many asks for AAAA too.
 const ONE_IN_AAAA: u64 = 5;
+/// In which sessions of a steady state are begun, so that nobody waits a minute for it.
+const OPENING: Duration = Duration::from_secs(10);
+/// Sessions older than this are over, all but one in fifty.
+const LONGEST_SESSION: Duration = SESSION.saturating_mul(4);
+/// Between two tries of a client that cannot reach its node.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Clients waiting to try again, and sessions remembered by node.
+const MAX_WAITING: usize = 65_536;
 
 /// Where an address is: its country, if known.
 pub type Locate = Arc<dyn Fn(IpAddr) -> Option<String> + Send + Sync>;
@@ -51,6 +66,7 @@ pub struct ClientParts {
     pub hostnames: Vec<String>,
     pub dns: SocketAddr,
     pub locate: Locate,
+    pub homes: Homes,
     /// Countries that policy names; most clients are drawn from them.
     pub countries: Vec<String>,
     /// Clients arriving per second, over all names; 0: none.
@@ -75,8 +91,15 @@ pub struct ClientCounts {
     pub empty: u64,
     /// No reply at all.
     pub failed: u64,
-    /// Sent to a node that is down, by a stale cache or by a fresh answer.
+    /// Sent to a node that is down, by a stale cache or by a fresh answer; each try counts.
     pub stranded: u64,
+    /// Sessions that ended with their node.
+    pub cut: u64,
+    /// Sent to a node that was past its capacity.
+    pub crowded: u64,
+    /// Sent to another node than the time before; of the networks and names that were sent to one.
+    pub moved: u64,
+    pub placed: u64,
     /// Arrived while too many questions were in flight.
     pub skipped: u64,
     /// Answer times of the last thousand replies, in microseconds.
@@ -86,18 +109,25 @@ pub struct ClientCounts {
     pub last_trouble: Option<String>,
 }
 
-type Ended = (Asked, Client, Result<Reply, AskError>);
+type Ended = (Asked, Pair, Result<Reply, AskError>);
 
 struct Crowd {
     parts: ClientParts,
     client: DnsClient,
     clients: Vec<Client>,
-    demand: Vec<f64>,
+    audience: Audience,
+    demand: Vec<Option<f64>>,
     cache: ResolverCache,
     counts: ClientCounts,
     rtts: VecDeque<u64>,
     rng: SeededRng,
     in_flight: JoinSet<Ended>,
+    started: Instant,
+    /// By node: who was given it, and when.
+    sessions: Vec<VecDeque<(Instant, Pair)>>,
+    was_down: Vec<bool>,
+    again: BinaryHeap<Reverse<(Instant, Pair)>>,
+    last: HashMap<Pair, NodeId, foldhash::fast::RandomState>,
 }
 
 /// Runs the clients until `stop`; counts go out four times a second.
@@ -105,8 +135,9 @@ pub async fn run(parts: ClientParts, counts: watch::Sender<ClientCounts>, stop: 
     if parts.rate == 0 || parts.hostnames.is_empty() {
         return;
     }
-    // A hundred thousand lookups: not on a thread that others wait for.
+    // A quarter of a million lookups: not on a thread that others wait for.
     let Ok(mut crowd) = tokio::task::spawn_blocking(move || Crowd::new(parts)).await else { return };
+    crowd.started = Instant::now();
     let mut arrivals = ticker(ARRIVALS_EVERY);
     let mut publish = ticker(PUBLISH_EVERY);
     let mut due = 0.0;
@@ -114,6 +145,8 @@ pub async fn run(parts: ClientParts, counts: watch::Sender<ClientCounts>, stop: 
         tokio::select! {
             () = stop.cancelled() => return,
             _ = arrivals.tick() => {
+                crowd.see_nodes();
+                crowd.try_again();
                 due += f64::from(crowd.parts.rate) * ARRIVALS_EVERY.as_secs_f64();
                 while due >= 1.0 {
                     crowd.arrive();
@@ -128,23 +161,36 @@ pub async fn run(parts: ClientParts, counts: watch::Sender<ClientCounts>, stop: 
     }
 }
 
+/// Ticks that were missed are made up for: half a machine must not be half the load.
 fn ticker(every: Duration) -> tokio::time::Interval {
     let mut ticker = tokio::time::interval(every);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Burst);
     ticker
 }
 
-/// What one client adds to a node, by node: arrivals times session length fill [`FILL`] of all
-/// capacity counted in that node's unit.
-fn demand(fleet: &Fleet, rate: u32) -> Vec<f64> {
+/// What one client adds to a node, by node, where clients are to fill the whole fleet: arrivals times
+/// session length are all capacity counted in that node's unit. `None`: the node has no capacity.
+fn demand(fleet: &Fleet, rate: u32) -> Vec<Option<f64>> {
     let mut total: HashMap<&str, u64> = HashMap::new();
     for capacity in fleet.nodes.iter().filter_map(|node| node.capacity.as_ref()) {
         *total.entry(&capacity.unit).or_default() += capacity.amount;
     }
     let present = (f64::from(rate) * SESSION.as_secs_f64()).max(1.0);
-    let per_client = |unit: &str| FILL * total.get(unit).copied().unwrap_or_default() as f64 / present;
-    let nodes = fleet.nodes.iter();
-    nodes.map(|node| node.capacity.as_ref().map_or(1.0, |capacity| per_client(&capacity.unit))).collect()
+    let per_client = |unit: &str| total.get(unit).copied().unwrap_or_default() as f64 / present;
+    fleet.nodes.iter().map(|node| node.capacity.as_ref().map(|capacity| per_client(&capacity.unit))).collect()
+}
+
+fn audience(parts: &ClientParts, clients: &[Client], rng: &mut SeededRng) -> Audience {
+    let names = parts.hostnames.len();
+    let pairs = (0..clients.len() * names).map(|at| Pair {
+        client: u32::try_from(at / names).unwrap_or(u32::MAX),
+        name: u16::try_from(at % names).unwrap_or(u16::MAX),
+    });
+    let home = |pair: Pair| {
+        let address = clients[pair.client as usize].prefix.address();
+        (parts.homes)(address, &parts.hostnames[usize::from(pair.name)])
+    };
+    Audience::new(&parts.fleet, pairs, home, rng)
 }
 
 impl Crowd {
@@ -152,13 +198,21 @@ impl Crowd {
         let locate = Arc::clone(&parts.locate);
         let clients = population::draw(parts.seed, POPULATION, &parts.countries, |address| locate(address));
         let counts = ClientCounts { networks: clients.len(), ..ClientCounts::default() };
+        let mut rng = SeededRng::new(mix64(parts.seed));
+        let nodes = parts.fleet.nodes.len();
         Self {
             client: DnsClient::new(parts.dns),
+            audience: audience(&parts, &clients, &mut rng),
             demand: demand(&parts.fleet, parts.rate),
             cache: ResolverCache::new(CACHE_ENTRIES),
             rtts: VecDeque::with_capacity(RECENT_RTTS),
-            rng: SeededRng::new(mix64(parts.seed)),
+            rng,
             in_flight: JoinSet::new(),
+            started: Instant::now(),
+            sessions: vec![VecDeque::new(); nodes],
+            was_down: vec![false; nodes],
+            again: BinaryHeap::new(),
+            last: HashMap::default(),
             clients,
             counts,
             parts,
@@ -166,32 +220,55 @@ impl Crowd {
     }
 
     fn arrive(&mut self) {
-        let pick = |rng: &mut SeededRng, len: usize| usize::try_from(rng.below(len as u64)).unwrap_or(0);
-        let Some(client) = self.clients.get(pick(&mut self.rng, self.clients.len())).cloned() else { return };
-        let name = pick(&mut self.rng, self.parts.hostnames.len());
-        let family = if self.rng.below(ONE_IN_AAAA) == 0 { Family::V6 } else { Family::V4 };
+        let load = self.parts.lab.level().fraction();
+        let Some(pair) = self.audience.next(load, &mut self.rng) else { return };
         self.counts.arrived += 1;
-        if let Some(addresses) = self.cache.find((name, family), client.prefix, Instant::now()) {
-            self.counts.cached += 1;
-            let address = addresses.first().copied();
-            self.give(address);
-        } else if self.in_flight.len() >= MAX_IN_FLIGHT {
-            self.counts.skipped += 1;
-        } else {
-            self.counts.asked += 1;
-            let question =
-                Question { name: self.parts.hostnames[name].clone(), family, subnet: Some(client.prefix) };
-            let dns = self.client.clone();
-            self.in_flight.spawn(async move { ((name, family), client, dns.ask(&question).await) });
+        self.seek(pair);
+        if self.rng.below(ONE_IN_AAAA) == 0 {
+            let asked = (usize::from(pair.name), Family::V6);
+            let client = self.clients[pair.client as usize].prefix;
+            if self.cache.find(asked, client, Instant::now()).is_none() {
+                self.ask(asked, pair);
+            }
         }
     }
 
-    fn end(&mut self, (asked, client, result): Ended) {
+    /// Goes where the resolver says, or has it ask.
+    fn seek(&mut self, pair: Pair) {
+        let asked = (usize::from(pair.name), Family::V4);
+        let client = self.clients[pair.client as usize].prefix;
+        match self.cache.find(asked, client, Instant::now()) {
+            Some(addresses) => {
+                self.counts.cached += 1;
+                let address = addresses.first().copied();
+                self.give(address, pair);
+            }
+            None => self.ask(asked, pair),
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, pair: Pair) {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
+            self.counts.skipped += 1;
+            return;
+        }
+        self.counts.asked += 1;
+        let subnet = Some(self.clients[pair.client as usize].prefix);
+        let question = Question { name: self.parts.hostnames[asked.0].clone(), family: asked.1, subnet };
+        let dns = self.client.clone();
+        self.in_flight.spawn(async move { (asked, pair, dns.ask(&question).await) });
+    }
+
+    fn end(&mut self, (asked, pair, result): Ended) {
+        let takes = asked.1 == Family::V4;
         let reply = match result {
             Ok(reply) => reply,
             Err(error) => {
                 self.counts.failed += 1;
                 self.counts.last_trouble = Some(error.to_string());
+                if takes {
+                    self.wait(pair, RETRY_AFTER);
+                }
                 return;
             }
         };
@@ -207,16 +284,80 @@ impl Crowd {
         } else {
             self.counts.answered += 1;
         }
-        self.give(reply.addresses.first().copied());
+        if takes {
+            self.give(reply.addresses.first().copied(), pair);
+        }
         let ttl = Duration::from_secs(reply.ttl.into());
-        self.cache.keep(asked, client.prefix, reply.scope, reply.addresses, ttl, Instant::now());
+        let client = self.clients[pair.client as usize].prefix;
+        self.cache.keep(asked, client, reply.scope, reply.addresses, ttl, Instant::now());
     }
 
-    fn give(&mut self, address: Option<IpAddr>) {
-        let demand = |node: NodeId| self.demand.get(node.index()).copied().unwrap_or_default();
-        let given = address.and_then(|address| self.parts.lab.give(address, demand));
-        if given.is_some_and(|given| !given.reached) {
+    fn give(&mut self, address: Option<IpAddr>, pair: Pair) {
+        let share = self.parts.lab.level().fraction() - TRICKLE.fraction();
+        let now = Instant::now();
+        let opening = match now.duration_since(self.started) < OPENING {
+            true => 1.0 + SESSION.as_secs_f64() / OPENING.as_secs_f64(),
+            false => 1.0,
+        };
+        let demand = |node: NodeId| match self.demand.get(node.index()).copied().flatten() {
+            Some(all) => all * share.max(0.0) * opening,
+            None => 1.0,
+        };
+        let Some(given) = address.and_then(|address| self.parts.lab.give(address, demand)) else { return };
+        if !given.reached {
             self.counts.stranded += 1;
+            self.wait(pair, RETRY_AFTER);
+            return;
+        }
+        self.counts.crowded += u64::from(given.is_full);
+        match self.last.insert(pair, given.node) {
+            None => self.counts.placed += 1,
+            Some(before) => self.counts.moved += u64::from(before != given.node),
+        }
+        let sessions = &mut self.sessions[given.node.index()];
+        sessions.push_back((now, pair));
+        let is_over = |&(since, _): &(Instant, Pair)| now.duration_since(since) > LONGEST_SESSION;
+        while sessions.len() > MAX_WAITING || sessions.front().is_some_and(is_over) {
+            sessions.pop_front();
+        }
+    }
+
+    /// Has whoever lost a session come again.
+    fn see_nodes(&mut self) {
+        for node in 0..self.was_down.len() {
+            let is_down = self.parts.lab.is_down(NodeId::from_index(node));
+            if !std::mem::replace(&mut self.was_down[node], is_down) && is_down {
+                self.lose(node);
+            }
+        }
+    }
+
+    fn lose(&mut self, node: usize) {
+        let now = Instant::now();
+        for (since, pair) in std::mem::take(&mut self.sessions[node]) {
+            let left = (-now.duration_since(since).as_secs_f64() / SESSION.as_secs_f64()).exp();
+            if (self.rng.below(1 << 20) as f64) < left * f64::from(1 << 20) {
+                self.counts.cut += 1;
+                self.wait(pair, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Within a second after `delay` it tries again.
+    fn wait(&mut self, pair: Pair, delay: Duration) {
+        if self.again.len() < MAX_WAITING {
+            let jitter = Duration::from_millis(self.rng.below(1_000));
+            self.again.push(Reverse((Instant::now() + delay + jitter, pair)));
+        }
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        while self.in_flight.len() < MAX_IN_FLIGHT
+            && self.again.peek().is_some_and(|Reverse((due, _))| *due <= now)
+        {
+            let Some(Reverse((_, pair))) = self.again.pop() else { return };
+            self.seek(pair);
         }
     }
 
@@ -283,6 +424,7 @@ mod tests {
             hostnames: vec!["live.rhumb.test".to_owned()],
             dns: server().await,
             locate: Arc::new(|_| Some("JP".to_owned())),
+            homes: Arc::new(|_, _| Vec::new()),
             countries: vec!["JP".to_owned()],
             rate: 2_000,
             seed: 7,
@@ -303,20 +445,24 @@ mod tests {
         assert!(nodes[0].given > 100 && nodes[0].utilisation > nodes[1].utilisation, "{nodes:?}");
         assert_eq!(nodes[1].given, 0);
         lab.apply("tyo-1", &[crate::lab::fault::Fault::Down], None).await.expect("known");
-        let stranded = counts.wait_for(|counts| counts.stranded > 0);
-        tokio::time::timeout(Duration::from_secs(20), stranded).await.expect("in time").expect("runs");
+        let stranded = counts.wait_for(|counts| counts.stranded > 500);
+        let seen = tokio::time::timeout(Duration::from_secs(20), stranded).await.expect("in time");
+        let seen = seen.expect("runs").clone();
+        assert!(seen.cut > 100, "they had sessions, and come again: {seen:?}");
         assert_eq!(lab.status().await.expect("running").nodes[0].amount, 30, "its sessions ended");
         stop.cancel();
         running.await.expect("stops");
     }
 
     #[test]
-    fn steady_arrivals_fill_the_asked_share_of_each_unit() {
+    fn steady_arrivals_fill_all_of_each_unit() {
         let mut fleet = sample::fleet();
         fleet.nodes[3].capacity.as_mut().expect("has one").unit = "sessions".to_owned();
         let demand = demand(&fleet, 200);
         let present = 200.0 * SESSION.as_secs_f64();
-        assert!((demand[0] * present - FILL * 3_000.0).abs() < 1e-6);
-        assert!((demand[3] * present - FILL * 1_000.0).abs() < 1e-6);
+        assert!((demand[0].expect("has a capacity") * present - 3_000.0).abs() < 1e-6);
+        assert!((demand[3].expect("has a capacity") * present - 1_000.0).abs() < 1e-6);
+        fleet.nodes[0].capacity = None;
+        assert_eq!(super::demand(&fleet, 200)[0], None);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | POST /fault | [`FaultRequest`] | [`Hit`] |
 //! | POST /heal | [`HealRequest`] | [`Hit`] |
+//! | POST /load | [`LoadRequest`] | [`LevelSet`] |
 //! | GET /status | | [`LabStatus`] |
 //!
 //! Refusals are `{"error": "..."}` with 400. No authentication: it moves nothing but the lab's own
@@ -12,7 +13,8 @@
 
 use super::LabError;
 use super::fault::Fault;
-use super::fleet::{Hit, LabFleet, LabStatus};
+use super::fleet::{Hit, LabFleet, LabStatus, LevelSet};
+use crate::base::units::Ppm;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -50,6 +52,12 @@ pub struct HealRequest {
     pub target: Option<String>,
 }
 
+/// How full clients are to keep the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadRequest {
+    pub level: Ppm,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Refusal {
     error: String,
@@ -68,6 +76,7 @@ pub async fn serve(listener: TcpListener, lab: LabFleet, stop: CancellationToken
     let router = Router::new()
         .route("/fault", post(fault))
         .route("/heal", post(heal))
+        .route("/load", post(load))
         .route("/status", get(status))
         .layer(middleware::from_fn(local_names_only))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -82,6 +91,10 @@ async fn fault(State(lab): State<LabFleet>, Json(request): Json<FaultRequest>) -
 
 async fn heal(State(lab): State<LabFleet>, Json(request): Json<HealRequest>) -> Response {
     reply(lab.heal(request.target.as_deref()).await)
+}
+
+async fn load(State(lab): State<LabFleet>, Json(request): Json<LoadRequest>) -> Response {
+    reply(lab.set_level(request.level).await)
 }
 
 async fn status(State(lab): State<LabFleet>) -> Response {
@@ -150,6 +163,10 @@ impl ControlClient {
 
     pub async fn heal(&self, request: &HealRequest) -> Result<Hit, CallError> {
         self.call(self.http.post(self.url("heal")).json(request)).await
+    }
+
+    pub async fn load(&self, request: &LoadRequest) -> Result<LevelSet, CallError> {
+        self.call(self.http.post(self.url("load")).json(request)).await
     }
 
     pub async fn status(&self) -> Result<LabStatus, CallError> {

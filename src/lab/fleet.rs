@@ -7,7 +7,9 @@
 
 use super::LabError;
 use super::fault::{Conditions, Fault, FaultBook, Standing, phrase};
+use super::load::TRICKLE;
 use super::node::{self, NodeState, SetListening};
+use super::peaks::{Peak, Peaks};
 use super::plan::{self, Endpoint};
 use super::target::{Names, Target};
 use crate::base::hash::{mix_pair, stable_hash};
@@ -18,14 +20,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How long a client's session loads its node; the time constant of the fading.
 pub const SESSION: Duration = Duration::from_secs(20);
-const FADE_EVERY: Duration = Duration::from_millis(200);
+/// Between two looks at every node's load; also a sample each.
+pub const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+/// How full clients and trickle keep the fleet unless told otherwise.
+pub const DEFAULT_LEVEL: Ppm = Ppm(TRICKLE.0 + 150_000);
 const QUEUE: usize = 64;
 
 /// A handle to a running fleet; cheap to clone.
@@ -34,6 +39,7 @@ pub struct LabFleet {
     commands: mpsc::Sender<Command>,
     nodes: Arc<[Arc<NodeState>]>,
     by_address: Arc<HashMap<IpAddr, NodeId>>,
+    level: Arc<AtomicU32>,
 }
 
 /// What a fault or a heal touched; its `Display` is the confirmation.
@@ -59,12 +65,29 @@ impl std::fmt::Display for Hit {
     }
 }
 
+/// The load as set; its `Display` is the confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelSet {
+    pub level: Ppm,
+    pub before: Ppm,
+}
+
+impl std::fmt::Display for LevelSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (level, before, seconds) = (self.level.percent(), self.before.percent(), SESSION.as_secs());
+        write!(f, "load: clients fill the fleet to {level} % from now on ({before} % before)\n  note: ")?;
+        write!(f, "sessions there are end in their own time, {seconds} s on average; peaks are counted anew")
+    }
+}
+
 /// Where a client was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
     pub node: NodeId,
     /// Whether the node took it: not if it is down.
     pub reached: bool,
+    /// Whether it is past its capacity.
+    pub is_full: bool,
 }
 
 /// One node as the lab has it.
@@ -76,6 +99,12 @@ pub struct LabNode {
     /// In its capacity's unit.
     pub amount: u64,
     pub utilisation: Ppm,
+    /// Of its utilisation; `None` without a capacity.
+    #[serde(default)]
+    pub cap: Option<Ppm>,
+    /// Since the lab's load was last set, or since the start.
+    #[serde(default)]
+    pub peak: Peak,
     /// Clients given this node so far.
     pub given: u64,
 }
@@ -93,6 +122,9 @@ pub struct LabFault {
 /// The whole fleet as the lab has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabStatus {
+    /// How full clients are to keep the fleet.
+    #[serde(default)]
+    pub level: Ppm,
     pub nodes: Vec<LabNode>,
     pub faults: Vec<LabFault>,
 }
@@ -108,6 +140,10 @@ enum Command {
     Heal {
         target: Option<String>,
         reply: oneshot::Sender<Result<Hit, LabError>>,
+    },
+    SetLevel {
+        level: Ppm,
+        reply: oneshot::Sender<LevelSet>,
     },
     Status {
         reply: oneshot::Sender<LabStatus>,
@@ -136,15 +172,18 @@ pub async fn start(fleet: &Arc<Fleet>, lines: Vec<String>, seed: u64) -> Result<
     });
     let nodes: Arc<[Arc<NodeState>]> = nodes.into();
     let (commands, received) = mpsc::channel(QUEUE);
+    let level = Arc::new(AtomicU32::new(DEFAULT_LEVEL.0));
     let director = Director {
         fleet: Arc::clone(fleet),
         lines,
         nodes: Arc::clone(&nodes),
         listening: listening.collect(),
         book: FaultBook::default(),
+        level: Arc::clone(&level),
+        peaks: Peaks::new(fleet),
     };
     tokio::spawn(director.run(received));
-    Ok(LabFleet { commands, nodes, by_address: Arc::new(addresses(fleet)) })
+    Ok(LabFleet { commands, nodes, by_address: Arc::new(addresses(fleet)), level })
 }
 
 fn addresses(fleet: &Fleet) -> HashMap<IpAddr, NodeId> {
@@ -169,6 +208,20 @@ impl LabFleet {
         self.ask(|reply| Command::Heal { target, reply }).await?
     }
 
+    /// Has clients keep the fleet this full from now on; peaks are counted anew.
+    pub async fn set_level(&self, level: Ppm) -> Result<LevelSet, LabError> {
+        self.ask(|reply| Command::SetLevel { level, reply }).await
+    }
+
+    /// How full clients are to keep the fleet.
+    pub fn level(&self) -> Ppm {
+        Ppm(self.level.load(Ordering::Relaxed))
+    }
+
+    pub fn is_down(&self, node: NodeId) -> bool {
+        self.nodes.get(node.index()).is_none_or(|node| node.conditions.load().down)
+    }
+
     pub async fn status(&self) -> Result<LabStatus, LabError> {
         self.ask(|reply| Command::Status { reply }).await
     }
@@ -183,7 +236,8 @@ impl LabFleet {
         if reached {
             node.load.add(demand(id));
         }
-        Some(Given { node: id, reached })
+        let is_full = node.reading().utilisation > Ppm::WHOLE;
+        Some(Given { node: id, reached, is_full })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, LabError> {
@@ -199,11 +253,13 @@ struct Director {
     nodes: Arc<[Arc<NodeState>]>,
     listening: Vec<mpsc::Sender<SetListening>>,
     book: FaultBook,
+    level: Arc<AtomicU32>,
+    peaks: Peaks,
 }
 
 impl Director {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut fade = tokio::time::interval(FADE_EVERY);
+        let mut fade = tokio::time::interval(SAMPLE_EVERY);
         fade.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut faded_at = Instant::now();
         loop {
@@ -219,6 +275,7 @@ impl Director {
                 now = fade.tick() => {
                     let factor = (-(now - faded_at).as_secs_f64() / SESSION.as_secs_f64()).exp();
                     self.nodes.iter().for_each(|node| node.load.fade(factor));
+                    self.sample(now - faded_at);
                     faded_at = now;
                 }
             }
@@ -234,9 +291,25 @@ impl Director {
             Command::Heal { target, reply } => {
                 let _ = reply.send(self.heal(target.as_deref()).await);
             }
+            Command::SetLevel { level, reply } => {
+                let _ = reply.send(self.set_level(level));
+            }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
+        }
+    }
+
+    fn set_level(&mut self, level: Ppm) -> LevelSet {
+        let before = Ppm(self.level.swap(level.0, Ordering::Relaxed));
+        self.peaks.clear();
+        LevelSet { level, before }
+    }
+
+    fn sample(&mut self, lasts: Duration) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let is_down = node.conditions.load().down;
+            self.peaks.sample(at, node.reading().utilisation, is_down, lasts);
         }
     }
 
@@ -341,7 +414,7 @@ impl Director {
 
     fn status(&self) -> LabStatus {
         let now = Instant::now();
-        let nodes = self.nodes.iter().map(|node| {
+        let nodes = self.nodes.iter().enumerate().map(|(at, node)| {
             let conditions: Conditions = **node.conditions.load();
             let reading = node.reading();
             LabNode {
@@ -349,6 +422,8 @@ impl Director {
                 faults: conditions.to_string(),
                 amount: reading.amount,
                 utilisation: reading.utilisation,
+                cap: self.peaks.cap(at),
+                peak: self.peaks.of(at),
                 given: node.given.load(Ordering::Relaxed),
             }
         });
@@ -359,6 +434,7 @@ impl Director {
             nodes: self.names(&standing.nodes),
             ends_in_ms: standing.until.map(left),
         });
-        LabStatus { nodes: nodes.collect(), faults: faults.collect() }
+        let level = Ppm(self.level.load(Ordering::Relaxed));
+        LabStatus { level, nodes: nodes.collect(), faults: faults.collect() }
     }
 }

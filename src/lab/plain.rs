@@ -7,6 +7,7 @@
 use super::LabError;
 use super::clients::ClientCounts;
 use super::fleet::LabStatus;
+use super::peaks::Summary;
 use super::session::{Feed, Fixed};
 use crate::base::clock::WallTime;
 use crate::model::ids::Generation;
@@ -41,7 +42,8 @@ pub async fn run(
             changed = feed.lab.changed() => if changed.is_err() { return Ok(()) },
             _ = summary.tick() => {
                 let status = feed.status.borrow().clone();
-                lines = status.iter().map(|status| summary_line(status, &feed.clients.borrow())).collect();
+                let (clients, lab) = (feed.clients.borrow().clone(), feed.lab.borrow().clone());
+                lines = status.iter().map(|status| summary_line(status, &clients, &lab)).collect();
                 continue;
             }
         }
@@ -69,6 +71,7 @@ pub fn start_block(fixed: &Fixed) -> Vec<String> {
             "  break  rhumb lab fault {example_target} --down   (or --latency 150ms, --loss 20%, --load 95%)"
         ),
         "  heal   rhumb lab heal".to_owned(),
+        "  load   rhumb lab load 70%   (how full clients keep the fleet)".to_owned(),
         "  stop   ctrl-c".to_owned(),
     ]
 }
@@ -79,14 +82,14 @@ pub fn dig_line(fixed: &Fixed) -> String {
     format!("dig @{} -p {} {hostname} +subnet=133.11.0.0/16", dns.ip(), dns.port())
 }
 
-fn summary_line(status: &Status, clients: &ClientCounts) -> String {
+fn summary_line(status: &Status, clients: &ClientCounts, lab: &LabStatus) -> String {
     let mut by_verdict: BTreeMap<Verdict, usize> = BTreeMap::new();
     for node in &status.nodes {
         *by_verdict.entry(node.health.verdict()).or_default() += 1;
     }
     let nodes: Vec<_> = by_verdict.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
     format!(
-        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed {} stranded, answers p50 {} p99 {}",
+        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed {} stranded, answers p50 {} p99 {}; load {} %, {}",
         clock(status.now),
         status.table.generation,
         nodes.join(" "),
@@ -98,6 +101,8 @@ fn summary_line(status: &Status, clients: &ClientCounts) -> String {
         clients.stranded,
         milliseconds(clients.p50_us),
         milliseconds(clients.p99_us),
+        lab.level.percent(),
+        Summary(lab),
     )
 }
 
@@ -130,6 +135,7 @@ pub struct Narrator {
     verdicts: BTreeMap<String, Verdict>,
     faults: BTreeMap<String, String>,
     problems: BTreeSet<(String, String)>,
+    is_above: bool,
 }
 
 impl Narrator {
@@ -137,6 +143,12 @@ impl Narrator {
     pub fn tell(&mut self, status: &Status, lab: &LabStatus) -> Vec<String> {
         let at = clock(status.now);
         let mut lines = self.faults(lab, &at);
+        let peaks = Summary(lab);
+        match (std::mem::replace(&mut self.is_above, peaks.is_above()), self.is_above) {
+            (false, true) => lines.push(format!("{at} {peaks}")),
+            (true, false) => lines.push(format!("{at} every node is below its cap again: {peaks}")),
+            _ => {}
+        }
         self.verdicts(status, &at, &mut lines);
         for change in status.recent.iter().filter(|change| change.generation > self.generation) {
             lines.push(sentence(change));

@@ -2,7 +2,8 @@
 //!
 //! Ports are fixed here; tests that open sockets move them with [`on_free_ports`].
 
-use super::fleet::{LabNode, LabStatus};
+use super::fleet::{DEFAULT_LEVEL, LabNode, LabStatus};
+use super::peaks::Peak;
 use super::session::Fixed;
 use crate::base::clock::WallTime;
 use crate::base::units::{Micros, Ppm};
@@ -223,9 +224,11 @@ pub fn lab_status() -> LabStatus {
         faults: faults.to_owned(),
         amount: 30,
         utilisation: Ppm::from_percent(3),
+        cap: Some(Ppm::from_percent(90)),
+        peak: Peak { utilisation: Ppm::from_percent(3), above_ms: 0 },
         given: 7,
     };
     let nodes =
         vec![node("tyo-1", "down"), node("tyo-2", ""), node("hkg-1", ""), node("fra-1", "latency 150 ms")];
-    LabStatus { nodes, faults: Vec::new() }
+    LabStatus { level: DEFAULT_LEVEL, nodes, faults: Vec::new() }
 }

@@ -4,6 +4,7 @@
 //! first round of probes, which is taken as truth, finds them; then the daemon; then [`run`].
 
 use super::LabError;
+use super::audience::Homes;
 use super::clients::{self, ClientCounts, ClientParts, Locate};
 use super::control;
 use super::fleet::{LabFleet, LabStatus};
@@ -33,6 +34,8 @@ pub struct LabParts {
     /// What the daemon says of itself; `None` until its first table.
     pub status: watch::Receiver<Option<Arc<Status>>>,
     pub locate: Locate,
+    /// The nodes nearest to a client.
+    pub homes: Homes,
     /// ISO codes of the countries that policy names, for drawing clients.
     pub countries: Vec<String>,
     pub options: LabOptions,
@@ -142,15 +145,19 @@ async fn look(lab: LabFleet, out: watch::Sender<LabStatus>, stop: CancellationTo
 }
 
 /// Clients that come before the first table would only count failures that are none.
-async fn ask_when_ready(parts: LabParts, counts: watch::Sender<ClientCounts>, stop: CancellationToken) {
-    let LabParts { fleet, lab, hostnames, dns, mut status, locate, countries, options } = parts;
+pub(super) async fn ask_when_ready(
+    parts: LabParts,
+    counts: watch::Sender<ClientCounts>,
+    stop: CancellationToken,
+) {
+    let LabParts { fleet, lab, hostnames, dns, mut status, locate, homes, countries, options } = parts;
     let ready = tokio::select! {
         () = stop.cancelled() => false,
         ready = status.wait_for(Option::is_some) => ready.is_ok(),
     };
     if ready {
         let (rate, seed) = (options.rate, options.seed);
-        let clients = ClientParts { fleet, lab, hostnames, dns, locate, countries, rate, seed };
+        let clients = ClientParts { fleet, lab, hostnames, dns, locate, homes, countries, rate, seed };
         clients::run(clients, counts, stop).await;
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  rhumb lab · rhumb   generation 12, 2 s old   policy 3f2a9c0d1e5b
 //!  dns 127.0.0.1:5300   198 q/s   p50 0.31 ms ...
+//!  load 70 %   peak 0.86 of cap 0.90 at lon-1, never above
 //! ┌ nodes ──────────────────────────────┐   scrolls where there are more than fit
 //! ├ what just moved, and why ───────────┤   newest first
 //! ├ problems ───────────────────────────┤   only while there are some
@@ -14,6 +15,7 @@
 
 use super::clients::ClientCounts;
 use super::fleet::LabStatus;
+use super::peaks::Summary;
 use super::plain::{dig_line, milliseconds, sentence};
 use super::session::Fixed;
 use crate::base::units::Ppm;
@@ -26,7 +28,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Padding, Paragraph, Row, Table, Wrap};
 
 const WIDE: u16 = 100;
-/// With this, fourteen nodes fit into 80x24.
+/// With this, thirteen nodes fit into 80x24.
 const MOVED_ROWS: u16 = 4;
 const MAX_PROBLEM_ROWS: u16 = 3;
 
@@ -54,7 +56,7 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut Screen, scene: &Scene<'_>) {
     let problem_rows = u16::try_from(problems).unwrap_or(u16::MAX).min(MAX_PROBLEM_ROWS);
     let problems_height = if problem_rows == 0 { 0 } else { problem_rows + 1 };
     let [header, nodes, moved, problems, footer] = Layout::vertical([
-        Constraint::Length(2),
+        Constraint::Length(3),
         Constraint::Min(4),
         Constraint::Length(MOVED_ROWS),
         Constraint::Length(problems_height),
@@ -95,7 +97,14 @@ fn header_lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
         clients.failed + clients.empty,
         clients.stranded,
     );
-    vec![first, Line::from(second)]
+    vec![first, Line::from(second), load_line(scene.lab)]
+}
+
+/// Red while a node is above its cap: what no plan may come to.
+fn load_line(lab: &LabStatus) -> Line<'static> {
+    let peaks = Summary(lab);
+    let line = Line::from(format!(" load {} %   {peaks}", lab.level.percent()));
+    if peaks.is_above() { line.fg(Color::Red).bold() } else { line }
 }
 
 /// `2 s`, `5 min`, `3 h`: one unit is enough to tell new from stale.
@@ -218,11 +227,13 @@ const HELP: &[&str] = &[
     "  rhumb lab fault TARGET --loss 20%     silent requests",
     "  rhumb lab fault TARGET --load 95%     pinned load",
     "  rhumb lab heal [TARGET]",
+    "  rhumb lab load 120%                   how full clients keep it",
     "TARGET is a node, site, region or line.",
     "",
     "verdict: what the daemon concludes from its probes",
     "latency, loss: as its probes see them",
     "load: as the node reports; share: of planned demand",
+    "peak: the fullest any node was since the load was set",
     "stranded: clients sent to a node that is down",
     "",
     "any key closes this",

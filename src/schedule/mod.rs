@@ -35,6 +35,7 @@
 //! | `degrade` | the rungs of the ladder: who is shed, and since when |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
+//! | `strategy` | the world with or without load, for comparison |
 //! | `contest` | of it, what would have to change for another node to win |
 //!
 //! Deliberately not here: what shed newcomers are answered (`routing::guard`).
@@ -74,6 +75,7 @@ mod rows;
 mod scoped;
 mod spread;
 mod steady;
+mod strategy;
 mod sweep;
 mod tally;
 mod terrain;
@@ -94,6 +96,7 @@ pub use moves::{Movers, movers};
 pub use plan::plan;
 pub use polish::{BEYOND_STEPS, BEYOND_US};
 pub use remap::remap;
+pub use strategy::Strategy;
 
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;

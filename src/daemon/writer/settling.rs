@@ -16,7 +16,7 @@ impl Writer {
             return Ok(());
         }
         let said = (self.judge)(&Case {
-            policy: &self.inputs.policy,
+            policy: &self.inputs.planned,
             groups: self.inputs.geo.groups(),
             reach: candidate.reach(),
             cause: &candidate.provenance.cause,

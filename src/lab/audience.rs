@@ -1,0 +1,200 @@
+//! Who asks how often: so that the fleet suits its clients.
+//!
+//! ```text
+//!  networks x names ─▶ home: nodes that would be the nearest ─▶ crowd of one home ─▶ weight
+//!                                                               (pairs)              so that every node
+//!                                                                                    has its capacity's part
+//! ```
+//! By address space alone half of the clients would be American, and the fleet would be full in one place and
+//! idle in all others before anything went wrong. Operators build where their clients are; so a crowd is as
+//! large as its home can carry, and by the nearest node every node would be equally full. Who has no home
+//! (no distances are known) asks as often as the others.
+//!
+//! More load is more networks, and not the same ones more often: who comes when the load rises is a newcomer.
+//! Arrivals follow a sequence that is as even as can be (multiples of the golden ratio), since each stands
+//! for hundreds of people, whose chances even out.
+
+use crate::base::hash::SeededRng;
+use crate::model::fleet::Fleet;
+use crate::model::ids::NodeId;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The nodes nearest to a client of a name, and the part of each; empty if unknown.
+pub type Homes = Arc<dyn Fn(IpAddr, &str) -> Vec<(NodeId, f64)> + Send + Sync>;
+
+/// Load at which every network takes part.
+const FULL_HOUSE: f64 = 1.5;
+/// However idle the fleet is, this part of the networks asks.
+const REGULARS: f64 = 0.2;
+/// Of the expectation-maximisation that finds the weights.
+const ROUNDS: usize = 200;
+/// The fractional part of the golden ratio.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
+/// A network and a name: positions in the lists of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pair {
+    pub client: u32,
+    pub name: u16,
+}
+
+/// Pairs of one home, in the order in which they begin to take part.
+#[derive(Debug)]
+struct Crowd {
+    pairs: Vec<Pair>,
+    home: Vec<(NodeId, f64)>,
+    /// Up to which point of 0 to 1 it is this crowd's turn.
+    until: f64,
+}
+
+/// All that may ask.
+#[derive(Debug)]
+pub struct Audience {
+    crowds: Vec<Crowd>,
+    at: f64,
+}
+
+impl Audience {
+    /// `home` gives that of a pair.
+    pub fn new(
+        fleet: &Fleet,
+        pairs: impl Iterator<Item = Pair>,
+        home: impl Fn(Pair) -> Vec<(NodeId, f64)>,
+        rng: &mut SeededRng,
+    ) -> Self {
+        let mut by_home: BTreeMap<Vec<(NodeId, u64)>, Crowd> = BTreeMap::new();
+        for pair in pairs {
+            let home = home(pair);
+            let key = home.iter().map(|&(node, part)| (node, (part * 1e6) as u64)).collect();
+            let crowd = || Crowd { pairs: Vec::new(), home, until: 0.0 };
+            by_home.entry(key).or_insert_with(crowd).pairs.push(pair);
+        }
+        let mut crowds: Vec<Crowd> = by_home.into_values().collect();
+        for crowd in &mut crowds {
+            shuffle(&mut crowd.pairs, rng);
+        }
+        let weights = weigh(fleet, &crowds);
+        let total: f64 = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let mut until = 0.0;
+        for (crowd, weight) in crowds.iter_mut().zip(weights) {
+            until += weight / total;
+            crowd.until = until;
+        }
+        Self { crowds, at: rng.below(1 << 32) as f64 / f64::from(u32::MAX) % 1.0 }
+    }
+
+    /// Who comes next while the fleet is as full as `load` (1: to its capacity).
+    pub fn next(&mut self, load: f64, rng: &mut SeededRng) -> Option<Pair> {
+        self.at = (self.at + GOLDEN).fract();
+        let at = self.crowds.partition_point(|crowd| crowd.until <= self.at);
+        let crowd = self.crowds.get(at).or_else(|| self.crowds.last())?;
+        let part = (load / FULL_HOUSE).clamp(REGULARS, 1.0);
+        let present = (crowd.pairs.len() as f64 * part).ceil() as u64;
+        crowd.pairs.get(usize::try_from(rng.below(present.max(1))).unwrap_or(0)).copied()
+    }
+}
+
+fn shuffle(pairs: &mut [Pair], rng: &mut SeededRng) {
+    for last in (1..pairs.len()).rev() {
+        let other = usize::try_from(rng.below(last as u64 + 1)).unwrap_or(0);
+        pairs.swap(last, other);
+    }
+}
+
+/// By crowd: its part in all demand, so that what homes get is as near as can be to the nodes' capacities.
+///
+/// Multiplicative and begun at the crowds' own sizes: where several answers fit, the one nearest to those.
+fn weigh(fleet: &Fleet, crowds: &[Crowd]) -> Vec<f64> {
+    let wanted = capacities(fleet);
+    let mut weights: Vec<f64> = crowds.iter().map(|crowd| crowd.pairs.len() as f64).collect();
+    let total: f64 = weights.iter().sum();
+    let homed: f64 = crowds.iter().zip(&weights).filter(|(c, _)| !c.home.is_empty()).map(|(_, w)| w).sum();
+    if homed <= 0.0 || wanted.iter().sum::<f64>() <= 0.0 {
+        return weights;
+    }
+    for _ in 0..ROUNDS {
+        let mut given = vec![0.0; wanted.len()];
+        for (crowd, weight) in crowds.iter().zip(&weights) {
+            crowd.home.iter().for_each(|&(node, part)| given[node.index()] += weight * part);
+        }
+        let scale = |node: NodeId| wanted[node.index()] * total / given[node.index()].max(f64::MIN_POSITIVE);
+        for (crowd, weight) in crowds.iter().zip(&mut weights) {
+            if !crowd.home.is_empty() {
+                *weight *= crowd.home.iter().map(|&(node, part)| part * scale(node)).sum::<f64>();
+            }
+        }
+    }
+    weights
+}
+
+/// By node: its part of all capacity, each unit for itself; a node without any counts for nothing.
+fn capacities(fleet: &Fleet) -> Vec<f64> {
+    let mut total: BTreeMap<&str, u64> = BTreeMap::new();
+    for capacity in fleet.nodes.iter().filter_map(|node| node.capacity.as_ref()) {
+        *total.entry(&capacity.unit).or_default() += capacity.amount;
+    }
+    let units = total.len().max(1) as f64;
+    let part = |unit: &str, amount: u64| {
+        amount as f64 / total.get(unit).copied().unwrap_or_default().max(1) as f64 / units
+    };
+    let nodes = fleet.nodes.iter();
+    nodes.map(|node| node.capacity.as_ref().map_or(0.0, |c| part(&c.unit, c.amount))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::sample;
+
+    fn pairs(count: u32) -> impl Iterator<Item = Pair> {
+        (0..count).map(|client| Pair { client, name: 0 })
+    }
+
+    #[test]
+    fn every_home_gets_what_it_can_carry() {
+        let mut fleet = sample::fleet();
+        fleet.nodes[3].capacity.as_mut().expect("has one").amount = 2_000;
+        // Most live near tyo-1 or near both of Tokyo, few near the others.
+        let home = |pair: Pair| match pair.client % 10 {
+            0..6 => vec![(NodeId(0), 1.0)],
+            6 | 7 => vec![(NodeId(0), 0.5), (NodeId(1), 0.5)],
+            8 => vec![(NodeId(2), 1.0)],
+            _ => vec![(NodeId(3), 1.0)],
+        };
+        let mut rng = SeededRng::new(7);
+        let mut audience = Audience::new(&fleet, pairs(1_000), home, &mut rng);
+        let mut given = [0.0; 4];
+        for _ in 0..10_000 {
+            let pair = audience.next(0.7, &mut rng).expect("somebody");
+            home(pair).iter().for_each(|&(node, part)| given[node.index()] += part);
+        }
+        for (node, (given, wanted)) in given.iter().zip([2_000.0, 2_000.0, 2_000.0, 4_000.0]).enumerate() {
+            assert!((given - wanted).abs() < wanted * 0.05, "{node}: {given} of {wanted}");
+        }
+    }
+
+    #[test]
+    fn more_load_is_more_networks() {
+        let fleet = sample::fleet();
+        let mut rng = SeededRng::new(7);
+        let mut audience = Audience::new(&fleet, pairs(1_000), |_| Vec::new(), &mut rng);
+        let mut asking = |load: f64| {
+            let all: std::collections::BTreeSet<Pair> =
+                (0..20_000).filter_map(|_| audience.next(load, &mut rng)).collect();
+            all.len()
+        };
+        let (idle, usual, full) = (asking(0.01), asking(0.75), asking(2.0));
+        assert!((190..=201).contains(&idle), "{idle}");
+        assert!((490..=501).contains(&usual), "{usual}");
+        assert!((990..=1_000).contains(&full), "{full}");
+    }
+
+    #[test]
+    fn nobody_is_nobody() {
+        let mut rng = SeededRng::new(7);
+        let mut none = Audience::new(&sample::fleet(), pairs(0), |_| Vec::new(), &mut rng);
+        assert_eq!(none.next(1.0, &mut rng), None);
+    }
+}
