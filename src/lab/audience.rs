@@ -14,15 +14,20 @@
 //! Arrivals follow a sequence that is as even as can be (multiples of the golden ratio), since each stands
 //! for hundreds of people, whose chances even out.
 
-use crate::base::hash::SeededRng;
+use super::population::{self, Client};
+use crate::base::hash::{SeededRng, mix64};
 use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The nodes nearest to a client of a name, and the part of each; empty if unknown.
-pub type Homes = Arc<dyn Fn(IpAddr, &str) -> Vec<(NodeId, f64)> + Send + Sync>;
+pub type Homes<'a> = &'a dyn Fn(IpAddr, &str) -> Vec<(NodeId, f64)>;
+/// Where an address is: its country, if known.
+pub type Locate<'a> = &'a dyn Fn(IpAddr) -> Option<String>;
+
+/// Networks that may ask.
+pub const POPULATION: usize = 32_768;
 
 /// Load at which every network takes part.
 const FULL_HOUSE: f64 = 1.5;
@@ -47,6 +52,47 @@ struct Crowd {
     home: Vec<(NodeId, f64)>,
     /// Up to which point of 0 to 1 it is this crowd's turn.
     until: f64,
+}
+
+/// Everybody, and how often who asks.
+#[derive(Debug)]
+pub struct Gathering {
+    pub clients: Vec<Client>,
+    pub audience: Audience,
+}
+
+/// What clients are drawn by.
+pub struct Place<'a> {
+    pub fleet: &'a Fleet,
+    pub hostnames: &'a [String],
+    /// Countries that policy names; half of the clients are drawn from them.
+    pub countries: &'a [String],
+    pub locate: Locate<'a>,
+    pub homes: Homes<'a>,
+}
+
+/// Draws everybody: half a million lookups. The same seed gives the same.
+pub fn gather(place: &Place<'_>, seed: u64) -> Gathering {
+    let clients = population::draw(seed, POPULATION, place.countries, place.locate);
+    let names = place.hostnames.len();
+    let pairs = (0..clients.len() * names).map(|at| Pair {
+        client: u32::try_from(at / names).unwrap_or(u32::MAX),
+        name: u16::try_from(at % names).unwrap_or(u16::MAX),
+    });
+    let home = |pair: Pair| {
+        let address = clients[pair.client as usize].prefix.address();
+        (place.homes)(address, &place.hostnames[usize::from(pair.name)])
+    };
+    let audience = Audience::new(place.fleet, pairs, home, &mut SeededRng::new(mix64(seed)));
+    Gathering { clients, audience }
+}
+
+impl Crowd {
+    fn present(&self, load: f64) -> &[Pair] {
+        let part = (load / FULL_HOUSE).clamp(REGULARS, 1.0);
+        let count = (self.pairs.len() as f64 * part).ceil() as usize;
+        &self.pairs[..count.min(self.pairs.len())]
+    }
 }
 
 /// All that may ask.
@@ -90,9 +136,18 @@ impl Audience {
         self.at = (self.at + GOLDEN).fract();
         let at = self.crowds.partition_point(|crowd| crowd.until <= self.at);
         let crowd = self.crowds.get(at).or_else(|| self.crowds.last())?;
-        let part = (load / FULL_HOUSE).clamp(REGULARS, 1.0);
-        let present = (crowd.pairs.len() as f64 * part).ceil() as u64;
+        let present = crowd.present(load).len() as u64;
         crowd.pairs.get(usize::try_from(rng.below(present.max(1))).unwrap_or(0)).copied()
+    }
+
+    /// Everybody who asks while the fleet is as full as `load`, and how often: parts of 1.
+    pub fn present(&self, load: f64) -> impl Iterator<Item = (Pair, f64)> {
+        let mut since = 0.0;
+        self.crowds.iter().flat_map(move |crowd| {
+            let part = crowd.until - std::mem::replace(&mut since, crowd.until);
+            let present = crowd.present(load);
+            present.iter().map(move |&pair| (pair, part / present.len() as f64))
+        })
     }
 }
 
@@ -173,6 +228,10 @@ mod tests {
         for (node, (given, wanted)) in given.iter().zip([2_000.0, 2_000.0, 2_000.0, 4_000.0]).enumerate() {
             assert!((given - wanted).abs() < wanted * 0.05, "{node}: {given} of {wanted}");
         }
+        let present: Vec<(Pair, f64)> = audience.present(0.75).collect();
+        assert!((499..=504).contains(&present.len()), "{}", present.len());
+        let to_frankfurt = present.iter().filter(|(pair, _)| pair.client % 10 == 9).map(|(_, part)| part);
+        assert!((to_frankfurt.sum::<f64>() - 0.4).abs() < 0.01);
     }
 
     #[test]

@@ -16,11 +16,10 @@
 //! How full they keep the fleet is [`LabFleet::level`]: of a new level the next clients know, sessions there
 //! are end in their own time.
 
-use super::audience::{Audience, Homes, Pair};
+use super::audience::{Gathering, Pair};
 use super::cache::{Asked, ResolverCache};
 use super::fleet::{LabFleet, SESSION};
 use super::load::TRICKLE;
-use super::population::{self, Client};
 use crate::base::hash::{SeededRng, mix64};
 use crate::base::prefix::Family;
 use crate::model::fleet::Fleet;
@@ -37,8 +36,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// Networks that ask.
-const POPULATION: usize = 16_384;
 const CACHE_ENTRIES: usize = 65_536;
 const MAX_IN_FLIGHT: usize = 512;
 const ARRIVALS_EVERY: Duration = Duration::from_millis(10);
@@ -56,19 +53,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Clients waiting to try again, and sessions remembered by node.
 const MAX_WAITING: usize = 65_536;
 
-/// Where an address is: its country, if known.
-pub type Locate = Arc<dyn Fn(IpAddr) -> Option<String> + Send + Sync>;
-
 /// What the clients need to know.
 pub struct ClientParts {
     pub fleet: Arc<Fleet>,
     pub lab: LabFleet,
     pub hostnames: Vec<String>,
     pub dns: SocketAddr,
-    pub locate: Locate,
-    pub homes: Homes,
-    /// Countries that policy names; most clients are drawn from them.
-    pub countries: Vec<String>,
+    pub gathering: Gathering,
     /// Clients arriving per second, over all names; 0: none.
     pub rate: u32,
     pub seed: u64,
@@ -114,8 +105,6 @@ type Ended = (Asked, Pair, Result<Reply, AskError>);
 struct Crowd {
     parts: ClientParts,
     client: DnsClient,
-    clients: Vec<Client>,
-    audience: Audience,
     demand: Vec<Option<f64>>,
     cache: ResolverCache,
     counts: ClientCounts,
@@ -135,9 +124,7 @@ pub async fn run(parts: ClientParts, counts: watch::Sender<ClientCounts>, stop: 
     if parts.rate == 0 || parts.hostnames.is_empty() {
         return;
     }
-    // A quarter of a million lookups: not on a thread that others wait for.
-    let Ok(mut crowd) = tokio::task::spawn_blocking(move || Crowd::new(parts)).await else { return };
-    crowd.started = Instant::now();
+    let mut crowd = Crowd::new(parts);
     let mut arrivals = ticker(ARRIVALS_EVERY);
     let mut publish = ticker(PUBLISH_EVERY);
     let mut due = 0.0;
@@ -180,40 +167,31 @@ fn demand(fleet: &Fleet, rate: u32) -> Vec<Option<f64>> {
     fleet.nodes.iter().map(|node| node.capacity.as_ref().map(|capacity| per_client(&capacity.unit))).collect()
 }
 
-fn audience(parts: &ClientParts, clients: &[Client], rng: &mut SeededRng) -> Audience {
-    let names = parts.hostnames.len();
-    let pairs = (0..clients.len() * names).map(|at| Pair {
-        client: u32::try_from(at / names).unwrap_or(u32::MAX),
-        name: u16::try_from(at % names).unwrap_or(u16::MAX),
-    });
-    let home = |pair: Pair| {
-        let address = clients[pair.client as usize].prefix.address();
-        (parts.homes)(address, &parts.hostnames[usize::from(pair.name)])
-    };
-    Audience::new(&parts.fleet, pairs, home, rng)
+/// How much more a client brings this long after the start, so that sessions rise evenly to where they stay:
+/// those that end are made up for, and those of a steady state are begun within [`OPENING`].
+fn opening(since: Duration) -> f64 {
+    if since >= OPENING {
+        return 1.0;
+    }
+    (SESSION + since).as_secs_f64() / OPENING.as_secs_f64()
 }
 
 impl Crowd {
     fn new(parts: ClientParts) -> Self {
-        let locate = Arc::clone(&parts.locate);
-        let clients = population::draw(parts.seed, POPULATION, &parts.countries, |address| locate(address));
-        let counts = ClientCounts { networks: clients.len(), ..ClientCounts::default() };
-        let mut rng = SeededRng::new(mix64(parts.seed));
+        let counts = ClientCounts { networks: parts.gathering.clients.len(), ..ClientCounts::default() };
         let nodes = parts.fleet.nodes.len();
         Self {
             client: DnsClient::new(parts.dns),
-            audience: audience(&parts, &clients, &mut rng),
             demand: demand(&parts.fleet, parts.rate),
             cache: ResolverCache::new(CACHE_ENTRIES),
             rtts: VecDeque::with_capacity(RECENT_RTTS),
-            rng,
+            rng: SeededRng::new(mix64(parts.seed ^ 1)),
             in_flight: JoinSet::new(),
             started: Instant::now(),
             sessions: vec![VecDeque::new(); nodes],
             was_down: vec![false; nodes],
             again: BinaryHeap::new(),
             last: HashMap::default(),
-            clients,
             counts,
             parts,
         }
@@ -221,12 +199,12 @@ impl Crowd {
 
     fn arrive(&mut self) {
         let load = self.parts.lab.level().fraction();
-        let Some(pair) = self.audience.next(load, &mut self.rng) else { return };
+        let Some(pair) = self.parts.gathering.audience.next(load, &mut self.rng) else { return };
         self.counts.arrived += 1;
         self.seek(pair);
         if self.rng.below(ONE_IN_AAAA) == 0 {
             let asked = (usize::from(pair.name), Family::V6);
-            let client = self.clients[pair.client as usize].prefix;
+            let client = self.parts.gathering.clients[pair.client as usize].prefix;
             if self.cache.find(asked, client, Instant::now()).is_none() {
                 self.ask(asked, pair);
             }
@@ -236,7 +214,7 @@ impl Crowd {
     /// Goes where the resolver says, or has it ask.
     fn seek(&mut self, pair: Pair) {
         let asked = (usize::from(pair.name), Family::V4);
-        let client = self.clients[pair.client as usize].prefix;
+        let client = self.parts.gathering.clients[pair.client as usize].prefix;
         match self.cache.find(asked, client, Instant::now()) {
             Some(addresses) => {
                 self.counts.cached += 1;
@@ -253,7 +231,7 @@ impl Crowd {
             return;
         }
         self.counts.asked += 1;
-        let subnet = Some(self.clients[pair.client as usize].prefix);
+        let subnet = Some(self.parts.gathering.clients[pair.client as usize].prefix);
         let question = Question { name: self.parts.hostnames[asked.0].clone(), family: asked.1, subnet };
         let dns = self.client.clone();
         self.in_flight.spawn(async move { (asked, pair, dns.ask(&question).await) });
@@ -288,17 +266,14 @@ impl Crowd {
             self.give(reply.addresses.first().copied(), pair);
         }
         let ttl = Duration::from_secs(reply.ttl.into());
-        let client = self.clients[pair.client as usize].prefix;
+        let client = self.parts.gathering.clients[pair.client as usize].prefix;
         self.cache.keep(asked, client, reply.scope, reply.addresses, ttl, Instant::now());
     }
 
     fn give(&mut self, address: Option<IpAddr>, pair: Pair) {
         let share = self.parts.lab.level().fraction() - TRICKLE.fraction();
         let now = Instant::now();
-        let opening = match now.duration_since(self.started) < OPENING {
-            true => 1.0 + SESSION.as_secs_f64() / OPENING.as_secs_f64(),
-            false => 1.0,
-        };
+        let opening = opening(now.duration_since(self.started));
         let demand = |node: NodeId| match self.demand.get(node.index()).copied().flatten() {
             Some(all) => all * share.max(0.0) * opening,
             None => 1.0,
@@ -372,6 +347,7 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::audience::{self, POPULATION, Place};
     use crate::lab::{fleet, sample};
     use hickory_proto::op::{Edns, Message, OpCode};
     use hickory_proto::rr::rdata::A;
@@ -418,14 +394,21 @@ mod tests {
     async fn clients_ask_remember_and_load_their_node() {
         let fleet = Arc::new(sample::on_free_ports());
         let lab = fleet::start(&fleet, sample::lines(), 7).await.expect("ports were free");
+        let hostnames = vec!["live.rhumb.test".to_owned()];
+        let place = Place {
+            fleet: &fleet,
+            hostnames: &hostnames,
+            countries: &["JP".to_owned()],
+            locate: &|_| Some("JP".to_owned()),
+            homes: &|_, _| Vec::new(),
+        };
+        let gathering = audience::gather(&place, 7);
         let parts = ClientParts {
             fleet,
             lab: lab.clone(),
-            hostnames: vec!["live.rhumb.test".to_owned()],
+            hostnames,
             dns: server().await,
-            locate: Arc::new(|_| Some("JP".to_owned())),
-            homes: Arc::new(|_, _| Vec::new()),
-            countries: vec!["JP".to_owned()],
+            gathering,
             rate: 2_000,
             seed: 7,
         };

@@ -4,8 +4,8 @@
 //! first round of probes, which is taken as truth, finds them; then the daemon; then [`run`].
 
 use super::LabError;
-use super::audience::Homes;
-use super::clients::{self, ClientCounts, ClientParts, Locate};
+use super::audience::Gathering;
+use super::clients::{self, ClientCounts, ClientParts};
 use super::control;
 use super::fleet::{LabFleet, LabStatus};
 use super::{plain, terminal};
@@ -33,11 +33,8 @@ pub struct LabParts {
     pub dns: SocketAddr,
     /// What the daemon says of itself; `None` until its first table.
     pub status: watch::Receiver<Option<Arc<Status>>>,
-    pub locate: Locate,
-    /// The nodes nearest to a client.
-    pub homes: Homes,
-    /// ISO codes of the countries that policy names, for drawing clients.
-    pub countries: Vec<String>,
+    /// Who asks.
+    pub gathering: Gathering,
     pub options: LabOptions,
 }
 
@@ -150,14 +147,14 @@ pub(super) async fn ask_when_ready(
     counts: watch::Sender<ClientCounts>,
     stop: CancellationToken,
 ) {
-    let LabParts { fleet, lab, hostnames, dns, mut status, locate, homes, countries, options } = parts;
+    let LabParts { fleet, lab, hostnames, dns, mut status, gathering, options } = parts;
     let ready = tokio::select! {
         () = stop.cancelled() => false,
         ready = status.wait_for(Option::is_some) => ready.is_ok(),
     };
     if ready {
         let (rate, seed) = (options.rate, options.seed);
-        let clients = ClientParts { fleet, lab, hostnames, dns, locate, homes, countries, rate, seed };
+        let clients = ClientParts { fleet, lab, hostnames, dns, gathering, rate, seed };
         clients::run(clients, counts, stop).await;
     }
 }

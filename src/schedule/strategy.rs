@@ -1,6 +1,6 @@
 //! What the planner is told of the world: everything, or what a scheduler without load knows.
 //!
-//! | strategy | capacity of nodes, `shed` | reported load, error rates | so each client gets |
+//! | strategy | capacity of nodes, `shed` | what nodes report, what probes measure | so each client gets |
 //! |---|---|---|---|
 //! | `rhumb` | as they are | as they are | the plan |
 //! | `nearest` | none | none | the cheapest healthy node of its chain, whatever is on it; equally near nodes alike |
@@ -9,6 +9,7 @@
 //! The lab alone asks for `nearest`. What looks at the result (status, metrics, the lab's own view) goes by the
 //! world as it is.
 
+use crate::base::units::Ppm;
 use crate::model::policy::Policy;
 use crate::model::verdict::NodeHealth;
 use serde::{Deserialize, Serialize};
@@ -44,13 +45,18 @@ impl Strategy {
         Arc::new(blind)
     }
 
-    /// What is known of the nodes, as the planner is given it.
+    /// What is known of the nodes, as the planner is given it: of verdicts nothing is left out.
     pub fn health(self, health: &Arc<Vec<NodeHealth>>) -> Arc<Vec<NodeHealth>> {
         if self == Strategy::Rhumb {
             return Arc::clone(health);
         }
         let mut blind = Vec::clone(health);
-        blind.iter_mut().for_each(|node| node.load = None);
+        for node in &mut blind {
+            node.load = None;
+            for family in node.families.iter_mut().flatten() {
+                (family.rtt, family.jitter, family.loss) = (None, None, Ppm::ZERO);
+            }
+        }
         Arc::new(blind)
     }
 }

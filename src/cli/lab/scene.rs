@@ -1,24 +1,27 @@
 //! A lab brought up: nodes first, then the daemon on the same policy, and where its clients are at home.
 
-use crate::base::clock::SystemClock;
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::units::Ppm;
 use crate::cli::{chain, render};
-use crate::daemon::answering::Live;
+use crate::daemon::inputs::{Inputs, Loaded, Loader, Refusal, StateFolder};
 use crate::daemon::start::{Daemon, Options};
-use crate::geo;
-use crate::lab::audience::Homes;
-use crate::lab::clients::Locate;
+use crate::lab::audience::{self, Gathering, Place};
 use crate::lab::{self, LabOptions, LabParts};
+use crate::model::demand::{KeptDemand, KeptService, WHOLE};
 use crate::model::ids::ServiceId;
+use crate::model::placement::Assignment;
 use crate::model::policy::Policy;
 use crate::model::service::{Profile, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use crate::schedule::{self, Pass, PlanInput, PlannerMemory, Strategy};
-use crate::store::policy_dir;
-use std::collections::{BTreeSet, HashMap};
+use crate::store::state_dir::StateDir;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Queries that the remembered shares are said to be drawn from: some minutes of a busy lab.
+const DRAWN_FROM: u64 = 100_000;
 
 /// What a lab is to be.
 #[derive(Clone, Debug)]
@@ -43,23 +46,25 @@ pub struct Scene {
 pub async fn stage(setup: &Setup) -> Result<Scene, String> {
     // The nodes must listen before the daemon's first round of probes, which is taken as truth; so the
     // policy is read once here, for the fleet.
-    let policy = Arc::new(load_policy(&setup.policies)?);
+    let inputs = read(setup)?;
+    let policy = &inputs.policy;
     let fleet = Arc::new(policy.fleet.clone());
     let lines = policy.clients.lines.iter().map(|line| line.name.clone()).collect();
     let seed = setup.options.seed;
     let nodes = lab::fleet::start(&fleet, lines, seed).await.map_err(|error| chain(&error))?;
     nodes.set_level(setup.level).await.map_err(|error| chain(&error))?;
+    let hostnames = hostnames(policy);
+    let gathering = gather(&inputs, &hostnames, seed);
+    remember(setup, &inputs, &hostnames, &gathering);
     let daemon = start_daemon(setup).await?;
     let dns = *daemon.dns().first().ok_or("the policy names no address to listen on")?;
     let parts = LabParts {
         fleet,
         lab: nodes,
-        hostnames: hostnames(&policy),
+        hostnames,
         dns,
         status: daemon.status(),
-        locate: locate(Arc::clone(daemon.live())),
-        homes: homes(&policy, daemon.live()),
-        countries: countries(&policy),
+        gathering,
         options: setup.options.clone(),
     };
     Ok(Scene { parts, daemon })
@@ -77,12 +82,17 @@ async fn start_daemon(setup: &Setup) -> Result<Daemon, String> {
     Daemon::start(options, Arc::new(SystemClock::new())).await.map_err(|error| chain(&error))
 }
 
-fn load_policy(folder: &Path) -> Result<Policy, String> {
-    let sources = policy_dir::read_folder(folder).map_err(|error| error.to_string())?;
-    let (policy, diagnostics) = crate::policy::load(&sources);
-    policy.ok_or_else(|| {
-        eprint!("{}", render::plain(&diagnostics, &sources));
-        format!("{} has mistakes; `rhumb check {0}` shows them", folder.display())
+fn read(setup: &Setup) -> Result<Inputs, String> {
+    let folder = &setup.policies;
+    let state = setup.state.clone().map_or(StateFolder::Configured, StateFolder::Given);
+    let Loaded { inputs, mut refusals, .. } = Loader::new(folder).recalling(state).load();
+    inputs.ok_or_else(|| match refusals.pop() {
+        Some(Refusal::Mistakes { sources, diagnostics }) => {
+            eprint!("{}", render::plain(&diagnostics, &sources));
+            format!("{} has mistakes; `rhumb check {0}` shows them", folder.display())
+        }
+        Some(other) => other.sentence(),
+        None => format!("there is no policy in {}", folder.display()),
     })
 }
 
@@ -102,27 +112,30 @@ fn countries(policy: &Policy) -> Vec<String> {
     named.into_iter().collect()
 }
 
-/// Locates clients by the live geo table.
-fn locate(live: Live) -> Locate {
-    Arc::new(move |address| {
-        let snapshot = live.load();
-        let located = snapshot.geo.locate(address);
-        let group = snapshot.geo.group(located.group)?;
-        group.country.map(|country| country.to_string())
-    })
+fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gathering {
+    let geo = &inputs.geo;
+    let locate = |address| geo.group(geo.locate(address).group)?.country.map(|country| country.to_string());
+    let nearest = nearest(inputs);
+    let homes = |address, name: &str| {
+        let service = service_of(&inputs.policy, name);
+        let placement = service.and_then(|service| nearest.placement(service, geo.locate(address).group));
+        let shares = placement.map(|placement| &*placement.shares).unwrap_or_default();
+        shares.iter().map(|share| (share.node, share.share.fraction())).collect()
+    };
+    let countries = countries(&inputs.policy);
+    let (fleet, locate, homes) = (&inputs.policy.fleet, &locate, &homes);
+    audience::gather(&Place { fleet, hostnames, countries: &countries, locate, homes }, seed)
 }
 
 /// Where clients would go if nothing had a load: the first plan of [`Strategy::Nearest`], by distance alone.
-fn homes(policy: &Arc<Policy>, live: &Live) -> Homes {
-    let geo = Arc::clone(&live.load().geo);
-    let blind = Strategy::Nearest.policy(policy);
-    let latencies = geo::latency_prior(geo.groups(), &blind.fleet);
+fn nearest(inputs: &Inputs) -> Assignment {
+    let blind = Strategy::Nearest.policy(&inputs.policy);
     let up = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
     let up = NodeHealth { families: [Some(up.clone()), Some(up)], load: None };
     let plan = schedule::plan(&PlanInput {
         policy: &blind,
-        groups: geo.groups(),
-        latencies: &latencies,
+        groups: inputs.geo.groups(),
+        latencies: &inputs.prior,
         health: &vec![up; blind.fleet.nodes.len()],
         previous: None,
         memory: &PlannerMemory::default(),
@@ -130,17 +143,51 @@ fn homes(policy: &Arc<Policy>, live: &Live) -> Homes {
         now_ms: 0,
         pass: Pass::Full,
     });
-    let of_service = |(at, service): (usize, &Service)| {
-        let id = ServiceId::from_index(at);
-        service.hostnames.iter().map(move |name| (name.clone(), id)).collect::<Vec<_>>()
+    plan.assignment
+}
+
+fn service_of(policy: &Policy, hostname: &str) -> Option<ServiceId> {
+    let has = |service: &Service| service.hostnames.iter().any(|name| name == hostname);
+    policy.services.iter().position(has).map(ServiceId::from_index)
+}
+
+/// Leaves in the state folder what a server that has run for days would have counted there, if it holds
+/// nothing of the kind: queries that name a client subnet teach it no more than 10 % an hour.
+fn remember(setup: &Setup, inputs: &Inputs, hostnames: &[String], gathering: &Gathering) {
+    let folder = setup.state.as_ref().unwrap_or(&inputs.policy.server.state_dir);
+    // What is wrong with the folder is said by the daemon, which needs it more.
+    let Ok((mut state, None)) = StateDir::open(folder) else { return };
+    if matches!(state.recall_demand(), Ok(None)) {
+        let _ = state.keep_demand(&counted(inputs, hostnames, gathering, setup.level));
+    }
+}
+
+fn counted(inputs: &Inputs, hostnames: &[String], gathering: &Gathering, level: Ppm) -> KeptDemand {
+    let (services, groups) = (&inputs.policy.services, inputs.geo.groups());
+    let of_name: Vec<Option<ServiceId>> =
+        hostnames.iter().map(|name| service_of(&inputs.policy, name)).collect();
+    let mut shares = vec![vec![0.0; groups.len()]; services.len()];
+    for (pair, part) in gathering.audience.present(level.fraction()) {
+        let address = gathering.clients[pair.client as usize].prefix.address();
+        let group = inputs.geo.locate(address).group;
+        if let Some(service) = of_name[usize::from(pair.name)] {
+            shares[service.index()][group.index()] += part;
+        }
+    }
+    let cell = |share: f64| {
+        let share = (share * f64::from(WHOLE)) as u32;
+        (0, 0, share, share)
     };
-    let services: HashMap<String, ServiceId> =
-        policy.services.iter().enumerate().flat_map(of_service).collect();
-    let assignment = plan.assignment;
-    Arc::new(move |address, name| {
-        let group = geo.locate(address).group;
-        let placement = services.get(name).and_then(|&service| assignment.placement(service, group));
-        let shares = placement.map(|placement| &*placement.shares).unwrap_or_default();
-        shares.iter().map(|share| (share.node, share.share.fraction())).collect()
-    })
+    let total = |at: usize| shares[at].iter().sum::<f64>();
+    let service = |(at, service): (usize, &Service)| KeptService {
+        name: service.name.clone(),
+        cells: shares[at].iter().map(|share| cell(share / total(at).max(f64::MIN_POSITIVE))).collect(),
+        drawn_from: Some(DRAWN_FROM),
+    };
+    KeptDemand {
+        at: SystemClock::new().wall(),
+        groups: groups.iter().map(|group| group.key.clone()).collect(),
+        services: services.iter().enumerate().map(service).collect(),
+        audience: services.iter().enumerate().map(|(at, one)| (one.name.clone(), cell(total(at)))).collect(),
+    }
 }
