@@ -21,20 +21,18 @@ use crate::model::ids::NodeId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The nodes nearest to a client of a name, and the part of each; empty if unknown.
-pub type Homes<'a> = &'a dyn Fn(IpAddr, &str) -> Vec<(NodeId, f64)>;
-/// Where an address is: its country, if known.
-pub type Locate<'a> = &'a dyn Fn(IpAddr) -> Option<String>;
-
-/// Networks that may ask.
-pub const POPULATION: usize = 32_768;
+/// The nodes nearest to a client, and the part of each in ppm; empty if unknown.
+pub type Home = Vec<(NodeId, u32)>;
+/// Of the client at an address, its home for each name; `None` if it is not known where that is.
+pub type Homes<'a> = &'a dyn Fn(IpAddr) -> Option<Vec<Home>>;
 
 /// Load at which every network takes part.
 const FULL_HOUSE: f64 = 1.5;
 /// However idle the fleet is, this part of the networks asks.
 const REGULARS: f64 = 0.2;
-/// Of the expectation-maximisation that finds the weights.
-const ROUNDS: usize = 200;
+/// Of the expectation-maximisation that finds the weights: few, since the last per cents would be had by
+/// letting a handful of networks stand for a continent.
+const ROUNDS: usize = 20;
 /// The fractional part of the golden ratio.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
@@ -49,7 +47,7 @@ pub struct Pair {
 #[derive(Debug)]
 struct Crowd {
     pairs: Vec<Pair>,
-    home: Vec<(NodeId, f64)>,
+    home: Home,
     /// Up to which point of 0 to 1 it is this crowd's turn.
     until: f64,
 }
@@ -61,29 +59,20 @@ pub struct Gathering {
     pub audience: Audience,
 }
 
-/// What clients are drawn by.
-pub struct Place<'a> {
-    pub fleet: &'a Fleet,
-    pub hostnames: &'a [String],
-    /// Countries that policy names; half of the clients are drawn from them.
-    pub countries: &'a [String],
-    pub locate: Locate<'a>,
-    pub homes: Homes<'a>,
-}
-
-/// Draws everybody: half a million lookups. The same seed gives the same.
-pub fn gather(place: &Place<'_>, seed: u64) -> Gathering {
-    let clients = population::draw(seed, POPULATION, place.countries, place.locate);
-    let names = place.hostnames.len();
-    let pairs = (0..clients.len() * names).map(|at| Pair {
-        client: u32::try_from(at / names).unwrap_or(u32::MAX),
-        name: u16::try_from(at % names).unwrap_or(u16::MAX),
-    });
-    let home = |pair: Pair| {
-        let address = clients[pair.client as usize].prefix.address();
-        (place.homes)(address, &place.hostnames[usize::from(pair.name)])
+/// Draws everybody who asks for one of so many names: some hundred thousand lookups. The same seed gives the
+/// same.
+pub fn gather(fleet: &Fleet, names: usize, homes: Homes<'_>, seed: u64) -> Gathering {
+    let clients = population::draw(seed, homes);
+    let of_client = |(client, drawn): (usize, &Client)| {
+        let mut homes = homes(drawn.prefix.address()).unwrap_or_default();
+        homes.resize(names, Home::new());
+        homes.into_iter().enumerate().map(move |(name, home)| {
+            let client = u32::try_from(client).unwrap_or(u32::MAX);
+            (Pair { client, name: u16::try_from(name).unwrap_or(u16::MAX) }, home)
+        })
     };
-    let audience = Audience::new(place.fleet, pairs, home, &mut SeededRng::new(mix64(seed)));
+    let pairs = clients.iter().enumerate().flat_map(of_client);
+    let audience = Audience::new(fleet, pairs, &mut SeededRng::new(mix64(seed)));
     Gathering { clients, audience }
 }
 
@@ -103,19 +92,15 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// `home` gives that of a pair.
-    pub fn new(
-        fleet: &Fleet,
-        pairs: impl Iterator<Item = Pair>,
-        home: impl Fn(Pair) -> Vec<(NodeId, f64)>,
-        rng: &mut SeededRng,
-    ) -> Self {
-        let mut by_home: BTreeMap<Vec<(NodeId, u64)>, Crowd> = BTreeMap::new();
-        for pair in pairs {
-            let home = home(pair);
-            let key = home.iter().map(|&(node, part)| (node, (part * 1e6) as u64)).collect();
-            let crowd = || Crowd { pairs: Vec::new(), home, until: 0.0 };
-            by_home.entry(key).or_insert_with(crowd).pairs.push(pair);
+    /// Of pairs and the home of each.
+    pub fn new(fleet: &Fleet, pairs: impl Iterator<Item = (Pair, Home)>, rng: &mut SeededRng) -> Self {
+        let mut by_home: BTreeMap<Home, Crowd> = BTreeMap::new();
+        for (pair, home) in pairs {
+            if let Some(crowd) = by_home.get_mut(&home) {
+                crowd.pairs.push(pair);
+            } else {
+                by_home.insert(home.clone(), Crowd { pairs: vec![pair], home, until: 0.0 });
+            }
         }
         let mut crowds: Vec<Crowd> = by_home.into_values().collect();
         for crowd in &mut crowds {
@@ -172,16 +157,20 @@ fn weigh(fleet: &Fleet, crowds: &[Crowd]) -> Vec<f64> {
     for _ in 0..ROUNDS {
         let mut given = vec![0.0; wanted.len()];
         for (crowd, weight) in crowds.iter().zip(&weights) {
-            crowd.home.iter().for_each(|&(node, part)| given[node.index()] += weight * part);
+            crowd.home.iter().for_each(|&(node, part)| given[node.index()] += weight * part_of(part));
         }
         let scale = |node: NodeId| wanted[node.index()] * total / given[node.index()].max(f64::MIN_POSITIVE);
         for (crowd, weight) in crowds.iter().zip(&mut weights) {
             if !crowd.home.is_empty() {
-                *weight *= crowd.home.iter().map(|&(node, part)| part * scale(node)).sum::<f64>();
+                *weight *= crowd.home.iter().map(|&(node, part)| part_of(part) * scale(node)).sum::<f64>();
             }
         }
     }
     weights
+}
+
+fn part_of(ppm: u32) -> f64 {
+    f64::from(ppm) / 1e6
 }
 
 /// By node: its part of all capacity, each unit for itself; a node without any counts for nothing.
@@ -203,8 +192,8 @@ mod tests {
     use super::*;
     use crate::lab::sample;
 
-    fn pairs(count: u32) -> impl Iterator<Item = Pair> {
-        (0..count).map(|client| Pair { client, name: 0 })
+    fn pairs(count: u32, home: impl Fn(Pair) -> Home) -> impl Iterator<Item = (Pair, Home)> {
+        (0..count).map(|client| Pair { client, name: 0 }).map(move |pair| (pair, home(pair)))
     }
 
     #[test]
@@ -213,17 +202,17 @@ mod tests {
         fleet.nodes[3].capacity.as_mut().expect("has one").amount = 2_000;
         // Most live near tyo-1 or near both of Tokyo, few near the others.
         let home = |pair: Pair| match pair.client % 10 {
-            0..6 => vec![(NodeId(0), 1.0)],
-            6 | 7 => vec![(NodeId(0), 0.5), (NodeId(1), 0.5)],
-            8 => vec![(NodeId(2), 1.0)],
-            _ => vec![(NodeId(3), 1.0)],
+            0..6 => vec![(NodeId(0), 1_000_000)],
+            6 | 7 => vec![(NodeId(0), 500_000), (NodeId(1), 500_000)],
+            8 => vec![(NodeId(2), 1_000_000)],
+            _ => vec![(NodeId(3), 1_000_000)],
         };
         let mut rng = SeededRng::new(7);
-        let mut audience = Audience::new(&fleet, pairs(1_000), home, &mut rng);
+        let mut audience = Audience::new(&fleet, pairs(1_000, home), &mut rng);
         let mut given = [0.0; 4];
         for _ in 0..10_000 {
             let pair = audience.next(0.7, &mut rng).expect("somebody");
-            home(pair).iter().for_each(|&(node, part)| given[node.index()] += part);
+            home(pair).iter().for_each(|&(node, part)| given[node.index()] += part_of(part));
         }
         for (node, (given, wanted)) in given.iter().zip([2_000.0, 2_000.0, 2_000.0, 4_000.0]).enumerate() {
             assert!((given - wanted).abs() < wanted * 0.05, "{node}: {given} of {wanted}");
@@ -238,7 +227,7 @@ mod tests {
     fn more_load_is_more_networks() {
         let fleet = sample::fleet();
         let mut rng = SeededRng::new(7);
-        let mut audience = Audience::new(&fleet, pairs(1_000), |_| Vec::new(), &mut rng);
+        let mut audience = Audience::new(&fleet, pairs(1_000, |_| Home::new()), &mut rng);
         let mut asking = |load: f64| {
             let all: std::collections::BTreeSet<Pair> =
                 (0..20_000).filter_map(|_| audience.next(load, &mut rng)).collect();
@@ -253,7 +242,7 @@ mod tests {
     #[test]
     fn nobody_is_nobody() {
         let mut rng = SeededRng::new(7);
-        let mut none = Audience::new(&sample::fleet(), pairs(0), |_| Vec::new(), &mut rng);
+        let mut none = Audience::new(&sample::fleet(), pairs(0, |_| Home::new()), &mut rng);
         assert_eq!(none.next(1.0, &mut rng), None);
     }
 }

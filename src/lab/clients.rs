@@ -347,7 +347,8 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::audience::{self, POPULATION, Place};
+    use crate::lab::audience::{self, Home};
+    use crate::lab::population::OF_A_KIND;
     use crate::lab::{fleet, sample};
     use hickory_proto::op::{Edns, Message, OpCode};
     use hickory_proto::rr::rdata::A;
@@ -395,14 +396,7 @@ mod tests {
         let fleet = Arc::new(sample::on_free_ports());
         let lab = fleet::start(&fleet, sample::lines(), 7).await.expect("ports were free");
         let hostnames = vec!["live.rhumb.test".to_owned()];
-        let place = Place {
-            fleet: &fleet,
-            hostnames: &hostnames,
-            countries: &["JP".to_owned()],
-            locate: &|_| Some("JP".to_owned()),
-            homes: &|_, _| Vec::new(),
-        };
-        let gathering = audience::gather(&place, 7);
+        let gathering = audience::gather(&fleet, 1, &|_| Some(vec![Home::new()]), 7);
         let parts = ClientParts {
             fleet,
             lab: lab.clone(),
@@ -421,7 +415,7 @@ mod tests {
             .expect("in time")
             .expect("runs")
             .clone();
-        assert_eq!(seen.networks, POPULATION);
+        assert_eq!(seen.networks, OF_A_KIND);
         assert!(seen.answered > 0 && seen.failed == 0 && seen.p50_us > 0, "{seen:?}");
         assert!(seen.asked < seen.arrived / 2, "scope 0 serves every client of a family: {seen:?}");
         let nodes = lab.status().await.expect("running").nodes;

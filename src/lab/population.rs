@@ -1,10 +1,10 @@
 //! Synthetic clients drawn from real address space.
 //!
-//! Random routable IPv4 /24s and IPv6 /48s (in the regional registries' blocks) that `locate` knows
-//! the country of. Where the policy names countries, half of the clients are drawn from those, evenly, and
-//! the rest from anywhere: by address space alone half the world's clients would be American. How often
-//! each asks is `audience`'s. Without
-//! a locator every routable network will do. The same seed gives the same clients.
+//! Random routable IPv4 /24s and IPv6 /48s (in the regional registries' blocks) of which `kind` knows
+//! something, a bounded number of each kind: by address space alone half the world's clients would be
+//! American, and the few of a small country would each have to stand for a city. How often who asks is
+//! `audience`'s. Where nothing is known of anybody, every routable network will do. The same seed gives the
+//! same clients.
 
 use crate::base::hash::SeededRng;
 use crate::base::prefix::{Family, Prefix};
@@ -15,74 +15,44 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     pub prefix: Prefix,
-    /// ISO 3166-1 alpha-2, if located.
-    pub country: Option<String>,
 }
 
 /// One in this many clients is on IPv6.
 const ONE_IN_V6: u64 = 5;
-/// One in this many is from a country that policy does not name.
-const ONE_IN_ELSEWHERE: u64 = 2;
-/// Networks drawn per client wanted; bounds the search where few are located.
-const DRAWS_PER_CLIENT: usize = 16;
+/// Networks drawn; bounds the search where few are located.
+const DRAWS: usize = 300_000;
+/// Networks of each kind that are kept, so that none stands for too many.
+pub const OF_A_KIND: usize = 1_024;
 /// Tries for a located IPv6 network: the registries' blocks are mostly empty.
-const V6_TRIES: usize = 16;
+const V6_TRIES: usize = 4;
 
-/// Draws up to `size` clients; fewer where `locate` knows too little.
-pub fn draw(
-    seed: u64,
-    size: usize,
-    countries: &[String],
-    locate: impl Fn(IpAddr) -> Option<String>,
-) -> Vec<Client> {
+/// Draws clients, up to [`OF_A_KIND`] of each kind.
+pub fn draw<K: Ord>(seed: u64, kind: impl Fn(IpAddr) -> Option<K>) -> Vec<Client> {
     let mut rng = SeededRng::new(seed);
-    let mut by_country: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
-    let mut elsewhere = Vec::new();
-    for _ in 0..size * DRAWS_PER_CLIENT {
-        let (prefix, located) = random_network(&mut rng, &locate);
-        match located {
-            Some(country) if countries.contains(&country) => {
-                by_country.entry(country).or_default().push(prefix);
+    let mut by_kind: BTreeMap<K, usize> = BTreeMap::new();
+    let (mut clients, mut strangers) = (Vec::new(), Vec::new());
+    for _ in 0..DRAWS {
+        let (prefix, kind) = random_network(&mut rng, &kind);
+        match kind {
+            Some(kind) => {
+                let count = by_kind.entry(kind).or_default();
+                if *count < OF_A_KIND {
+                    *count += 1;
+                    clients.push(Client { prefix });
+                }
             }
-            located => elsewhere.push(Client { prefix, country: located }),
+            None if strangers.len() < OF_A_KIND => strangers.push(Client { prefix }),
+            None => {}
         }
     }
-    // Known countries first; a network of no known country is only a last resort.
-    elsewhere.sort_by_key(|client| client.country.is_some());
-    let mut clients = Vec::with_capacity(size);
-    let mut named: Vec<(String, Vec<Prefix>)> = by_country.into_iter().collect();
-    while clients.len() < size {
-        let at = usize::try_from(rng.below(named.len() as u64)).unwrap_or(0);
-        let from_elsewhere = named.is_empty() || rng.below(ONE_IN_ELSEWHERE) == 0;
-        let next = match named.get_mut(at) {
-            Some((country, left)) if !from_elsewhere => {
-                left.pop().map(|prefix| Client { prefix, country: Some(country.clone()) })
-            }
-            _ => elsewhere.pop(),
-        };
-        match next {
-            Some(client) => clients.push(client),
-            None if named.is_empty() => break,
-            // This country is used up, or everywhere else is: go on with the others.
-            None if from_elsewhere => {
-                elsewhere.extend(named.pop().into_iter().flat_map(|(country, left)| {
-                    left.into_iter().map(move |prefix| Client { prefix, country: Some(country.clone()) })
-                }));
-            }
-            None => drop(named.swap_remove(at)),
-        }
-    }
-    clients
+    if clients.is_empty() { strangers } else { clients }
 }
 
-fn random_network(
-    rng: &mut SeededRng,
-    locate: impl Fn(IpAddr) -> Option<String>,
-) -> (Prefix, Option<String>) {
+fn random_network<K>(rng: &mut SeededRng, kind: impl Fn(IpAddr) -> Option<K>) -> (Prefix, Option<K>) {
     if rng.below(ONE_IN_V6) == 0 {
         let located = (0..V6_TRIES).find_map(|_| {
             let prefix = random_v6(rng);
-            Some((prefix, Some(locate(prefix.address())?)))
+            Some((prefix, Some(kind(prefix.address())?)))
         });
         return located.unwrap_or_else(|| (random_v6(rng), None));
     }
@@ -90,7 +60,7 @@ fn random_network(
         let address = Ipv4Addr::from_bits((rng.next_u64() >> 32) as u32);
         if is_routable(address) {
             let prefix = Prefix::of(IpAddr::V4(address), 24);
-            return (prefix, locate(prefix.address()));
+            return (prefix, kind(prefix.address()));
         }
     }
 }
@@ -127,38 +97,32 @@ const fn is_routable(address: Ipv4Addr) -> bool {
 mod tests {
     use super::*;
 
-    /// The first octet decides: one small country, one large, the rest unknown.
-    fn locate(address: IpAddr) -> Option<String> {
+    /// The first octet decides: a large country, a small one, the rest unknown.
+    fn kind(address: IpAddr) -> Option<&'static str> {
         match address {
-            IpAddr::V4(v4) if v4.octets()[0] == 1 => Some("JP".to_owned()),
-            IpAddr::V4(v4) if v4.octets()[0] < 120 => Some("US".to_owned()),
-            IpAddr::V4(v4) if v4.octets()[0] < 160 => Some("DE".to_owned()),
+            IpAddr::V4(v4) if v4.octets()[0] == 1 => Some("small"),
+            IpAddr::V4(v4) if v4.octets()[0] < 120 => Some("large"),
             _ => None,
         }
     }
 
     #[test]
-    fn named_countries_share_evenly_and_the_seed_decides() {
-        let countries = ["JP".to_owned(), "DE".to_owned()];
-        let clients = draw(7, 400, &countries, locate);
-        assert_eq!(clients, draw(7, 400, &countries, locate));
-        assert_ne!(clients, draw(8, 400, &countries, locate));
-        assert_eq!(clients.len(), 400);
-        let count = |country: &str| {
-            clients.iter().filter(|client| client.country.as_deref() == Some(country)).count()
-        };
-        assert!(count("DE") >= 80, "{} of 400 are German", count("DE"));
-        assert!(count("JP") >= 20, "{} Japanese of the few there are", count("JP"));
-        assert!(count("US") >= 20, "{} from elsewhere", count("US"));
+    fn no_kind_has_more_than_its_number_and_the_seed_decides() {
+        let clients = draw(7, kind);
+        assert_eq!(clients, draw(7, kind));
+        assert_ne!(clients, draw(8, kind));
+        let count =
+            |name: &str| clients.iter().filter(|client| kind(client.prefix.address()) == Some(name)).count();
+        assert_eq!((count("large"), count("small")), (OF_A_KIND, OF_A_KIND));
+        assert_eq!(clients.len(), 2 * OF_A_KIND, "of whom nothing is known stays away");
     }
 
     #[test]
-    fn without_a_locator_every_routable_network_will_do() {
-        let clients = draw(7, 500, &[], |_| None);
-        assert_eq!(clients.len(), 500);
+    fn where_nothing_is_known_every_routable_network_will_do() {
+        let clients = draw(7, |_| None::<()>);
+        assert_eq!(clients.len(), OF_A_KIND);
         let v6 = clients.iter().filter(|client| client.prefix.family() == Family::V6).count();
-        assert!((50..200).contains(&v6), "{v6} of 500 on IPv6");
-        assert!(draw(7, 0, &[], |_| None).is_empty());
+        assert!((100..400).contains(&v6), "{v6} of {OF_A_KIND} on IPv6");
     }
 
     #[test]

@@ -5,17 +5,16 @@ use crate::base::units::Ppm;
 use crate::cli::{chain, render};
 use crate::daemon::inputs::{Inputs, Loaded, Loader, Refusal, StateFolder};
 use crate::daemon::start::{Daemon, Options};
-use crate::lab::audience::{self, Gathering, Place};
+use crate::lab::audience::{self, Gathering, Home};
 use crate::lab::{self, LabOptions, LabParts};
 use crate::model::demand::{KeptDemand, KeptService, WHOLE};
-use crate::model::ids::ServiceId;
+use crate::model::ids::{GroupId, ServiceId};
 use crate::model::placement::Assignment;
 use crate::model::policy::Policy;
 use crate::model::service::{Profile, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use crate::schedule::{self, Pass, PlanInput, PlannerMemory, Strategy};
 use crate::store::state_dir::StateDir;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,26 +104,23 @@ fn hostnames(policy: &Policy) -> Vec<String> {
     ordered.into_iter().flat_map(|service| service.hostnames.clone()).collect()
 }
 
-/// The countries that policy tells apart.
-fn countries(policy: &Policy) -> Vec<String> {
-    let areas = policy.clients.areas.iter();
-    let named: BTreeSet<_> = areas.flat_map(|area| area.countries.iter().map(ToString::to_string)).collect();
-    named.into_iter().collect()
-}
-
 fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gathering {
     let geo = &inputs.geo;
-    let locate = |address| geo.group(geo.locate(address).group)?.country.map(|country| country.to_string());
     let nearest = nearest(inputs);
-    let homes = |address, name: &str| {
+    let home = |group: GroupId, name: &String| -> Home {
         let service = service_of(&inputs.policy, name);
-        let placement = service.and_then(|service| nearest.placement(service, geo.locate(address).group));
+        let placement = service.and_then(|service| nearest.placement(service, group));
         let shares = placement.map(|placement| &*placement.shares).unwrap_or_default();
-        shares.iter().map(|share| (share.node, share.share.fraction())).collect()
+        shares.iter().map(|share| (share.node, share.share.0)).collect()
     };
-    let countries = countries(&inputs.policy);
-    let (fleet, locate, homes) = (&inputs.policy.fleet, &locate, &homes);
-    audience::gather(&Place { fleet, hostnames, countries: &countries, locate, homes }, seed)
+    let of_group = |at: usize| hostnames.iter().map(|name| home(GroupId::from_index(at), name)).collect();
+    let by_group: Vec<Vec<Home>> = (0..geo.groups().len()).map(of_group).collect();
+    let homes = |address| {
+        let group = geo.locate(address).group;
+        // Group 0 is everybody of whom nothing is known.
+        (group != GroupId(0)).then(|| by_group.get(group.index()).cloned()).flatten()
+    };
+    audience::gather(&inputs.policy.fleet, hostnames.len(), &homes, seed)
 }
 
 /// Where clients would go if nothing had a load: the first plan of [`Strategy::Nearest`], by distance alone.
