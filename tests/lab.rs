@@ -60,6 +60,15 @@ fn three_networks_get_three_sites_and_a_fault_moves_one() {
     assert_eq!(code, 0, "{out}{err}");
     lab.wait_all_up();
 
+    let (code, out, err) = command(&lab, &["load", "120%"]);
+    assert!(
+        code == 0 && out.starts_with("load: clients fill the fleet to 120 % from now on (18 % before)"),
+        "{out}{err}"
+    );
+    let (code, _, err) = command(&lab, &["load", "much"]);
+    assert!(code == 2 && err.contains("write 20%"), "{err}");
+    lab.rhumb.wait_line("load 120 %, ");
+
     let (code, _, err) = command(&lab, &["fault", "tyoo", "--down"]);
     assert_eq!(code, 1, "an unknown target is refused");
     assert!(err.contains("did you mean"), "{err}");

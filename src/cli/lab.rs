@@ -405,6 +405,14 @@ mod tests {
             let error = request(words).expect_err(words);
             assert!(error.contains(expect), "{words}: {error}");
         }
+        let line = Line::try_parse_from("lab --load 130% --strategy nearest".split(' ')).expect("runs");
+        let setup = line.lab.run.setup();
+        assert_eq!((setup.level.percent(), setup.strategy), (130.0, Strategy::Nearest));
+        let usual = Line::try_parse_from(["lab"]).expect("runs").lab.run.setup();
+        assert_eq!((usual.level, usual.strategy), (DEFAULT_LEVEL, Strategy::Rhumb));
+        for words in ["lab load 120%", "lab compare --fault site/fra --load 60% --for 30s"] {
+            Line::try_parse_from(words.split(' ')).unwrap_or_else(|error| panic!("{words}: {error}"));
+        }
         let line =
             Line::try_parse_from("lab --rate 0 --plain --listen 127.0.0.1:5301".split(' ')).expect("runs");
         assert!(line.lab.command.is_none() && line.lab.run.plain && line.lab.run.rate == 0);

@@ -432,6 +432,20 @@ mod tests {
     }
 
     #[test]
+    fn the_opening_rises_evenly_to_the_steady_state() {
+        let (mut sessions, step) = (0.0, 0.01);
+        for at in 0..2_000 {
+            let since = Duration::from_secs_f64(f64::from(at) * step);
+            sessions +=
+                step * opening(since) / SESSION.as_secs_f64() - sessions * step / SESSION.as_secs_f64();
+            if at == 500 {
+                assert!((sessions - 0.5).abs() < 0.01, "half of the way: {sessions}");
+            }
+        }
+        assert!((sessions - 1.0).abs() < 0.01, "{sessions}");
+    }
+
+    #[test]
     fn steady_arrivals_fill_all_of_each_unit() {
         let mut fleet = sample::fleet();
         fleet.nodes[3].capacity.as_mut().expect("has one").unit = "sessions".to_owned();

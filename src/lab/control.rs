@@ -223,6 +223,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_load_is_set_by_http_and_peaks_begin_anew() {
+        let (client, _) = lab().await;
+        let request = LoadRequest { level: Ppm::from_percent(120) };
+        let set = client.load(&request).await.expect("set");
+        assert_eq!((set.level.percent(), set.before.percent()), (120.0, 18.0));
+        let status = client.status().await.expect("a status");
+        assert_eq!(status.level, request.level);
+        assert_eq!(status.nodes[0].cap, Some(Ppm::from_percent(90)));
+    }
+
+    #[tokio::test]
     async fn refusals_arrive_as_sentences() {
         let (client, _) = lab().await;
         let request = FaultRequest { target: "tio".to_owned(), faults: vec![Fault::Down], for_ms: None };

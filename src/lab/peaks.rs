@@ -82,7 +82,7 @@ impl fmt::Display for Summary<'_> {
         }
         // The one that came nearest to its cap, or went farthest above it.
         let nodes = self.0.nodes.iter().filter_map(|node| Some((node, node.cap?)));
-        let highest = nodes.max_by_key(|(node, cap)| i64::from(node.peak.utilisation.0) - i64::from(cap.0));
+        let highest = nodes.min_by_key(|(node, cap)| i64::from(cap.0) - i64::from(node.peak.utilisation.0));
         let Some((node, cap)) = highest else { return f.write_str("no node has a capacity") };
         write!(
             f,

@@ -266,3 +266,64 @@ impl Drop for StateFolder {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::clients::ClientCounts;
+    use crate::lab::fleet::Hit;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CompareArgs,
+    }
+
+    /// Two survivors, a sample a second, the fault before the third.
+    fn course(second: &[f64]) -> Course {
+        let sample = |(at, &node): (usize, &f64)| Sample {
+            at_ms: at as i64 * 1_000 - 2_000,
+            nodes: vec![0.5, node],
+            above: usize::from(node > 0.9),
+        };
+        let counts = |moved, stranded| ClientCounts { placed: 200, moved, stranded, ..Default::default() };
+        Course {
+            hit: Hit {
+                target: "fra".to_owned(),
+                effect: "down".to_owned(),
+                nodes: vec!["fra-1".to_owned()],
+                notes: Vec::new(),
+            },
+            survivors: vec!["lon-1".to_owned(), "lon-2".to_owned()],
+            cap: 0.9,
+            samples: second.iter().enumerate().map(sample).collect(),
+            before: counts(10, 5),
+            after: counts(50, 12),
+        }
+    }
+
+    #[test]
+    fn figures_are_of_the_time_after_the_fault() {
+        let courses = [
+            (Strategy::Rhumb, course(&[0.7, 0.95, 0.7, 0.85, 0.8])),
+            (Strategy::Nearest, course(&[0.7, 0.7, 0.95, 1.5, 0.8])),
+        ];
+        let args = Line::parse_from(["compare", "--fault", "site/fra", "--for", "3s"]).args;
+        let expect = "\
+site/fra goes down at 70 % load: 1 node; cap 0.90; the 3 s after it
+
+strategy  before  peak  above cap  overload   moved  cut  failed
+rhumb       0.95  0.85      0.0 s     0.0 s  20.0 %    0       7
+nearest     0.70  1.50      2.0 s     1.0 s  20.0 %    0       7
+";
+        assert_eq!(args.text(&courses), expect);
+        let json = args.json(&courses);
+        assert_eq!(json["nearest"]["peak_utilisation"], 1.5);
+        assert_eq!(json["nearest"]["peak_node"], "lon-2");
+        let svg = plot::svg(&args.title(), &courses).expect("drawn");
+        for text in ["site/fra goes down at 70 % load", "rhumb", "nearest", "cap", "fault"] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+    }
+}
