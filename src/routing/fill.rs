@@ -463,8 +463,9 @@ impl Filler<'_, '_> {
     }
 
     /// The position of every slot's best share, as [`Contender::order`] has it: node by node over
-    /// all slots and without a branch that depends on them, since those are random. Nodes come in the
-    /// order that breaks ties, so whoever was there first keeps what is even.
+    /// all slots and without a branch that depends on them, since those are random (a compiler makes
+    /// branches of `if`, so it is masks). Nodes come in the order that breaks ties, so whoever was there
+    /// first keeps what is even.
     fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
         let mut live = live.to_vec();
         live.sort_by_key(|&at| self.material.contender(placement, at, 0).node_hash);
@@ -476,13 +477,27 @@ impl Filler<'_, '_> {
             let share = placement.shares[at].share.0;
             let best = best_draws.iter_mut().zip(&mut best_shares).zip(&mut winners);
             for (((best_draw, best_share), winner), &draw) in best.zip(draws(at)) {
-                let wins =
-                    u64::from(draw) * u64::from(*best_share) < u64::from(*best_draw) * u64::from(share);
-                *best_draw = if wins { draw } else { *best_draw };
-                *best_share = if wins { share } else { *best_share };
-                *winner = if wins { at as u32 } else { *winner };
+                let wins = ones_if_less(
+                    u64::from(draw) * u64::from(*best_share),
+                    u64::from(*best_draw) * u64::from(share),
+                );
+                *best_draw = chosen(wins, *best_draw, draw);
+                *best_share = chosen(wins, *best_share, share);
+                *winner = chosen(wins, *winner, at as u32);
             }
         }
         winners.into_iter().map(|at| at as u8).collect()
     }
+}
+
+/// All ones if `a` is less than `b`, else none; both are below 2^63.
+#[inline]
+const fn ones_if_less(a: u64, b: u64) -> u32 {
+    ((a.wrapping_sub(b).cast_signed()) >> 63) as u32
+}
+
+/// `other` where the mask has ones.
+#[inline]
+const fn chosen(mask: u32, own: u32, other: u32) -> u32 {
+    own ^ ((own ^ other) & mask)
 }

@@ -23,7 +23,7 @@ use super::sweep::Sweep;
 use crate::base::units::Ppm;
 use crate::model::degradation::{Rung, RungStatus, Shed};
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::PlacementMode;
+use crate::model::placement::{Placement, PlacementMode};
 use crate::model::policy::Policy;
 use crate::model::service::Service;
 use serde::{Deserialize, Serialize};
@@ -281,34 +281,70 @@ fn utilisation(ladder: &Ladder, loads: &Loads, reports: &Reports) -> Option<Ppm>
 
 /// How much of a service's demand, by rule, is on later pools and above caps.
 fn weigh(sweep: &Sweep<'_>, service: usize, pressures: &mut [Pressure]) {
-    let (terrain, demand) = (sweep.terrain, sweep.demand);
-    let book = &sweep.books[service];
-    let over = |node: NodeId| {
-        let planned = sweep.loads.planned(node.index());
-        ppm_of(sweep.loads.over_cap(node).min(planned), planned).min(1_000_000) as u32
-    };
-    let mut sums = vec![[0_u64; 3]; pressures.len()];
+    let (terrain, book) = (sweep.terrain, &sweep.books[service]);
+    let mut sums = vec![Sums::default(); pressures.len()];
+    // By placement: clients of one rule who see the nodes alike are weighed together.
+    let mut crowds: Vec<Option<Crowd>> = vec![None; book.count()];
     for (group, &at) in book.at.iter().enumerate() {
-        let Some((rule, ladder)) = terrain.rule(service, group).zip(terrain.ladder(service, group)) else {
-            continue;
-        };
-        let Some([all, spilled, unserved]) = sums.get_mut(rule) else { continue };
-        let own = demand.of(service, group);
-        *all = all.saturating_add(own);
-        let Some(placement) = book.get(at).filter(|it| it.mode == PlacementMode::Normal) else {
-            *unserved = unserved.saturating_add(own);
-            continue;
-        };
-        for share in &placement.shares {
-            let own = part(own, share.share.0);
-            if ladder.rung(share.node).is_some_and(|rung| rung.level > 0) {
-                *spilled = spilled.saturating_add(own);
+        let of = terrain.rule(service, group).zip(terrain.ladder_position(service, group));
+        let Some((rule, ladder)) = of.filter(|&(rule, _)| rule < sums.len()) else { continue };
+        let own = sweep.demand.of(service, group);
+        sums[rule].all = sums[rule].all.saturating_add(own);
+        match crowds.get_mut(at as usize) {
+            Some(Some(crowd)) if (crowd.rule, crowd.ladder) == (rule, ladder) => {
+                crowd.amount = crowd.amount.saturating_add(own);
             }
-            *unserved = unserved.saturating_add(part(own, over(share.node)));
+            Some(place) => {
+                let before = place.replace(Crowd { rule, ladder, amount: own });
+                before.iter().for_each(|crowd| crowd.weigh(sweep, book.get(at), &mut sums));
+            }
+            None => sums[rule].unserved = sums[rule].unserved.saturating_add(own),
         }
     }
-    for (pressure, [all, spilled, unserved]) in pressures.iter_mut().zip(sums) {
-        (pressure.spilled, pressure.unserved) = (Ppm::ratio(spilled, all), Ppm::ratio(unserved, all));
+    for (at, crowd) in crowds.iter().enumerate() {
+        crowd.iter().for_each(|crowd| crowd.weigh(sweep, book.get(at as u32), &mut sums));
+    }
+    for (pressure, sums) in pressures.iter_mut().zip(sums) {
+        (pressure.spilled, pressure.unserved) =
+            (Ppm::ratio(sums.spilled, sums.all), Ppm::ratio(sums.unserved, sums.all));
+    }
+}
+
+/// Of a rule's clients, fine units.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    all: u64,
+    spilled: u64,
+    unserved: u64,
+}
+
+/// Clients of one rule and view that have the same placement.
+#[derive(Clone, Copy)]
+struct Crowd {
+    rule: usize,
+    ladder: usize,
+    amount: u64,
+}
+
+impl Crowd {
+    fn weigh(&self, sweep: &Sweep<'_>, placement: Option<&Placement>, sums: &mut [Sums]) {
+        let sums = &mut sums[self.rule];
+        let Some(placement) = placement.filter(|it| it.mode == PlacementMode::Normal) else {
+            sums.unserved = sums.unserved.saturating_add(self.amount);
+            return;
+        };
+        let over = |node: NodeId| {
+            let planned = sweep.loads.planned(node.index());
+            ppm_of(sweep.loads.over_cap(node).min(planned), planned).min(1_000_000) as u32
+        };
+        let ladder = &sweep.terrain.ladders[self.ladder];
+        for share in &placement.shares {
+            let own = part(self.amount, share.share.0);
+            if ladder.rung(share.node).is_some_and(|rung| rung.level > 0) {
+                sums.spilled = sums.spilled.saturating_add(own);
+            }
+            sums.unserved = sums.unserved.saturating_add(part(own, over(share.node)));
+        }
     }
 }
 

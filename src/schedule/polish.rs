@@ -91,6 +91,10 @@ impl Sweep<'_> {
         let pairs = self.polished_pairs();
         let mut polish = Polish::new(pairs, self.gauges());
         for grain in GRAINS {
+            // Looking at everybody may be more than there is time for, and changes nothing by itself.
+            if polish.work + polish.first_look() >= polish.most_work {
+                break;
+            }
             polish.grain = grain;
             (0..nodes).for_each(|node| polish.refresh(node));
             while polish.work < polish.most_work && polish.cancel() {}
@@ -252,6 +256,12 @@ impl<'t> Polish<'t> {
             work: 0,
             most_work,
         }
+    }
+
+    /// The work of refreshing every node.
+    fn first_look(&self) -> u64 {
+        let of_pair = |pair: &Pair<'_>| pair.parts.len() as u64 * pair.outlook.ladder.rungs.len() as u64;
+        self.pairs.iter().map(of_pair).sum()
     }
 
     /// Recounts what it costs to send a unit on from a node.
