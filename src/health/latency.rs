@@ -8,6 +8,8 @@
 //! | `fast` | EWMA, tau 15 s | early warning |
 //! | `jitter` | RFC 3550 section 6.4.1: gain 1/16 on the difference of neighbours | cost of calls |
 //!
+//! The first 5 samples are averaged by their median, since the first of all pays for connections, caches
+//! and a busy start: an average with a tau of 30 s would hold that against the node for a minute.
 //! The peak takes the lower of the last two samples: one lost SYN (a whole second) is no peak, the
 //! second sample of a real step is. Early warning: `fast` above 3 times the baseline and 20 ms more,
 //! and at least 3 of the last 5 samples there as well, because the average alone stays high for many
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 const RTT_TAU: Duration = Duration::from_secs(30);
 const PEAK_TAU: Duration = Duration::from_secs(10);
-/// Samples whose median seeds the baseline.
+/// Samples whose median seeds averages and baseline.
 const SEED: usize = 5;
 /// Of the last [`RECENT`] samples so many must be slow.
 const NEEDED: u32 = 3;
@@ -65,7 +67,10 @@ pub(super) struct Latency {
     peak: Ewma,
     fast: Ewma,
     baseline: Ewma,
-    /// The first samples, until there are [`SEED`].
+    /// The very first samples.
+    first: [u32; SEED],
+    begun: u8,
+    /// The first samples that teach the baseline, until there are [`SEED`].
     seed: [u32; SEED],
     seeded: u8,
     previous: Option<f64>,
@@ -90,16 +95,30 @@ impl Latency {
         let &Sample { rtt, late, at, interval } = sample;
         let sample = f64::from(rtt.0);
         let dt = self.gap.step(at, interval.saturating_mul(2));
-        let confirmed = self.previous.map_or(sample, |previous| sample.min(previous));
         if let Some(previous) = self.previous {
             self.jitter += ((sample - previous).abs() - self.jitter) / 16.0;
+            self.peak.add_peak(sample.min(previous), dt, PEAK_TAU);
         }
         self.previous = Some(sample);
-        self.average.add(sample, dt, RTT_TAU);
-        self.peak.add_peak(confirmed, dt, PEAK_TAU);
-        self.fast.add(sample, dt, rules.fast);
+        if usize::from(self.begun) < SEED {
+            self.begin(rtt);
+        } else {
+            self.average.add(sample, dt, RTT_TAU);
+            self.fast.add(sample, dt, rules.fast);
+        }
         self.judge(sample, late, thresholds, rules);
         self.learn(rtt, dt, rules);
+    }
+
+    /// Takes in one of the first samples. Of an even number the lower one in the middle counts.
+    fn begin(&mut self, rtt: Micros) {
+        self.first[usize::from(self.begun)] = rtt.0;
+        self.begun += 1;
+        let mut first = self.first;
+        let so_far = &mut first[..usize::from(self.begun)];
+        so_far.sort_unstable();
+        let median = Ewma::seeded(f64::from(so_far[(so_far.len() - 1) / 2]));
+        (self.average, self.fast) = (median, median);
     }
 
     /// A probe without an answer: nothing is learned, but the node is not calm either.

@@ -92,6 +92,28 @@ fn a_peak_of_two_samples_shows_at_once_and_one_does_not() {
 }
 
 #[test]
+fn the_first_answer_of_all_is_not_held_against_a_node() {
+    let mut model = model_of(fleet_of_two());
+    let excess = |model: &HealthModel| model.view()[0].family(Family::V4).expect("seen").excess();
+    for probe in 0..100 {
+        let ms = if probe == 0 { 300 } else { 10 };
+        model.apply(&seen(0, probe * 200, answer(ms)), WallTime(0));
+        assert_eq!(excess(&model), Micros(0), "probe {probe}");
+    }
+    // A step is seen as ever.
+    for probe in 100..103 {
+        model.apply(&seen(0, probe * 200, answer(300)), WallTime(0));
+    }
+    assert!(excess(&model) >= Micros::from_millis(290), "{:?}", excess(&model));
+    // With a node that is slow from the first answer on, it is what is usual.
+    let mut model = model_of(fleet_of_two());
+    for probe in 0..100 {
+        model.apply(&seen(0, probe * 200, answer(300)), WallTime(0));
+    }
+    assert_eq!(excess(&model), Micros(0));
+}
+
+#[test]
 fn loss_is_said_from_eight_probes_on() {
     let mut model = model_of(fleet_of_two());
     let mut losses = Vec::new();
