@@ -5,6 +5,11 @@
 //! A node that leaves gives up only its own slots and a weight that changes moves only the
 //! difference, because nobody else's number changes.
 //!
+//! The numbers of one node are not independent: of 64 slots in a row one lies in each 64th of (0, 1], in an
+//! order of the node's own. So far a node's part is fixed, and what it wins is off by less: with four nodes
+//! alike and 512 slots by 5.3 % of its part (root mean square) instead of 7.7 %, with two by 2.6 % instead of
+//! 4.4 %. It is not exact: no node looks at what others won, so that nobody else moves when one leaves.
+//!
 //! The logarithm is a table with linear interpolation, not floating point: two machines that
 //! compute the same table must not disagree in the last bit. A node is known by its name, so that
 //! renumbering the fleet moves nobody.
@@ -15,6 +20,8 @@ use std::cmp::Ordering;
 /// Fraction bits of the logarithm.
 const SCALE: u32 = 24;
 const STEPS: usize = 256;
+/// A run of so many slots, as a power of two, has a number of every part of (0, 1].
+const RUN_BITS: u32 = 6;
 
 /// log2(1 + i/256), scaled.
 const LOG2: [u32; STEPS + 1] = log2_table();
@@ -64,7 +71,20 @@ pub fn neg_log2(hash: u64) -> u32 {
 
 /// A node's number for one slot.
 pub fn draw(node_hash: u64, slot: u32) -> u32 {
-    neg_log2(mix_pair(node_hash, u64::from(slot)))
+    let within = mix_pair(node_hash, u64::from(slot)) >> RUN_BITS;
+    neg_log2(place(node_hash, slot) << (u64::BITS - RUN_BITS) | within)
+}
+
+/// The place of a slot among those of its run, in the node's order: rounds of keyed steps that can be undone.
+fn place(node_hash: u64, slot: u32) -> u64 {
+    const MASK: u64 = (1 << RUN_BITS) - 1;
+    // Beyond every slot, so that keys and numbers are not mixed from the same.
+    let key = mix_pair(node_hash, 1 << 32 | u64::from(slot >> RUN_BITS));
+    (0..3).fold(u64::from(slot) & MASK, |place, round| {
+        let key = key >> (2 * RUN_BITS * round);
+        let moved = (place * (key & MASK | 1) + (key >> RUN_BITS)) & MASK;
+        moved ^ moved >> (RUN_BITS / 2)
+    })
 }
 
 /// What a node's draws are made from.
@@ -120,6 +140,34 @@ mod tests {
             let exact = 64.0 - (hash.max(1) as f64).log2();
             let ours = f64::from(neg_log2(hash)) / f64::from(1 << SCALE);
             assert!((ours - exact).abs() < 1e-5, "{hash}: {ours} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_slots_has_a_number_of_every_part() {
+        for node in 0..20 {
+            for run in 0..16 {
+                let slots = run << RUN_BITS..(run + 1) << RUN_BITS;
+                let mut places: Vec<u64> = slots.map(|slot| place(mix_pair(7, node), slot)).collect();
+                assert!(!places.is_sorted());
+                places.sort_unstable();
+                assert!(places.into_iter().eq(0..1 << RUN_BITS), "{node} {run}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_slots_are_won_by_about_the_shares() {
+        let error = |trial: u32, count: u32| {
+            let names: Vec<String> = (0..count).map(|at| format!("{trial}-{at}")).collect();
+            let nodes: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+            let winners = winners(&nodes, 512);
+            let off = |name: &String| share_of(&winners, name) * f64::from(count) - 1.0;
+            names.iter().map(|name| off(name).powi(2)).sum::<f64>() / f64::from(count)
+        };
+        for (count, most) in [(2, 0.032), (4, 0.06)] {
+            let mean = (0..100).map(|trial| error(trial, count)).sum::<f64>() / 100.0;
+            assert!(mean.sqrt() < most, "{count}: {}", mean.sqrt());
         }
     }
 
