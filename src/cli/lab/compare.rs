@@ -52,8 +52,9 @@ pub struct CompareArgs {
     /// How long the survivors are watched
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
     lasts: Duration,
-    /// How long clients come before the fault
-    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = duration)]
+    /// How long clients come before the fault: what nodes report is smoothed, so that the planner has seen
+    /// all of a load after a minute
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     warm: Duration,
     /// Folder of policy files
     #[arg(long, value_name = "DIR", default_value = "policies")]
@@ -64,6 +65,10 @@ pub struct CompareArgs {
     /// Decides clients
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Keep both runs' state in new folders `rhumb` and `nearest` in here: `rhumb why --state` reads what
+    /// was decided, and on what
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Also draw both curves in one plot, as SVG
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -105,10 +110,10 @@ impl CompareArgs {
     }
 
     async fn course(&self, strategy: Strategy) -> Result<Course, String> {
-        let state = StateFolder::new(strategy)?;
+        let state = StateFolder::new(strategy, self.state.as_deref())?;
         let setup = Setup {
             policies: self.policies.clone(),
-            state: Some(state.0.clone()),
+            state: Some(state.path.clone()),
             listen: vec![LOCAL],
             admin: Some(LOCAL),
             strategy,
@@ -188,6 +193,8 @@ impl CompareArgs {
                 "moved_share": rounded(figures.moved),
                 "cut_sessions": figures.cut,
                 "failed_sessions": figures.failed,
+                "nodes": by_node(course),
+                "curve": course.samples.iter().map(point).collect::<Vec<Value>>(),
             });
             all.insert(strategy.name().to_owned(), value);
         }
@@ -198,6 +205,23 @@ impl CompareArgs {
 /// To four places: more would say nothing.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
+}
+
+/// Of each survivor after the fault: the highest, and the last.
+fn by_node(course: &Course) -> Value {
+    let of_node = |(at, name): (usize, &String)| {
+        let after = course.samples.iter().filter(|sample| sample.at_ms >= 0);
+        let seen: Vec<f64> = after.filter_map(|sample| sample.nodes.get(at).copied()).collect();
+        let peak = seen.iter().copied().fold(0.0, f64::max);
+        let last = seen.last().copied().unwrap_or_default();
+        (name.clone(), json!({ "peak": rounded(peak), "last": rounded(last) }))
+    };
+    Value::Object(course.survivors.iter().enumerate().map(of_node).collect())
+}
+
+fn point(sample: &Sample) -> Value {
+    let (peak, mean) = (rounded(sample.peak()), rounded(sample.mean()));
+    json!({ "at_ms": sample.at_ms, "peak": peak, "mean": mean, "above": sample.above })
 }
 
 /// See [`DEFINITIONS`].
@@ -243,16 +267,27 @@ fn seconds(course: &Course, count: impl Fn(&Sample) -> usize) -> f64 {
     after.map(|pair| count(&pair[0]) as f64 * (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3).sum()
 }
 
-/// A folder of this run, gone with it.
-struct StateFolder(PathBuf);
+/// A folder of one run: gone with it, unless it was asked for.
+struct StateFolder {
+    path: PathBuf,
+    is_kept: bool,
+}
 
 impl StateFolder {
-    fn new(strategy: Strategy) -> Result<Self, String> {
-        let name = format!("rhumb-lab-compare-{}-{}", std::process::id(), strategy.name());
-        let path = std::env::temp_dir().join(name);
+    fn new(strategy: Strategy, kept: Option<&Path>) -> Result<Self, String> {
+        let path = match kept {
+            Some(folder) => folder.join(strategy.name()),
+            None => {
+                let name = format!("rhumb-lab-compare-{}-{}", std::process::id(), strategy.name());
+                std::env::temp_dir().join(name)
+            }
+        };
+        if let Some(folder) = kept {
+            std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+        }
         // It must be new: what lies there would be somebody else's, and would be taken for a last good table.
         std::fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
-        Ok(Self(path))
+        Ok(Self { path, is_kept: kept.is_some() })
     }
 }
 
@@ -262,8 +297,10 @@ fn failed(path: &Path, error: &std::io::Error) -> String {
 
 impl Drop for StateFolder {
     fn drop(&mut self) {
-        // What stays behind in a temporary folder harms nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
+        if !self.is_kept {
+            // What stays behind in a temporary folder harms nobody.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
     }
 }
 
