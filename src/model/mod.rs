@@ -3,6 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`actor`] | who acts on a running rhumb, and what they may do |
 //! | [`ids`] | index newtypes, one per table, so that two numbers cannot be swapped silently |
 //! | [`fleet`] | regions, sites, nodes, probes, load feeds |
 //! | [`probe`] | what a probe asks, by kind |
@@ -28,6 +29,7 @@
 //! | [`status`] | what a running instance says of itself |
 
 pub mod account;
+pub mod actor;
 pub mod alert;
 pub mod clients;
 pub mod demand;
