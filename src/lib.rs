@@ -13,9 +13,11 @@
 //! - [`sim`]: fleets and their clients, simulated around the planner.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
+//!   [`audit`]: what people did.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod alert;
+pub mod audit;
 pub mod base;
 pub mod cli;
 pub mod control;

@@ -143,14 +143,6 @@ fn exchange_framed(stream: &mut (impl Read + Write), packet: &[u8]) -> Vec<u8> {
     reply
 }
 
-fn http(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connects");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answers");
-    text
-}
-
 #[test]
 fn a_folder_with_only_zones_is_a_plain_authoritative_server() {
     let folder = Folder::with(&[("zones/example.test.zone", ZONE)]);
@@ -177,7 +169,7 @@ fn a_folder_with_only_zones_is_a_plain_authoritative_server() {
     assert!(www.authoritative);
     assert_eq!(ask("no.example.test").rcode, 3, "NXDOMAIN");
     assert_eq!(ask("example.org").rcode, 5, "REFUSED");
-    assert!(http(admin, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(support::fetch(admin, "/readyz").starts_with("HTTP/1.1 200"));
     assert_eq!(rhumb.terminate(), Some(0));
 }
 
@@ -194,7 +186,7 @@ fn answers_follow_geography_and_move_when_a_node_fails() {
         status["recent"].as_array().expect("a list").iter().map(|change| &change["cause"]).collect();
     let evacuated = serde_json::json!({ "kind": "evacuation", "nodes": ["tyo-1"] });
     assert!(causes.contains(&&evacuated), "{causes:?}");
-    let metrics = http(world.admin, "/metrics");
+    let metrics = support::fetch(world.admin, "/metrics");
     assert!(
         metrics.contains(r#"rhumb_node_verdict{node="tyo-1",family="ipv4",verdict="down"} 1"#),
         "{metrics}"

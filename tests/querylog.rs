@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use support::{Folder, PATIENCE, Rhumb, exchange, free_port, parse, query, wait_for};
@@ -53,10 +53,7 @@ impl World {
 
     /// A counter of `/metrics`.
     fn metric(&self, name: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.admin).expect("connects");
-        write!(stream, "GET /metrics HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("answers");
+        let text = support::fetch(self.admin, "/metrics");
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in {text}"))
     }

@@ -149,7 +149,10 @@ impl Server {
     /// `None` while it starts.
     fn status(&self) -> Option<Value> {
         use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(self.admin).ok()?;
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr as LocalAddress, UnixStream};
+        let local = LocalAddress::from_abstract_name(format!("rhumb-admin/{}", self.admin)).ok()?;
+        let mut stream = UnixStream::connect_addr(&local).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         write!(stream, "GET /status HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").ok()?;
         let mut text = String::new();

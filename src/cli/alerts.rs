@@ -1,11 +1,11 @@
 //! `rhumb alerts`: what a running instance tells people of now, and whether they are reached.
 
 use crate::base::clock::WallTime;
-use crate::cli::{Format, admin_client, chain};
+use crate::cli::admin_client::Admin;
+use crate::cli::{Format, chain};
 use crate::model::alert::{Alert, ReceiverStatus};
 use crate::model::status::Status;
 use serde_json::json;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// Members whose evidence is shown, of one alert.
@@ -17,9 +17,8 @@ const MOST_SHOWN: usize = 12;
 /// are reached. Exits 1 when something is the matter.
 #[derive(clap::Args)]
 pub struct AlertsArgs {
-    /// Admin address of the running rhumb
-    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// `json` is everything, for scripts
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -27,7 +26,7 @@ pub struct AlertsArgs {
 
 impl AlertsArgs {
     pub fn run(&self) -> ExitCode {
-        let status: Status = match admin_client::ask(self.admin, "/status", &[]) {
+        let status: Status = match self.admin.ask("/status", &[]) {
             Ok(status) => status,
             Err(error) => {
                 eprintln!("rhumb: {}", chain(&error));

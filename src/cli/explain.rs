@@ -1,12 +1,13 @@
 //! `rhumb explain`: one client's decision, asked of the running daemon.
 
-use crate::cli::{Format, admin_client, chain};
+use crate::cli::admin_client::{Admin, AskError};
+use crate::cli::{Format, chain};
 use crate::explain::{Explanation, Steering};
 use crate::model::demand::DemandView;
 use crate::schedule::cost::CostTerms;
 use crate::schedule::{CandidateState, CandidateView, PoolRole};
 use comfy_table::{Table, presets};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Tell why a client gets the answer it gets
@@ -29,9 +30,8 @@ pub struct ExplainArgs {
     /// Record type: A, AAAA, or another
     #[arg(long = "type", default_value = "A", value_name = "TYPE")]
     qtype: String,
-    /// Admin address of the running rhumb
-    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// `json` has the picked node as top-level `node`
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -41,11 +41,11 @@ impl ExplainArgs {
     pub fn run(&self) -> ExitCode {
         let client = self.client.to_string();
         let query = [("name", self.name.as_str()), ("client", &client), ("type", &self.qtype)];
-        let told: Explanation = match admin_client::ask(self.admin, "/explain", &query) {
+        let told: Explanation = match self.admin.ask("/explain", &query) {
             Ok(told) => told,
             Err(error) => {
                 eprintln!("rhumb: {}", chain(&error));
-                let refused = matches!(error, admin_client::AskError::Refused(_));
+                let refused = matches!(error, AskError::Refused(_));
                 return ExitCode::from(if refused { 1 } else { 2 });
             }
         };

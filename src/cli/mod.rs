@@ -7,6 +7,7 @@
 
 mod admin_client;
 mod alerts;
+mod audit;
 pub mod check;
 mod explain;
 mod geo;
@@ -22,6 +23,7 @@ pub mod schema;
 mod serve;
 mod sim;
 mod status;
+mod token;
 mod vantage;
 mod watch;
 mod why;
@@ -73,6 +75,10 @@ enum Command {
     Node(node::NodeArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
+    /// Give and take tokens for the admin address
+    Token(token::TokenArgs),
+    /// Show and verify the record of what people did
+    Audit(audit::AuditArgs),
     /// Make the keys and passes of clients that measure
     Measure(measure::MeasureArgs),
     /// Look into geo databases, and build them
@@ -102,6 +108,8 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Node(args) => args.run(),
         Command::Alerts(args) => args.run(),
+        Command::Token(args) => args.run(),
+        Command::Audit(args) => args.run(),
         Command::Measure(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),

@@ -2,15 +2,15 @@
 
 use crate::base::clock::WallTime;
 use crate::base::units::Micros;
+use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::render::visible;
 use crate::cli::status::seconds;
-use crate::cli::{Format, admin_client, chain};
+use crate::cli::{Format, chain};
 use crate::model::portrait::{
     CheckPortrait, FamilyPortrait, LoadPortrait, MINUTES, Minute, NodePortrait, ServiceUse,
 };
 use crate::model::verdict::{Evidence, FamilyHealth, Verdict, Vote};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const WIDTH: usize = 80;
@@ -29,9 +29,8 @@ Examples:
 pub struct NodeArgs {
     /// The node, as policy names it
     name: String,
-    /// Admin address of the running rhumb
-    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// `json` is everything, for scripts
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -39,11 +38,11 @@ pub struct NodeArgs {
 
 impl NodeArgs {
     pub fn run(&self) -> ExitCode {
-        let told: NodePortrait = match admin_client::ask(self.admin, "/node", &[("name", &self.name)]) {
+        let told: NodePortrait = match self.admin.ask("/node", &[("name", &self.name)]) {
             Ok(told) => told,
             Err(error) => {
                 eprintln!("rhumb: {}", chain(&error));
-                let refused = matches!(error, admin_client::AskError::Refused(_));
+                let refused = matches!(error, AskError::Refused(_));
                 return ExitCode::from(if refused { 1 } else { 2 });
             }
         };

@@ -1,12 +1,12 @@
 //! Where `rhumb why` and `rhumb replay` take records of decisions from.
 
-use crate::cli::{admin_client, chain};
+use crate::cli::admin_client::Admin;
+use crate::cli::chain;
 use crate::daemon::journal::{listed, taken};
 use crate::journal::Kept;
 use crate::journal::record::{Recorded, unpack};
 use crate::store::journal::import;
 use crate::store::state_dir::JOURNAL;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Octets of a record in a file at most.
@@ -14,14 +14,13 @@ const MOST_BYTES: u64 = 256 << 20;
 
 #[derive(clap::Args)]
 pub struct SourceArgs {
-    /// Admin address of the running rhumb
-    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// Read the journal of this state folder instead, running or not
-    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Read a record that `rhumb why --save` wrote instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "state"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
     pub file: Option<PathBuf>,
 }
 
@@ -30,8 +29,7 @@ impl SourceArgs {
     pub fn list(&self, most: usize) -> Result<Kept, String> {
         match &self.state {
             Some(state) => listed(&self.folder(state)?, most),
-            None => admin_client::ask(self.admin, "/journal", &[("most", &most.to_string())])
-                .map_err(|error| chain(&error)),
+            None => self.admin.ask("/journal", &[("most", &most.to_string())]).map_err(|error| chain(&error)),
         }
     }
 
@@ -41,7 +39,8 @@ impl SourceArgs {
             Some(state) => taken(&self.folder(state)?, generation),
             None => {
                 let wanted = generation.to_string();
-                admin_client::ask_octets(self.admin, "/journal/record", &[("generation", wanted.as_str())])
+                self.admin
+                    .ask_octets("/journal/record", &[("generation", wanted.as_str())])
                     .map_err(|error| chain(&error))
             }
         }

@@ -2,13 +2,13 @@
 
 use crate::base::prefix::Family;
 use crate::base::units::Ppm;
-use crate::cli::{Format, admin_client, alerts, chain, watch};
+use crate::cli::admin_client::Admin;
+use crate::cli::{Format, alerts, chain, watch};
 use crate::model::degradation::Rung;
 use crate::model::status::{NodeStatus, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,9 +18,8 @@ use std::time::Duration;
 /// the policy revision, and problems with their remedies. Exits 1 when there are problems.
 #[derive(clap::Args)]
 pub struct StatusArgs {
-    /// Admin address of the running rhumb
-    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDR:PORT")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// `json` is the whole status, for scripts
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -33,9 +32,9 @@ pub struct StatusArgs {
 impl StatusArgs {
     pub fn run(&self) -> ExitCode {
         if let Some(every) = self.watch {
-            return watch::run(self.admin, self.format, every);
+            return watch::run(&self.admin, self.format, every);
         }
-        let status: Status = match admin_client::ask(self.admin, "/status", &[]) {
+        let status: Status = match self.admin.ask("/status", &[]) {
             Ok(status) => status,
             Err(error) => {
                 eprintln!("rhumb: {}", chain(&error));

@@ -7,12 +7,11 @@
 //!
 //! A daemon that is gone is told once and asked for on: restarts are what people watch.
 
-use crate::cli::admin_client::{self, AskError};
+use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::{Format, chain, status};
 use crate::model::status::Status;
 use ratatui::crossterm::terminal;
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Watches until Ctrl-C, or until nobody reads any more.
-pub(super) fn run(admin: SocketAddr, format: Format, every: Duration) -> ExitCode {
+pub(super) fn run(admin: &Admin, format: Format, every: Duration) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -53,7 +52,7 @@ pub(super) fn run(admin: SocketAddr, format: Format, every: Duration) -> ExitCod
             }
             let asked = tokio::select! {
                 _ = tokio::signal::ctrl_c() => return ExitCode::SUCCESS,
-                asked = admin_client::fetch(admin, "/status", &[]) => asked,
+                asked = admin.fetch("/status", &[]) => asked,
             };
             match view.show(asked, &mut std::io::stdout().lock()) {
                 Ok(()) => {}

@@ -1,7 +1,10 @@
-//! The admin address: `/status`, `/explain`, `/metrics`, `/healthz`, `/readyz` over HTTP.
+//! The admin address over HTTP: status, explanations, metrics; who may look and act, and the record of it.
 //!
-//! Talks to the daemon by channel only: a watch for the status, a queue for questions. It serves
-//! loopback by default and changes nothing; authentication comes with the first call that does.
+//! Talks to the daemon by channel only: a watch for the status, a queue for questions. [`access`] stands
+//! before every route but `/healthz`.
 
+pub mod access;
 pub mod admin;
+pub mod local;
 pub mod metrics;
+pub mod operators;

@@ -1,45 +1,17 @@
-//! The admin address, and what its routes may see of the daemon.
+//! What the routes of the admin address may see of the daemon.
 
 use crate::control::admin::{self, Admin, Questions};
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::encrypted::ENCRYPTED;
-use crate::daemon::journal;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::reports::Post;
-use crate::daemon::start::StartError;
 use crate::daemon::writer::Event;
 use crate::model::alert::AlertsShown;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
-use crate::serve::handover::{Given, Served};
 use crate::serve::{Counters, Totals};
-use axum::Router;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-
-/// Binds it, so that a port in use refuses the start; or takes it from `given`.
-pub async fn bind(address: SocketAddr, given: &mut Given) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Admin { address, source };
-    let listener = match given.take_tcp(address, Served::Admin) {
-        Some(listener) => TcpListener::from_std(listener).map_err(failed)?,
-        None => TcpListener::bind(address).await.map_err(failed)?,
-    };
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Serves the routes, `more` of them, and the journal in the state folder, until aborted.
-pub fn serve(listener: TcpListener, admin: Admin, more: Router, state: &Path) -> tokio::task::JoinHandle<()> {
-    let routes = admin::router(admin).merge(more).merge(journal::routes(state));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!("the admin address is gone: {error}");
-        }
-    })
-}
 
 /// What the admin address looks at.
 pub struct Sights {

@@ -48,7 +48,8 @@ pub const CODES: &[(&str, Severity, &str)] =
 /// What is wrong with the certificates of `server` on this machine, where they may as well be missing:
 /// `serve` refuses to start with them.
 pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
-    let Settings { dot, doh, doq, reports, measure, .. } = server;
+    let Settings { dot, doh, doq, reports, measure, admin_access, .. } = server;
+    let of_admin = (admin_access.tls.as_ref(), Purpose::Admin);
     let of_reports = (reports.as_ref().map(|reports| &reports.tls), Purpose::Reports);
     let of_measure = (measure.as_ref().map(|measure| &measure.tls), Purpose::Measure);
     let listeners = [(dot, Purpose::Dot), (doh, Purpose::Doh), (doq, Purpose::Doq)];
@@ -61,7 +62,7 @@ pub fn check(server: &Settings, policies: &Path) -> Vec<Diagnostic> {
         let found = Diagnostic::warning(UNUSABLE, "rhumb.yaml", Some(listener.span), chain(&error));
         Some(found.help("paths are relative to the policy folder; `rhumb serve` will not start without it"))
     };
-    listeners.into_iter().chain([of_reports, of_measure]).filter_map(check).collect()
+    listeners.into_iter().chain([of_reports, of_measure, of_admin]).filter_map(check).collect()
 }
 
 /// What the files held.

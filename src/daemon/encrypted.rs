@@ -46,6 +46,17 @@ impl<B> Listener<B> {
     }
 }
 
+impl Listener<BoundTls> {
+    pub(super) fn bound(&self) -> &BoundTls {
+        &self.bound
+    }
+
+    /// For who starts it in a way of its own.
+    pub(super) fn take(self) -> (BoundTls, Pair, Arc<ServerConfig>) {
+        (self.bound, self.pair, self.config)
+    }
+}
+
 /// All encrypted listeners, bound.
 pub struct Bound {
     dot: Option<Listener<BoundTls>>,

@@ -12,7 +12,8 @@
 //! | `recover` | what it begins with |
 //! | [`supervisor`] | systemd: what it is told, what it opened |
 //! | `takeover` | what goes from one process to the next |
-//! | `admin` | what the admin address may see |
+//! | `door` | the admin address: where it listens, who is let in |
+//! | `admin` | what its routes may see |
 //! | [`alerting`] | the status, watched for what people are to be told of |
 //! | `certificates` | renewed certificates for DNS over TLS |
 //! | [`inputs`] | policy folder and geo files to one checked set of inputs, or the reasons why not |
@@ -49,6 +50,7 @@ pub mod first;
 pub mod cookies;
 mod counting;
 pub mod dnstap;
+mod door;
 pub mod foresight;
 mod geo_keeper;
 pub mod inputs;

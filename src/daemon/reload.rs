@@ -217,6 +217,7 @@ fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) 
     let fields = [
         ("listen", started.listen != edited.listen),
         ("admin", started.admin != edited.admin),
+        ("admin_access", started.admin_access != edited.admin_access),
         ("dot", started.dot != edited.dot),
         ("doh", started.doh != edited.doh),
         ("doq", started.doq != edited.doq),

@@ -11,6 +11,7 @@ use crate::daemon::alerting::{Alerting, Alerts, Sources};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
 use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::descriptors;
+use crate::daemon::door::{self, Door, House};
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
@@ -30,16 +31,14 @@ use crate::model::policy::{Policy, ServerConfig as Settings};
 use crate::model::status::{Problem, Status};
 use crate::schedule::Strategy;
 use crate::serve::certificate::CertificateError;
-use crate::serve::handover::{Cookies, Given, HandoverError, Served};
+use crate::serve::handover::{Cookies, Given, HandoverError};
 use crate::serve::{self, BindError, BoundDns, Limits, Running};
 use crate::store::state_dir::{StateDir, StateError};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Longest a stop waits for queries under way.
@@ -72,6 +71,11 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("cannot bind the admin address {address}: {source}; choose another with --admin ADDR:PORT")]
     Admin { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "the admin address {address} is not on loopback, and would be served in clear; give `admin_access:` in \
+         rhumb.yaml a certificate and a key, or choose an address on loopback"
+    )]
+    AdminInClear { address: SocketAddr },
     #[error(
         "cannot bind {address} for reports: {source}; choose another `listen` under `reports:` in rhumb.yaml"
     )]
@@ -134,7 +138,6 @@ pub struct Daemon {
     policy: Arc<Policy>,
     status: watch::Receiver<Option<Arc<Status>>>,
     ready: watch::Sender<bool>,
-    admin: SocketAddr,
     listening: Vec<String>,
     events: SyncSender<Event>,
     trigger: Trigger,
@@ -149,7 +152,7 @@ pub struct Daemon {
     reload: tokio::task::JoinHandle<()>,
     notify: tokio::task::JoinHandle<()>,
     alerts: Alerts,
-    admin_task: tokio::task::JoinHandle<()>,
+    door: Door,
     pulse: Pulse,
     writer: std::thread::JoinHandle<()>,
 }
@@ -171,10 +174,10 @@ impl Daemon {
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options, inheritance.given.cookies.take(), &clock)?;
-        let Sockets { bound, encrypted, admin: (admin_listener, admin), reports, offered } =
+        let Sockets { bound, encrypted, door, reports, offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
-        let identity = identify(clock.wall(), &bound, &encrypted, admin);
+        let identity = identify(clock.wall(), &bound, &encrypted, door.address());
         let listening = identity.listen.clone();
         let counts = Arc::new(SharedCounts::default());
         let (reporter, status) = Reporter::new(identity, Arc::clone(&counts));
@@ -204,7 +207,8 @@ impl Daemon {
         let reload = tokio::spawn(reload::run(loader, inputs, probing, Arc::clone(&clock), trigger.clone()));
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
-        let admin_task = admin::serve(admin_listener, sights.routes(&events), post.routes(&clock), &folder);
+        let house = House { sights, post: &post, state: &folder, clock: &clock, events: &events };
+        let door = door.open(house, &server.admin_access)?;
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {
@@ -212,7 +216,6 @@ impl Daemon {
             policy,
             status,
             ready,
-            admin,
             listening,
             events,
             trigger,
@@ -226,7 +229,7 @@ impl Daemon {
             // Whoever is told of a change asks at once, and must not be answered by the predecessor.
             notify: tokio::spawn(notifier.run()),
             alerts: alerting.recalling(&folder, shelf).start(),
-            admin_task,
+            door,
             pulse,
             writer,
         })
@@ -243,7 +246,7 @@ impl Daemon {
     }
 
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.door.address()
     }
 
     pub fn live(&self) -> &Live {
@@ -297,9 +300,14 @@ impl Daemon {
 
     async fn end(self, parting: Option<Parting>) {
         self.ready.send_replace(false);
-        if parting.is_some() {
-            self.admin_task.abort();
-        }
+        // Until the end somebody may want to see how it goes, unless a successor tells.
+        let door = match parting {
+            Some(_) => {
+                self.door.close().await;
+                None
+            }
+            None => Some(self.door),
+        };
         self.offer.end().await;
         if let Some(reports) = self.reports {
             reports.stop().await;
@@ -332,7 +340,9 @@ impl Daemon {
         }
         let logs = self.logs;
         let _ = tokio::task::spawn_blocking(move || drop(logs)).await;
-        self.admin_task.abort();
+        if let Some(door) = door {
+            door.close().await;
+        }
     }
 }
 
@@ -350,7 +360,7 @@ async fn end_writer(events: SyncSender<Event>, writer: std::thread::JoinHandle<(
 struct Sockets {
     bound: BoundDns,
     encrypted: encrypted::Bound,
-    admin: (TcpListener, SocketAddr),
+    door: door::Bound,
     reports: Option<reports::Bound>,
     /// The same once more, for a successor.
     offered: Given,
@@ -364,7 +374,7 @@ async fn open_sockets(
     secrets: &Secrets,
 ) -> Result<Sockets, StartError> {
     // Those that are known by their address first: what is left over is plain DNS.
-    let admin = admin::bind(server.admin, given).await?;
+    let door = door::bind(server, &options.policies, given).await?;
     let reports = reports::bind(server.reports.as_ref(), &options.policies, given).await?;
     let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
@@ -373,14 +383,14 @@ async fn open_sockets(
     let share = |offered: &mut Given| {
         bound.share(offered)?;
         encrypted.share(offered)?;
-        offered.add(admin.0.as_fd().try_clone_to_owned()?, Some(Served::Admin))?;
+        door.share(offered)?;
         reports.iter().try_for_each(|bound| bound.share(offered))?;
         offered.lock = state.share_lock()?;
         Ok(())
     };
     share(&mut offered).map_err(StartError::Share)?;
     // What nobody listens on any more is closed by the caller with the rest of `given`.
-    Ok(Sockets { bound, encrypted, admin, reports, offered })
+    Ok(Sockets { bound, encrypted, door, reports, offered })
 }
 
 /// Flags outrank `rhumb.yaml`, and sockets that a supervisor opened outrank both.

@@ -277,7 +277,10 @@ async fn start(folder: &Path) -> Daemon {
 }
 
 async fn page(admin: SocketAddr, path: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(admin).await.expect("connects");
+    let local = crate::control::local::socket_of(admin).expect("a name");
+    let stream = std::os::unix::net::UnixStream::connect_addr(&local).expect("connects");
+    stream.set_nonblocking(true).expect("a socket");
+    let mut stream = tokio::net::UnixStream::from_std(stream).expect("a socket");
     let request = format!("GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("asks");
     let mut text = String::new();

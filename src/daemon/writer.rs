@@ -51,7 +51,7 @@ use std::time::Duration;
 mod settling;
 
 /// Pause between a node's failure and the table that evacuates it.
-const COALESCE: Duration = Duration::from_millis(2);
+const COALESCE: Duration = Duration::from_millis(1);
 /// Events taken before the loop looks at its deadlines again.
 const MAX_BURST: usize = 4_096;
 
@@ -140,6 +140,11 @@ pub enum About {
     Circuits,
     /// Receivers of alerts that cannot be reached.
     Alerts,
+    /// Tokens and the audit log, as they were found.
+    Operators,
+    /// Writing the audit log.
+    Audit,
+    AdminCertificate,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.

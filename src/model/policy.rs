@@ -61,6 +61,8 @@ pub struct ServerConfig {
     pub measure: Option<MeasureListener>,
     /// Default 127.0.0.1:8053.
     pub admin: SocketAddr,
+    /// Who may use it, besides root and the user rhumb runs as.
+    pub admin_access: AdminAccess,
     /// Relative paths are relative to the working folder. Default `state`.
     pub state_dir: PathBuf,
     /// MMDB files, later ones overlay earlier ones; empty: the shipped ones. Relative paths are
@@ -206,6 +208,17 @@ pub struct ReportsListener {
     pub client_ca: Option<PathBuf>,
 }
 
+/// What stands before the admin address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// `None`: in clear, on loopback only. Its `listen` is empty: the address is a setting of its own.
+    pub tls: Option<EncryptedListener>,
+    /// Networks that may read `/metrics` without a token.
+    pub metrics: Vec<Prefix>,
+    /// A file that gets each line of the audit log too, relative to the working folder.
+    pub audit_copy: Option<PathBuf>,
+}
+
 /// Where clients report what they measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeasureListener {
@@ -246,6 +259,7 @@ impl Default for ServerConfig {
             reports: None,
             measure: None,
             admin: SocketAddr::from(([127, 0, 0, 1], 8053)),
+            admin_access: AdminAccess::default(),
             state_dir: PathBuf::from("state"),
             geo_files: Vec::new(),
             workers: 0,

@@ -41,6 +41,7 @@ codes! {
     WRONG_VALUE = Error "wrong-value", "a value of the right shape that makes no sense or is out of range";
     UNKNOWN_FILE = Warning "unknown-file", "a file of the folder that nothing reads";
     LISTENER_CONFLICT = Error "listener-conflict", "one address and port for two listeners over the same protocol";
+    ADMIN_IN_CLEAR = Error "admin-in-clear", "an admin address off loopback without a certificate";
     TOO_MANY = Error "too-many", "more of something than a policy may have";
 
     // References and names.

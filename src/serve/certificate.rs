@@ -1,7 +1,7 @@
 //! Certificate and key from PEM files to a TLS configuration, or the file and what to do about it.
 //!
 //! Every purpose has a configuration of its own, since each offers other protocols in the handshake;
-//! those of QUIC, reports and measurements take TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; client certificates are
+//! those of QUIC, reports, measurements and operators take TLS 1.3 only. TLS 1.2 and 1.3 by rustls with ring; client certificates are
 //! asked for where authorities for them are named. Whether a client would trust the
 //! chain is not judged here.
 
@@ -24,6 +24,8 @@ pub enum Purpose {
     Reports,
     /// What clients measure.
     Measure,
+    /// What operators do.
+    Admin,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Purpose::Doq => "DNS over QUIC",
             Purpose::Reports => "reports",
             Purpose::Measure => "measurements",
+            Purpose::Admin => "the admin address",
         }
     }
 
@@ -44,7 +47,7 @@ impl Purpose {
             Purpose::Doh => &[b"h2", b"http/1.1"],
             Purpose::Doq => &[b"doq"],
             Purpose::Reports => &[b"rhumb-vantage/1", b"http/1.1"],
-            Purpose::Measure => &[b"h2", b"http/1.1"],
+            Purpose::Measure | Purpose::Admin => &[b"h2", b"http/1.1"],
         }
     }
 }
@@ -103,7 +106,9 @@ pub fn load_asking(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = match purpose {
-        Purpose::Reports | Purpose::Measure => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+        Purpose::Reports | Purpose::Measure | Purpose::Admin => {
+            builder.with_protocol_versions(&[&rustls::version::TLS13])
+        }
         Purpose::Dot | Purpose::Doh | Purpose::Doq => builder.with_safe_default_protocol_versions(),
     };
     let builder = builder.map_err(mismatch)?;

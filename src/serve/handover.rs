@@ -142,6 +142,7 @@ impl From<Purpose> for Served {
             Purpose::Doq => Served::Doq,
             Purpose::Reports => Served::Reports,
             Purpose::Measure => Served::Measure,
+            Purpose::Admin => Served::Admin,
         }
     }
 }

@@ -122,6 +122,11 @@ fn is_policy(path: &Path, folder: &str) -> bool {
     })
 }
 
+/// Whether a file of this path below a policy folder is read.
+pub(super) fn is_policy_path(path: &Path) -> bool {
+    path.file_name().is_some() && is_policy(path, path.parent().and_then(Path::to_str).unwrap_or_default())
+}
+
 /// One file, bounded however long it grows while it is read.
 pub fn read_text(path: &Path) -> Result<String, PolicyDirError> {
     let io = |source| PolicyDirError::Io { path: path.to_owned(), source };

@@ -29,6 +29,18 @@ pub enum TlsError {
 /// # Errors
 /// Names the file at fault.
 pub fn client(ca: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
+    client_of(&[super::wire::PROTOCOL], ca, shown)
+}
+
+/// The same for another protocol, by its names in the handshake (RFC 7301).
+///
+/// # Errors
+/// As [`client`].
+pub fn client_of(
+    protocols: &[&[u8]],
+    ca: Option<&Path>,
+    shown: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(file) => chain_of(file)?.into_iter().try_for_each(|root| roots.add(root))?,
@@ -51,7 +63,7 @@ pub fn client(ca: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Arc<Cl
             })?
         }
     };
-    config.alpn_protocols = vec![super::wire::PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     // A resumed session would outlive a certificate that was renewed or revoked.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))

@@ -11,6 +11,8 @@ mod mmdb;
 use mmdb::{Item, Writer};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as LocalAddress, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -393,9 +395,10 @@ fn text(path: &Path) -> String {
     path.to_str().expect("a UTF-8 path").to_owned()
 }
 
-/// What an HTTP address says, head and body.
+/// What an admin address says over its local socket, head and body.
 pub fn fetch(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connects");
+    let local = LocalAddress::from_abstract_name(format!("rhumb-admin/{address}")).expect("a name");
+    let mut stream = wait_for("the admin address", || UnixStream::connect_addr(&local).ok());
     write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("answers");

@@ -32,8 +32,12 @@ record! {
         optional reports: ReportsFile,
         /// Where clients report what they measured (docs/latency.md). Left out: nowhere.
         optional measure: MeasureFile,
-        /// Where metrics, health and status are served over HTTP; a node may push its load here too.
+        /// Where status, metrics and the actions of operators are served over HTTP; a node may push its load
+        /// here too. Off loopback `admin_access` has to give a certificate.
         optional admin: SocketAddr = "127.0.0.1:8053",
+        /// Who may use the admin address, and how (docs/access.md). Left out: root and the user that rhumb
+        /// runs as, on this machine, and whoever shows a token.
+        optional admin_access: AdminAccessFile,
         /// Folder for the last good table and policy, relative to the working folder.
         optional state: Text = "state",
         /// MMDB files, relative to the policy folder; later ones overlay earlier ones. Left out: the
@@ -184,6 +188,21 @@ record! {
         /// PEM file of the authorities whose client certificates are taken in place of a token, relative to the
         /// policy folder. A certificate speaks for the vantage that its DNS name names. Left out: tokens only.
         optional client_ca: Text,
+    }
+}
+
+record! {
+    /// What stands before the admin address.
+    pub struct AdminAccessFile {
+        /// PEM certificate chain, relative to the policy folder: TLS 1.3 is spoken, and nothing else.
+        optional certificate: Text,
+        /// PEM private key, relative to the policy folder.
+        optional key: Text,
+        /// Networks that may read `/metrics` without a token. Left out: none.
+        optional metrics: List<Cidr>,
+        /// A file that gets each line of the audit log too, relative to the working folder; on another disk or
+        /// machine it tells what was cut off here. Left out: none.
+        optional audit_copy: Text,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod clients;
 mod compose;
 pub mod fleet;
 pub mod health;
+pub mod admin;
 pub mod listeners;
 mod load;
 pub mod probe;

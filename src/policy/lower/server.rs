@@ -40,6 +40,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         reports,
         measure,
         admin,
+        admin_access,
         state,
         geo,
         workers,
@@ -68,6 +69,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         reports: reports.value().and_then(lower_reports),
         measure: measure.value().and_then(|file| lower_measure(file, findings)),
         admin: admin.value().copied().unwrap_or(defaults.admin),
+        admin_access: super::admin::lower(admin_access.value(), admin, findings),
         state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
         geo_files: geo.value().map_or(defaults.geo_files, |files| {
             files.0.items.iter().map(|file| PathBuf::from(&file.value.0)).collect()
@@ -110,7 +112,7 @@ fn lower_rate_limit(file: &RateLimitFile, findings: &mut Findings) -> RateLimit 
     }
 }
 
-fn allowed(allow: &Slot<List<Cidr>>, findings: &mut Findings) -> Option<Vec<Prefix>> {
+pub(super) fn allowed(allow: &Slot<List<Cidr>>, findings: &mut Findings) -> Option<Vec<Prefix>> {
     let At { value, place } = allow.given()?;
     if value.items.len() > MOST_ALLOWED {
         let message = format!("{} networks to be allowed", value.items.len());
