@@ -13,7 +13,7 @@
 //! - [`sim`]: fleets and their clients, simulated around the planner.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
-//!   [`audit`]: what people did.
+//!   [`audit`]: what people did. [`history`]: which policy was in force when.
 //! - [`control`], [`daemon`], [`lab`], [`cli`]: the process.
 
 pub mod alert;
@@ -28,6 +28,7 @@ pub mod dns;
 pub mod explain;
 pub mod geo;
 pub mod health;
+pub mod history;
 pub mod journal;
 pub mod lab;
 pub mod latency;

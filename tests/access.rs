@@ -57,6 +57,15 @@ impl World {
         text
     }
 
+    /// The first status is made after the start.
+    fn wait_status(&self, token_file: &str) {
+        wait_for("a status", || {
+            let text = self.http("GET /status", Some(token_file));
+            assert!(!text.starts_with("HTTP/1.1 40"), "{text}");
+            text.starts_with("HTTP/1.1 200").then_some(())
+        });
+    }
+
     fn verify(&self) -> (i32, String, String) {
         run(&["audit", "verify", "--state", &self.folder.state()])
     }
@@ -75,7 +84,7 @@ fn strangers_get_401_viewers_look_and_admins_give_and_take() {
     assert!(world.http("GET /healthz", None).starts_with("HTTP/1.1 200"));
     assert!(world.http("DELETE /tokens/alice", None).starts_with("HTTP/1.1 401"));
     let viewer = world.token("vera", "viewer");
-    assert!(world.http("GET /status", Some(&viewer)).starts_with("HTTP/1.1 200"));
+    world.wait_status(&viewer);
     assert!(world.http("GET /metrics", Some(&viewer)).contains("rhumb_"));
     let refused = world.http("DELETE /tokens/vera", Some(&viewer));
     assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("takes the role admin"), "{refused}");
@@ -88,7 +97,7 @@ fn strangers_get_401_viewers_look_and_admins_give_and_take() {
     // Also after a crash.
     rhumb.kill();
     let _rhumb = world.serve();
-    assert!(world.http("GET /status", Some(&viewer)).starts_with("HTTP/1.1 200"));
+    world.wait_status(&viewer);
     let (code, told, _) = world.rhumb(&["token", "revoke", "vera"]);
     assert!(code == 0 && told.contains("let in no more"), "{told}");
     assert!(world.http("GET /status", Some(&viewer)).starts_with("HTTP/1.1 401"));

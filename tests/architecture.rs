@@ -52,13 +52,14 @@ const TABLE: &[Module] = &[
     io(2, "deliver", &["model"]),
     io(2, "store", &["model"]),
     io(2, "audit", &["model"]),
+    io(2, "history", &["model"]),
     io(3, "journal", &["model", "policy", "schedule", "store"]),
     io(4, "sign", &["model", "zone", "routing"]),
     io(5, "serve", &["model", "zone", "dns", "routing"]),
     io(5, "observe", &["model", "zone", "dns"]),
     io(6, "vantage", &["model", "probe", "serve"]),
     io(6, "measure", &["model", "latency", "serve"]),
-    io(7, "control", &["model", "explain", "store", "audit"]),
+    io(7, "control", &["model", "explain", "store", "audit", "history"]),
     io(8, "daemon", BELOW_DAEMON),
     io(8, "lab", &["model", "geo", "observe"]),
     io(9, "cli", BELOW_CLI),
@@ -67,13 +68,13 @@ const TABLE: &[Module] = &[
 const BELOW_DAEMON: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
     "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "alert", "deliver",
-    "journal", "audit",
+    "journal", "audit", "history",
 ];
 
 const BELOW_CLI: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
     "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "daemon", "lab", "alert",
-    "deliver", "journal", "sim", "audit",
+    "deliver", "journal", "sim", "audit", "history",
 ];
 
 /// Functions longer than the limit, as long as they are now: file, name, lines. It only shrinks.

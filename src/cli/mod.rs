@@ -12,6 +12,7 @@ pub mod check;
 mod explain;
 mod geo;
 mod geo_build;
+mod history;
 pub mod keys;
 mod lab;
 mod measure;
@@ -63,6 +64,14 @@ enum Command {
     Vantage(vantage::VantageArgs),
     /// Find every mistake in a policy folder
     Check(check::CheckArgs),
+    /// Put the policy files of a folder into force
+    Apply(history::ApplyArgs),
+    /// Show which policies were in force, by whom and why
+    History(history::HistoryArgs),
+    /// Show what differs between two revisions of the policy
+    Diff(history::DiffArgs),
+    /// Put a former revision of the policy into force again
+    Rollback(history::RollbackArgs),
     /// Tell why a client gets the answer it gets
     Explain(explain::ExplainArgs),
     /// Tell why a generation moved the clients it moved
@@ -102,6 +111,10 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Vantage(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Apply(args) => args.run(),
+        Command::History(args) => args.run(),
+        Command::Diff(args) => args.run(),
+        Command::Rollback(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Why(args) => args.run(),
         Command::Replay(args) => args.run(),

@@ -8,3 +8,4 @@ pub mod admin;
 pub mod local;
 pub mod metrics;
 pub mod operators;
+pub mod policies;

@@ -11,11 +11,16 @@ use crate::base::clock::SharedClock;
 use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
+use crate::control::policies::{self, Policies};
 use crate::control::{local, operators};
 use crate::daemon::admin::Sights;
+use crate::daemon::answering::Live;
 use crate::daemon::certificates::{self, Renewal};
 use crate::daemon::encrypted::Listener;
+use crate::daemon::inputs::{Inputs, Loader};
 use crate::daemon::journal;
+use crate::daemon::policies::Desk;
+use crate::daemon::reload::{self, Probing, Setting, Trigger};
 use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::{About, Event};
@@ -88,49 +93,79 @@ pub async fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Resu
     Ok(Bound::new(Listening::Clear(listener), address))
 }
 
-/// What the door stands before, and where it takes from whom it knows.
+/// What is around the door.
 pub struct House<'a> {
-    pub sights: Sights,
-    pub post: &'a Post,
     pub state: &'a Path,
     pub clock: &'a SharedClock,
     pub events: &'a SyncSender<Event>,
+    pub live: &'a Live,
 }
 
-/// Whom the door knows, from the state folder; problems with what it holds are told.
-fn access(state: &Path, config: &AdminAccess, clock: &SharedClock, events: &SyncSender<Event>) -> Access {
-    let (tokens, token_fault) = Tokens::open(state);
-    let (audit, audit_faults) = AuditLog::open(state, config.audit_copy.clone(), clock.wall());
-    let problem = |code: &str, message: String, help: &str| Problem {
-        since: clock.wall(),
-        code: code.to_owned(),
-        message,
-        help: help.to_owned(),
-    };
-    let of_tokens = token_fault.map(|fault| {
-        problem(
-            "tokens-damaged",
-            fault,
-            "make the tokens anew with `rhumb token create`; until then nobody else is let in",
-        )
-    });
-    let of_audit = audit_faults.into_iter().map(|fault| {
-        problem(
-            "audit-damaged",
-            fault,
-            "keep the file and its copies as they are, and see `rhumb audit verify`",
-        )
-    });
-    let problems: Vec<Problem> = of_tokens.into_iter().chain(of_audit).collect();
-    for problem in &problems {
-        tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+/// What is behind it.
+pub struct Behind<'a> {
+    pub sights: Sights,
+    pub policies: Policies,
+    pub post: &'a Post,
+}
+
+impl House<'_> {
+    /// Begins to read the policy folder, and to carry out orders about it; what is wrong with the history is told.
+    pub fn read_policies(
+        &self,
+        loader: Loader,
+        inputs: Inputs,
+        probing: Probing,
+        trigger: &Trigger,
+    ) -> (JoinHandle<()>, Policies) {
+        let (desk, orders, told) = Desk::new(self.state, self.clock);
+        let problem = told.map(|message| Problem {
+            since: self.clock.wall(),
+            code: "history-damaged".to_owned(),
+            message,
+            help: "policies go on as they are; what comes into force from now on is kept if it can be"
+                .to_owned(),
+        });
+        self.tell(About::History, problem.into_iter().collect());
+        let history = desk.history();
+        let (clock, live) = (Arc::clone(self.clock), Arc::clone(self.live));
+        let setting = Setting { clock, trigger: trigger.clone(), desk, live };
+        let reading = tokio::spawn(reload::run(loader, inputs, probing, setting));
+        (reading, Policies { orders, history })
     }
-    let _ = events.try_send(Event::Problems { about: About::Operators, problems });
-    Access {
-        tokens: Arc::new(tokens),
-        audit: Arc::new(audit),
-        clock: Arc::clone(clock),
-        metrics: config.metrics.clone().into(),
+
+    fn tell(&self, about: About, problems: Vec<Problem>) {
+        for problem in &problems {
+            tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        let _ = self.events.try_send(Event::Problems { about, problems });
+    }
+
+    /// Whom the door knows, from the state folder; problems with what it holds are told.
+    fn access(&self, config: &AdminAccess) -> Access {
+        let Self { state, clock, .. } = self;
+        let (tokens, token_fault) = Tokens::open(state);
+        let (audit, audit_faults) = AuditLog::open(state, config.audit_copy.clone(), clock.wall());
+        let since = clock.wall();
+        let of_tokens = token_fault.map(|message| Problem {
+            since,
+            code: "tokens-damaged".to_owned(),
+            message,
+            help: "make them anew with `rhumb token create`; until then nobody else is let in".to_owned(),
+        });
+        let of_audit = audit_faults.into_iter().map(|message| Problem {
+            since,
+            code: "audit-damaged".to_owned(),
+            message,
+            help: "keep the file and its copies as they are, and see `rhumb audit verify`".to_owned(),
+        });
+        let problems: Vec<Problem> = of_tokens.into_iter().chain(of_audit).collect();
+        self.tell(About::Operators, problems);
+        Access {
+            tokens: Arc::new(tokens),
+            audit: Arc::new(audit),
+            clock: Arc::clone(clock),
+            metrics: config.metrics.clone().into(),
+        }
     }
 }
 
@@ -153,11 +188,18 @@ impl Bound {
     ///
     /// # Errors
     /// No thread or descriptor is left.
-    pub fn open(self, house: House<'_>, config: &AdminAccess) -> Result<Door, StartError> {
-        let House { sights, post, state, clock, events } = house;
-        let access = access(state, config, clock, events);
-        let routes = admin::router(sights.routes(events)).merge(journal::routes(state));
-        let (address, clock) = (self.address, Arc::clone(clock));
+    pub fn open(
+        self,
+        house: &House<'_>,
+        behind: Behind<'_>,
+        config: &AdminAccess,
+    ) -> Result<Door, StartError> {
+        let (House { state, clock, events, .. }, Behind { sights, policies, post }) = (house, behind);
+        let access = house.access(config);
+        let routes = admin::router(sights.routes(events))
+            .merge(journal::routes(state))
+            .merge(policies::routes(policies));
+        let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
         let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone()))];
         let guarded = routes
             .merge(operators::routes(
@@ -181,7 +223,7 @@ impl Bound {
                 let running = running
                     .map_err(|error| StartError::listener(Purpose::Admin.name(), &[address], &error))?;
                 let renewals = vec![Renewal::new(pair, running.slot())];
-                let renewing = certificates::run(renewals, About::AdminCertificate, clock, events.clone());
+                let renewing = certificates::run(renewals, About::AdminCertificate, clock, events);
                 tasks.push(tokio::spawn(renewing));
                 Some(running)
             }

@@ -38,6 +38,7 @@
 //! | [`querylog`], [`dnstap`] | logs of queries, off the workers' threads |
 //! | `reports` | what vantages and nodes report, to events |
 //! | [`reload`] | edits and SIGHUP to events |
+//! | `policies` | policies put into force by order, and their history |
 
 mod admin;
 pub mod alerting;
@@ -61,6 +62,7 @@ pub mod publish;
 pub mod measuring;
 pub mod notify;
 pub mod paths;
+mod policies;
 pub mod pulse;
 pub mod querylog;
 mod recover;

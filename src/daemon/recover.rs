@@ -9,6 +9,7 @@ use crate::model::policy::ServerConfig as Settings;
 use crate::model::status::Problem;
 use crate::routing;
 use crate::serve::handover::Line;
+use crate::store::policy_write;
 use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
 use std::path::Path;
 
@@ -33,6 +34,16 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     let folder = folder.unwrap_or_else(|| Settings::default().state_dir);
     let Opened { state, unwritable, predecessor } = open(&folder, options.takeover)?;
     let mut problems = Problems { clock, found: Vec::new() };
+    if predecessor.is_none() {
+        match policy_write::finish(&options.policies, &folder) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!("finished an apply that a crash had left half done");
+                loaded = loader.load();
+            }
+            Err(why) => problems.found.push((About::Recovery, half_applied(&why, clock))),
+        }
+    }
 
     if !loaded.refusals.is_empty() {
         let kept = problems.unwrap(state.recall_inputs());
@@ -58,6 +69,15 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     };
     let first = first::first_table(inputs, &former, kept, clock, routing::findings)?;
     Ok(Recovered { state, loader, first, problems: problems.found, predecessor })
+}
+
+fn half_applied(why: &str, clock: &SharedClock) -> Problem {
+    Problem {
+        since: clock.wall(),
+        code: "policy-half-applied".to_owned(),
+        message: format!("a crash left an apply half done, and it cannot be finished: {why}"),
+        help: "make the policy folder writable and start again, or apply or roll back anew".to_owned(),
+    }
 }
 
 /// The state folder, and who has it.

@@ -1,19 +1,23 @@
 //! Edits and SIGHUP: reads the folder again and tells the writer what came of it.
 //!
 //! One task serves all triggers in turn, so readings never overlap; triggers that arrive during a
-//! reading cause exactly one more. Probers belong to a policy, so they are replaced here too.
+//! reading cause exactly one more. Orders to put other files into force are carried out between readings. Probers belong to a policy, so they are replaced here too.
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::control::policies::{Apply, Current, InForce, Order, Refused};
+use crate::daemon::answering::Live;
 use crate::daemon::background;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
+use crate::daemon::policies::{self, Desk, Entry, Placed};
 use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
-use crate::model::ids::VantageId;
+use crate::history::How;
+use crate::model::ids::{Generation, VantageId};
 use crate::model::judgement::{Station, Vantage};
 use crate::model::policy::ServerConfig;
 use crate::model::status::Problem;
-use crate::probe::{self, Prober, Setting, Sink};
+use crate::probe::{self, Prober, Sink};
 use crate::store::watch::FolderWatch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +27,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
-    setting: Setting,
+    setting: probe::Setting,
     post: Post,
     /// One for each vantage that this process is.
     current: Vec<Prober>,
@@ -33,7 +37,7 @@ impl Probing {
     /// Probes the fleets of the policy folder `policies`.
     pub fn new(policies: &Path, clock: SharedClock, events: SyncSender<Event>) -> Self {
         let seed = clock.wall().0;
-        let setting = Setting::new(clock, seed, policies.to_owned());
+        let setting = probe::Setting::new(clock, seed, policies.to_owned());
         Self { setting, post: Post::new(policies, events), current: Vec::new() }
     }
 
@@ -54,7 +58,7 @@ impl Probing {
         let here: Vec<_> = fleet.judgement.vantages.iter().enumerate().filter_map(here).collect();
         let (handle, probers) = (tokio::runtime::Handle::current(), here.len());
         for (vantage, source) in here {
-            let setting = Setting { vantage, source, probers, ..self.setting.clone() };
+            let setting = probe::Setting { vantage, source, probers, ..self.setting.clone() };
             self.current.push(probe::start(&handle, fleet, setting, Arc::clone(&sink)));
         }
     }
@@ -111,62 +115,180 @@ impl Trigger {
     }
 }
 
-/// Reads, tells, repeats; ends with its task.
-pub async fn run(
-    mut loader: Loader,
-    first: Inputs,
-    mut probing: Probing,
+/// What the task is given besides what it reads.
+pub struct Setting {
+    pub clock: SharedClock,
+    pub trigger: Trigger,
+    pub desk: Desk,
+    /// To tell the generation that an edit made.
+    pub live: Live,
+}
+
+/// The folder as it was last read.
+struct Reader {
+    inputs: Inputs,
+    epoch: u64,
+    /// Problems that were logged the last time.
+    told: Vec<String>,
+    /// Something was wrong with it.
+    amiss: bool,
+    probing: Probing,
+    events: SyncSender<Event>,
+    started: ServerConfig,
     clock: SharedClock,
-    trigger: Trigger,
-) {
-    let events = probing.post().events().clone();
-    let started = first.policy.server.clone();
-    let (mut inputs, mut epoch, mut told, mut amiss) = (first, 0, Vec::new(), false);
-    probing.restart(&inputs, epoch).await;
-    let mut _watched = watches(&loader, &inputs, &trigger);
+    desk: Desk,
+    live: Live,
+}
+
+/// Reads, tells, carries out orders, repeats; ends with its task.
+pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: Setting) {
+    let Setting { clock, trigger, desk, live } = setting;
+    let (events, started) = (probing.post().events().clone(), first.policy.server.clone());
+    let (inputs, epoch, told, amiss) = (first, 0, Vec::new(), false);
+    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live };
+    reader.probing.restart(&reader.inputs, reader.epoch).await;
+    reader.record(How::Start, "rhumb", "found in the folder at a start").await;
+    let mut _watched = watches(&loader, &reader.inputs, &trigger);
     // What happened between the last reading and its watch is found by reading once more.
     drop(trigger.pull());
     loop {
-        let patience = if amiss { RETRY } else { REREAD };
-        let _ = tokio::time::timeout(patience, trigger.pulled()).await;
-        trigger.begin();
-        let reading = tokio::task::spawn_blocking(move || {
-            background::let_answers_go_first();
-            let loaded = loader.load();
-            (loader, loaded)
-        });
-        let loaded;
-        (loader, loaded) = match reading.await {
-            Ok(read) => read,
-            Err(error) => {
-                // The probes and the table go on; only edits are not seen any more.
-                tracing::error!("reading the policy failed, edits need a restart: {error}");
-                return std::future::pending().await;
-            }
+        let patience = if reader.amiss { RETRY } else { REREAD };
+        let order = tokio::select! {
+            Some(order) = reader.desk.orders.recv() => Some(order),
+            _ = tokio::time::timeout(patience, trigger.pulled()) => None,
         };
-        let was_amiss = std::mem::replace(&mut amiss, !loaded.refusals.is_empty());
-        tell_problems(&loaded, &started, &mut told, &clock, &events);
-        let newer = loaded.inputs.map(|newer| (what_changed(&inputs, &newer), newer));
-        match newer.filter(|(what, _)| !what.is_empty()) {
-            Some((what, newer)) => {
-                tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
-                // Of what is refused nothing is taken up, and the probes go on as they were; the next
-                // reading offers it again.
-                if let Some(now) = offer(&events, newer.clone(), what).await {
-                    inputs = newer;
-                    if std::mem::replace(&mut epoch, now) != now {
-                        probing.restart(&inputs, epoch).await;
-                    }
-                }
+        let order = match order {
+            Some(Order::Tell { reply }) => {
+                let _ = reply.send(reader.current());
+                continue;
             }
-            None if !amiss && !was_amiss => continue,
-            None => {}
+            Some(Order::Apply(order)) => Some(order),
+            None => None,
+        };
+        trigger.begin();
+        let was_amiss = reader.amiss;
+        let Some((used, has_news)) = reader.turn(loader, order).await else {
+            // The probes and the table go on; only edits are not seen any more.
+            return std::future::pending().await;
+        };
+        loader = used;
+        if !has_news && !reader.amiss && !was_amiss {
+            continue;
         }
         // The folder may have been replaced by another of its name, or name other geo files.
-        _watched = watches(&loader, &inputs, &trigger);
-        if !amiss {
+        _watched = watches(&loader, &reader.inputs, &trigger);
+        if !reader.amiss {
             drop(trigger.pull());
         }
+    }
+}
+
+impl Reader {
+    /// Carries out an order if there is one, and reads; whether anything is new. `None`: reading panicked.
+    async fn turn(&mut self, mut loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
+        let (state, in_force) = (self.desk.state().to_owned(), self.inputs.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            background::let_answers_go_first();
+            let placed = match order {
+                None => None,
+                Some(order) => match policies::place(loader.folder(), &state, &in_force, &order) {
+                    Ok(placed) => Some((order, placed)),
+                    Err(refused) => {
+                        order.refuse(refused);
+                        return (loader, None, None);
+                    }
+                },
+            };
+            let loaded = loader.load();
+            (loader, placed, Some(loaded))
+        });
+        let (loader, placed, loaded) = match reading.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!("reading the policy failed, edits need a restart: {error}");
+                return None;
+            }
+        };
+        let Some(loaded) = loaded else { return Some((loader, false)) };
+        self.amiss = !loaded.refusals.is_empty();
+        tell_problems(&loaded, &self.started, &mut self.told, &self.clock, &self.events);
+        let refusal = loaded.refusals.first().map(crate::daemon::inputs::Refusal::sentence);
+        let newer = loaded.inputs.map(|newer| (what_changed(&self.inputs, &newer), newer));
+        let newer = newer.filter(|(what, _)| !what.is_empty());
+        let (former, has_news) = (self.inputs.clone(), newer.is_some());
+        let taken = match newer {
+            Some((what, newer)) => self.take_up(newer, what, placed.as_ref().map(|(order, _)| order)).await,
+            None => true,
+        };
+        if let Some((order, placed)) = placed {
+            let refused = match (refusal, taken) {
+                (Some(why), _) => Some(Refused::Files(why)),
+                (None, false) => Some(Refused::Table),
+                (None, true) => None,
+            };
+            self.settle(order, placed, &former, refused, loader.folder()).await;
+        }
+        Some((loader, has_news))
+    }
+
+    /// Whether the writer took them: of what is refused nothing is taken up, and the probes go on as they were;
+    /// the next reading offers it again.
+    async fn take_up(&mut self, newer: Inputs, what: String, order: Option<&Apply>) -> bool {
+        tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
+        let Some(now) = offer(&self.events, newer.clone(), what.clone()).await else { return false };
+        self.inputs = newer;
+        if std::mem::replace(&mut self.epoch, now) != now {
+            self.probing.restart(&self.inputs, self.epoch).await;
+        }
+        match order {
+            Some(Apply { how, who, terms, .. }) => self.record(*how, who, &terms.why).await,
+            None => self.record(How::Edit, "whoever edited the folder", &what).await,
+        }
+        true
+    }
+
+    /// Tells what came of an order, and puts the files before it back if nothing did.
+    async fn settle(
+        &self,
+        order: Apply,
+        placed: Placed,
+        former: &Inputs,
+        refused: Option<Refused>,
+        folder: &Path,
+    ) {
+        if let Some(refused) = refused {
+            let (folder, state) = (folder.to_owned(), self.desk.state().to_owned());
+            let before = placed.before;
+            let undone =
+                tokio::task::spawn_blocking(move || policies::take_back(&folder, &state, &before)).await;
+            if undone.is_err() {
+                tracing::error!("the policy folder could not be put back as it was");
+            }
+            order.refuse(refused);
+            return;
+        }
+        let _ = order.reply.send(Ok(InForce {
+            revision: self.inputs.policy.revision.clone(),
+            parent: former.policy.revision.clone(),
+            generation: self.generation(),
+            changed: policies::changes(&former.sources, &self.inputs.sources),
+            warnings: placed.warnings,
+            set_aside: placed.set_aside.map(|folder| folder.display().to_string()),
+        }));
+    }
+
+    async fn record(&self, how: How, who: &str, why: &str) {
+        let entry = Entry { how, who, why, generation: self.generation() };
+        self.desk.record(&self.inputs, entry).await;
+    }
+
+    fn generation(&self) -> Generation {
+        self.live.load().provenance.generation
+    }
+
+    fn current(&self) -> Current {
+        let files = self.inputs.sources.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
+        Current { revision: self.inputs.policy.revision.clone(), files }
     }
 }
 

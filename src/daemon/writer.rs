@@ -140,6 +140,8 @@ pub enum About {
     Circuits,
     /// Receivers of alerts that cannot be reached.
     Alerts,
+    /// The history of policies, as it was found.
+    History,
     /// Tokens and the audit log, as they were found.
     Operators,
     /// Writing the audit log.

@@ -405,6 +405,19 @@ pub fn fetch(address: SocketAddr, path: &str) -> String {
     text
 }
 
+/// What it says to a document.
+pub fn post(address: SocketAddr, path: &str, document: &str) -> String {
+    let local = LocalAddress::from_abstract_name(format!("rhumb-admin/{address}")).expect("a name");
+    let mut stream = wait_for("the admin address", || UnixStream::connect_addr(&local).ok());
+    let length = document.len();
+    let head = "host: rhumb\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{document}")
+        .expect("asks");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answers");
+    text
+}
+
 /// Runs somebody else's program to its end: whether it was content, and what it said. `None`: it is not
 /// installed, which is said, and is a failure where `RHUMB_REQUIRE_TOOLS` is set.
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]

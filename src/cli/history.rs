@@ -1,0 +1,346 @@
+//! `rhumb apply`, `history`, `diff`, `rollback`: other policies in place of the one in force, and back.
+
+use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::cli::admin_client::{Admin, AskError};
+use crate::cli::{Format, chain, check, render};
+use crate::control::policies::{Current, InForce, Proposal, Return, Terms};
+use crate::history::{Applied, FileChange, Kept};
+use crate::model::ids::Revision;
+use crate::store::policy_dir;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use similar::TextDiff;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+
+/// Put the policy files of a folder into force
+///
+/// Checks them first, here and again by the running rhumb; writes them to its policy folder and takes them into
+/// force as one step, or not at all. Every revision is kept with who, when and why: `rhumb history`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb apply new-policies --why 'more weight for tyo, ticket 4711'
+  rhumb apply new-policies --base 4f2a91c07d3e --why 'as planned'   # refused if another came into force since
+Exit codes: 0 in force, 1 mistakes or refused, 2 could not ask")]
+pub struct ApplyArgs {
+    /// Folder with the files; all of them, since what is not in it is removed
+    folder: PathBuf,
+    #[command(flatten)]
+    terms: TermArgs,
+    #[command(flatten)]
+    admin: Admin,
+    /// `json` is for scripts
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Put a former revision of the policy into force again
+///
+/// Its files replace those of the policy folder; what was in force stays in the history.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb history
+  rhumb rollback 4f2a91 --why 'tyo runs hot'
+Exit codes: 0 in force, 1 refused, 2 could not ask")]
+pub struct RollbackArgs {
+    /// As `rhumb history` shows it, or as much of it as no other begins with
+    revision: String,
+    #[command(flatten)]
+    terms: TermArgs,
+    #[command(flatten)]
+    admin: Admin,
+    /// `json` is for scripts
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(clap::Args)]
+struct TermArgs {
+    /// For the history and the audit log
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+    /// The revision that this is meant to replace; refused if it is not in force any more
+    #[arg(long, value_name = "REVISION")]
+    base: Option<String>,
+    /// Also if the policy folder holds edits that are not in force: they are set aside
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl TermArgs {
+    fn terms(&self) -> Terms {
+        Terms { why: self.why.clone(), base: self.base.clone().map(Revision), overwrite: self.overwrite }
+    }
+}
+
+/// Show which policies were in force
+///
+/// The newest first: when each came into force, by whom and why, and what it changed.
+#[derive(clap::Args)]
+pub struct HistoryArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    most: usize,
+    #[command(flatten)]
+    admin: Admin,
+    /// `json` is for scripts
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Show what differs between two revisions of the policy
+///
+/// Exits 0 if nothing does, 1 if something does.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb diff 4f2a91 c07d3e
+  rhumb diff 4f2a91            # against what is in force
+  rhumb diff --folder policies # what is in force, against a folder")]
+pub struct DiffArgs {
+    /// As `rhumb history` shows it
+    #[arg(required_unless_present = "folder")]
+    from: Option<String>,
+    /// Left out: what is in force
+    #[arg(conflicts_with = "folder")]
+    to: Option<String>,
+    /// Compare with the files of a folder
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// Told, with its exit code.
+enum Failure {
+    /// 1: the answer is no.
+    Refused(String),
+    /// 2: nothing could be asked.
+    Unasked(String),
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(said) => Self::Refused(said),
+            other => Self::Unasked(chain(&other)),
+        }
+    }
+}
+
+impl ApplyArgs {
+    pub fn run(&self) -> ExitCode {
+        exit(self.apply())
+    }
+
+    fn apply(&self) -> Result<ExitCode, Failure> {
+        let sources = read(&self.folder)?;
+        let diagnostics = check::diagnose(&sources, &self.folder);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            let _ = render::print(&diagnostics, &sources);
+            return Err(Failure::Refused("nothing was applied".to_owned()));
+        }
+        let files = sources.into_iter().map(|file| (file.path, file.text)).collect();
+        let proposal = Proposal { files, terms: self.terms.terms() };
+        tell(&self.admin.post("/policy", &proposal)?, self.format)
+    }
+}
+
+impl RollbackArgs {
+    pub fn run(&self) -> ExitCode {
+        exit(self.roll_back())
+    }
+
+    fn roll_back(&self) -> Result<ExitCode, Failure> {
+        let back = Return { revision: self.revision.clone(), terms: self.terms.terms() };
+        tell(&self.admin.post("/rollback", &back)?, self.format)
+    }
+}
+
+impl HistoryArgs {
+    pub fn run(&self) -> ExitCode {
+        exit(self.list())
+    }
+
+    fn list(&self) -> Result<ExitCode, Failure> {
+        let most = self.most.to_string();
+        let listed: Vec<Applied> = self.admin.ask("/history", &[("most", most.as_str())])?;
+        if self.format == Format::Json {
+            return json(&listed);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "WHY", "CHANGED"]);
+        for applied in &listed {
+            let at =
+                i64::try_from(applied.at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+            let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
+            let Applied { revision, who, how, generation, why, changed, .. } = applied;
+            let files = match changed.len() {
+                0..=2 => changed.iter().map(|change| path_of(change)).collect::<Vec<_>>().join(" "),
+                more => format!("{more} files"),
+            };
+            let row = [
+                revision.to_string(),
+                at,
+                who.clone(),
+                how.word().to_owned(),
+                generation.0.to_string(),
+                why.clone(),
+                files,
+            ];
+            table.add_row(row);
+        }
+        println!("{table}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl DiffArgs {
+    pub fn run(&self) -> ExitCode {
+        exit(self.compare())
+    }
+
+    fn compare(&self) -> Result<ExitCode, Failure> {
+        let (from, old) = match &self.from {
+            Some(name) => self.kept(name)?,
+            None => self.current()?,
+        };
+        let (to, new) = match (&self.folder, &self.to) {
+            (Some(folder), _) => {
+                let files = read(folder)?.into_iter().map(|file| (file.path, file.text));
+                (folder.display().to_string(), files.collect())
+            }
+            (None, Some(name)) => self.kept(name)?,
+            (None, None) => self.current()?,
+        };
+        let text = diff((&from, &old), (&to, &new));
+        if text.is_empty() {
+            println!("{from} and {to} are the same");
+            return Ok(ExitCode::SUCCESS);
+        }
+        print!("{}", if std::io::stdout().is_terminal() { coloured(&text) } else { text });
+        Ok(ExitCode::from(1))
+    }
+
+    fn kept(&self, name: &str) -> Result<(String, BTreeMap<String, String>), Failure> {
+        let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let Kept { revision, files } = self.admin.ask(&format!("/history/{name}"), &[])?;
+        Ok((revision.to_string(), files.into_iter().collect()))
+    }
+
+    fn current(&self) -> Result<(String, BTreeMap<String, String>), Failure> {
+        let Current { revision, files } = self.admin.ask("/policy", &[])?;
+        Ok((revision.to_string(), files.into_iter().collect()))
+    }
+}
+
+fn read(folder: &std::path::Path) -> Result<Vec<SourceFile>, Failure> {
+    policy_dir::read_folder(folder).map_err(|error| Failure::Unasked(chain(&error)))
+}
+
+fn exit(done: Result<ExitCode, Failure>) -> ExitCode {
+    let (code, message) = match done {
+        Ok(code) => return code,
+        Err(Failure::Refused(message)) => (1, message),
+        Err(Failure::Unasked(message)) => (2, message),
+    };
+    eprintln!("rhumb: {message}");
+    ExitCode::from(code)
+}
+
+fn json(told: &impl Serialize) -> Result<ExitCode, Failure> {
+    let text = serde_json::to_string_pretty(told).map_err(|error| Failure::Unasked(error.to_string()))?;
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
+    if format == Format::Json {
+        return json(done);
+    }
+    let InForce { revision, parent, generation, changed, warnings, set_aside } = done;
+    match changed.is_empty() {
+        true => println!("{revision} is in force already"),
+        false => println!("{revision} is in force in place of {parent}, from generation {}", generation.0),
+    }
+    for change in changed {
+        let word = match change {
+            FileChange::Added(_) => "added",
+            FileChange::Edited(_) => "edited",
+            FileChange::Removed(_) => "removed",
+        };
+        println!("  {word:8} {}", path_of(change));
+    }
+    if *warnings > 0 {
+        println!("{warnings} warnings: `rhumb check` shows them");
+    }
+    if let Some(folder) = set_aside {
+        println!("the edits that were in the folder are in {folder} on its machine");
+    }
+    if !changed.is_empty() {
+        println!("back: rhumb rollback {parent} --why '...'");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path_of(change: &FileChange) -> &str {
+    match change {
+        FileChange::Added(path) | FileChange::Edited(path) | FileChange::Removed(path) => path,
+    }
+}
+
+type Named<'a> = (&'a str, &'a BTreeMap<String, String>);
+
+/// As `diff -u` writes it; empty if nothing differs.
+fn diff((from, old): Named<'_>, (to, new): Named<'_>) -> String {
+    let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut text = String::new();
+    for path in paths {
+        let [before, after] = [old, new].map(|files| files.get(path).map_or("", String::as_str));
+        if before != after {
+            let lines = TextDiff::from_lines(before, after);
+            let mut unified = lines.unified_diff();
+            unified.context_radius(CONTEXT).header(&format!("{from}/{path}"), &format!("{to}/{path}"));
+            text.push_str(&unified.to_string());
+        }
+    }
+    text
+}
+
+fn coloured(text: &str) -> String {
+    let colour = |line: &str| match line.as_bytes().first() {
+        Some(b'+') => format!("\x1b[32m{line}\x1b[0m\n"),
+        Some(b'-') => format!("\x1b[31m{line}\x1b[0m\n"),
+        Some(b'@') => format!("\x1b[36m{line}\x1b[0m\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(colour).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_names_files_that_are_new_gone_or_edited_and_no_others() {
+        let of = |files: &[(&str, &str)]| -> BTreeMap<String, String> {
+            files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect()
+        };
+        let old = of(&[("a.yaml", "one\ntwo\n"), ("b.yaml", "same\n"), ("gone.yaml", "x\n")]);
+        let new = of(&[("a.yaml", "one\nthree\n"), ("b.yaml", "same\n"), ("new.yaml", "y\n")]);
+        let text = diff(("aaa", &old), ("bbb", &new));
+        for expected in ["--- aaa/a.yaml\n+++ bbb/a.yaml\n", "-two\n+three\n", "-x\n", "+y\n"] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(!text.contains("b.yaml"), "{text}");
+        assert_eq!(diff(("aaa", &old), ("aaa", &old)), "");
+    }
+}

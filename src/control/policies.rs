@@ -1,0 +1,256 @@
+//! Policies over HTTP: which is in force, which were, and others in its place.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /policy` | the revision in force, with its files |
+//! | `GET /history?most=` | what came into force, the newest first |
+//! | `GET /history/{revision}` | one of them with its files |
+//! | `POST /policy` | checks files, and puts them into force and into the folder |
+//! | `POST /rollback` | the same with the files of a revision that was in force |
+
+use crate::base::diagnostic::SourceFile;
+use crate::control::admin::{ErrorBody, refuse};
+use crate::history::{FileChange, History, HistoryError, How};
+use crate::model::actor::Actor;
+use crate::model::ids::{Generation, Revision};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Revisions in one answer.
+const MOST_LISTED: usize = 1_000;
+/// Of a folder of policies as JSON.
+const MOST_OCTETS: usize = 8 << 20;
+/// Of the reason that somebody gives.
+const LONGEST_WHY: usize = 500;
+
+/// Files to be put into force.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// Path below the policy folder, and text.
+    pub files: Vec<(String, String)>,
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// A revision to be put into force again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Return {
+    /// Its name, or what no other name begins with.
+    pub revision: String,
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What both say of it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Terms {
+    pub why: String,
+    /// Refused if another revision is in force.
+    #[serde(default)]
+    pub base: Option<Revision>,
+    /// Also if the folder holds edits that are not in force; they are set aside.
+    #[serde(default)]
+    pub overwrite: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    pub revision: Revision,
+    /// In force before; the same if nothing changed.
+    pub parent: Revision,
+    /// The first table that it made.
+    pub generation: Generation,
+    pub changed: Vec<FileChange>,
+    pub warnings: usize,
+    /// Where edits that were not in force are now.
+    pub set_aside: Option<String>,
+}
+
+/// The revision in force, with its files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Current {
+    pub revision: Revision,
+    pub files: Vec<(String, String)>,
+}
+
+/// One to be carried out by whoever reads the policy folder.
+#[derive(Debug)]
+pub enum Order {
+    Apply(Apply),
+    Tell { reply: oneshot::Sender<Current> },
+}
+
+/// Files to be put into force, and by whom.
+#[derive(Debug)]
+pub struct Apply {
+    pub files: Vec<SourceFile>,
+    pub how: How,
+    pub who: String,
+    pub terms: Terms,
+    pub reply: oneshot::Sender<Result<InForce, Refused>>,
+}
+
+impl Apply {
+    /// Tells why not; whoever asked may be gone.
+    pub fn refuse(self, why: Refused) {
+        let _ = self.reply.send(Err(why));
+    }
+}
+
+/// Why nothing was put into force.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{count} mistakes: {first}; `rhumb check` on the folder shows all of them")]
+    Mistakes { count: usize, first: String },
+    #[error(
+        "revision {now} is in force, and not {base}: look at what changed (`rhumb diff {base} {now}`), and plan again"
+    )]
+    Moved { base: Revision, now: Revision },
+    #[error(
+        "the policy folder holds edits that are not in force ({what}); mend or remove them, or have them set aside with --overwrite"
+    )]
+    Edited { what: String },
+    #[error("{0}")]
+    Files(String),
+    #[error("the table it would make is refused, so nothing changed: `rhumb status` says why")]
+    Table,
+    #[error("{0}; nothing changed")]
+    Disk(String),
+}
+
+impl Refused {
+    const fn code(&self) -> StatusCode {
+        match self {
+            Self::Mistakes { .. } | Self::Files(_) | Self::Table => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Moved { .. } | Self::Edited { .. } => StatusCode::CONFLICT,
+            Self::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+}
+
+/// Where orders go, and where revisions are kept.
+#[derive(Clone)]
+pub struct Policies {
+    pub orders: mpsc::Sender<Order>,
+    /// `None`: the state folder cannot be written.
+    pub history: Option<Arc<History>>,
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default = "some")]
+    most: usize,
+}
+
+fn some() -> usize {
+    20
+}
+
+/// For [`admit`](super::access::admit) to stand before.
+pub fn routes(policies: Policies) -> Router {
+    Router::new()
+        .route("/policy", get(current).post(apply))
+        .route("/rollback", post(rollback))
+        .route("/history", get(list))
+        .route("/history/{revision}", get(kept))
+        .layer(DefaultBodyLimit::max(MOST_OCTETS))
+        .with_state(policies)
+}
+
+async fn current(State(policies): State<Policies>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if policies.orders.send(Order::Tell { reply }).await.is_err() {
+        return stopping();
+    }
+    answer.await.map_or_else(|_| stopping(), |current| Json(current).into_response())
+}
+
+async fn apply(
+    State(policies): State<Policies>,
+    Extension(actor): Extension<Actor>,
+    Json(Proposal { files, terms }): Json<Proposal>,
+) -> Response {
+    let files = files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    policies.put(files, How::Apply, actor, terms).await
+}
+
+async fn rollback(
+    State(policies): State<Policies>,
+    Extension(actor): Extension<Actor>,
+    Json(Return { revision, terms }): Json<Return>,
+) -> Response {
+    let found = policies.ask(move |history| history.find(&revision)).await;
+    match found {
+        Ok(kept) => policies.put(kept.sources(), How::Rollback, actor, terms).await,
+        Err(response) => response,
+    }
+}
+
+async fn list(State(policies): State<Policies>, Query(query): Query<ListQuery>) -> Response {
+    match policies.ask(move |history| history.list(query.most.min(MOST_LISTED))).await {
+        Ok(listed) => Json(listed).into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn kept(State(policies): State<Policies>, Path(revision): Path<String>) -> Response {
+    match policies.ask(move |history| history.find(&revision)).await {
+        Ok(kept) => Json(kept).into_response(),
+        Err(response) => response,
+    }
+}
+
+impl Policies {
+    async fn put(&self, files: Vec<SourceFile>, how: How, actor: Actor, terms: Terms) -> Response {
+        if terms.why.trim().is_empty() || terms.why.len() > LONGEST_WHY {
+            let error = format!("a reason is needed, of at most {LONGEST_WHY} characters");
+            return refuse(StatusCode::BAD_REQUEST, error);
+        }
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Apply(Apply { files, how, who: actor.name, terms, reply });
+        if self.orders.send(order).await.is_err() {
+            return stopping();
+        }
+        match answer.await {
+            Ok(Ok(in_force)) => Json(in_force).into_response(),
+            Ok(Err(refused)) => refuse(refused.code(), refused.to_string()),
+            Err(_) => stopping(),
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, Response> {
+        let Some(history) = self.history.clone() else {
+            let error = "there is no history: the state folder could not be written at the start".to_owned();
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, error));
+        };
+        match tokio::task::spawn_blocking(move || look(&history)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(refuse(code_of(&error), error.to_string())),
+            Err(_) => Err(stopping()),
+        }
+    }
+}
+
+fn code_of(error: &HistoryError) -> StatusCode {
+    match error {
+        HistoryError::Unknown(_) => StatusCode::NOT_FOUND,
+        HistoryError::Ambiguous(_) => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn stopping() -> Response {
+    let error = ErrorBody { error: "the daemon is stopping".to_owned() };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response()
+}
