@@ -184,7 +184,7 @@ impl HistoryArgs {
             let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
             let Applied { revision, who, how, generation, why, changed, .. } = applied;
             let files = match changed.len() {
-                0..=2 => changed.iter().map(|change| path_of(change)).collect::<Vec<_>>().join(" "),
+                0..=2 => changed.iter().map(path_of).collect::<Vec<_>>().join(" "),
                 more => format!("{more} files"),
             };
             let row = [

@@ -206,10 +206,21 @@ fn a_world_in_which_others_had_to_make_room() -> Result<(), TestCaseError> {
     check_room_is_used(2_033_899_909_433_694_429)
 }
 
+#[test]
+fn a_world_in_which_who_asks_for_nothing_stays_on_a_full_node() -> Result<(), TestCaseError> {
+    check_room_is_used(5_317_060_001_251_878_819)
+}
+
 fn check_room_is_used(seed: u64) -> Result<(), TestCaseError> {
     let w = random(seed, 10);
     let plan = plan_first(&w);
     for (service, group, ladder) in pairs(&w).into_iter().filter(|(_, _, ladder)| !ladder.all_down) {
+        // Wherever it is, it takes no room.
+        let asks_nothing =
+            w.policy.service(service).demand == Some(0) || w.groups[group.index()].v4_slash24 == 0;
+        if asks_nothing {
+            continue;
+        }
         let placement = plan.assignment.placement(service, group).expect("every group has one");
         let over = placement.shares.iter().find(|share| room(&w, &plan, share.node) < -1);
         let spare = ladder.rungs.iter().find(|rung| room(&w, &plan, rung.node) > 1);
