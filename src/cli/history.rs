@@ -7,7 +7,7 @@ use crate::control::policies::{Current, InForce, Proposal, Return, Terms};
 use crate::history::{Applied, FileChange, Kept};
 use crate::model::ids::Revision;
 use crate::store::policy_dir;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,25 +177,15 @@ impl HistoryArgs {
         }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "WHY", "CHANGED"]);
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "WHY"]);
         for applied in &listed {
             let at =
                 i64::try_from(applied.at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
             let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
-            let Applied { revision, who, how, generation, why, changed, .. } = applied;
-            let files = match changed.len() {
-                0..=2 => changed.iter().map(path_of).collect::<Vec<_>>().join(" "),
-                more => format!("{more} files"),
-            };
-            let row = [
-                revision.to_string(),
-                at,
-                who.clone(),
-                how.word().to_owned(),
-                generation.0.to_string(),
-                why.clone(),
-                files,
-            ];
+            let Applied { revision, who, how, generation, why, .. } = applied;
+            let (how, generation) = (how.word().to_owned(), generation.0.to_string());
+            let row = [revision.to_string(), at, who.clone(), how, generation, why.clone()];
             table.add_row(row);
         }
         println!("{table}");

@@ -129,7 +129,7 @@ fn list(admin: &Admin, format: Format) -> Result<(), String> {
         let until = match token.expires_at {
             Some(at) if at <= now => format!("expired {}", moment(at)),
             Some(at) => moment(at),
-            None => "revoked".to_owned(),
+            None => "it is revoked".to_owned(),
         };
         let TokenShown { name, role, made_at, made_by, .. } = token;
         table.add_row([name.clone(), role.to_string(), moment(*made_at), made_by.clone(), until]);

@@ -35,6 +35,8 @@ use std::sync::Arc;
 const MOST_BODY: usize = 8 << 20;
 /// Of what is sent or answered, as it is told in the audit log; of more than this the hash.
 const MOST_TOLD: usize = 8 << 10;
+/// Of a longer document that are told one by one.
+const MOST_MEMBERS: usize = 16;
 
 /// Who is at the other end of a connection; in the extensions of each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,16 +205,29 @@ fn begun(actor: &Actor, request: &Request, detail: Json) -> Event {
     Event::Begun { who, role, from, action: format!("{} {}", request.method(), request.uri()), detail }
 }
 
-/// What is told of a document: itself if it is short JSON, else its size and hash.
+/// What is told of a document: itself if it is short JSON; of a longer one its short members, and of the
+/// others their size and hash.
 fn brief(body: &Bytes) -> Json {
     if body.is_empty() {
         return Json::Null;
     }
-    let short = (body.len() <= MOST_TOLD).then(|| serde_json::from_slice(body).ok()).flatten();
-    short.unwrap_or_else(|| {
-        let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(body));
-        json!({ "octets": body.len(), "sha256": hash })
-    })
+    match serde_json::from_slice(body) {
+        Ok(short) if body.len() <= MOST_TOLD => short,
+        Ok(Json::Object(members)) if members.len() <= MOST_MEMBERS => {
+            let told = members.into_iter().map(|(name, member)| {
+                let text = member.to_string();
+                let is_long = text.len() > MOST_TOLD / MOST_MEMBERS;
+                (name, if is_long { in_a_word(text.as_bytes()) } else { member })
+            });
+            Json::Object(told.collect())
+        }
+        _ => in_a_word(body),
+    }
+}
+
+fn in_a_word(octets: &[u8]) -> Json {
+    let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(octets));
+    json!({ "octets": octets.len(), "sha256": hash })
 }
 
 /// Waits for the disk where waiting holds nobody up.

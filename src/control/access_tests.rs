@@ -171,4 +171,7 @@ fn a_long_document_is_told_by_its_hash() {
     let long = Bytes::from(vec![b' '; MOST_TOLD + 1]);
     assert_eq!(brief(&long)["octets"], json!(MOST_TOLD + 1));
     assert_eq!(brief(&Bytes::from_static(b"no json"))["octets"], json!(7));
+    let files = json!({ "files": ["x".repeat(MOST_TOLD)], "why": "more weight" });
+    let told = brief(&Bytes::from(files.to_string()));
+    assert_eq!((&told["why"], &told["files"]["octets"]), (&json!("more weight"), &json!(MOST_TOLD + 4)));
 }
