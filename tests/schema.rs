@@ -82,6 +82,7 @@ fn reading_knows_every_key_of_the_schema_and_refuses_others() {
         ("clients.json", "clients.yaml"),
         ("profiles.json", "profiles.yaml"),
         ("alerts.json", "alerts.yaml"),
+        ("safety.json", "safety.yaml"),
         ("service.json", "services/x.yaml"),
     ] {
         let schemas = policy::schema();

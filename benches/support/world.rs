@@ -182,5 +182,5 @@ fn healthy(node: &Node, fill: Ppm) -> NodeHealth {
         binding: "mbps".to_owned(),
         ..NodeLoad::default()
     };
-    NodeHealth { families: [Some(family.clone()), Some(family)], load: Some(load) }
+    NodeHealth { families: [Some(family.clone()), Some(family)], load: Some(load), forced: None }
 }

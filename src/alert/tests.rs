@@ -60,7 +60,7 @@ fn node(region: &str, site: &str, name: String) -> NodeStatus {
         region: region.to_owned(),
         line: None,
         addresses: Vec::new(),
-        health: NodeHealth { families: [Some(health), None], load: None },
+        health: NodeHealth { families: [Some(health), None], load: None, forced: None },
         share: Ppm::ZERO,
         probed: true,
     }

@@ -178,7 +178,7 @@ fn a_first_table_that_is_faulty_for_its_placements_is_placed_anew() {
 fn without_node(inputs: &Inputs, live: &Snapshot, node: NodeId) -> Snapshot {
     let mut health = Vec::clone(&live.health);
     let down = FamilyHealth { verdict: Verdict::Down, ..FamilyHealth::default() };
-    health[node.index()] = NodeHealth { families: [Some(down), None], load: None };
+    health[node.index()] = NodeHealth { families: [Some(down), None], load: None, forced: None };
     let health = Arc::new(health);
     let plan = crate::schedule::plan(&crate::schedule::PlanInput {
         policy: &inputs.policy,
@@ -243,7 +243,7 @@ fn a_restart_ramps_nobody_who_was_up() {
     let mut table = kept(&cold);
     let up = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
     let health =
-        |verdict| NodeHealth { families: [Some(FamilyHealth { verdict, ..up.clone() }), None], load: None };
+        |verdict| NodeHealth { families: [Some(FamilyHealth { verdict, ..up.clone() }), None], load: None, forced: None };
     table.health =
         ["tyo-1", "fra-1"].map(|name| (name.to_owned(), health(Verdict::Up))).into_iter().collect();
     let former = Former { table: Some(table), is_history_lost: false, latencies: None, demand: None };

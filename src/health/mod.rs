@@ -69,6 +69,7 @@ use crate::model::fleet::{Fleet, Node};
 use crate::model::ids::{NodeId, VantageId};
 use crate::model::judgement::Vantage;
 use crate::model::observation::{AnchorReport, LoadReport, Observation};
+use crate::model::overrides::Forced;
 use crate::model::service::PoolBound;
 use crate::model::verdict::{Freeze, NodeHealth, Scope, Verdict};
 use family::{Bench, Case, FamilyState, Scoped};
@@ -107,6 +108,8 @@ pub struct HealthModel {
     sites: Vec<Vec<NodeId>>,
     /// By node: its faults are a drill's.
     drilled: Vec<bool>,
+    /// By node: what operators say of it, beside the verdict. Empty: nothing of any.
+    forces: Vec<Option<Forced>>,
     started: MonoTime,
     /// How long a vantage counts in each family after it was last heard there: no shorter than its quickest
     /// probe takes to speak.
@@ -158,6 +161,7 @@ impl HealthModel {
             pools: Pools::default(),
             sites,
             drilled: vec![false; nodes.len()],
+            forces: Vec::new(),
             started: now,
             max_age: Family::BOTH.map(|family| max_age_of(&fleet, &nodes, family)),
             freeze: None,
@@ -182,6 +186,22 @@ impl HealthModel {
                 *drilled = true;
             }
         }
+    }
+
+    /// What operators say, by node, from now on. It changes no verdict: views show it, and what is done by
+    /// choice reckons with it. A [reload](Self::reload) forgets it, since nodes have other ids then.
+    pub fn force(&mut self, forces: Vec<Option<Forced>>) {
+        self.forces = forces;
+    }
+
+    /// What operators say of it.
+    pub fn forced(&self, id: NodeId) -> Option<&Forced> {
+        self.forces.get(id.index())?.as_ref()
+    }
+
+    /// Whether an operator has taken its clients away.
+    fn is_withdrawn(&self, id: NodeId) -> bool {
+        self.forced(id).is_some_and(|forced| !forced.action.serves())
     }
 
     /// Takes in the end of one probe. Observations of nodes, probes or vantages the fleet lacks are
@@ -274,12 +294,15 @@ impl HealthModel {
             let case = self.case(id, family, WallTime::default());
             state.families[family.index()].as_ref().map(|held| held.view(&case, vantages))
         };
-        NodeHealth { families: Family::BOTH.map(shown), load: state.load.shown().cloned() }
+        let forced = self.forced(id).cloned();
+        NodeHealth { families: Family::BOTH.map(shown), load: state.load.shown().cloned(), forced }
     }
 
-    /// The same by node name, for the state file and for [`HealthModel::new`] of the next process.
+    /// The same by node name, for the state file and for [`HealthModel::new`] of the next process. What
+    /// operators say is kept elsewhere.
     pub fn transfer(&self) -> BTreeMap<String, NodeHealth> {
-        self.fleet.node_ids().map(|id| (self.fleet.node(id).name.clone(), self.view_of(id))).collect()
+        let told = |id| NodeHealth { forced: None, ..self.view_of(id) };
+        self.fleet.node_ids().map(|id| (self.fleet.node(id).name.clone(), told(id))).collect()
     }
 
     /// The model for an edited fleet. A node keeps, by name and family, its verdict and load, and
@@ -320,7 +343,8 @@ impl HealthModel {
             rules: &self.fleet.judgement.rules,
             max_age: state.max_age,
             load: &state.load,
-            is_drilled: self.drilled[id.index()],
+            // Somebody works on a node that was withdrawn: no flips either.
+            is_drilled: self.drilled[id.index()] || self.is_withdrawn(id),
             is_needed: false,
             wall,
         }
@@ -344,7 +368,10 @@ impl HealthModel {
     /// Whether some pool cannot do without the node in this family, which it has.
     fn is_needed(&self, node: NodeId, family: Family) -> bool {
         let has = self.fleet.nodes.get(node.index()).is_some_and(|node| node.has_family(family));
-        let may_serve = |other: NodeId| self.nodes.get(other.index())?.may_serve(family);
+        let may_serve = |other: NodeId| {
+            let by_verdict = self.nodes.get(other.index())?.may_serve(family)?;
+            Some(by_verdict && !self.is_withdrawn(other))
+        };
         has && self.pools.need(node, |other| if other == node { Some(true) } else { may_serve(other) })
     }
 }

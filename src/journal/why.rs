@@ -125,6 +125,11 @@ impl Look<'_> {
     ) -> String {
         let Some(source) = self.moved.from else { return "they had no node".to_owned() };
         let source_name = self.name(source);
+        if let Some(forced) =
+            self.health(source).and_then(|it| it.forced.as_ref()).filter(|it| !it.action.serves())
+        {
+            return format!("{source_name} is {}", forced.told());
+        }
         if self.health(source).is_some_and(|health| !health.may_serve()) {
             let reason = self.health(source).and_then(NodeHealth::best).map(|best| best.reason.as_str());
             let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or("its verdict");

@@ -212,7 +212,7 @@ pub fn node_status(name: &str, verdict: Verdict) -> NodeStatus {
         region: if site == "fra" { "fra" } else { "asia" }.to_owned(),
         line: (name != "tyo-2").then(|| "telecom".to_owned()),
         addresses: Vec::new(),
-        health: NodeHealth { families: [Some(health), None], load: Some(load) },
+        health: NodeHealth { families: [Some(health), None], load: Some(load), forced: None },
         share: Ppm::from_percent(share),
         probed: true,
     }

@@ -12,7 +12,8 @@ pub struct Account {
     pub services: Vec<u64>,
     /// How that divides between groups.
     pub split: Split,
-    /// By node: the circuit of its region is open, so that nobody is to be sent there. Empty: none is.
+    /// By node: the circuit of its region is open, so that nobody is to be sent there; no node that is forced up.
+    /// Empty: none is.
     pub cut: Vec<bool>,
     /// By node: load that is not the plan's.
     pub base: Vec<u64>,

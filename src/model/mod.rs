@@ -15,6 +15,7 @@
 //! | [`judgement`] | the constants of judgement, and the vantages |
 //! | [`observation`] | what a probe or a load feed saw |
 //! | [`verdict`] | what health makes of it |
+//! | [`overrides`] | what operators have said of nodes, against what is seen of them |
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
 //! | [`placements`] | the distinct ones of a service, shared by generations |
@@ -22,9 +23,11 @@
 //! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
 //! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
+//! | [`safety`] | what has to stay true whatever operators do |
 //! | [`alert`] | what to tell of, and what is told |
 //! | [`token`] | what is kept of a secret |
 //! | [`transfer`] | which zones go to whom |
+//! | [`preflight`] | what an override would do, told before it is done |
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
 
@@ -40,15 +43,18 @@ pub mod ids;
 pub mod judgement;
 pub mod latency;
 pub mod observation;
+pub mod overrides;
 pub mod placement;
 pub mod placements;
 pub mod policy;
 pub mod portrait;
+pub mod preflight;
 pub mod probe;
 pub mod profile;
 pub mod provenance;
 pub mod reach;
 pub mod records;
+pub mod safety;
 pub mod service;
 pub mod status;
 pub mod token;

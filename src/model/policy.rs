@@ -5,6 +5,7 @@ use super::clients::Clients;
 use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
+use super::safety::SafetyRule;
 use super::service::{Pool, PoolBound, Service};
 use super::transfer::TransferConfig;
 use crate::base::diagnostic::Span;
@@ -22,6 +23,8 @@ pub struct Policy {
     pub clients: Clients,
     pub services: Vec<Service>,
     pub alerts: AlertPolicy,
+    /// What operators may not break without saying so.
+    pub safety: Vec<SafetyRule>,
 }
 
 impl Policy {

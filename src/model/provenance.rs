@@ -18,6 +18,10 @@ pub enum Cause {
     Evacuation { nodes: Vec<String> },
     /// Nodes came back.
     Recovery { nodes: Vec<String> },
+    /// Operators withdrew nodes, whose clients were moved at once: each told in a sentence.
+    Withdrawal { said: Vec<String> },
+    /// Nodes may be given clients again, or for the first time: an override ended, or forces them up.
+    Release { said: Vec<String> },
     /// Latency, loss or load moved clients.
     Rebalance,
     /// Areas of services changed their rung, or how many of their newcomers are shed.
@@ -32,6 +36,7 @@ impl std::fmt::Display for Cause {
             Cause::Reload { what } => write!(f, "reload of {what}"),
             Cause::Evacuation { nodes } => write!(f, "evacuation of {}", nodes.join(", ")),
             Cause::Recovery { nodes } => write!(f, "recovery of {}", nodes.join(", ")),
+            Cause::Withdrawal { said } | Cause::Release { said } => f.write_str(&said.join("; ")),
             Cause::Rebalance => f.write_str("rebalance"),
             Cause::Degradation { steps } => write!(f, "degradation: {}", steps.join("; ")),
         }

@@ -8,7 +8,8 @@
 //! A verdict for a line or area (`health`, from the vantages that stand for it) only takes away: a node
 //! that is down for everybody is down for its clients too, whatever their vantage sees. A client of several
 //! scopes gets the nodes that none of them takes. While no scope takes anything there is one view, and
-//! groups are not even looked at. The planner places by it and the table is filled and linted by it, so
+//! groups are not even looked at. An operator's word goes before both: what is forced up is open to all, what is
+//! drained or forced down to nobody. The planner places by it and the table is filled and linted by it, so
 //! that all three agree.
 //!
 //! Not here: what `degraded` costs (it is not priced by scope), and how a node comes back (the planner's).
@@ -134,8 +135,11 @@ impl View {
     pub fn global(policy: &Policy, health: &[NodeHealth]) -> Self {
         let nodes = &policy.fleet.nodes;
         let serves = |at: usize, family: Family| {
-            let judged = health.get(at).and_then(|health| health.family(family));
-            nodes[at].has_family(family) && judged.is_none_or(|judged| judged.verdict.may_serve())
+            let seen = health.get(at);
+            let judged = seen.and_then(|health| health.family(family));
+            let by_verdict = || judged.is_none_or(|judged| judged.verdict.may_serve());
+            let forced = seen.and_then(NodeHealth::forced_to_serve);
+            nodes[at].has_family(family) && forced.unwrap_or_else(by_verdict)
         };
         Self {
             serving: (0..nodes.len()).map(|at| Family::BOTH.map(|family| serves(at, family))).collect(),
@@ -165,6 +169,9 @@ impl View {
 
 /// By family: whether the clients of `scope` cannot reach it.
 fn taken(node: &NodeHealth, scope: &Scope) -> [bool; 2] {
+    if node.forced.is_some() {
+        return [false; 2];
+    }
     let is_down = |family: Family| {
         node.family(family).is_some_and(|health| {
             health.scoped.iter().any(|own| own.scope == *scope && own.verdict == Verdict::Down)
@@ -177,6 +184,9 @@ fn taken(node: &NodeHealth, scope: &Scope) -> [bool; 2] {
 pub fn closures(health: &[NodeHealth], global: &View) -> Vec<Closure> {
     let mut closures: Vec<Closure> = Vec::new();
     for (at, (node, serving)) in health.iter().zip(&global.serving).enumerate() {
+        if node.forced.is_some() {
+            continue;
+        }
         for family in Family::BOTH.into_iter().filter(|family| serving[family.index()]) {
             let scoped = node.family(family).map_or(&[][..], |judged| &judged.scoped);
             for own in scoped.iter().filter(|own| own.verdict == Verdict::Down) {

@@ -1,5 +1,6 @@
 //! What health concludes of a node, with its evidence.
 
+use super::overrides::{Action, Forced};
 use crate::base::clock::WallTime;
 use crate::base::prefix::Family;
 use crate::base::units::{Micros, Ppm};
@@ -214,6 +215,9 @@ pub struct NodeHealth {
     /// Indexed by [`Family::index`]; a family the node lacks is `None`.
     pub families: [Option<FamilyHealth>; 2],
     pub load: Option<NodeLoad>,
+    /// What an operator says, whatever the verdict is; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Forced>,
 }
 
 /// A vantage as it is listened to.
@@ -282,13 +286,34 @@ impl NodeHealth {
         self.families[family.index()].as_ref()
     }
 
+    /// Whether clients may be given the family: an operator's word goes before the verdict.
     pub fn family_may_serve(&self, family: Family) -> bool {
-        self.family(family).is_some_and(|health| health.verdict.may_serve())
+        let judged = self.family(family);
+        judged.is_some_and(|health| self.forced_to_serve().unwrap_or_else(|| health.verdict.may_serve()))
     }
 
     /// Whether any family may serve: what the planner places clients by.
     pub fn may_serve(&self) -> bool {
-        Family::BOTH.iter().any(|&family| self.family_may_serve(family))
+        let by_verdict = || Family::BOTH.iter().any(|&family| self.family_may_serve(family));
+        self.forced_to_serve().unwrap_or_else(by_verdict)
+    }
+
+    /// `None`: no operator says anything of it.
+    pub fn forced_to_serve(&self) -> Option<bool> {
+        self.forced.as_ref().map(|forced| forced.action.serves())
+    }
+
+    /// What an operator said has been done to it.
+    pub fn forced_as(&self) -> Option<Action> {
+        self.forced.as_ref().map(|forced| forced.action)
+    }
+
+    /// What a node is to be priced by: one that is forced up is taken at the operator's word.
+    pub fn priced_as(&self) -> Verdict {
+        match self.forced_to_serve() {
+            Some(true) => Verdict::Up,
+            _ => self.verdict(),
+        }
     }
 
     /// The best verdict over the families; `Unknown` for a node without addresses.

@@ -15,6 +15,7 @@ pub enum Kind {
     Clients,
     Profiles,
     Alerts,
+    Safety,
     Service,
     Zone,
     /// Notes and hidden files.
@@ -23,7 +24,7 @@ pub enum Kind {
 }
 
 /// Stems of the files at the top.
-const TOP: [&str; 5] = ["rhumb", "fleet", "clients", "profiles", "alerts"];
+const TOP: [&str; 6] = ["rhumb", "fleet", "clients", "profiles", "alerts", "safety"];
 
 impl Kind {
     pub fn of(path: &str) -> Self {
@@ -34,6 +35,7 @@ impl Kind {
             ("", "clients.yaml") => Self::Clients,
             ("", "profiles.yaml") => Self::Profiles,
             ("", "alerts.yaml") => Self::Alerts,
+            ("", "safety.yaml") => Self::Safety,
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
             ("zones", file) if file.len() > 5 && file.ends_with(".zone") => Self::Zone,
@@ -50,8 +52,8 @@ impl Kind {
 pub fn report_unknown(at: u16, path: &str, findings: &mut Findings) {
     let help = match intended(path) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, profiles.yaml, alerts.yaml, services/*.yaml \
-                 and zones/*.zone"
+        None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, profiles.yaml, alerts.yaml, safety.yaml, \
+                 services/*.yaml and zones/*.zone"
             .to_owned(),
     };
     findings.report(&codes::UNKNOWN_FILE, Place::start_of(at), format!("nothing reads `{path}`")).help(help);

@@ -32,6 +32,7 @@ use files::alerts::AlertsFile;
 use files::clients::ClientsFile;
 use files::fleet::FleetFile;
 use files::profiles::ProfilesFile;
+use files::safety::SafetyFile;
 use files::server::ServerFile;
 use files::service::ServiceFile;
 use findings::{At, Findings, Place};
@@ -59,6 +60,7 @@ struct Folder {
     clients: Slot<ClientsFile>,
     profiles: Slot<ProfilesFile>,
     alerts: Slot<AlertsFile>,
+    safety: Slot<SafetyFile>,
     /// With the path of each; those that could not be read are left out.
     services: Vec<(String, At<ServiceFile>)>,
     /// Whether some were.
@@ -75,6 +77,7 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
             Kind::Clients => folder.clients = read_file(at, file, findings),
             Kind::Profiles => folder.profiles = read_file(at, file, findings),
             Kind::Alerts => folder.alerts = read_file(at, file, findings),
+            Kind::Safety => folder.safety = read_file(at, file, findings),
             Kind::Service => match read_file(at, file, findings) {
                 Slot::Given(service) => folder.services.push((file.path.clone(), service)),
                 Slot::Absent | Slot::Broken => folder.lacks_services = true,
@@ -143,14 +146,21 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     }
     let services = services.finish(&world, !folder.lacks_services, findings);
     lower::profiles::check_money(&services, &fleet, findings);
-    Policy {
+    let safety = lower::safety::lower(&folder.safety, findings);
+    let mut policy = Policy {
         revision: revision(files.iter().copied()),
         server,
         services,
         fleet: fleet.fleet,
         clients: clients.clients,
         alerts,
+        safety: Vec::new(),
+    };
+    if !findings.has_errors() {
+        safety.check(&policy, findings);
     }
+    policy.safety = safety.rules;
+    policy
 }
 
 #[cfg(test)]

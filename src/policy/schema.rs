@@ -4,6 +4,7 @@ use super::files::alerts::AlertsFile;
 use super::files::clients::ClientsFile;
 use super::files::fleet::FleetFile;
 use super::files::profiles::ProfilesFile;
+use super::files::safety::SafetyFile;
 use super::files::server::ServerFile;
 use super::files::service::ServiceFile;
 use super::read::Read;
@@ -17,6 +18,7 @@ pub fn schema() -> Vec<(&'static str, Value)> {
         ("clients.json", document("clients.yaml", ClientsFile::schema())),
         ("profiles.json", document("profiles.yaml", ProfilesFile::schema())),
         ("alerts.json", document("alerts.yaml", AlertsFile::schema())),
+        ("safety.json", document("safety.yaml", SafetyFile::schema())),
         ("service.json", document("services/*.yaml", ServiceFile::schema())),
     ]
 }

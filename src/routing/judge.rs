@@ -13,8 +13,8 @@
 //! | cause | what may move |
 //! |---|---|
 //! | first table, policy edit | everything |
-//! | evacuation | nothing of what is on nodes that may serve |
-//! | rebalance, recovery | clients whose nodes all serve: within the budget, and one group more; anything while demand lies above caps |
+//! | evacuation, withdrawal | nothing of what is on nodes that may serve |
+//! | rebalance, recovery, release | clients whose nodes all serve: within the budget, and one group more; anything while demand lies above caps |
 //!
 //! [`lint`](mod@super::lint) judges the finished table, which may be another thing than the plan.
 
@@ -80,8 +80,10 @@ impl Movement {
     fn of(cause: &Cause) -> Self {
         match cause {
             Cause::ColdStart | Cause::WarmStart | Cause::Reload { .. } => Self::Free,
-            Cause::Evacuation { .. } => Self::Orphans,
-            Cause::Recovery { .. } | Cause::Rebalance | Cause::Degradation { .. } => Self::Budget,
+            Cause::Evacuation { .. } | Cause::Withdrawal { .. } => Self::Orphans,
+            Cause::Recovery { .. } | Cause::Release { .. } | Cause::Rebalance | Cause::Degradation { .. } => {
+                Self::Budget
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::model::fleet::{Fleet, Region};
 use crate::model::ids::{NodeId, RegionId};
 use crate::model::policy::Policy;
 use crate::model::reach::View;
+use crate::model::verdict::NodeHealth;
 use serde::{Deserialize, Serialize};
 
 /// How long a bound has to be reached.
@@ -76,7 +77,9 @@ impl Circuits {
             let Some(circuit) = self.0.get_mut(region.index()) else { continue };
             circuit.step(is_bad, &policy, now_ms, || is_dispensable(input.policy, region, global));
             if circuit.state == State::Open {
-                nodes_of(fleet, region).for_each(|node| {
+                // An operator's word goes before the circuit.
+                let is_forced = |node: &NodeId| is_forced_up(input.health, *node);
+                nodes_of(fleet, region).filter(|node| !is_forced(node)).for_each(|node| {
                     global.may_serve[node.index()] = false;
                     global.serving[node.index()] = [false; 2];
                 });
@@ -106,12 +109,14 @@ impl Circuits {
         fleet.node_ids().map(|node| self.state(region_of(fleet, node)) != State::Closed).collect()
     }
 
-    /// By node: its region is given nobody. Empty: all are given some.
-    pub fn open(&self, fleet: &Fleet) -> Vec<bool> {
+    /// By node: it is given nobody for the sake of its region. Empty: all are given some.
+    pub fn open(&self, fleet: &Fleet, health: &[NodeHealth]) -> Vec<bool> {
         if self.0.iter().all(|circuit| circuit.state != State::Open) {
             return Vec::new();
         }
-        fleet.node_ids().map(|node| self.state(region_of(fleet, node)) == State::Open).collect()
+        let is_open =
+            |node: NodeId| self.state(region_of(fleet, node)) == State::Open && !is_forced_up(health, node);
+        fleet.node_ids().map(is_open).collect()
     }
 
     /// Regions that are given nobody, or a few on trial.
@@ -156,6 +161,10 @@ impl Circuit {
         };
         (self.state, self.since_ms, self.bad_since_ms) = (next, now_ms, None);
     }
+}
+
+fn is_forced_up(health: &[NodeHealth], node: NodeId) -> bool {
+    health.get(node.index()).and_then(NodeHealth::forced_to_serve) == Some(true)
 }
 
 fn region_of(fleet: &Fleet, node: NodeId) -> RegionId {

@@ -129,7 +129,7 @@ impl Scene {
                 binding: "mbps".to_owned(),
                 ..NodeLoad::default()
             };
-            *health = NodeHealth { families: [Some(family), None], load: Some(load) };
+            *health = NodeHealth { families: [Some(family), None], load: Some(load), forced: None };
         }
     }
 

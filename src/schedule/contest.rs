@@ -26,6 +26,8 @@ pub enum Hurdle {
     Recover,
     /// The circuit of its region has to close.
     Circuit,
+    /// The override that withdraws it has to end.
+    Override,
     /// It has weight 0: the weighted members of its pool have to be down.
     Standby { pool: String },
     /// A pool before its own has to fall below `needed` nodes alive, or have no room left.
@@ -48,6 +50,7 @@ impl fmt::Display for Hurdle {
         match self {
             Self::Recover => f.write_str("it has to be up again"),
             Self::Circuit => f.write_str("the circuit of its region has to close"),
+            Self::Override => f.write_str("the override that withdraws it has to end"),
             Self::Standby { pool } => write!(f, "every weighted node of pool {pool} has to be down"),
             Self::Pool { pool, alive, needed } => {
                 write!(
@@ -79,8 +82,11 @@ impl Told<'_> {
         }
         let mut hurdles = Vec::new();
         if !self.outlook.may_serve[node.index()] {
-            let is_cut = matches!(self.absence(node), Absence::Circuit);
-            hurdles.push(if is_cut { Hurdle::Circuit } else { Hurdle::Recover });
+            hurdles.push(match self.absence(node) {
+                Absence::Circuit => Hurdle::Circuit,
+                Absence::Forced(_) => Hurdle::Override,
+                Absence::Scope(_) | Absence::Down => Hurdle::Recover,
+            });
         }
         let Some(rung) = self.outlook.ladder.rung(node) else {
             if hurdles.is_empty() {

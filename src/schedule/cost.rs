@@ -84,7 +84,7 @@ impl NodeSignal {
         };
         let Some(health) = health else { return signal };
         signal.may_serve = health.may_serve();
-        signal.verdict = health.verdict();
+        signal.verdict = health.priced_as();
         signal.utilisation_ppm = health.load.as_ref().map_or(0, |load| load.utilisation.0);
         if let Some(best) = health.best().filter(|best| best.verdict.may_serve()) {
             signal.excess_us = best.excess().0;

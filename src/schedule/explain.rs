@@ -179,6 +179,8 @@ pub(super) enum Absence {
     Scope(String),
     Circuit,
     Down,
+    /// An operator withdrew it: how, who and why.
+    Forced(String),
 }
 
 /// What the texts are made of.
@@ -286,7 +288,13 @@ impl Told<'_> {
     /// For the group: down where its line or area cannot reach the node at all.
     fn verdict(&self, node: NodeId) -> Verdict {
         let may_serve = self.outlook.may_serve[node.index()];
-        if may_serve { self.terrain.signals[node.index()].verdict } else { Verdict::Down }
+        let health = self.terrain.input.health.get(node.index());
+        match health.filter(|health| health.forced.is_some()) {
+            // Told beside what an operator says of it.
+            Some(health) => health.verdict(),
+            None if may_serve => self.terrain.signals[node.index()].verdict,
+            None => Verdict::Down,
+        }
     }
 
     /// Of a node that may not serve the group.
@@ -297,7 +305,10 @@ impl Told<'_> {
         match health.and_then(|health| view.taken_by(health)).filter(|_| !is_global) {
             Some(scope) => Absence::Scope(scope.to_string()),
             None if health.is_none_or(NodeHealth::may_serve) => Absence::Circuit,
-            None => Absence::Down,
+            None => match health.and_then(|health| health.forced.as_ref()) {
+                Some(forced) => Absence::Forced(forced.told()),
+                None => Absence::Down,
+            },
         }
     }
 
@@ -308,6 +319,7 @@ impl Told<'_> {
                 Absence::Scope(scope) => format!("it is down for {scope}"),
                 Absence::Circuit => "the circuit of its region is open".to_owned(),
                 Absence::Down => "it is down".to_owned(),
+                Absence::Forced(told) => format!("it is {told}"),
             };
         }
         let Some(rung) = self.outlook.ladder.rung(node) else {

@@ -17,8 +17,10 @@ use super::terrain::Returns;
 use crate::base::units::Ppm;
 use crate::model::degradation::RungStatus;
 use crate::model::ids::{GroupId, ServiceId};
+use crate::model::overrides::Action;
 use crate::model::policy::Policy;
 use crate::model::reach::{Closure, View};
+use crate::model::verdict::NodeHealth;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -70,6 +72,9 @@ pub(super) struct NodeMemory {
     /// is not over for good.
     pub strained_at_ms: Option<u64>,
     pub serving: bool,
+    /// It is given nobody any more, and has whom it has until their sessions end.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_draining: bool,
     /// When it came back, while its ramp lasts.
     pub back_since_ms: Option<u64>,
     /// When it last became better, while its clients come home.
@@ -188,6 +193,13 @@ impl PlannerMemory {
         self.nodes.iter_mut().zip(may_serve).map(step).collect()
     }
 
+    /// Notes which nodes an operator drains that could serve.
+    pub(super) fn drain(&mut self, health: &[NodeHealth]) {
+        for (node, health) in self.nodes.iter_mut().zip(health) {
+            node.is_draining = health.forced_as() == Some(Action::Drain) && health.verdict().may_serve();
+        }
+    }
+
     /// The signal of a node to plan with, and notes whether it became better.
     pub(super) fn settle(&mut self, node: usize, now: NodeSignal, target_ppm: u32) -> NodeSignal {
         let at_ms = self.at_ms;
@@ -241,7 +253,7 @@ impl PlannerMemory {
 
     /// Moves `carried` towards what the previous table does now.
     pub(super) fn follow(&mut self, elapsed_ms: u64, current: &[u32], habits: &[Habit]) {
-        let serves: Vec<bool> = self.nodes.iter().map(|node| node.serving).collect();
+        let serves: Vec<bool> = self.nodes.iter().map(|node| node.serving || node.is_draining).collect();
         let nodes = serves.len().max(1);
         let rows = self.carried.chunks_exact_mut(nodes).zip(self.coming.chunks_exact_mut(nodes));
         for (((carried, coming), current), habit) in rows.zip(current.chunks_exact(nodes)).zip(habits) {
@@ -294,6 +306,12 @@ impl PlannerMemory {
         self.planned[service] = steady::settle_demand(self.planned[service], expected);
         self.planned[service]
     }
+}
+
+/// What is rare is not written, so that what is kept stays as it was.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 pub(super) fn ramp(age_ms: u64) -> u32 {

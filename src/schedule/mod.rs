@@ -54,6 +54,8 @@ mod ebb;
 #[cfg(test)]
 mod exact;
 pub mod explain;
+#[cfg(test)]
+mod forced;
 mod flow;
 mod follow;
 mod ground;

@@ -276,6 +276,7 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option
     let now_ms = memory.at_ms;
     memory.circuits.judge(input, &mut global, now_ms);
     let mut ramps = memory.ramps(&global.may_serve);
+    memory.drain(input.health);
     memory.circuits.limit(&input.policy.fleet, &mut ramps);
     let everybody = Returns { ramps, homecoming: memory.homecomings() };
     let closures = memory.close(reach::closures(input.health, &global), &global);
@@ -357,7 +358,7 @@ fn finish(
     let account = Account {
         services: sweep.demand.services.clone(),
         split: sweep.demand.split.clone(),
-        cut: memory.circuits.open(&sweep.terrain.input.policy.fleet),
+        cut: memory.circuits.open(&sweep.terrain.input.policy.fleet, sweep.terrain.input.health),
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
         budget_ppb: opening.memory.budget_ppb,
     };
@@ -397,7 +398,9 @@ fn note_orphans(sweep: &Sweep<'_>, changed: &[Vec<u32>], memory: &mut PlannerMem
         for group in changed.iter().map(|&group| group as usize) {
             let (before, at) = (book.before[group], book.at[group]);
             let may_serve = &sweep.terrain.reach.view(group).may_serve;
-            let is_lost = |share: &&Share| !may_serve[share.node.index()];
+            // Whose node is drained leaves it when his session ends.
+            let keeps = |node: NodeId| memory.nodes[node.index()].is_draining;
+            let is_lost = |share: &&Share| !may_serve[share.node.index()] && !keeps(share.node);
             if !book.shares(before).iter().any(|share| is_lost(&share)) {
                 continue;
             }

@@ -82,7 +82,11 @@ pub(super) fn group(key: &str, line: u16) -> ClientGroup {
 }
 
 pub(super) fn with_verdict(verdict: Verdict) -> NodeHealth {
-    NodeHealth { families: [Some(FamilyHealth { verdict, ..FamilyHealth::default() }), None], load: None }
+    NodeHealth {
+        families: [Some(FamilyHealth { verdict, ..FamilyHealth::default() }), None],
+        load: None,
+        forced: None,
+    }
 }
 
 pub(super) fn up() -> NodeHealth {

@@ -191,7 +191,7 @@ fn judge(believed: &[bool], ailments: &[Ailment]) -> Vec<NodeHealth> {
             scoped: ailment.cut.iter().map(cut).collect(),
             ..FamilyHealth::default()
         };
-        NodeHealth { families: [Some(family), None], load: None }
+        NodeHealth { families: [Some(family), None], load: None, forced: None }
     };
     believed.iter().zip(ailments).map(judge).collect()
 }

@@ -63,7 +63,11 @@ fn health(bytes: &mut Bytes<'_>) -> NodeHealth {
         binding: "units".to_owned(),
         ..NodeLoad::default()
     });
-    NodeHealth { families: [Some(FamilyHealth { verdict, ..FamilyHealth::default() }), None], load }
+    NodeHealth {
+        families: [Some(FamilyHealth { verdict, ..FamilyHealth::default() }), None],
+        load,
+        forced: None,
+    }
 }
 
 fn service(at: u64, nodes: u64, bytes: &mut Bytes<'_>) -> Service {

@@ -178,7 +178,7 @@ impl World {
 pub fn health_of(node: &Node, verdict: Verdict) -> NodeHealth {
     let family =
         |family| node.has_family(family).then(|| FamilyHealth { verdict, ..FamilyHealth::default() });
-    NodeHealth { families: Family::BOTH.map(family), load: None }
+    NodeHealth { families: Family::BOTH.map(family), load: None, forced: None }
 }
 
 pub fn zones() -> ZoneSet {

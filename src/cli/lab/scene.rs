@@ -127,7 +127,7 @@ fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gathering {
 fn nearest(inputs: &Inputs) -> Assignment {
     let blind = Strategy::Nearest.policy(&inputs.policy);
     let up = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
-    let up = NodeHealth { families: [Some(up.clone()), Some(up)], load: None };
+    let up = NodeHealth { families: [Some(up.clone()), Some(up)], load: None, forced: None };
     let plan = schedule::plan(&PlanInput {
         policy: &blind,
         groups: inputs.geo.groups(),

@@ -11,5 +11,6 @@ pub mod health;
 pub mod probe;
 pub mod profiles;
 pub mod records;
+pub mod safety;
 pub mod server;
 pub mod service;

@@ -19,6 +19,7 @@ pub mod probe;
 mod probe_kind;
 pub mod profiles;
 mod records;
+pub mod safety;
 pub mod selector;
 pub mod server;
 pub mod service;

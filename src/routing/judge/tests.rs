@@ -82,7 +82,7 @@ fn world() -> World {
     };
     let health = NodeHealth {
         families: [Some(FamilyHealth { verdict: Up::Up, ..FamilyHealth::default() }), None],
-        load: None,
+        ..NodeHealth::default()
     };
     World { policy, groups: ["a", "b", "c"].map(group).to_vec(), health: vec![health; 5], account }
 }

@@ -165,5 +165,5 @@ fn healthy(rng: &mut SeededRng) -> NodeHealth {
         baseline: Some(baseline),
         ..FamilyHealth::default()
     };
-    NodeHealth { families: [Some(family), None], load: None }
+    NodeHealth { families: [Some(family), None], load: None, forced: None }
 }

@@ -1,0 +1,171 @@
+//! `safety.yaml`: what has to stay true of the fleet whatever operators do.
+
+use crate::base::clock::WallTime;
+use crate::model::overrides::Target;
+use crate::model::safety::DAYS;
+use crate::policy::read::{Bad, OneOrMany, Scalar, Table, choice, record};
+use crate::policy::scalars::{Name, Text, Version, Whole, not_one_of};
+use serde_json::{Value as Json, json};
+
+record! {
+    /// Safety rules; `docs/overrides.md` explains.
+    pub struct SafetyFile {
+        /// Version of the policy language.
+        gated version: Version,
+        /// By the name that refusals tell and `--break-glass` takes.
+        optional rules: Table<Name, SafetyRuleFile>,
+    }
+}
+
+record! {
+    /// One rule: exactly one of `at_least`, `never_both`, `window` and `freeze`.
+    pub struct SafetyRuleFile {
+        /// So many have to serve.
+        optional at_least: AtLeastFile,
+        /// Of these targets only one may be away at a time.
+        optional never_both: OneOrMany<TargetText>,
+        /// Overrides are set within these hours only.
+        optional window: WindowFile,
+        /// Overrides are not set within this time.
+        optional freeze: FreezeFile,
+        /// Nodes that the rule is about: `site/tyo`, `region/ea`, `line/telecom`, `label/scope=world`, `node/tyo-*`.
+        /// Left out: all.
+        optional among: OneOrMany<TargetText>,
+        /// Where people read on: a file beside the policies, or a URL.
+        optional runbook: Text,
+    }
+}
+
+choice! {
+    /// What is counted.
+    pub enum UnitWord { Node = "node", Site = "site", Region = "region", }
+}
+
+record! {
+    /// How many have to serve.
+    pub struct AtLeastFile {
+        /// So many.
+        required count: Whole<1, 60_000>,
+        /// Of these: a site or region serves while one of its nodes does.
+        required of: UnitWord,
+    }
+}
+
+record! {
+    /// Hours of a week.
+    pub struct WindowFile {
+        /// Left out: every day.
+        optional days: OneOrMany<DayWord>,
+        /// The first minute: `09:00`.
+        required from: TimeOfDay,
+        /// The first minute that is outside: `18:00`; before `from`: of the next day.
+        required to: TimeOfDay,
+        /// East of UTC: `+08:00`.
+        optional utc_offset: UtcOffset = "+00:00",
+    }
+}
+
+record! {
+    /// A change freeze.
+    pub struct FreezeFile {
+        /// Its beginning: `2026-12-24T00:00:00+08:00`.
+        required from: Moment,
+        /// Its end.
+        required until: Moment,
+    }
+}
+
+/// A target of overrides.
+#[derive(Clone, Debug)]
+pub struct TargetText(pub Target);
+
+impl Scalar for TargetText {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^((node|site|region|line)/.+|label/.+=.+|[^/]+)$" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let help = "node/NAME, site/NAME, region/NAME, line/NAME or label/KEY=VALUE; * stands for any text";
+        text.parse().map(Self).map_err(|why: String| Bad::value(why, help))
+    }
+}
+
+/// Position of a day, Monday first.
+#[derive(Clone, Copy, Debug)]
+pub struct DayWord(pub usize);
+
+impl Scalar for DayWord {
+    fn schema() -> Json {
+        json!({ "type": "string", "enum": DAYS })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        DAYS.iter().position(|day| *day == text).map(Self).ok_or_else(|| not_one_of(text, &DAYS))
+    }
+}
+
+/// Minutes of a day.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeOfDay(pub u16);
+
+impl Scalar for TimeOfDay {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let bad = || Bad::value(format!("`{text}` is not a time of day"), "write it as \"09:00\", in quotes");
+        minutes(text).filter(|minutes| *minutes < 24 * 60).map(Self).ok_or_else(bad)
+    }
+}
+
+/// Minutes east of UTC.
+#[derive(Clone, Copy, Debug)]
+pub struct UtcOffset(pub i16);
+
+impl Scalar for UtcOffset {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[+-](0[0-9]|1[0-4]):[0-5][0-9]$" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let bad =
+            || Bad::value(format!("`{text}` is not an offset from UTC"), "write it as \"+08:00\", in quotes");
+        let (sign, rest) = text.split_at_checked(1).ok_or_else(bad)?;
+        let minutes =
+            minutes(rest).and_then(|it| i16::try_from(it).ok()).filter(|it| *it < 15 * 60).ok_or_else(bad)?;
+        match sign {
+            "+" => Ok(Self(minutes)),
+            "-" => Ok(Self(-minutes)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// `hh:mm`.
+fn minutes(text: &str) -> Option<u16> {
+    let (hours, minutes) = text.split_once(':')?;
+    let number = |text: &str| {
+        let is_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_two.then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (minutes < 60).then_some(hours * 60 + minutes)
+}
+
+/// A moment with its offset, as RFC 3339 writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(pub WallTime);
+
+impl Scalar for Moment {
+    fn schema() -> Json {
+        json!({ "type": "string", "format": "date-time" })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let moment: Option<jiff::Timestamp> = text.parse().ok();
+        let ms = moment.and_then(|moment| u64::try_from(moment.as_millisecond()).ok());
+        let bad = || Bad::value(format!("`{text}` is not a moment"), "write it as 2026-12-24T00:00:00+08:00");
+        ms.map(|ms| Self(WallTime(ms))).ok_or_else(bad)
+    }
+}

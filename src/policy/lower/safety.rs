@@ -1,0 +1,223 @@
+//! `safety.yaml` to [`SafetyRule`]s, and whether their targets name anything.
+
+use crate::model::overrides::Target;
+use crate::model::policy::Policy;
+use crate::model::preflight::{CAPACITY, LAST_NODE};
+use crate::model::safety::{Assertion, MOST_SAFETY_RULES, SafetyRule, Unit, Window};
+use crate::policy::codes;
+use crate::policy::files::safety::{
+    AtLeastFile, FreezeFile, SafetyFile, SafetyRuleFile, TargetText, UnitWord, WindowFile,
+};
+use crate::policy::findings::{At, Findings, Place};
+use crate::policy::read::{OneOrMany, Slot};
+use crate::policy::scalars::Name;
+
+/// Rules as far as they can be read, and where each names which target.
+#[derive(Default)]
+pub struct Safety {
+    pub rules: Vec<SafetyRule>,
+    targets: Vec<(Target, Place)>,
+}
+
+pub fn lower(file: &Slot<SafetyFile>, findings: &mut Findings) -> Safety {
+    let mut safety = Safety::default();
+    let Some(SafetyFile { place: _, version: _, rules }) = file.value() else { return safety };
+    let rows = rules.value().map_or(&[][..], |table| &table.rows);
+    if let Some((first, _)) = rows.get(MOST_SAFETY_RULES) {
+        let message = format!("more than {MOST_SAFETY_RULES} safety rules");
+        findings.report(&codes::TOO_MANY, first.place, message).help("join those that are alike");
+    }
+    for (name, row) in rows.iter().take(MOST_SAFETY_RULES) {
+        let rule = row.as_ref().and_then(|row| safety.rule(name, row, findings));
+        safety.rules.extend(rule);
+    }
+    safety
+}
+
+impl Safety {
+    /// Reports targets that name no node of a policy in which nothing else is wrong.
+    pub fn check(&self, policy: &Policy, findings: &mut Findings) {
+        for (target, place) in &self.targets {
+            if target.nodes(policy).is_empty() {
+                let message = format!("`{target}` names no node");
+                let help = target.why_nothing(policy);
+                findings.report(&codes::SELECTOR_MATCHES_NOTHING, *place, message).help(help);
+            }
+        }
+    }
+
+    fn rule(&mut self, name: &At<Name>, row: &SafetyRuleFile, findings: &mut Findings) -> Option<SafetyRule> {
+        let SafetyRuleFile { place: _, at_least, never_both, window, freeze, among, runbook } = row;
+        if [CAPACITY, LAST_NODE].contains(&name.value.0.as_str()) {
+            let message = format!("`{}` is a rule that rhumb comes with", name.value.0);
+            findings.report(&codes::WRONG_VALUE, name.place, message).help("give it another name");
+        }
+        let given = [at_least.is_absent(), never_both.is_absent(), window.is_absent(), freeze.is_absent()];
+        if given.iter().filter(|is_absent| !**is_absent).count() != 1 {
+            let message = format!("rule `{}` has to be exactly one thing", name.value.0);
+            findings
+                .report(&codes::WRONG_VALUE, name.place, message)
+                .help("give it one of `at_least`, `never_both`, `window` and `freeze`; make a rule of each");
+            return None;
+        }
+        if !never_both.is_absent() && !among.is_absent() {
+            findings
+                .report(&codes::WRONG_VALUE, name.place, "`never_both` names its targets itself")
+                .help("remove `among`");
+        }
+        let targets = self.targets(if never_both.is_absent() { among } else { never_both });
+        let what = match () {
+            () if !at_least.is_absent() => lower_at_least(at_least.value()?)?,
+            () if !never_both.is_absent() => lower_never_both(name, &targets, findings)?,
+            () if !window.is_absent() => lower_window(window.value()?, findings)?,
+            () => lower_freeze(freeze.value()?, findings)?,
+        };
+        let runbook = runbook.value().map(|text| text.0.clone());
+        Some(SafetyRule { name: name.value.0.clone(), what, among: targets, runbook })
+    }
+
+    fn targets(&mut self, list: &Slot<OneOrMany<TargetText>>) -> Vec<Target> {
+        let items = list.value().map_or(&[][..], |list| &list.0.items);
+        self.targets.extend(items.iter().map(|item| (item.value.0.clone(), item.place)));
+        items.iter().map(|item| item.value.0.clone()).collect()
+    }
+}
+
+fn lower_at_least(file: &AtLeastFile) -> Option<Assertion> {
+    let AtLeastFile { place: _, count, of } = file;
+    let of = match of.value()? {
+        UnitWord::Node => Unit::Node,
+        UnitWord::Site => Unit::Site,
+        UnitWord::Region => Unit::Region,
+    };
+    Some(Assertion::AtLeast { count: u32::try_from(count.value()?.0).ok()?, of })
+}
+
+fn lower_never_both(name: &At<Name>, targets: &[Target], findings: &mut Findings) -> Option<Assertion> {
+    if targets.len() < 2 {
+        findings
+            .report(&codes::WRONG_VALUE, name.place, "`never_both` needs two targets or more")
+            .help("never_both: [site/tyo, site/sin]");
+        return None;
+    }
+    Some(Assertion::NeverBoth)
+}
+
+fn lower_window(file: &WindowFile, findings: &mut Findings) -> Option<Assertion> {
+    let WindowFile { place, days, from, to, utc_offset } = file;
+    let mut on = [days.is_absent(); 7];
+    for day in days.value().map_or(&[][..], |list| &list.0.items) {
+        on[day.value.0] = true;
+    }
+    let (from_min, to_min) = (from.value()?.0, to.value()?.0);
+    if from_min == to_min {
+        findings
+            .report(&codes::WRONG_VALUE, *place, "a window that ends when it begins")
+            .help("leave the rule out for no window, or write from: \"00:00\", to: \"23:59\"");
+        return None;
+    }
+    let offset_min = utc_offset.value().map_or(0, |offset| offset.0);
+    Some(Assertion::Window(Window { days: on, from_min, to_min, offset_min }))
+}
+
+fn lower_freeze(file: &FreezeFile, findings: &mut Findings) -> Option<Assertion> {
+    let FreezeFile { place, from, until } = file;
+    let (from, until) = (from.value()?.0, until.value()?.0);
+    if from >= until {
+        findings
+            .report(&codes::WRONG_VALUE, *place, "a freeze that ends before it begins")
+            .help("`until` has to be later than `from`");
+        return None;
+    }
+    Some(Assertion::Freeze { from, until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::diagnostic::SourceFile;
+    use crate::policy;
+
+    const FLEET: &str = "version: 1
+regions: { ea: {}, eu: {} }
+sites: { tyo: { region: ea }, fra: { region: eu } }
+nodes:
+  tyo-1: { site: tyo, addresses: [127.1.1.1] }
+  fra-1: { site: fra, addresses: [127.2.1.1] }
+";
+
+    fn load(rules: &str) -> (Option<Policy>, Vec<String>) {
+        let file = |path: &str, text: String| SourceFile { path: path.to_owned(), text };
+        let files = [
+            file("fleet.yaml", FLEET.to_owned()),
+            file("safety.yaml", format!("version: 1\nrules:\n  r: {rules}\n")),
+        ];
+        let (policy, found) = policy::load(&files);
+        let of_safety = found.iter().filter(|it| it.file == "safety.yaml");
+        let told =
+            of_safety.map(|it| format!("{}: {} ({})", it.code, it.message, it.help.as_deref().unwrap_or("")));
+        (policy, told.collect())
+    }
+
+    #[test]
+    fn rules_are_read() {
+        let window = Window { days: [true; 7], from_min: 540, to_min: 90, offset_min: -210 };
+        for (text, what, among) in [
+            ("{at_least: {count: 2, of: region}}", Assertion::AtLeast { count: 2, of: Unit::Region }, 0),
+            (
+                "{at_least: {count: 1, of: node}, among: site/tyo}",
+                Assertion::AtLeast { count: 1, of: Unit::Node },
+                1,
+            ),
+            ("{never_both: [tyo-1, site/fra]}", Assertion::NeverBoth, 2),
+            (
+                "{window: {from: \"09:00\", to: \"01:30\", utc_offset: \"-03:30\"}, runbook: a.md}",
+                Assertion::Window(window),
+                0,
+            ),
+        ] {
+            let (policy, told) = load(text);
+            let rules = policy.map(|policy| policy.safety).unwrap_or_default();
+            assert_eq!((rules.first().map(|rule| &rule.what), &told[..]), (Some(&what), &[][..]), "{text}");
+            assert_eq!(rules[0].among.len(), among);
+        }
+        let (policy, _) = load("{freeze: {from: 2026-12-24T00:00:00+08:00, until: 2026-12-24T00:00:00Z}}");
+        let Some(Assertion::Freeze { from, until }) = policy.map(|policy| policy.safety[0].what.clone())
+        else {
+            panic!("a freeze");
+        };
+        assert_eq!(until.0 - from.0, 8 * 3_600_000);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_remedy() {
+        for (text, told) in [
+            ("{}", "wrong-value: rule `r` has to be exactly one thing"),
+            ("{at_least: {count: 2, of: region}, never_both: [tyo-1, fra-1]}", "exactly one thing"),
+            ("{never_both: site/tyo}", "needs two targets"),
+            ("{never_both: [site/tyo, site/fra], among: tyo-1}", "remove `among`"),
+            ("{at_least: {count: 0, of: region}}", "wrong-value"),
+            ("{at_least: {count: 1, of: pod}}", "wrong-value"),
+            ("{at_least: {count: 1, of: node}, among: site/tio}", "did you mean `site/tyo`?"),
+            ("{at_least: {count: 1, of: node}, among: sit/tyo}", "did you mean `site/tyo`?"),
+            ("{window: {from: \"9:00\", to: \"18:00\"}}", "is not a time of day"),
+            ("{window: {from: \"09:00\", to: \"09:00\"}}", "ends when it begins"),
+            ("{window: {from: \"09:00\", to: \"10:00\", utc_offset: \"8\"}}", "is not an offset"),
+            ("{window: {days: monday, from: \"09:00\", to: \"10:00\"}}", "wrong-value"),
+            ("{freeze: {from: 2026-12-24, until: 2027-01-01T00:00:00Z}}", "is not a moment"),
+            ("{freeze: {from: 2027-01-01T00:00:00Z, until: 2026-01-01T00:00:00Z}}", "ends before it begins"),
+        ] {
+            let (policy, found) = load(text);
+            assert!(policy.is_none() && found.iter().any(|it| it.contains(told)), "{text}: {found:?}");
+        }
+        let (policy, found) = policy_named("capacity");
+        assert!(policy.is_none() && found.contains("a rule that rhumb comes with"), "{found}");
+    }
+
+    fn policy_named(name: &str) -> (Option<Policy>, String) {
+        let text = format!("version: 1\nrules: {{ {name}: {{ at_least: {{ count: 1, of: node }} }} }}\n");
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let (policy, found) = policy::load(&[file("fleet.yaml", FLEET), file("safety.yaml", &text)]);
+        (policy, found.iter().map(|it| it.message.clone()).collect::<Vec<_>>().join("; "))
+    }
+}
