@@ -96,7 +96,8 @@ fn place(policy: &Policy, clients: &[Clients<'_>]) -> Plan {
     let groups: Vec<ClientGroup> = clients.iter().enumerate().map(|(at, it)| group(policy, at, it)).collect();
     let rtt = clients.iter().flat_map(|it| it.rtt_ms.map(Micros::from_millis));
     let up = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
-    let health = vec![NodeHealth { families: [Some(up), None], load: None, forced: None }; policy.fleet.nodes.len()];
+    let health =
+        vec![NodeHealth { families: [Some(up), None], load: None, forced: None }; policy.fleet.nodes.len()];
     let input = PlanInput {
         policy,
         groups: &groups,

@@ -10,6 +10,7 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::Ppm;
 use crate::model::alert::{NodeCondition, OwnCondition};
 use crate::model::degradation::{Rung, RungStatus};
+use crate::model::overrides::OverrideStatus;
 use crate::model::status::{Expiry, ExpiryKind, NodeStatus, ServiceStatus, Status};
 use crate::model::verdict::{FamilyHealth, Verdict};
 use std::collections::BTreeMap;
@@ -200,6 +201,7 @@ pub(super) fn of_instance(
     for condition in any {
         match condition {
             OwnCondition::Problem(codes) => problems(codes, status, &mut found),
+            OwnCondition::OverrideEnding { within } => ending(*within, status, now, &mut found),
             OwnCondition::Expiry { of, days } => {
                 let ending = status.expiries.iter().filter(|expiry| of.contains(&expiry.kind));
                 let ending = ending.filter(|expiry| expiry.at.0 < now.0 + u64::from(*days) * DAY_MS);
@@ -211,6 +213,19 @@ pub(super) fn of_instance(
         }
     }
     found
+}
+
+/// Overrides with less than `within` to go, of those that had more.
+fn ending(within: Duration, status: &Status, now: WallTime, found: &mut BTreeMap<String, Option<Seen>>) {
+    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    for OverrideStatus { set, .. } in &status.overrides {
+        let left_ms = set.expires_at.0.saturating_sub(now.0);
+        if left_ms < within_ms && set.expires_at.0.saturating_sub(set.set_at.0) > within_ms {
+            let name = format!("override {} ({} {})", set.id, set.action, set.target);
+            let min = left_ms.div_ceil(60_000);
+            found.insert(name, Some(seen(format!("ends in {min} min; {}: {}", set.owner, set.reason))));
+        }
+    }
 }
 
 /// Problems of one code are one matter, however their wording changes.

@@ -5,6 +5,7 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::{Micros, Ppm};
 use crate::model::alert::{Alert, AlertPolicy, AlertScope, Bulletin, MOST_ALERTS, Severity};
 use crate::model::ids::{Generation, Revision};
+use crate::model::overrides::{Action, Override, OverrideId, OverrideStatus};
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::{Expiry, ExpiryKind, NodeStatus, Problem, QueryCounts, ServiceStatus, Status};
 use crate::model::verdict::{Evidence, FamilyHealth, NodeHealth, NodeLoad, Rule, Verdict};
@@ -45,6 +46,7 @@ fn empty() -> Status {
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),
+        overrides: Vec::new(),
         expiries: Vec::new(),
         alerts: Vec::new(),
         alerts_omitted: 0,
@@ -523,6 +525,28 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         "key-expiry/instance/key of x",
     ];
     assert_eq!(keys, expected, "the worst first");
+}
+
+#[test]
+fn overrides_about_to_end_are_told_but_for_short_ones() {
+    let mut world = World::of(FLEET);
+    let set = |id: u64, minutes: u64, left: u64| OverrideStatus {
+        set: Override {
+            id: OverrideId(id),
+            target: "site/tyo".parse().expect("a target"),
+            action: Action::Drain,
+            owner: "alice".to_owned(),
+            reason: "new disks".to_owned(),
+            set_at: WallTime(1_000_000 + (left * 60_000) - minutes * 60_000),
+            expires_at: WallTime(1_000_000 + left * 60_000),
+            break_glass: Vec::new(),
+        },
+        nodes: Vec::new(),
+    };
+    world.status.overrides = vec![set(1, 12, 11), set(2, 12, 8), set(3, 9, 8)];
+    world.pass(1_500);
+    assert_eq!(world.keys(), ["override-ending/instance/override 2 (drain site/tyo)"]);
+    assert!(world.book.alerts().0[0].summary.contains("ends in 8 min; alice: new disks"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -170,6 +171,32 @@ impl Admin {
         self.read(&answer)
     }
 
+    /// `POST path` with a document: the answer's status and what is said with it, yes or no.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub fn try_post(&self, path: &str, document: &impl Serialize) -> Result<(StatusCode, Value), AskError> {
+        let body = serde_json::to_vec(document).map_err(|error| self.failed(&error))?;
+        self.told(in_runtime(self.answer(Method::POST, path.to_owned(), body.into(), PATIENCE))?)
+    }
+
+    /// `DELETE path?query`, likewise.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub fn try_delete(&self, path: &str, query: &[(&str, &str)]) -> Result<(StatusCode, Value), AskError> {
+        let asking = self.answer(Method::DELETE, with_query(path, query), Bytes::new(), PATIENCE);
+        self.told(in_runtime(asking)?)
+    }
+
+    fn told(&self, (status, body): (StatusCode, Bytes)) -> Result<(StatusCode, Value), AskError> {
+        match serde_json::from_slice(&body) {
+            Ok(said) => Ok((status, said)),
+            Err(error) if status.is_success() => Err(self.failed(&error)),
+            Err(_) => Err(refusal(status, &body)),
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, AskError> {
         serde_json::from_slice(answer).map_err(|error| self.failed(&error))
     }
@@ -186,6 +213,21 @@ impl Admin {
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, AskError> {
+        let (status, body) = self.answer(method, path, body, patience).await?;
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(refusal(status, &body)),
+        }
+    }
+
+    /// Whatever is answered.
+    async fn answer(
+        &self,
+        method: Method,
+        path: String,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), AskError> {
         let exchanging = async {
             let stream = self.connect().await?;
             let (mut sender, connection) =
@@ -196,10 +238,7 @@ impl Admin {
             let status = response.status();
             let body = Limited::new(response.into_body(), MOST_OCTETS).collect().await;
             let body = body.map_err(|error| self.failed(error.as_ref()))?.to_bytes();
-            match status.is_success() {
-                true => Ok(body),
-                false => Err(refusal(status, &body)),
-            }
+            Ok((status, body))
         };
         let done = tokio::time::timeout(patience, exchanging).await;
         done.unwrap_or_else(|_| Err(AskError::Silent(self.at.to_string())))

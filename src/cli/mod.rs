@@ -17,6 +17,7 @@ pub mod keys;
 mod lab;
 mod measure;
 mod node;
+mod overrides;
 mod records;
 pub mod render;
 mod replay;
@@ -31,6 +32,7 @@ mod why;
 mod zone;
 
 use crate::base::error::chain;
+use crate::model::overrides::Action;
 use crate::policy::scalars::parse_duration;
 use clap::{Parser, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -48,6 +50,7 @@ Start here:
   rhumb lab                                    a fleet on loopback, probes, DNS answering, live view
   dig @127.0.0.1 -p 5300 live.rhumb.test +subnet=101.6.6.0/24
   rhumb lab fault tyo --down                   break a site and watch its clients move
+  rhumb drain site/tyo --for 10m --reason test take it out of the answers, and give it back
   rhumb check policies                         every mistake in the policy files, at its place")]
 struct Cli {
     #[command(subcommand)]
@@ -82,6 +85,25 @@ enum Command {
     Status(status::StatusArgs),
     /// Tell why a node is what it is
     Node(node::NodeArgs),
+    /// Send no new clients to nodes for a while
+    ///
+    /// The nodes leave all answers at once; sessions end in their own time. When it ends, by itself or by
+    /// `rhumb undrain`, they get their clients back with a ramp.
+    Drain(overrides::ForceArgs),
+    /// Give drained nodes their clients back, with a ramp
+    Undrain(overrides::UndrainArgs),
+    /// Send clients to nodes for a while, whatever their verdict
+    ///
+    /// Goes before the verdict and before the circuit of the region, not before a drain. It begins with a ramp,
+    /// and no node is filled past its cap while another has room.
+    ForceUp(overrides::ForceArgs),
+    /// Treat nodes as down for a while, whatever their verdict
+    ///
+    /// Their clients are sent elsewhere at once, and are expected to reconnect there at once: for nodes that
+    /// serve badly. For maintenance use `rhumb drain`.
+    ForceDown(overrides::ForceArgs),
+    /// List, extend and cancel what operators have said of nodes
+    Overrides(overrides::OverridesArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
     /// Give and take tokens for the admin address
@@ -120,6 +142,11 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Node(args) => args.run(),
+        Command::Drain(args) => args.run(Action::Drain),
+        Command::Undrain(args) => args.run(),
+        Command::ForceUp(args) => args.run(Action::ForceUp),
+        Command::ForceDown(args) => args.run(Action::ForceDown),
+        Command::Overrides(args) => args.run(),
         Command::Alerts(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),

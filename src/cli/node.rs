@@ -80,6 +80,10 @@ impl Screen {
 
     fn head(&mut self, node: &NodePortrait) {
         self.text.push_str(&format!("{}  {}\n", visible(&node.name), painted(node.verdict)));
+        if let Some(forced) = &node.forced {
+            let left = seconds(forced.until.0.saturating_sub(self.now.0));
+            self.line("operator", &format!("{} (override {}, for {left} more)", forced.told(), forced.by));
+        }
         let line = node.line.as_ref().map_or(String::new(), |line| format!(", line {line}"));
         self.line("place", &format!("site {}, region {}{line}", node.site, node.region));
         self.line("addresses", &node.addresses.join(" "));
@@ -415,6 +419,7 @@ mod tests {
             labels: [("role".to_owned(), "edge".to_owned())].into(),
             addresses: vec!["127.1.1.1".to_owned(), "2001:db8::1".to_owned()],
             verdict: Verdict::Down,
+            forced: None,
             share: Ppm::from_percent(12),
             families: vec![FamilyPortrait {
                 family: Family::V4,

@@ -3,7 +3,7 @@
 use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::cli::admin_client::Admin;
-use crate::cli::{Format, alerts, chain, watch};
+use crate::cli::{Format, alerts, chain, overrides, watch};
 use crate::model::degradation::Rung;
 use crate::model::status::{NodeStatus, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
@@ -98,6 +98,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
             service.name, service.groups_all_down, service.groups
         ));
     }
+    status.overrides.iter().for_each(|it| text.push_str(&overrides::listed(it)));
     status.services.iter().for_each(|service| push_rungs(&mut text, service));
     text.push_str(&alerts::text(status, 0));
     if status.problems.is_empty() {
@@ -240,8 +241,17 @@ fn clock(offset_ms: i64) -> String {
     }
 }
 
-/// One word when the families agree, else one per family.
+/// The verdict, and beside it what an operator says.
 fn verdicts(node: &NodeStatus) -> String {
+    let verdict = by_family(node);
+    match node.health.forced_as() {
+        Some(action) => format!("{verdict}, {}", action.done()),
+        None => verdict,
+    }
+}
+
+/// One word when the families agree, else one per family.
+fn by_family(node: &NodeStatus) -> String {
     let of = |family| node.health.family(family).map(|health| health.verdict);
     match (of(Family::V4), of(Family::V6)) {
         (Some(v4), Some(v6)) if v4 != v6 => format!("{v4} (IPv6 {v6})"),

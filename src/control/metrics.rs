@@ -6,6 +6,7 @@
 use crate::base::prefix::Family;
 use crate::model::degradation::{Rung, RungStatus};
 use crate::model::demand::DemandCounts;
+use crate::model::overrides::{Action, OverrideStatus};
 use crate::model::status::{MeasureCounts, NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
 use metrics::{counter, gauge};
@@ -17,6 +18,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
         describe();
+        describe_overrides();
         table(status);
         gauge!("rhumb_writer_up").set(if is_healthy { 1.0 } else { 0.0 });
         queries(&traffic.queries);
@@ -24,6 +26,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         reports(&traffic.reports);
         measured(traffic.measured);
         status.nodes.iter().for_each(node);
+        overrides(status);
         alerts(status);
     });
     handle.run_upkeep();
@@ -249,8 +252,32 @@ fn measured(counts: MeasureCounts) {
     counter!("rhumb_measurements_refused_total").absolute(counts.refused);
 }
 
+fn describe_overrides() {
+    use metrics::describe_gauge as gauge;
+    gauge!("rhumb_node_forced", "1 for what an operator says of a node, whatever its verdict");
+    gauge!("rhumb_overrides", "overrides in force, by what they do");
+    gauge!("rhumb_override_remaining_seconds", "how long an override goes on unless it is extended");
+}
+
+/// How many there are, and how long each goes on.
+fn overrides(status: &Status) {
+    for action in Action::ALL {
+        let count = status.overrides.iter().filter(|it| it.set.action == action).count();
+        gauge!("rhumb_overrides", "action" => action.name()).set(count as f64);
+    }
+    for OverrideStatus { set, .. } in &status.overrides {
+        let left_ms = set.expires_at.0.saturating_sub(status.now.0);
+        let (id, target) = (set.id.to_string(), set.target.to_string());
+        gauge!("rhumb_override_remaining_seconds", "id" => id, "action" => set.action.name(), "target" => target)
+            .set(left_ms as f64 / 1e3);
+    }
+}
+
 fn node(node: &NodeStatus) {
     let name = || node.name.clone();
+    if let Some(action) = node.health.forced_as() {
+        gauge!("rhumb_node_forced", "node" => name(), "action" => action.name()).set(1.0);
+    }
     gauge!("rhumb_node_share_ratio", "node" => name()).set(node.share.fraction());
     if let Some(load) = &node.health.load {
         let utilisation =

@@ -8,4 +8,5 @@ pub mod admin;
 pub mod local;
 pub mod metrics;
 pub mod operators;
+pub mod overrides;
 pub mod policies;

@@ -1,6 +1,7 @@
 //! What the routes of the admin address may see of the daemon.
 
 use crate::control::admin::{self, Admin, Questions};
+use crate::control::overrides::{self, AskOverride, Overrides};
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::encrypted::ENCRYPTED;
 use crate::daemon::pulse::Pulse;
@@ -9,6 +10,7 @@ use crate::daemon::writer::Event;
 use crate::model::alert::AlertsShown;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
 use crate::serve::{Counters, Totals};
+use axum::Router;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use tokio::sync::{oneshot, watch};
@@ -41,6 +43,12 @@ impl Sights {
         let health = Arc::new(move || pulse.check());
         let (explain, node, questions) = (ask_writer(events), ask_for_node(events), Questions::default());
         Admin { status, explain, node, ready, health, alerts, traffic, links, questions }
+    }
+
+    /// Where operators say what is to be done with nodes.
+    pub fn overrides(&self, events: &SyncSender<Event>) -> Router {
+        let (status, ask) = (self.status.clone(), put_to_writer(events));
+        overrides::routes(Overrides { status, ask })
     }
 }
 
@@ -91,6 +99,15 @@ fn ask_for_node(events: &SyncSender<Event>) -> admin::AskNode {
     Arc::new(move |name| {
         let (reply, answer) = oneshot::channel();
         events.try_send(Event::Portray { name, reply }).ok().map(|()| answer)
+    })
+}
+
+/// As [`ask_writer`], of an override.
+fn put_to_writer(events: &SyncSender<Event>) -> AskOverride {
+    let events = events.clone();
+    Arc::new(move |ask, by| {
+        let (reply, answer) = oneshot::channel();
+        events.try_send(Event::Override { ask: Box::new(ask), by, reply }).ok().map(|()| answer)
     })
 }
 

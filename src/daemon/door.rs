@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  local socket (root and rhumb's own user) ─┐
-//!  loopback: HTTP ───────────────────────────┼─▶ introduce ─▶ admit ─▶ status, explain, journal, tokens, audit
+//!  loopback: HTTP ───────────────────────────┼─▶ introduce ─▶ admit ─▶ status, explain, journal, overrides, tokens, audit
 //!  elsewhere: TLS 1.3 only ──────────────────┘         └─▶ nodes' pushed load, which has tokens of its own
 //! ```
 
@@ -196,7 +196,9 @@ impl Bound {
     ) -> Result<Door, StartError> {
         let (House { state, clock, events, .. }, Behind { sights, policies, post }) = (house, behind);
         let access = house.access(config);
+        let overrides = sights.overrides(events);
         let routes = admin::router(sights.routes(events))
+            .merge(overrides)
             .merge(journal::routes(state))
             .merge(policies::routes(policies));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());

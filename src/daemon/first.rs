@@ -14,6 +14,7 @@ use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::daemon::counting::Counting;
 use crate::daemon::inputs::Inputs;
+use crate::daemon::overrides::OverrideBook;
 use crate::daemon::paths::Paths;
 use crate::daemon::publish::Lint;
 use crate::daemon::saved;
@@ -23,6 +24,7 @@ use crate::journal::{Asked, Question};
 use crate::model::demand::KeptDemand;
 use crate::model::ids::Generation;
 use crate::model::latency::KeptLatencies;
+use crate::model::overrides::{KeptOverrides, forces};
 use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::Problem;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
@@ -46,6 +48,8 @@ pub struct Former {
     pub latencies: Option<KeptLatencies>,
     /// How often who asked.
     pub demand: Option<KeptDemand>,
+    /// What operators said of nodes.
+    pub overrides: KeptOverrides,
 }
 
 /// A table to begin with, not published yet.
@@ -64,6 +68,7 @@ pub struct FirstTable {
     pub serials: Serials,
     pub paths: Paths,
     pub counting: Counting,
+    pub overrides: OverrideBook,
 }
 
 /// A writer's first table could not be made: the inputs do not fit together.
@@ -143,6 +148,9 @@ fn make(
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
     let mut health = HealthModel::new(Arc::new(inputs.policy.fleet.clone()), &restored, now, wall);
     health.bound_pools(inputs.policy.pool_bounds());
+    // Before the first answer: who was drained is not asked for a moment.
+    let (overrides, _) = OverrideBook::restore(&former.overrides, now, wall);
+    health.force(forces(&overrides.list(), &inputs.policy));
     let previous = saved.filter(|_| keeps_placements);
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
     let view = Arc::new(health.view());
@@ -184,6 +192,7 @@ fn make(
         serials,
         paths,
         counting,
+        overrides,
     })
 }
 

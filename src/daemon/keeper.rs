@@ -13,13 +13,14 @@ use crate::journal::record::pack;
 use crate::model::alert::KeptAlerts;
 use crate::model::demand::KeptDemand;
 use crate::model::latency::KeptLatencies;
+use crate::model::overrides::KeptOverrides;
 use crate::store::saved_table::{SavedSerial, SavedTable};
 use crate::store::state_dir::{JOURNAL, StateDir, StateError};
 use arc_swap::ArcSwapOption;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// How soon a failed write is tried again.
@@ -29,6 +30,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const SERIALS_WAIT: Duration = Duration::from_millis(500);
 /// Decisions that wait to be written at most; beyond that the journal has gaps.
 const DECISIONS: usize = 32;
+/// Who waits for overrides to be written at most; beyond that nobody is told.
+const WAITING: usize = 64;
 /// Longest a stop waits for a disk.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -40,10 +43,14 @@ struct Desk {
     latencies: ArcSwapOption<KeptLatencies>,
     demand: ArcSwapOption<KeptDemand>,
     alerts: ArcSwapOption<KeptAlerts>,
+    overrides: ArcSwapOption<KeptOverrides>,
     /// The last that was handed in.
     last: ArcSwapOption<SavedTable>,
     is_stopping: AtomicBool,
 }
+
+/// Told whether what it waited for is written.
+type Waiting = Box<dyn FnOnce(bool) + Send>;
 
 /// A table to be written, and who waits for it.
 struct Wanted {
@@ -106,6 +113,7 @@ pub trait Store: Send + 'static {
     fn keep_latencies(&mut self, kept: &KeptLatencies) -> Result<(), StateError>;
     fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError>;
     fn keep_demand(&mut self, kept: &KeptDemand) -> Result<(), StateError>;
+    fn keep_overrides(&mut self, kept: &KeptOverrides) -> Result<(), StateError>;
 
     fn keep_decision(&mut self, made: &Made) -> Result<(), StateError>;
 
@@ -144,6 +152,10 @@ impl Store for StateDir {
     fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError> {
         StateDir::keep_alerts(self, kept)
     }
+
+    fn keep_overrides(&mut self, kept: &KeptOverrides) -> Result<(), StateError> {
+        StateDir::keep_overrides(self, kept)
+    }
 }
 
 /// The handle the writer holds.
@@ -152,6 +164,8 @@ pub struct Keeper {
     /// Room for one: a bell that rings already need not be rung.
     bell: SyncSender<()>,
     decisions: SyncSender<Made>,
+    /// Who waits for overrides to be written.
+    waiting: SyncSender<Waiting>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
     waits_for_another: bool,
@@ -166,6 +180,7 @@ impl Keeper {
         let (bell, rings) = sync_channel(1);
         let (alive, ended) = sync_channel(1);
         let (decisions, made) = sync_channel(DECISIONS);
+        let (waiting, waits) = sync_channel(WAITING);
         let desk = Arc::new(Desk::default());
         let waits_for_another = store.waits_for_another();
         let worker = Worker {
@@ -177,13 +192,15 @@ impl Keeper {
             latencies: None,
             demand: None,
             alerts: None,
+            overrides: None,
+            waits,
         };
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _alive = alive;
             background::let_answers_go_first();
             worker.run(&rings, report);
         })?;
-        Ok(Self { desk, bell, decisions, ended, waits_for_another })
+        Ok(Self { desk, bell, decisions, waiting, ended, waits_for_another })
     }
 
     pub fn keep_inputs(&self, inputs: Inputs) {
@@ -211,6 +228,17 @@ impl Keeper {
 
     pub fn keep_demand(&self, kept: KeptDemand) {
         self.desk.demand.store(Some(Arc::new(kept)));
+        let _ = self.bell.try_send(());
+    }
+
+    /// `then` is told whether they are written, on the keeper's thread; what is not is tried again.
+    pub fn keep_overrides(&self, kept: KeptOverrides, then: impl FnOnce(bool) + Send + 'static) {
+        self.desk.overrides.store(Some(Arc::new(kept)));
+        if let Err(TrySendError::Full(then) | TrySendError::Disconnected(then)) =
+            self.waiting.try_send(Box::new(then))
+        {
+            then(false);
+        }
         let _ = self.bell.try_send(());
     }
 
@@ -250,6 +278,8 @@ struct Worker<S> {
     latencies: Option<Arc<KeptLatencies>>,
     demand: Option<Arc<KeptDemand>>,
     alerts: Option<Arc<KeptAlerts>>,
+    overrides: Option<Arc<KeptOverrides>>,
+    waits: Receiver<Waiting>,
 }
 
 impl<S: Store> Worker<S> {
@@ -262,6 +292,9 @@ impl<S: Store> Worker<S> {
             // Before the last look at the desk: what was put there before the stop is written.
             let is_last = self.desk.is_stopping.load(Ordering::Acquire)
                 || matches!(rung, Err(RecvTimeoutError::Disconnected));
+            // Before the desk is looked at: what they wait for is there, or written.
+            let waits: Vec<Waiting> = self.waits.try_iter().collect();
+            self.overrides = self.desk.overrides.swap(None).or(self.overrides.take());
             self.inputs = self.desk.inputs.swap(None).or(self.inputs.take());
             self.table = self.desk.table.swap(None).or(self.table.take());
             self.latencies = self.desk.latencies.swap(None).or(self.latencies.take());
@@ -271,6 +304,7 @@ impl<S: Store> Worker<S> {
                 true => Some(self.write()),
                 false => None,
             };
+            waits.into_iter().for_each(|then| then(self.overrides.is_none()));
             // A decision that cannot be written is not tried again: it is of use later, not for a restart.
             let kept = self.made.try_iter().map(|made| self.store.keep_decision(&made)).reduce(Result::and);
             if let Some(outcome) = written.into_iter().chain(kept).reduce(Result::and) {
@@ -284,11 +318,19 @@ impl<S: Store> Worker<S> {
 
     fn is_waiting(&self) -> bool {
         let numbers = self.latencies.is_some() || self.demand.is_some();
-        numbers || self.inputs.is_some() || self.table.is_some() || self.alerts.is_some()
+        numbers
+            || self.overrides.is_some()
+            || self.inputs.is_some()
+            || self.table.is_some()
+            || self.alerts.is_some()
     }
 
     /// Writes what waits; what could not be written goes on waiting.
     fn write(&mut self) -> Result<(), StateError> {
+        if let Some(newest) = self.overrides.as_ref() {
+            self.store.keep_overrides(newest)?;
+            self.overrides = None;
+        }
         if let Some(newest) = self.inputs.as_ref() {
             self.store.keep_inputs(newest)?;
             self.store.keep_geo(newest);
@@ -358,6 +400,14 @@ mod tests {
         fn keep_alerts(&mut self, _: &KeptAlerts) -> Result<(), StateError> {
             Ok(())
         }
+
+        /// Those with an odd number cannot be written.
+        fn keep_overrides(&mut self, kept: &KeptOverrides) -> Result<(), StateError> {
+            match kept.next % 2 {
+                0 => Ok(()),
+                _ => Err(StateError::Locked("state".into())),
+            }
+        }
     }
 
     fn table(generation: u64) -> SavedTable {
@@ -393,6 +443,19 @@ mod tests {
         assert_eq!(writes.recv(), Ok(1_000));
         keeper.stop();
         assert_eq!(writes.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn whoever_sets_an_override_is_told_whether_it_is_written() {
+        let ((_permit, permits), (began, _writes)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let keeper = Keeper::start(SlowDisk { permits, began }, |_| {}).expect("a thread");
+        for next in [2, 3, 4] {
+            let (told, hears) = std::sync::mpsc::channel();
+            let kept = KeptOverrides { next, overrides: Vec::new() };
+            keeper.keep_overrides(kept, move |is_written| told.send(is_written).expect("the test listens"));
+            assert_eq!(hears.recv(), Ok(next != 3), "{next}");
+        }
+        keeper.stop();
     }
 
     #[test]

@@ -29,6 +29,8 @@
 //! | [`keeper`] | writes the last good state without holding the writer up |
 //! | [`journal`] | what was decided, at the admin address |
 //! | `geo_keeper` | writes the compiled geo table beside it |
+//! | `overrides` | the overrides in force, and when each ends |
+//! | `preflight` | what an override would do |
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
 //! | `counting` | what workers counted, to the shares of the next plan |
@@ -58,9 +60,11 @@ pub mod inputs;
 pub mod journal;
 pub mod keeper;
 pub(crate) mod portrait;
+mod preflight;
 pub mod publish;
 pub mod measuring;
 pub mod notify;
+pub mod overrides;
 pub mod paths;
 mod policies;
 pub mod pulse;

@@ -44,6 +44,7 @@ impl Subject<'_> {
             labels: node.labels.clone(),
             addresses: fleet.addresses(id).map(|address| address.to_string()).collect(),
             verdict: families.iter().map(|family| family.health.verdict).min().unwrap_or_default(),
+            forced: self.health.forced(id).cloned(),
             share: Ppm::ratio(
                 self.planned_load.get(id.index()).copied().unwrap_or(0),
                 self.planned_load.iter().sum(),

@@ -3,8 +3,10 @@
 use crate::base::clock::SharedClock;
 use crate::daemon::first::{self, FirstTable, Former};
 use crate::daemon::inputs::{self, Loaded, Loader, Refusal, StateFolder};
+use crate::daemon::overrides::OverrideBook;
 use crate::daemon::start::{Options, StartError};
 use crate::daemon::writer::About;
+use crate::model::overrides::KeptOverrides;
 use crate::model::policy::ServerConfig as Settings;
 use crate::model::status::Problem;
 use crate::routing;
@@ -61,7 +63,8 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));
     let latencies = problems.unwrap(state.recall_latencies());
     let demand = problems.unwrap(state.recall_demand());
-    let former = Former { table: problems.unwrap(recalled), is_history_lost, latencies, demand };
+    let overrides = problems.overrides(state.recall_overrides());
+    let former = Former { table: problems.unwrap(recalled), is_history_lost, latencies, demand, overrides };
     let kept = || {
         let kept = state.recall_inputs().ok().flatten()?.value;
         let inputs = loader.load_kept(kept).ok()?;
@@ -129,6 +132,31 @@ struct Problems<'a> {
 }
 
 impl Problems<'_> {
+    /// What operators said, as far as it can be read. What cannot stays a problem until somebody has looked.
+    fn overrides(&mut self, recalled: Result<Option<Found<KeptOverrides>>, String>) -> KeptOverrides {
+        let (kept, note) = match recalled {
+            Ok(None) => return KeptOverrides::default(),
+            Ok(Some(Found { value, passed_over })) => (value, passed_over),
+            Err(message) => (KeptOverrides::default(), Some(message)),
+        };
+        if let Some(message) = note {
+            let problem = Problem {
+                since: self.clock.wall(),
+                code: "overrides-unreadable".to_owned(),
+                message,
+                help: "the file is put aside; `rhumb overrides` lists what is in force: set what is missing again, \
+                       cancel what had ended"
+                    .to_owned(),
+            };
+            self.found.push((About::Overrides, problem));
+        }
+        let (_, over) = OverrideBook::restore(&kept, self.clock.mono(), self.clock.wall());
+        for set in over {
+            tracing::warn!(id = set.id.0, "while rhumb was not running this ended: {}", set.told());
+        }
+        kept
+    }
+
     fn unwrap<T>(&mut self, recalled: Result<Option<Found<T>>, String>) -> Option<T> {
         let (value, note) = match recalled {
             Ok(Some(Found { value, passed_over })) => (Some(value), passed_over),

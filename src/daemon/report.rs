@@ -7,6 +7,7 @@ use crate::daemon::answering::SharedCounts;
 use crate::daemon::writer::About;
 use crate::model::demand::DemandCounts;
 use crate::model::ids::NodeId;
+use crate::model::overrides::OverrideStatus;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
 use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status, VantageStatus};
@@ -49,6 +50,7 @@ pub struct Seen<'a> {
     pub vantages: Vec<VantageStatus>,
     /// By service id.
     pub demand: &'a [DemandCounts],
+    pub overrides: Vec<OverrideStatus>,
 }
 
 impl Reporter {
@@ -129,6 +131,7 @@ impl Reporter {
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
             queries: self.counts.sum(),
+            overrides: seen.overrides,
             expiries: self.expiries.values().flatten().cloned().collect(),
             // Others put in what they are told of.
             alerts: Vec::new(),

@@ -498,7 +498,7 @@ fn tell_problems(events: &SyncSender<Event>, problems: Vec<(About, Problem)>) {
     for (_, problem) in &problems {
         tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
     }
-    for about in [About::Inputs, About::Recovery] {
+    for about in [About::Inputs, About::Recovery, About::Overrides] {
         let of_it = problems.iter().filter(|(subject, _)| *subject == about);
         let problems: Vec<Problem> = of_it.map(|(_, problem)| problem.clone()).collect();
         let _ = events.try_send(Event::Problems { about, problems });

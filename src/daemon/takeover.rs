@@ -16,6 +16,7 @@ use crate::journal::Made;
 use crate::model::alert::KeptAlerts;
 use crate::model::demand::KeptDemand;
 use crate::model::latency::KeptLatencies;
+use crate::model::overrides::KeptOverrides;
 use crate::serve::handover::{self, Given, HandoverError, Line};
 use crate::store::geo_table::GeoTableFile;
 use crate::store::saved_table::SavedTable;
@@ -230,5 +231,9 @@ impl Store for HeldStore {
 
     fn keep_alerts(&mut self, kept: &KeptAlerts) -> Result<(), StateError> {
         self.ours()?.keep_alerts(kept)
+    }
+
+    fn keep_overrides(&mut self, kept: &KeptOverrides) -> Result<(), StateError> {
+        self.ours()?.keep_overrides(kept)
     }
 }

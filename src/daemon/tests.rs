@@ -17,6 +17,7 @@ use crate::base::diagnostic::Span;
 use crate::base::prefix::Family;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::ids::{Generation, NodeId, ServiceId};
+use crate::model::overrides::KeptOverrides;
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
 use crate::routing::{self, Findings, Snapshot};
 use crate::schedule::PlannerMemory;
@@ -87,7 +88,13 @@ fn begin(inputs: &Inputs, former: &Former, wall_ms: u64, lint: Lint) -> FirstTab
     first_table(inputs.clone(), former, || None, &clock(wall_ms), lint).expect("compiles")
 }
 
-const NOTHING_KEPT: Former = Former { table: None, is_history_lost: false, latencies: None, demand: None };
+const NOTHING_KEPT: Former = Former {
+    table: None,
+    is_history_lost: false,
+    latencies: None,
+    demand: None,
+    overrides: KeptOverrides { next: 0, overrides: Vec::new() },
+};
 
 /// What the keeper would have kept of a table.
 fn kept(table: &FirstTable) -> SavedTable {
@@ -111,13 +118,25 @@ fn generations_rise_over_a_crash_whatever_was_not_kept() {
     };
     assert_eq!(number(&NOTHING_KEPT, 1_000), Generation(1));
     let table = Some(kept(&begin(&inputs, &NOTHING_KEPT, 1_000, routing::findings)));
-    let mut former = Former { table, is_history_lost: false, latencies: None, demand: None };
+    let mut former = Former {
+        table,
+        is_history_lost: false,
+        latencies: None,
+        demand: None,
+        overrides: Default::default(),
+    };
     assert_eq!(number(&former, 1_000), Generation(1_001), "at once");
     assert_eq!(number(&former, 500), Generation(1_001), "a clock set back");
     assert!(number(&former, 61_000).0 > 1 + 60 * 100, "a minute at a hundred tables a second");
     former.is_history_lost = true;
     let now_ms = 1_800_000_000_000;
-    let lost = Former { table: None, is_history_lost: true, latencies: None, demand: None };
+    let lost = Former {
+        table: None,
+        is_history_lost: true,
+        latencies: None,
+        demand: None,
+        overrides: Default::default(),
+    };
     assert!(number(&lost, now_ms) >= number(&former, now_ms));
     assert!(number(&lost, now_ms + 10) > number(&lost, now_ms));
 }
@@ -133,7 +152,13 @@ fn a_first_table_with_a_fault_gives_way_to_the_last_good_policy() {
     let (edited, good) = (load(&["faulty", "live"]), load(&["live"]));
     let lint: Lint = |candidate, _| fault(candidate, |name| name == "faulty");
     let table = Some(kept(&begin(&good, &NOTHING_KEPT, 0, lint)));
-    let former = Former { table, is_history_lost: false, latencies: None, demand: None };
+    let former = Former {
+        table,
+        is_history_lost: false,
+        latencies: None,
+        demand: None,
+        overrides: Default::default(),
+    };
     let first =
         first_table(edited.clone(), &former, || Some(good.clone()), &clock(0), lint).expect("compiles");
     assert_eq!(first.snapshot.policy.revision, good.policy.revision);
@@ -157,7 +182,13 @@ fn a_first_table_that_is_faulty_for_its_placements_is_placed_anew() {
     for service in &mut table.services {
         service.placements.iter_mut().for_each(|it| it.shares = vec![("tyo-1".to_owned(), 1_000_000)]);
     }
-    let former = Former { table: Some(table), is_history_lost: false, latencies: None, demand: None };
+    let former = Former {
+        table: Some(table),
+        is_history_lost: false,
+        latencies: None,
+        demand: None,
+        overrides: Default::default(),
+    };
     let all_in_tokyo = begin(&inputs, &former, 0, routing::findings);
     assert!(!all_in_tokyo.snapshot.same_content(&cold.snapshot), "a warm start moves nobody");
     let lint: Lint = |candidate, _| {
@@ -242,11 +273,20 @@ fn a_restart_ramps_nobody_who_was_up() {
     let cold = begin(&inputs, &NOTHING_KEPT, 0, routing::findings);
     let mut table = kept(&cold);
     let up = FamilyHealth { verdict: Verdict::Up, ..FamilyHealth::default() };
-    let health =
-        |verdict| NodeHealth { families: [Some(FamilyHealth { verdict, ..up.clone() }), None], load: None, forced: None };
+    let health = |verdict| NodeHealth {
+        families: [Some(FamilyHealth { verdict, ..up.clone() }), None],
+        load: None,
+        forced: None,
+    };
     table.health =
         ["tyo-1", "fra-1"].map(|name| (name.to_owned(), health(Verdict::Up))).into_iter().collect();
-    let former = Former { table: Some(table), is_history_lost: false, latencies: None, demand: None };
+    let former = Former {
+        table: Some(table),
+        is_history_lost: false,
+        latencies: None,
+        demand: None,
+        overrides: Default::default(),
+    };
     let first = begin(&inputs, &former, 0, routing::findings);
     assert!(first.snapshot.same_content(&cold.snapshot), "nobody moves");
     let next = crate::schedule::plan(&crate::schedule::PlanInput {

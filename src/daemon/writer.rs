@@ -11,6 +11,7 @@
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::control::overrides::Answer;
 use crate::daemon::answering::Live;
 use crate::daemon::background;
 use crate::daemon::counting::Counting;
@@ -18,6 +19,7 @@ use crate::daemon::first::FirstTable;
 use crate::daemon::foresight::{Foresight, Outlook};
 use crate::daemon::inputs::Inputs;
 use crate::daemon::keeper::Keeper;
+use crate::daemon::overrides::OverrideBook;
 use crate::daemon::paths::Paths;
 use crate::daemon::portrait;
 use crate::daemon::publish::{Outcome, Publisher};
@@ -33,7 +35,9 @@ use crate::explain::{self, Explanation};
 use crate::health::{HealthModel, Transition};
 use crate::journal::{Made, Question};
 use crate::latency::PathReport;
+use crate::model::actor::Actor;
 use crate::model::ids::{Generation, NodeId};
+use crate::model::overrides::{OverrideAsk, statuses};
 use crate::model::placement::Assignment;
 use crate::model::portrait::NodePortrait;
 use crate::model::provenance::{Cause, Provenance};
@@ -48,6 +52,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod overriding;
 mod settling;
 
 /// Pause between a node's failure and the table that evacuates it.
@@ -92,6 +97,12 @@ pub enum Event {
     Portray {
         name: String,
         reply: tokio::sync::oneshot::Sender<Result<NodePortrait, String>>,
+    },
+    /// Sets, extends or cancels an override.
+    Override {
+        ask: Box<OverrideAsk>,
+        by: Actor,
+        reply: tokio::sync::oneshot::Sender<Answer>,
     },
     Stop,
     /// A defect, for the tests of what happens then.
@@ -147,6 +158,8 @@ pub enum About {
     /// Writing the audit log.
     Audit,
     AdminCertificate,
+    /// Overrides of a former run that cannot be read.
+    Overrides,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -155,6 +168,9 @@ struct Pending {
     down: Vec<(NodeId, Option<Scope>)>,
     up: Vec<(NodeId, Option<Scope>)>,
     evacuate_at: Option<MonoTime>,
+    /// Overrides that ended lately, or force nodes up, until a table gives these clients.
+    released: Vec<String>,
+    released_at: Option<MonoTime>,
 }
 
 /// What a reload replaces, and puts back if its table is refused.
@@ -186,6 +202,7 @@ pub struct Writer {
     reporter: Reporter,
     pulse: Pulse,
     pending: Pending,
+    overrides: OverrideBook,
     /// Of the probes of this epoch.
     troubles: Troubles,
     /// A verdict changed since the table was last kept.
@@ -203,7 +220,7 @@ impl Writer {
         pulse: Pulse,
     ) -> Self {
         let FirstTable { inputs, health, plan, asked, snapshot, .. } = first;
-        let FirstTable { published_before, problem, serials, paths, counting, .. } = first;
+        let FirstTable { published_before, problem, serials, paths, counting, overrides, .. } = first;
         let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
         reporter.record(None, &snapshot);
         if let Some(problem) = problem {
@@ -228,6 +245,7 @@ impl Writer {
             reporter,
             pulse,
             pending: Pending::default(),
+            overrides,
             troubles: Troubles::default(),
             verdicts_moved: false,
             judge: routing::judge,
@@ -332,6 +350,9 @@ impl Writer {
             Event::Portray { name, reply } => {
                 let _ = reply.send(self.portray(&name));
             }
+            Event::Override { ask, by, reply } => {
+                let _ = reply.send(self.take_word(*ask, &by));
+            }
             Event::Stop => return true,
             #[cfg(test)]
             Event::Panic => panic!("as a test asked"),
@@ -412,6 +433,7 @@ impl Writer {
         if self.health.first_round_is_complete() {
             self.reporter.set_problems(About::Recovery, Vec::new());
         }
+        self.pass_overrides();
         self.tell_trust();
         self.measure();
         self.count(false);
@@ -453,12 +475,15 @@ impl Writer {
     }
 
     fn rebalance(&mut self) {
-        let cause = match self.pending.up.is_empty() {
-            true => Cause::Rebalance,
-            false => Cause::Recovery { nodes: self.names(&self.pending.up) },
-        };
+        let recovery = || Cause::Recovery { nodes: self.names(&self.pending.up) };
+        let by_verdict = (!self.pending.up.is_empty()).then(recovery);
+        let cause = self.release_cause().or(by_verdict).unwrap_or(Cause::Rebalance);
         self.pending.up.clear();
+        let before = self.publisher.snapshot().provenance.generation;
         self.replan(Pass::Full, cause);
+        if self.publisher.snapshot().provenance.generation != before {
+            self.forget_released();
+        }
     }
 
     fn tell_troubles(&mut self) {
@@ -549,6 +574,7 @@ impl Writer {
             counting: std::mem::replace(&mut self.counting, counting),
             pending: std::mem::take(&mut self.pending),
         };
+        self.impose();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
             if fleet_changed {
@@ -675,7 +701,8 @@ impl Writer {
         let vantages = trust::statuses(&self.health, &self.inputs.policy.fleet, &self.troubles);
         let demand = self.counting.shown();
         let (planned_load, memory) = (&self.planned_load, &self.memory);
-        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand };
+        let overrides = statuses(&self.overrides.list(), &self.inputs.policy);
+        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

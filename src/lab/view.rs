@@ -145,6 +145,10 @@ fn node_row<'a>(node: &'a NodeStatus, scene: &Scene<'a>, wide: bool) -> Row<'a> 
     let place = if wide { format!("{}/{}", node.region, node.site) } else { node.site.clone() };
     let fault =
         scene.lab.nodes.iter().find(|lab| lab.name == node.name).map_or("", |lab| lab.faults.as_str());
+    let told = match node.health.forced_as() {
+        Some(action) => format!("{} {fault}", action.done()).trim_end().to_owned(),
+        None => fault.to_owned(),
+    };
     let verdict = node.health.verdict();
     let best = node.health.best();
     let latency = best.and_then(|health| health.rtt).filter(|_| verdict != Verdict::Down);
@@ -158,7 +162,7 @@ fn node_row<'a>(node: &'a NodeStatus, scene: &Scene<'a>, wide: bool) -> Row<'a> 
         Cell::from(loss.map_or("-".to_owned(), |loss| format!("{:.0} %", loss.percent()))),
         Cell::from(load_bar(&node.health, if wide { 10 } else { 3 })),
         Cell::from(format!("{:.1} %", node.share.percent())),
-        Cell::from(fault).style(Style::new().fg(Color::Magenta)),
+        Cell::from(told).style(Style::new().fg(Color::Magenta)),
     ])
 }
 

@@ -155,6 +155,8 @@ pub enum OwnCondition {
     Problem(Vec<String>),
     /// One of these lasts fewer days than this.
     Expiry { of: Vec<ExpiryKind>, days: u16 },
+    /// An override that was set for longer ends sooner than this.
+    OverrideEnding { within: Duration },
 }
 
 /// Who is told.

@@ -5,6 +5,7 @@
 
 use super::fleet::Capacity;
 use super::ids::Generation;
+use super::overrides::Forced;
 use super::verdict::{FamilyHealth, Verdict};
 use crate::base::clock::WallTime;
 use crate::base::prefix::Family;
@@ -29,6 +30,9 @@ pub struct NodePortrait {
     pub addresses: Vec<String>,
     /// The best of its families.
     pub verdict: Verdict,
+    /// What an operator says, whatever the verdict is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Forced>,
     /// Of all planned demand.
     pub share: Ppm,
     pub families: Vec<FamilyPortrait>,

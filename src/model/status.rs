@@ -5,6 +5,7 @@ use super::alert::{Alert, ReceiverStatus};
 use super::degradation::RungStatus;
 use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
+use super::overrides::OverrideStatus;
 use super::provenance::{Cause, Provenance};
 use super::verdict::{NodeHealth, Scope, VantageHealth};
 use crate::base::clock::WallTime;
@@ -32,6 +33,9 @@ pub struct Status {
     /// What is wrong now: broken edits kept out, unreadable files, refused tables.
     pub problems: Vec<Problem>,
     pub queries: QueryCounts,
+    /// What operators have said of nodes, by number.
+    #[serde(default)]
+    pub overrides: Vec<OverrideStatus>,
     /// What of this instance ends some day.
     #[serde(default)]
     pub expiries: Vec<Expiry>,
@@ -186,6 +190,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "geo-refused",
     "history-damaged",
     "latencies-thin",
+    "overrides-unreadable",
     "plan-faulted",
     "policy-half-applied",
     "policy-refused",

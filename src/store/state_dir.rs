@@ -9,6 +9,7 @@
 //!   latencies, ...previous    sealed: what clients measured (model::latency)
 //!   demand, ...previous       sealed: what was asked how often (model::demand)
 //!   alerts, alerts.previous   sealed: what receivers of alerts were told and may believe still
+//!   overrides, ...previous    sealed: what operators said of nodes (model::overrides)
 //!   geo-table                 the geo table last compiled (see geo_table)
 //!   journal/                  what was decided and on what (see journal)
 //! ```
@@ -22,6 +23,8 @@ use crate::model::alert::KeptAlerts;
 use crate::model::demand::KeptDemand;
 use crate::model::ids::Revision;
 use crate::model::latency::KeptLatencies;
+use crate::model::overrides::KeptOverrides;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -257,7 +260,25 @@ impl StateDir {
     /// What receivers were told, as it was last kept whole; a damaged file is put aside as `alerts.damaged`.
     /// `Ok(None)` when there never was one.
     pub fn recall_alerts(&self) -> Result<Option<Found<KeptAlerts>>, String> {
-        let path = self.root.join("alerts");
+        self.recall_or_put_aside("alerts")
+    }
+
+    pub fn keep_overrides(&mut self, kept: &KeptOverrides) -> Result<(), StateError> {
+        self.lock_for_writing()?;
+        let failed = |source| StateError::Io { path: self.root.clone(), source };
+        let payload = serde_json::to_vec(kept).map_err(|error| failed(io::Error::other(error)))?;
+        sealed::write(&self.root.join("overrides"), &payload).map_err(failed)
+    }
+
+    /// What operators said of nodes, as it was last kept whole; a damaged file is put aside as
+    /// `overrides.damaged`. `Ok(None)` when there never was one.
+    pub fn recall_overrides(&self) -> Result<Option<Found<KeptOverrides>>, String> {
+        self.recall_or_put_aside("overrides")
+    }
+
+    /// The newest version of a file that is whole; a damaged one is renamed to `NAME.damaged`.
+    fn recall_or_put_aside<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Found<T>>, String> {
+        let path = self.root.join(name);
         let parse = |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| error.to_string());
         let recalled = sealed::read_newest(&path, parse);
         let is_damaged = match &recalled {
@@ -266,7 +287,7 @@ impl StateDir {
             Err(_) => true,
         };
         // Or the next write would keep it as the version before.
-        if is_damaged && let Err(error) = fs::rename(&path, self.root.join("alerts.damaged")) {
+        if is_damaged && let Err(error) = fs::rename(&path, self.root.join(format!("{name}.damaged"))) {
             tracing::warn!("cannot put {} aside: {error}", path.display());
         }
         recalled
@@ -329,6 +350,24 @@ mod tests {
         let back = state.recall_inputs().expect("readable").expect("there");
         assert_eq!(back.value, inputs(b"one"));
         assert!(matches!(StateDir::open(folder.path()), Err(StateError::Locked(_))));
+    }
+
+    #[test]
+    fn damaged_overrides_are_put_aside_and_the_ones_before_them_are_used() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut state = open(folder.path());
+        let kept = |next: u64| KeptOverrides { next, overrides: Vec::new() };
+        state.keep_overrides(&kept(1)).expect("keeps");
+        state.keep_overrides(&kept(2)).expect("keeps");
+        let path = folder.path().join("overrides");
+        let whole = fs::read(&path).expect("readable");
+        fs::write(&path, &whole[..whole.len() - 1]).expect("writes");
+        let found = state.recall_overrides().expect("readable").expect("there");
+        assert_eq!(found.value, kept(1));
+        assert!(found.passed_over.is_some_and(|why| why.contains("truncated")));
+        assert!(folder.path().join("overrides.damaged").exists() && !path.exists());
+        state.keep_overrides(&kept(3)).expect("keeps");
+        assert_eq!(state.recall_overrides().expect("readable").expect("there").value, kept(3));
     }
 
     #[test]

@@ -127,6 +127,16 @@ record! {
         optional problem: OneOrMany<ProblemWord>,
         /// Of this instance: something that ends soon.
         optional expiry: ExpiryFile,
+        /// Of this instance: an override that ends soon.
+        optional override_ending: EndingFile,
+    }
+}
+
+record! {
+    /// An override that is about to end.
+    pub struct EndingFile {
+        /// So soon. Overrides that were set for less are not told of.
+        required within: Span<1_000, 259_200_000>,
     }
 }
 

@@ -12,9 +12,9 @@ use crate::model::status::ExpiryKind;
 use crate::model::verdict::{Rule, Verdict};
 use crate::policy::codes;
 use crate::policy::files::alerts::{
-    AlertsFile, BelowFile, DaysFile, ErringFile, ExpiryFile, ExpiryWord, FlappingFile, ReachFile, ReasonWord,
-    ReceiverFile, ReceiverUrl, RuleFile, RungWord, SeverityFile, SeverityWord, SlowFile, VerdictWord,
-    WhenFile,
+    AlertsFile, BelowFile, DaysFile, EndingFile, ErringFile, ExpiryFile, ExpiryWord, FlappingFile, ReachFile,
+    ReasonWord, ReceiverFile, ReceiverUrl, RuleFile, RungWord, SeverityFile, SeverityWord, SlowFile,
+    VerdictWord, WhenFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot, Table};
@@ -243,11 +243,13 @@ fn is_blank(file: &WhenFile) -> bool {
         rung,
         problem,
         expiry,
+        override_ending,
     } = file;
     let node = verdict.is_absent() && family.is_absent() && reason.is_absent() && flapping.is_absent();
     let figures = latency.is_absent() && loss.is_absent() && load.is_absent() && cache_hit.is_absent();
     let others = errors.is_absent() && certificate.is_absent() && unserved.is_absent() && rung.is_absent();
-    node && figures && others && problem.is_absent() && expiry.is_absent()
+    let own = problem.is_absent() && expiry.is_absent() && override_ending.is_absent();
+    node && figures && others && own
 }
 
 fn node_conditions(file: &WhenFile, findings: &mut Findings) -> Vec<NodeCondition> {
@@ -304,7 +306,10 @@ fn own_conditions(file: &WhenFile) -> Vec<OwnCondition> {
         let of = of.value().map_or(any, |list| words(list, expiry));
         Some(OwnCondition::Expiry { of, days: u16::try_from(days.value()?.0).ok()? })
     });
-    problem.into_iter().chain(expiry).collect()
+    let ending = file.override_ending.value().and_then(|EndingFile { place: _, within }| {
+        Some(OwnCondition::OverrideEnding { within: within.value()?.0 })
+    });
+    problem.into_iter().chain(expiry).chain(ending).collect()
 }
 
 fn words<W: Copy, T>(list: &OneOrMany<W>, meaning: impl Fn(W) -> T) -> Vec<T> {
