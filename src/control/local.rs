@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn users_are_named_by_their_number() {
         let users =
-            "root:x:0:0:root:/root:/bin/bash\nbroken\n:x:5::\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+            "root:x:0:0:root:/root:/bin/bash\nbroken\n:x:5::\nalice:x:1000:1000::/srv/alice:/bin/sh\n";
         assert_eq!(named(users, 0), Some("root"));
         assert_eq!(named(users, 1000), Some("alice"));
         assert_eq!((named(users, 5), named(users, 7)), (None, None));
