@@ -9,7 +9,8 @@
 //! list is by far the largest part of a table, so placements that must answer alike share one.
 
 use super::guard::{Gate, Guard};
-use super::rendezvous::{self, Contender};
+use super::material::{BLOCK, MAX_SLOTS, Material, Order};
+use super::rendezvous::Contender;
 use super::sets::{Ground, MAX_PICKS, Sets};
 use super::steer::{
     AnswerSet, Distribution, GroupPlan, Reply, ServiceTable, Slots, Warning, hash_lens, seeds,
@@ -18,7 +19,6 @@ use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::degradation::{Shed, ShedTo};
-use crate::model::fleet::Fleet;
 use crate::model::ids::{NodeId, PoolId};
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::Reach;
@@ -27,59 +27,26 @@ use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Bounds on the slots of a distribution with more than one answer.
-pub const MIN_SLOTS: usize = 64;
-pub const MAX_SLOTS: usize = 1_024;
-/// Hash buckets for each node: enough that one is below a hundredth of a node.
-const PARTS_PER_NODE: usize = 128;
+/// Fewest slots of a distribution with more than one answer: a block.
+const MIN_SLOTS: usize = BLOCK;
+/// Hash buckets for each node, so that they are divided among nodes as slots are, within some per cent: one is a
+/// thousandth of a node's part of a group.
+const PARTS_PER_NODE: usize = 1_024;
 /// Slots for each node that a group may be split over: a slot is 1.6 % of a node's part of one group.
-/// More would cost time and memory with every distinct placement and say nothing that matters.
+/// More would cost time and memory with every distinct placement and say nothing that matters,
 const SLOTS_PER_NODE: usize = 64;
+/// but of a populous group, of at least so many /24s: a few of those are most of what a node carries, and
+/// what it wins of them too much is not made up for by many others.
+const POPULOUS: u32 = 1 << 15;
+const POPULOUS_SLOTS_PER_NODE: usize = 512;
+/// Of those that are not populous.
+const MOST_SLOTS: usize = 1_024;
 /// A placement has at most this many shares.
 const MAX_SHARES: usize = 8;
 /// Of a pool that newcomers are shed to, at most.
 const MAX_WAITING_NODES: usize = 64;
 /// Sets that no slot names are dropped once there are this many more than that do.
 const MAX_IDLE_SETS: usize = 1_024;
-
-/// What services are compiled against.
-pub struct Material<'a> {
-    fleet: &'a Fleet,
-    groups: &'a [ClientGroup],
-    reach: Arc<Reach>,
-    draws: Vec<Option<Box<[u32]>>>,
-    node_hashes: Vec<u64>,
-}
-
-impl<'a> Material<'a> {
-    pub fn new(fleet: &'a Fleet, groups: &'a [ClientGroup], reach: &Arc<Reach>) -> Self {
-        let nodes = &fleet.nodes;
-        let node_hashes = nodes.iter().map(|node| rendezvous::node_hash(&node.name)).collect();
-        Self { fleet, groups, reach: Arc::clone(reach), draws: vec![None; nodes.len()], node_hashes }
-    }
-
-    /// A node's draws for every slot, made when first wanted and shared by all services.
-    fn prepare_draws(&mut self, node: NodeId) {
-        let hash = self.node_hashes[node.index()];
-        let draw = |slot| rendezvous::draw(hash, slot);
-        self.draws[node.index()].get_or_insert_with(|| (0..MAX_SLOTS as u32).map(draw).collect());
-    }
-
-    fn contender(&self, placement: &Placement, position: usize, slot: usize) -> Contender {
-        let share = placement.shares[position];
-        Contender {
-            node_hash: self.node_hashes[share.node.index()],
-            draw: self.draws(share.node)[slot],
-            share: share.share.0,
-            position: position as u8,
-        }
-    }
-
-    /// [`prepare_draws`](Self::prepare_draws) comes first.
-    fn draws(&self, node: NodeId) -> &[u32] {
-        self.draws[node.index()].as_deref().unwrap_or(&[u32::MAX; MAX_SLOTS])
-    }
-}
 
 /// A service's table of the same policy and client groups, and what it was made from.
 pub struct Earlier<'a> {
@@ -144,7 +111,11 @@ pub fn compile_service(
     guard: Option<Guard>,
 ) -> ServiceTable {
     let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
-    let wanted_slots = (largest_pool.min(MAX_SHARES) * SLOTS_PER_NODE).next_power_of_two();
+    let wanted = |per_node: usize| (largest_pool.min(MAX_SHARES) * per_node).next_power_of_two();
+    let slots = [
+        wanted(SLOTS_PER_NODE).clamp(MIN_SLOTS, MOST_SLOTS),
+        wanted(POPULOUS_SLOTS_PER_NODE).clamp(MIN_SLOTS, MAX_SLOTS),
+    ];
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let reach = Arc::clone(&material.reach);
@@ -153,7 +124,8 @@ pub fn compile_service(
         sets: Sets::new(ground, service, earlier_sets),
         material,
         service,
-        slots: wanted_slots.clamp(MIN_SLOTS, MAX_SLOTS),
+        order: Order::of(&service.name),
+        slots: MIN_SLOTS,
         distributions: Vec::new(),
         plain_index: HashMap::default(),
         fold_index: HashMap::default(),
@@ -162,14 +134,17 @@ pub fn compile_service(
     let placements = plan.placements.len();
     let mut gated: HashMap<(usize, Ppm), u16, FixedState> = HashMap::default();
     let mut answers = vec![None; reach.views().len()];
-    let mut by_view_and_placement = vec![None; reach.views().len() * placements];
+    let mut by_view_and_placement = vec![None; reach.views().len() * placements * slots.len()];
     let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
     let bucket_bits = u8::try_from(bucket_bits).unwrap_or(u8::MAX);
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
-        let place = view * placements + at as usize;
+        // By the group alone: with another number of slots all its clients would change theirs.
+        let is_populous = filler.material.groups[group].v4_slash24 >= POPULOUS;
+        filler.slots = slots[usize::from(is_populous)];
+        let place = (usize::from(is_populous) * reach.views().len() + view) * placements + at as usize;
         let kept = || earlier.and_then(|earlier| earlier.distribution(group, plan, at));
         let known = match &service.shed {
             None => *by_view_and_placement[place].get_or_insert_with(|| {
@@ -180,7 +155,9 @@ pub fn compile_service(
                 let share = share_of(service, &filler.material.groups[group], plan);
                 *gated.entry((place, share)).or_insert_with(|| {
                     filler.sets.ground.serving = &reach.views()[view].serving;
+                    let own = std::mem::replace(&mut filler.slots, slots[0]);
                     let to = *answers[view].get_or_insert_with(|| filler.answer_of_shed(shed));
+                    filler.slots = own;
                     filler.gated(placement, kept(), Gate { share, to })
                 })
             }
@@ -215,6 +192,8 @@ fn share_of(service: &Service, group: &ClientGroup, plan: &ServiceAssignment) ->
 struct Filler<'m, 'a> {
     material: &'m mut Material<'a>,
     service: &'m Service,
+    order: Order,
+    /// Of the distributions that come next.
     slots: usize,
     sets: Sets<'m>,
     distributions: Vec<Distribution>,
@@ -228,6 +207,7 @@ struct Filler<'m, 'a> {
 /// A normal placement without what cannot change its answer, whatever view of the nodes its clients have.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct FoldKey {
+    slots: usize,
     nodes: [(u16, u32); MAX_PICKS],
     count: u8,
     backups: [u16; MAX_PICKS],
@@ -275,6 +255,7 @@ impl Filler<'_, '_> {
             return None;
         }
         let mut key = FoldKey {
+            slots: self.slots,
             nodes: [(0, 0); MAX_PICKS],
             count: count as u8,
             backups: [u16::MAX; MAX_PICKS],
@@ -383,7 +364,7 @@ impl Filler<'_, '_> {
             return Slots::of(&[self.sets.of_order(&order, placement.mode)]);
         }
         for at in &live {
-            self.material.prepare_draws(placement.shares[*at].node);
+            self.material.prepare_draws(placement.shares[*at].node, self.slots);
         }
         if self.service.answers <= 1 && self.serves_every_family(placement) {
             return self.fill_by_family(placement, &live);
@@ -393,7 +374,10 @@ impl Filler<'_, '_> {
         let slots: Vec<u32> = (0..self.slots)
             .map(|slot| {
                 ranked.clear();
-                ranked.extend(live.iter().map(|at| self.material.contender(placement, *at, slot)));
+                ranked.extend(
+                    live.iter()
+                        .map(|at| self.material.contender(placement, *at, self.order, (slot, self.slots))),
+                );
                 ranked.sort_unstable_by(Contender::order);
                 let places =
                     ranked.iter().take(16).fold(1, |key: u64, it| key << 4 | u64::from(it.position & 15));
@@ -468,22 +452,26 @@ impl Filler<'_, '_> {
     /// first keeps what is even.
     fn winners(&self, placement: &Placement, live: &[usize]) -> Vec<u8> {
         let mut live = live.to_vec();
-        live.sort_by_key(|&at| self.material.contender(placement, at, 0).node_hash);
-        let draws = |at: usize| &self.material.draws(placement.shares[at].node)[..self.slots];
-        let mut best_draws = draws(live[0]).to_vec();
+        live.sort_by_key(|&at| self.material.hash(placement.shares[at].node));
+        let blocks = |at: usize| self.material.blocks(placement.shares[at].node, self.order, self.slots);
+        let mut best_draws: Vec<u32> = blocks(live[0]).flatten().copied().collect();
         let mut best_shares = vec![placement.shares[live[0]].share.0; self.slots];
         let mut winners = vec![live[0] as u32; self.slots];
         for &at in &live[1..] {
             let share = placement.shares[at].share.0;
-            let best = best_draws.iter_mut().zip(&mut best_shares).zip(&mut winners);
-            for (((best_draw, best_share), winner), &draw) in best.zip(draws(at)) {
-                let wins = ones_if_less(
-                    u64::from(draw) * u64::from(*best_share),
-                    u64::from(*best_draw) * u64::from(share),
-                );
-                *best_draw = chosen(wins, *best_draw, draw);
-                *best_share = chosen(wins, *best_share, share);
-                *winner = chosen(wins, *winner, at as u32);
+            let best = best_draws.chunks_exact_mut(BLOCK).zip(best_shares.chunks_exact_mut(BLOCK));
+            let best = best.zip(winners.chunks_exact_mut(BLOCK)).zip(blocks(at));
+            for (((best_draws, best_shares), winners), draws) in best {
+                let best = best_draws.iter_mut().zip(best_shares).zip(winners);
+                for (((best_draw, best_share), winner), &draw) in best.zip(draws) {
+                    let wins = ones_if_less(
+                        u64::from(draw) * u64::from(*best_share),
+                        u64::from(*best_draw) * u64::from(share),
+                    );
+                    *best_draw = chosen(wins, *best_draw, draw);
+                    *best_share = chosen(wins, *best_share, share);
+                    *winner = chosen(wins, *winner, at as u32);
+                }
             }
         }
         winners.into_iter().map(|at| at as u8).collect()

@@ -16,7 +16,7 @@
 //! | [`fill`], [`sets`] | which make it |
 //! | [`records`] | what an answer set says in types besides A and AAAA |
 //! | [`guard`] | who is a newcomer, and what shed newcomers are answered |
-//! | [`rendezvous`] | which node a slot belongs to |
+//! | [`rendezvous`], `material` | which node a slot belongs to; the numbers it is decided by |
 //! | [`standin`] | what a transferred zone has at steered names |
 //! | [`chain`](mod@chain) | the NSEC chain over names and zones |
 //! | [`signed`] | signatures and denials, found by what was decided |
@@ -38,6 +38,7 @@ pub mod guard;
 pub mod judge;
 pub mod ledger;
 pub mod lint;
+mod material;
 pub mod moves;
 pub mod name_index;
 pub mod names;

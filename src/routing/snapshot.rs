@@ -10,9 +10,10 @@
 //! a table in which one node fell costs only the services that used it.
 
 use super::block::Block;
-use super::fill::{Earlier, Material, compile_service};
+use super::fill::{Earlier, compile_service};
 use super::guard::Guard;
 use super::ledger::Ledger;
+use super::material::Material;
 use super::names::Names;
 use super::signed::Signed;
 use super::steer::ServiceTable;
