@@ -213,8 +213,10 @@ impl Reports {
     ) -> Vec<u64> {
         let (explained, most) = (self.explained(memory), self.explained_at_most(memory));
         let any = explained.iter().any(|&amount| amount > 0);
-        // Who does not report any more is believed to carry what he should.
+        // Who does not report any more is believed to carry what he should. What a node said last before it was
+        // lost is no demand: its clients are on their way, and are counted there.
         let counted = |node: usize| match self.amounts[node] {
+            _ if memory.nodes.get(node).is_some_and(|node| !node.serving) => 0,
             Some(amount) if any => amount.min(most[node].saturating_mul(2)),
             Some(amount) => amount,
             None => explained[node],
@@ -369,6 +371,23 @@ mod tests {
         memory.demand = vec![fine(150), fine(50)];
         let base = reports.base(&world.policy, &mut memory);
         assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
+    }
+
+    #[test]
+    fn what_a_lost_node_said_last_is_no_demand_beside_its_clients() {
+        let world = world(2, vec![service("s", vec![pool(&[0, 1])])]);
+        let measured = |is_lost: bool| {
+            let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)], vec![750_000, 250_000]);
+            let mut memory = PlannerMemory::default().resumed(1, 1, 2, 0);
+            (memory.demand, memory.carried) = (vec![fine(400)], vec![750_000, 250_000]);
+            if is_lost {
+                // As after following it: nobody is on it, and who was is on his way.
+                (memory.nodes[0].serving, memory.carried[0]) = (false, 0);
+            }
+            reports.measure(&world.policy, &mut memory, 1_000, |_| Ppm::WHOLE)[0]
+        };
+        assert!(measured(false).abs_diff(fine(400)) < fine(1));
+        assert!(measured(true).abs_diff(fine(400)) < fine(1), "and not 700");
     }
 
     #[test]
