@@ -7,10 +7,9 @@ mod support;
 
 use rhumb::model::token::TokenHash;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
-use support::{Folder, Reply, Rhumb, TestNode, ask, fetch, free_port, run, wait_for};
+use support::{Folder, Reply, Rhumb, TestNode, ask, fetch, free_port, push_load, run, wait_for};
 
 const TOKEN: &str = "of all nodes";
 const NAME: &str = "live.example.test";
@@ -84,18 +83,7 @@ nodes:
         }
         self.pushed = Some(Instant::now());
         for node in ["tyo-1", "fra-1"] {
-            let document = format!("{{\"mbps\": {mbps}}}");
-            let length = document.len();
-            let mut stream = TcpStream::connect(self.admin).expect("connects");
-            write!(
-                stream,
-                "POST /load/{node} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\nauthorization: Bearer \
-                 {TOKEN}\r\ncontent-length: {length}\r\n\r\n{document}"
-            )
-            .expect("asks");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).expect("answers");
-            assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+            push_load(self.admin, node, TOKEN, &format!("{{\"mbps\": {mbps}}}"));
         }
     }
 

@@ -5,8 +5,10 @@
 //! everything else is [`crate::lab`]'s.
 
 mod compare;
+mod figures;
 mod plot;
 mod scene;
+mod sent;
 
 use crate::base::units::Ppm;
 use crate::cli::chain;
@@ -337,7 +339,7 @@ fn run_lab(args: &LabRunArgs) -> Result<String, String> {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone());
-        let Scene { parts, daemon } = scene::stage(&args.setup()).await?;
+        let Scene { parts, daemon, .. } = scene::stage(&args.setup()).await?;
         if let Some(url) = &args.webhook {
             daemon.also_tell(AlertReceiver::webhook("lab", url));
         }

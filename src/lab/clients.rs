@@ -12,17 +12,23 @@
 //! node is gone: that is what makes recovery take as long as it does. Meanwhile it tries again and again,
 //! as do those whose session the node's end cut off.
 //!
+//! The time that a client waits is part of its session. Sessions are shorter here than any real ones, and about
+//! as long as answers live in caches: were it not so, who waits would add to who comes, and a failure would
+//! make up to twice the demand that was lost.
+//!
 //! Clients have both address families and take A; what AAAA would be is asked too, and loads nobody.
 //! How full they keep the fleet is [`LabFleet::level`]: of a new level the next clients know, sessions there
 //! are end in their own time.
 
 use super::audience::{Gathering, Pair};
 use super::cache::{Asked, ResolverCache};
+pub use super::counts::ClientCounts;
 use super::fleet::{LabFleet, SESSION};
 use super::load::TRICKLE;
 use crate::base::hash::{SeededRng, mix64};
 use crate::base::prefix::Family;
-use crate::model::fleet::Fleet;
+use crate::base::units::Ppm;
+use crate::model::fleet::{Fleet, Node};
 use crate::model::ids::NodeId;
 use crate::observe::client::{AskError, DnsClient, Question, Reply};
 use hickory_proto::op::ResponseCode;
@@ -50,6 +56,9 @@ const OPENING: Duration = Duration::from_secs(10);
 const LONGEST_SESSION: Duration = SESSION.saturating_mul(4);
 /// Between two tries of a client that cannot reach its node.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Who was sent to a node so long ago at most is known to the server still: the least `remember`, less what
+/// an answer may have been in a cache before.
+const LATELY: Duration = Duration::from_secs(30);
 /// Clients waiting to try again, and sessions remembered by node.
 const MAX_WAITING: usize = 65_536;
 
@@ -65,42 +74,22 @@ pub struct ClientParts {
     pub seed: u64,
 }
 
-/// What happened to the clients so far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientCounts {
-    /// Networks drawn.
-    pub networks: usize,
-    /// Clients that arrived.
-    pub arrived: u64,
-    /// Served from the resolver cache.
-    pub cached: u64,
-    /// Questions sent.
-    pub asked: u64,
-    /// Replies with at least one address.
-    pub answered: u64,
-    /// Replies without an address: NODATA and every error code.
-    pub empty: u64,
-    /// No reply at all.
-    pub failed: u64,
-    /// Sent to a node that is down, by a stale cache or by a fresh answer; each try counts.
-    pub stranded: u64,
-    /// Sessions that ended with their node.
-    pub cut: u64,
-    /// Sent to a node that was past its capacity.
-    pub crowded: u64,
-    /// Sent to another node than the time before; of the networks and names that were sent to one.
-    pub moved: u64,
-    pub placed: u64,
-    /// Arrived while too many questions were in flight.
-    pub skipped: u64,
-    /// Answer times of the last thousand replies, in microseconds.
-    pub p50_us: u64,
-    pub p99_us: u64,
-    /// The last reply that was not an address: `live.rhumb.test: servfail`.
-    pub last_trouble: Option<String>,
+type Ended = (Asked, Wish, Result<Reply, AskError>);
+
+/// Somebody of a network wants to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wish {
+    pair: Pair,
+    /// Its session counts from here, whether it was served since or waited.
+    since: Instant,
 }
 
-type Ended = (Asked, Pair, Result<Reply, AskError>);
+impl Wish {
+    /// What is left of its session.
+    fn left(&self, now: Instant) -> f64 {
+        (-now.duration_since(self.since).as_secs_f64() / SESSION.as_secs_f64()).exp()
+    }
+}
 
 struct Crowd {
     parts: ClientParts,
@@ -112,11 +101,12 @@ struct Crowd {
     rng: SeededRng,
     in_flight: JoinSet<Ended>,
     started: Instant,
-    /// By node: who was given it, and when.
-    sessions: Vec<VecDeque<(Instant, Pair)>>,
+    /// By node: who was given it.
+    sessions: Vec<VecDeque<Wish>>,
     was_down: Vec<bool>,
-    again: BinaryHeap<Reverse<(Instant, Pair)>>,
-    last: HashMap<Pair, NodeId, foldhash::fast::RandomState>,
+    again: BinaryHeap<Reverse<(Instant, Wish)>>,
+    /// Which node it had last, and when it was sent there.
+    last: HashMap<Pair, (NodeId, Instant), foldhash::fast::RandomState>,
 }
 
 /// Runs the clients until `stop`; counts go out four times a second.
@@ -158,13 +148,28 @@ fn ticker(every: Duration) -> tokio::time::Interval {
 /// What one client adds to a node, by node, where clients are to fill the whole fleet: arrivals times
 /// session length are all capacity counted in that node's unit. `None`: the node has no capacity.
 fn demand(fleet: &Fleet, rate: u32) -> Vec<Option<f64>> {
+    let present = (f64::from(rate) * SESSION.as_secs_f64()).max(1.0);
+    all_capacity(fleet).into_iter().map(|all| Some(all? / present)).collect()
+}
+
+/// By node: all capacity in its unit; `None` without one.
+fn all_capacity(fleet: &Fleet) -> Vec<Option<f64>> {
     let mut total: HashMap<&str, u64> = HashMap::new();
     for capacity in fleet.nodes.iter().filter_map(|node| node.capacity.as_ref()) {
         *total.entry(&capacity.unit).or_default() += capacity.amount;
     }
-    let present = (f64::from(rate) * SESSION.as_secs_f64()).max(1.0);
-    let per_client = |unit: &str| total.get(unit).copied().unwrap_or_default() as f64 / present;
-    fleet.nodes.iter().map(|node| node.capacity.as_ref().map(|capacity| per_client(&capacity.unit))).collect()
+    let all = |unit: &str| total.get(unit).copied().unwrap_or_default() as f64;
+    fleet.nodes.iter().map(|node| node.capacity.as_ref().map(|capacity| all(&capacity.unit))).collect()
+}
+
+/// By node, its utilisation if it had this part of everybody who comes at a level; 0 without a capacity.
+pub fn utilisation(fleet: &Fleet, level: Ppm, parts: &[f64]) -> Vec<f64> {
+    let share = (level.fraction() - TRICKLE.fraction()).max(0.0);
+    let of = |((node, all), part): ((&Node, Option<f64>), &f64)| {
+        let own = node.capacity.as_ref().map_or(0.0, |capacity| capacity.amount as f64);
+        all.filter(|_| own > 0.0).map_or(0.0, |all| TRICKLE.fraction() + part * share * all / own)
+    };
+    fleet.nodes.iter().zip(all_capacity(fleet)).zip(parts).map(of).collect()
 }
 
 /// How much more a client brings this long after the start, so that sessions rise evenly to where they stay:
@@ -201,43 +206,46 @@ impl Crowd {
         let load = self.parts.lab.level().fraction();
         let Some(pair) = self.parts.gathering.audience.next(load, &mut self.rng) else { return };
         self.counts.arrived += 1;
-        self.seek(pair);
+        let wish = Wish { pair, since: Instant::now() };
+        self.seek(wish);
         if self.rng.below(ONE_IN_AAAA) == 0 {
             let asked = (usize::from(pair.name), Family::V6);
             let client = self.parts.gathering.clients[pair.client as usize].prefix;
             if self.cache.find(asked, client, Instant::now()).is_none() {
-                self.ask(asked, pair);
+                self.ask(asked, wish);
             }
         }
     }
 
     /// Goes where the resolver says, or has it ask.
-    fn seek(&mut self, pair: Pair) {
+    fn seek(&mut self, wish: Wish) {
+        let pair = wish.pair;
         let asked = (usize::from(pair.name), Family::V4);
         let client = self.parts.gathering.clients[pair.client as usize].prefix;
         match self.cache.find(asked, client, Instant::now()) {
             Some(addresses) => {
                 self.counts.cached += 1;
                 let address = addresses.first().copied();
-                self.give(address, pair);
+                self.give(address, wish);
             }
-            None => self.ask(asked, pair),
+            None => self.ask(asked, wish),
         }
     }
 
-    fn ask(&mut self, asked: Asked, pair: Pair) {
+    fn ask(&mut self, asked: Asked, wish: Wish) {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             self.counts.skipped += 1;
             return;
         }
         self.counts.asked += 1;
-        let subnet = Some(self.parts.gathering.clients[pair.client as usize].prefix);
+        let subnet = Some(self.parts.gathering.clients[wish.pair.client as usize].prefix);
         let question = Question { name: self.parts.hostnames[asked.0].clone(), family: asked.1, subnet };
         let dns = self.client.clone();
-        self.in_flight.spawn(async move { (asked, pair, dns.ask(&question).await) });
+        self.in_flight.spawn(async move { (asked, wish, dns.ask(&question).await) });
     }
 
-    fn end(&mut self, (asked, pair, result): Ended) {
+    fn end(&mut self, (asked, wish, result): Ended) {
+        let pair = wish.pair;
         let takes = asked.1 == Family::V4;
         let reply = match result {
             Ok(reply) => reply,
@@ -245,7 +253,7 @@ impl Crowd {
                 self.counts.failed += 1;
                 self.counts.last_trouble = Some(error.to_string());
                 if takes {
-                    self.wait(pair, RETRY_AFTER);
+                    self.wait(wish, RETRY_AFTER);
                 }
                 return;
             }
@@ -259,39 +267,46 @@ impl Crowd {
             let name = &self.parts.hostnames[asked.0];
             let what = if reply.rcode == ResponseCode::NoError { "no address" } else { reply.rcode.to_str() };
             self.counts.last_trouble = Some(format!("{name}: {what}"));
+            if takes && reply.rcode == ResponseCode::NoError {
+                let now = Instant::now();
+                let has = self.last.get(&pair).is_some_and(|&(_, at)| now.duration_since(at) < LATELY);
+                self.counts.turned_away += u64::from(!has);
+                self.counts.turned_away_known += u64::from(has);
+            }
         } else {
             self.counts.answered += 1;
         }
         if takes {
-            self.give(reply.addresses.first().copied(), pair);
+            self.give(reply.addresses.first().copied(), wish);
         }
         let ttl = Duration::from_secs(reply.ttl.into());
         let client = self.parts.gathering.clients[pair.client as usize].prefix;
         self.cache.keep(asked, client, reply.scope, reply.addresses, ttl, Instant::now());
     }
 
-    fn give(&mut self, address: Option<IpAddr>, pair: Pair) {
+    fn give(&mut self, address: Option<IpAddr>, wish: Wish) {
+        let pair = wish.pair;
         let share = self.parts.lab.level().fraction() - TRICKLE.fraction();
         let now = Instant::now();
-        let opening = opening(now.duration_since(self.started));
+        let left = wish.left(now) * opening(now.duration_since(self.started));
         let demand = |node: NodeId| match self.demand.get(node.index()).copied().flatten() {
-            Some(all) => all * share.max(0.0) * opening,
+            Some(all) => all * share.max(0.0) * left,
             None => 1.0,
         };
         let Some(given) = address.and_then(|address| self.parts.lab.give(address, demand)) else { return };
         if !given.reached {
             self.counts.stranded += 1;
-            self.wait(pair, RETRY_AFTER);
+            self.wait(wish, RETRY_AFTER);
             return;
         }
         self.counts.crowded += u64::from(given.is_full);
-        match self.last.insert(pair, given.node) {
+        match self.last.insert(pair, (given.node, now)) {
             None => self.counts.placed += 1,
-            Some(before) => self.counts.moved += u64::from(before != given.node),
+            Some((before, _)) => self.counts.moved += u64::from(before != given.node),
         }
         let sessions = &mut self.sessions[given.node.index()];
-        sessions.push_back((now, pair));
-        let is_over = |&(since, _): &(Instant, Pair)| now.duration_since(since) > LONGEST_SESSION;
+        sessions.push_back(wish);
+        let is_over = |wish: &Wish| now.duration_since(wish.since) > LONGEST_SESSION;
         while sessions.len() > MAX_WAITING || sessions.front().is_some_and(is_over) {
             sessions.pop_front();
         }
@@ -309,20 +324,20 @@ impl Crowd {
 
     fn lose(&mut self, node: usize) {
         let now = Instant::now();
-        for (since, pair) in std::mem::take(&mut self.sessions[node]) {
-            let left = (-now.duration_since(since).as_secs_f64() / SESSION.as_secs_f64()).exp();
-            if (self.rng.below(1 << 20) as f64) < left * f64::from(1 << 20) {
+        for wish in std::mem::take(&mut self.sessions[node]) {
+            if (self.rng.below(1 << 20) as f64) < wish.left(now) * f64::from(1 << 20) {
                 self.counts.cut += 1;
-                self.wait(pair, Duration::ZERO);
+                // Who is still there stays as long, on average, as who comes now.
+                self.wait(Wish { since: now, ..wish }, Duration::ZERO);
             }
         }
     }
 
     /// Within a second after `delay` it tries again.
-    fn wait(&mut self, pair: Pair, delay: Duration) {
+    fn wait(&mut self, wish: Wish, delay: Duration) {
         if self.again.len() < MAX_WAITING {
             let jitter = Duration::from_millis(self.rng.below(1_000));
-            self.again.push(Reverse((Instant::now() + delay + jitter, pair)));
+            self.again.push(Reverse((Instant::now() + delay + jitter, wish)));
         }
     }
 
@@ -331,8 +346,10 @@ impl Crowd {
         while self.in_flight.len() < MAX_IN_FLIGHT
             && self.again.peek().is_some_and(|Reverse((due, _))| *due <= now)
         {
-            let Some(Reverse((_, pair))) = self.again.pop() else { return };
-            self.seek(pair);
+            let Some(Reverse((_, wish))) = self.again.pop() else { return };
+            if now.duration_since(wish.since) <= LONGEST_SESSION {
+                self.seek(wish);
+            }
         }
     }
 

@@ -53,6 +53,8 @@ impl Sample {
 #[derive(Clone, Debug)]
 pub struct Course {
     pub hit: Hit,
+    /// When it was.
+    pub happened: Instant,
     /// Names of the survivors, as in [`Sample::nodes`].
     pub survivors: Vec<String>,
     /// The lowest of their caps.
@@ -125,5 +127,5 @@ fn course(
             above: nodes().filter(|node| node.cap.is_some_and(|cap| node.utilisation > cap)).count(),
         }
     };
-    Course { samples: looks.iter().map(sample).collect(), hit, survivors, cap, before, after }
+    Course { samples: looks.iter().map(sample).collect(), hit, happened, survivors, cap, before, after }
 }

@@ -18,6 +18,7 @@ pub mod audience;
 pub mod cache;
 pub mod clients;
 pub mod control;
+mod counts;
 pub mod course;
 mod error;
 pub mod fault;

@@ -87,9 +87,10 @@ fn summary_line(status: &Status, clients: &ClientCounts, lab: &LabStatus) -> Str
     for node in &status.nodes {
         *by_verdict.entry(node.health.verdict()).or_default() += 1;
     }
+    let turned_away = clients.turned_away_phrase().map_or(String::new(), |phrase| format!(", {phrase}"));
     let nodes: Vec<_> = by_verdict.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
     format!(
-        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed {} stranded, answers p50 {} p99 {}; load {} %, {}",
+        "{} generation {}, nodes {}, clients {} arrived {} asked {} answered {} empty {} failed {} stranded{turned_away}, answers p50 {} p99 {}; load {} %, {}",
         clock(status.now),
         status.table.generation,
         nodes.join(" "),

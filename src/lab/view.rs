@@ -4,6 +4,7 @@
 //!  rhumb lab · rhumb   generation 12, 2 s old   policy 3f2a9c0d1e5b
 //!  dns 127.0.0.1:5300   198 q/s   p50 0.31 ms ...
 //!  load 70 %   peak 0.86 of cap 0.90 at lon-1, never above
+//!  turned away 812 newcomers, 0 who had a node   only if somebody was
 //! ┌ nodes ──────────────────────────────┐   scrolls where there are more than fit
 //! ├ what just moved, and why ───────────┤   newest first
 //! ├ problems ───────────────────────────┤   only while there are some
@@ -55,15 +56,16 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut Screen, scene: &Scene<'_>) {
     let problems = scene.status.map_or(0, |status| status.problems.len());
     let problem_rows = u16::try_from(problems).unwrap_or(u16::MAX).min(MAX_PROBLEM_ROWS);
     let problems_height = if problem_rows == 0 { 0 } else { problem_rows + 1 };
+    let header_lines = header_lines(scene);
     let [header, nodes, moved, problems, footer] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(u16::try_from(header_lines.len()).unwrap_or(u16::MAX)),
         Constraint::Min(4),
         Constraint::Length(MOVED_ROWS),
         Constraint::Length(problems_height),
         Constraint::Length(2),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(header_lines(scene)), header);
+    frame.render_widget(Paragraph::new(header_lines), header);
     draw_nodes(frame, nodes, screen, scene);
     draw_moved(frame, moved, scene);
     draw_problems(frame, problems, scene);
@@ -97,7 +99,8 @@ fn header_lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
         clients.failed + clients.empty,
         clients.stranded,
     );
-    vec![first, Line::from(second), load_line(scene.lab)]
+    let turned_away = clients.turned_away_phrase().map(|phrase| Line::from(format!(" {phrase}")).bold());
+    [first, Line::from(second), load_line(scene.lab)].into_iter().chain(turned_away).collect()
 }
 
 /// Red while a node is above its cap: what no plan may come to.
@@ -239,6 +242,7 @@ const HELP: &[&str] = &[
     "load: as the node reports; share: of planned demand",
     "peak: the fullest any node was since the load was set",
     "stranded: clients sent to a node that is down",
+    "turned away: answered that there is no room (`shed`)",
     "",
     "any key closes this",
 ];
@@ -289,6 +293,24 @@ mod tests {
         assert_eq!(got, include_str!("view_80x24.txt"), "\n{got}");
         let got = rendered(120, 24, &mut Screen::default(), Some(&status));
         assert_eq!(got, include_str!("view_120x24.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn who_is_turned_away_is_told_once_somebody_is() {
+        let (lab, fixed, status) = (sample::lab_status(), sample::fixed(), sample::status());
+        let told = |turned_away| {
+            let clients = ClientCounts { turned_away, ..ClientCounts::default() };
+            let scene = Scene {
+                status: Some(&status),
+                lab: &lab,
+                clients: &clients,
+                queries_per_second: 1.0,
+                fixed: &fixed,
+            };
+            header_lines(&scene).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0).len(), 3);
+        assert_eq!(told(812)[3], " turned away 812 newcomers, 0 who had a node");
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl Lab {
     }
 }
 
-fn wait_for_addresses() {
+/// Waits until no other lab has the addresses of the nodes.
+pub fn wait_for_addresses() {
     let deadline = Instant::now() + OTHER_LAB;
     let mut is_told = false;
     while let Err(error) = TcpListener::bind(A_NODE) {

@@ -435,3 +435,18 @@ pub fn tool(program: &str, package: &str, args: &[&str]) -> Option<(bool, String
         }
     }
 }
+
+/// A node's report of its load, pushed to the admin address; it has to be taken.
+pub fn push_load(admin: SocketAddr, node: &str, token: &str, document: &str) {
+    let length = document.len();
+    let mut stream = TcpStream::connect(admin).expect("connects");
+    write!(
+        stream,
+        "POST /load/{node} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\nauthorization: Bearer \
+         {token}\r\ncontent-length: {length}\r\n\r\n{document}"
+    )
+    .expect("asks");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answers");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+}

@@ -1,12 +1,14 @@
 //! `rhumb lab compare`: the same clients and the same fault under both strategies, one after the other.
 
+use super::figures::{self, Figures, Outcome};
 use super::plot;
 use super::scene::{self, Scene, Setup};
+use super::sent::{Askers, Watch};
 use super::{control, parse_level};
 use crate::base::units::Ppm;
 use crate::cli::{Format, chain, duration};
 use crate::lab::LabOptions;
-use crate::lab::course::{self, Course, Sample, Script};
+use crate::lab::course::{self, Script};
 use crate::lab::fault::Fault;
 use crate::schedule::Strategy;
 use comfy_table::{CellAlignment, Table, presets};
@@ -15,6 +17,7 @@ use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const STRATEGIES: [Strategy; 2] = [Strategy::Rhumb, Strategy::Nearest];
@@ -72,6 +75,10 @@ pub struct CompareArgs {
     /// Also draw both curves in one plot, as SVG
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Also write every sample of every survivor as CSV: what it carries, and what the table in force would
+    /// send to it, of the same clients, by the plan and by every network's own slot
+    #[arg(long, value_name = "FILE")]
+    series: Option<PathBuf>,
     /// `json` is one object, for scripts
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -81,10 +88,10 @@ impl CompareArgs {
     /// 0 done, 2 could not run.
     pub fn run(&self) -> ExitCode {
         match self.compare() {
-            Ok(courses) => {
+            Ok(outcomes) => {
                 match self.format {
-                    Format::Text => print!("{}", self.text(&courses)),
-                    Format::Json => println!("{:#}", self.json(&courses)),
+                    Format::Text => print!("{}", self.text(&outcomes)),
+                    Format::Json => println!("{:#}", self.json(&outcomes)),
                 }
                 ExitCode::SUCCESS
             }
@@ -95,21 +102,22 @@ impl CompareArgs {
         }
     }
 
-    fn compare(&self) -> Result<Vec<(Strategy, Course)>, String> {
+    fn compare(&self) -> Result<Vec<Outcome>, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
-        let course = |strategy| Ok((strategy, runtime.block_on(self.course(strategy))?));
-        let courses = STRATEGIES.into_iter().map(course).collect::<Result<Vec<_>, String>>()?;
+        let outcome = |strategy| runtime.block_on(self.outcome(strategy));
+        let outcomes = STRATEGIES.into_iter().map(outcome).collect::<Result<Vec<_>, String>>()?;
         if let Some(path) = &self.out {
-            let svg = plot::svg(&self.title(), &courses);
-            let svg = svg.map_err(|error| format!("cannot draw the plot: {error}"))?;
-            std::fs::write(path, svg)
-                .map_err(|error| format!("cannot write `{}`: {error}", path.display()))?;
+            let svg = plot::svg(&self.title(), &outcomes);
+            write(path, &svg.map_err(|error| format!("cannot draw the plot: {error}"))?)?;
         }
-        Ok(courses)
+        if let Some(path) = &self.series {
+            write(path, &figures::series(&outcomes))?;
+        }
+        Ok(outcomes)
     }
 
-    async fn course(&self, strategy: Strategy) -> Result<Course, String> {
+    async fn outcome(&self, strategy: Strategy) -> Result<Outcome, String> {
         let state = StateFolder::new(strategy, self.state.as_deref())?;
         let setup = Setup {
             policies: self.policies.clone(),
@@ -130,28 +138,35 @@ impl CompareArgs {
         if let Ok(style) = ProgressStyle::with_template("{msg:8} {wide_bar} {percent:>3} %, {eta} left") {
             bar.set_style(style);
         }
-        let Scene { parts, daemon } = scene::stage(&setup).await?;
+        let Scene { parts, daemon, services } = scene::stage(&setup).await?;
+        // The nodes outlive the daemon: it would see them end, and keep that as its last decision.
+        let nodes = parts.lab.clone();
+        let (fleet, geo) = (Arc::clone(&parts.fleet), Arc::clone(&daemon.live().load().geo));
+        let askers = Askers::of(Arc::clone(&fleet), &geo, &parts.gathering, &services, self.load);
+        let watch = Watch::begin(Arc::clone(daemon.live()));
         let script =
             Script { target: self.fault.clone(), fault: Fault::Down, warm: self.warm, lasts: self.lasts };
         let tell = |part: f64| bar.set_position((part * STEPS as f64) as u64);
         let course = course::run(parts, &script, tell).await.map_err(|error| chain(&error));
+        let tables = watch.end(&askers);
         daemon.stop().await;
+        drop(nodes);
         bar.finish_and_clear();
-        course
+        Ok(Outcome::of(strategy, course?, tables, &fleet))
     }
 
     fn title(&self) -> String {
         format!("{} goes down at {} % load", self.fault, self.load.percent())
     }
 
-    fn text(&self, courses: &[(Strategy, Course)]) -> String {
+    fn text(&self, outcomes: &[Outcome]) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(["strategy", "before", "peak", "above cap", "overload", "moved", "cut", "failed"]);
-        for (strategy, course) in courses {
-            let figures = Figures::of(course);
+        for outcome in outcomes {
+            let figures = Figures::of(&outcome.course);
             table.add_row([
-                strategy.name().to_owned(),
+                outcome.strategy.name().to_owned(),
                 format!("{:.2}", figures.before),
                 format!("{:.2}", figures.peak),
                 format!("{:.1} s", figures.above_cap_s),
@@ -166,8 +181,8 @@ impl CompareArgs {
             .lines()
             .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n")
             .collect();
-        let hit = courses.first().map_or(0, |(_, course)| course.hit.nodes.len());
-        let cap = courses.first().map_or(0.0, |(_, course)| course.cap);
+        let hit = outcomes.first().map_or(0, |it| it.course.hit.nodes.len());
+        let cap = outcomes.first().map_or(0.0, |it| it.course.cap);
         let plural = if hit == 1 { "" } else { "s" };
         format!(
             "{}: {hit} node{plural}; cap {cap:.2}; the {} s after it\n\n{rows}",
@@ -176,95 +191,14 @@ impl CompareArgs {
         )
     }
 
-    fn json(&self, courses: &[(Strategy, Course)]) -> Value {
+    fn json(&self, outcomes: &[Outcome]) -> Value {
         let mut all = Map::new();
         all.insert("fault".to_owned(), json!(self.fault));
         all.insert("load".to_owned(), json!(self.load.fraction()));
         all.insert("seconds".to_owned(), json!(self.lasts.as_secs()));
-        for (strategy, course) in courses {
-            let figures = Figures::of(course);
-            let value = json!({
-                "peak_before": rounded(figures.before),
-                "peak_utilisation": rounded(figures.peak),
-                "peak_node": figures.peak_node,
-                "cap": rounded(course.cap),
-                "above_cap_seconds": rounded(figures.above_cap_s),
-                "overloaded_seconds": rounded(figures.overloaded_s),
-                "moved_share": rounded(figures.moved),
-                "cut_sessions": figures.cut,
-                "failed_sessions": figures.failed,
-                "nodes": by_node(course),
-                "curve": course.samples.iter().map(point).collect::<Vec<Value>>(),
-            });
-            all.insert(strategy.name().to_owned(), value);
-        }
+        all.extend(outcomes.iter().map(|outcome| (outcome.strategy.name().to_owned(), outcome.json())));
         Value::Object(all)
     }
-}
-
-/// To four places: more would say nothing.
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
-}
-
-/// Of each survivor after the fault: the highest, and the last.
-fn by_node(course: &Course) -> Value {
-    let of_node = |(at, name): (usize, &String)| {
-        let after = course.samples.iter().filter(|sample| sample.at_ms >= 0);
-        let seen: Vec<f64> = after.filter_map(|sample| sample.nodes.get(at).copied()).collect();
-        let peak = seen.iter().copied().fold(0.0, f64::max);
-        let last = seen.last().copied().unwrap_or_default();
-        (name.clone(), json!({ "peak": rounded(peak), "last": rounded(last) }))
-    };
-    Value::Object(course.survivors.iter().enumerate().map(of_node).collect())
-}
-
-fn point(sample: &Sample) -> Value {
-    let (peak, mean) = (rounded(sample.peak()), rounded(sample.mean()));
-    json!({ "at_ms": sample.at_ms, "peak": peak, "mean": mean, "above": sample.above })
-}
-
-/// See [`DEFINITIONS`].
-struct Figures {
-    /// The highest in the five seconds before the fault.
-    before: f64,
-    peak: f64,
-    peak_node: Option<String>,
-    above_cap_s: f64,
-    overloaded_s: f64,
-    moved: f64,
-    cut: u64,
-    failed: u64,
-}
-
-impl Figures {
-    fn of(course: &Course) -> Self {
-        let after = || course.samples.iter().filter(|sample| sample.at_ms >= 0);
-        let before = course.samples.iter().filter(|sample| (-5_000..0).contains(&sample.at_ms));
-        let highest = after().max_by(|one, other| one.peak().total_cmp(&other.peak()));
-        let peak = highest.map_or(0.0, Sample::peak);
-        let at = highest.and_then(|sample| sample.nodes.iter().position(|&node| node >= peak));
-        let full = |sample: &Sample| sample.nodes.iter().filter(|&&node| node > 1.0).count();
-        let (then, now) = (&course.before, &course.after);
-        let tries =
-            |counts: &crate::lab::clients::ClientCounts| counts.stranded + counts.crowded + counts.failed;
-        Self {
-            before: before.map(Sample::peak).fold(0.0, f64::max),
-            peak,
-            peak_node: at.and_then(|at| course.survivors.get(at).cloned()),
-            above_cap_s: seconds(course, |sample| sample.above),
-            overloaded_s: seconds(course, full),
-            moved: (now.moved - then.moved) as f64 / (then.placed.max(1) as f64),
-            cut: now.cut - then.cut,
-            failed: tries(now) - tries(then),
-        }
-    }
-}
-
-/// Node-seconds after the fault: each sample stands until the next.
-fn seconds(course: &Course, count: impl Fn(&Sample) -> usize) -> f64 {
-    let after = course.samples.windows(2).filter(|pair| pair[0].at_ms >= 0);
-    after.map(|pair| count(&pair[0]) as f64 * (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3).sum()
 }
 
 /// A folder of one run: gone with it, unless it was asked for.
@@ -291,6 +225,10 @@ impl StateFolder {
     }
 }
 
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("cannot write `{}`: {error}", path.display()))
+}
+
 fn failed(path: &Path, error: &std::io::Error) -> String {
     format!("cannot make the folder `{}` for the state: {error}", path.display())
 }
@@ -307,9 +245,12 @@ impl Drop for StateFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::lab::sent::Sent;
     use crate::lab::clients::ClientCounts;
+    use crate::lab::course::{Course, Sample};
     use crate::lab::fleet::Hit;
     use clap::Parser;
+    use tokio::time::Instant;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -318,14 +259,15 @@ mod tests {
     }
 
     /// Two survivors, a sample a second, the fault before the third.
-    fn course(second: &[f64]) -> Course {
+    fn outcome(strategy: Strategy, second: &[f64]) -> Outcome {
         let sample = |(at, &node): (usize, &f64)| Sample {
             at_ms: at as i64 * 1_000 - 2_000,
             nodes: vec![0.5, node],
             above: usize::from(node > 0.9),
         };
         let counts = |moved, stranded| ClientCounts { placed: 200, moved, stranded, ..Default::default() };
-        Course {
+        let course = Course {
+            happened: Instant::now(),
             hit: Hit {
                 target: "fra".to_owned(),
                 effect: "down".to_owned(),
@@ -337,14 +279,21 @@ mod tests {
             samples: second.iter().enumerate().map(sample).collect(),
             before: counts(10, 5),
             after: counts(50, 12),
-        }
+        };
+        let sent = |generation, second| Sent {
+            generation,
+            planned: vec![0.0, 0.6, 0.5],
+            sent: vec![0.0, second, 0.5],
+        };
+        let tables = vec![(-1_500, sent(1, 0.99)), (1_000, sent(2, 0.7))];
+        Outcome { strategy, course, tables, places: vec![2, 1] }
     }
 
     #[test]
     fn figures_are_of_the_time_after_the_fault() {
-        let courses = [
-            (Strategy::Rhumb, course(&[0.7, 0.95, 0.7, 0.85, 0.8])),
-            (Strategy::Nearest, course(&[0.7, 0.7, 0.95, 1.5, 0.8])),
+        let outcomes = [
+            outcome(Strategy::Rhumb, &[0.7, 0.95, 0.7, 0.85, 0.8]),
+            outcome(Strategy::Nearest, &[0.7, 0.7, 0.95, 1.5, 0.8]),
         ];
         let args = Line::parse_from(["compare", "--fault", "site/fra", "--for", "3s"]).args;
         let expect = "\
@@ -354,11 +303,19 @@ strategy  before  peak  above cap  overload   moved  cut  failed
 rhumb       0.95  0.85      0.0 s     0.0 s  20.0 %    0       7
 nearest     0.70  1.50      2.0 s     1.0 s  20.0 %    0       7
 ";
-        assert_eq!(args.text(&courses), expect);
-        let json = args.json(&courses);
+        assert_eq!(args.text(&outcomes), expect);
+        let json = args.json(&outcomes);
         assert_eq!(json["nearest"]["peak_utilisation"], 1.5);
         assert_eq!(json["nearest"]["peak_node"], "lon-2");
-        let svg = plot::svg(&args.title(), &courses).expect("drawn");
+        assert_eq!(json["rhumb"]["peak_sent"], 0.7, "what tables before the fault sent does not count");
+        assert_eq!(json["rhumb"]["peak_planned"], 0.6);
+        let series = figures::series(&outcomes);
+        let rows: Vec<&str> = series.lines().collect();
+        assert_eq!(rows.len(), 1 + 2 * 5 * 2, "{series}");
+        assert_eq!(rows[2], "rhumb,-2000,lon-2,0.7000,0,0.0000,0.0000", "before the first table");
+        assert_eq!(rows[4], "rhumb,-1000,lon-2,0.9500,1,0.9900,0.6000");
+        assert_eq!(rows[20], "nearest,2000,lon-2,0.8000,2,0.7000,0.6000");
+        let svg = plot::svg(&args.title(), &outcomes).expect("drawn");
         for text in ["site/fra goes down at 70 % load", "rhumb", "nearest", "cap", "fault"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }

@@ -1,6 +1,7 @@
 //! The fullest survivor over time, one curve a strategy, with cap and fault: one self-contained SVG.
 
-use crate::lab::course::{Course, Sample};
+use super::figures::Outcome;
+use crate::lab::course::Sample;
 use crate::schedule::Strategy;
 use plotters::prelude::*;
 
@@ -19,22 +20,22 @@ const fn style(strategy: Strategy) -> (RGBColor, u32) {
     }
 }
 
-/// Draws the courses under `title`.
-pub fn svg(title: &str, courses: &[(Strategy, Course)]) -> Result<String, String> {
+/// Draws the runs under `title`.
+pub fn svg(title: &str, outcomes: &[Outcome]) -> Result<String, String> {
     let mut text = String::new();
-    draw(title, courses, &mut text).map_err(|error| error.to_string())?;
+    draw(title, outcomes, &mut text).map_err(|error| error.to_string())?;
     Ok(text)
 }
 
-fn draw<'a>(title: &str, courses: &[(Strategy, Course)], text: &'a mut String) -> Result<(), Error<'a>> {
+fn draw<'a>(title: &str, outcomes: &[Outcome], text: &'a mut String) -> Result<(), Error<'a>> {
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let second = |sample: &Sample| sample.at_ms as f64 / 1e3;
-    let samples = || courses.iter().flat_map(|(_, course)| &course.samples);
+    let samples = || outcomes.iter().flat_map(|it| &it.course.samples);
     let start = samples().map(second).fold(-1.0, f64::min);
     let end = samples().map(second).fold(1.0, f64::max);
     let most = samples().map(Sample::peak).fold(1.1, f64::max).min(MOST);
-    let cap = courses.iter().map(|(_, course)| course.cap).fold(f64::INFINITY, f64::min).min(MOST);
+    let cap = outcomes.iter().map(|it| it.course.cap).fold(f64::INFINITY, f64::min).min(MOST);
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 16))
         .margin(10)
@@ -58,7 +59,7 @@ fn draw<'a>(title: &str, courses: &[(Strategy, Course)], text: &'a mut String) -
     }
     chart.draw_series(LineSeries::new([(0.0, 0.0), (0.0, most)], GREY.stroke_width(1)))?;
     chart.draw_series([label("fault", ((end - start) * 0.01, most * 0.06))])?;
-    for (strategy, course) in courses {
+    for Outcome { strategy, course, .. } in outcomes {
         let (colour, width) = style(*strategy);
         let points = course.samples.iter().map(|sample| (second(sample), sample.peak().min(most)));
         chart

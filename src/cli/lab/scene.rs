@@ -39,6 +39,8 @@ pub struct Setup {
 pub struct Scene {
     pub parts: LabParts,
     pub daemon: Daemon,
+    /// By name that clients ask for: whose it is.
+    pub services: Vec<Option<ServiceId>>,
 }
 
 /// Brings it up.
@@ -55,6 +57,7 @@ pub async fn stage(setup: &Setup) -> Result<Scene, String> {
     let hostnames = hostnames(policy);
     let gathering = gather(&inputs, &hostnames, seed);
     remember(setup, &inputs, &hostnames, &gathering);
+    let services = hostnames.iter().map(|name| service_of(policy, name)).collect();
     let daemon = start_daemon(setup).await?;
     let dns = *daemon.dns().first().ok_or("the policy names no address to listen on")?;
     let parts = LabParts {
@@ -66,7 +69,7 @@ pub async fn stage(setup: &Setup) -> Result<Scene, String> {
         gathering,
         options: setup.options.clone(),
     };
-    Ok(Scene { parts, daemon })
+    Ok(Scene { parts, daemon, services })
 }
 
 async fn start_daemon(setup: &Setup) -> Result<Daemon, String> {
@@ -81,7 +84,7 @@ async fn start_daemon(setup: &Setup) -> Result<Daemon, String> {
     Daemon::start(options, Arc::new(SystemClock::new())).await.map_err(|error| chain(&error))
 }
 
-fn read(setup: &Setup) -> Result<Inputs, String> {
+pub(super) fn read(setup: &Setup) -> Result<Inputs, String> {
     let folder = &setup.policies;
     let state = setup.state.clone().map_or(StateFolder::Configured, StateFolder::Given);
     let Loaded { inputs, mut refusals, .. } = Loader::new(folder).recalling(state).load();
@@ -96,7 +99,7 @@ fn read(setup: &Setup) -> Result<Inputs, String> {
 }
 
 /// What the clients ask for; broadcast first, since the first name is the one in examples.
-fn hostnames(policy: &Policy) -> Vec<String> {
+pub(super) fn hostnames(policy: &Policy) -> Vec<String> {
     let place = |service: &Service| Profile::ALL.iter().position(|known| known.name == service.profile.name);
     let mut ordered: Vec<&Service> = policy.services.iter().collect();
     // Those of the operator's own profiles last.
@@ -104,7 +107,7 @@ fn hostnames(policy: &Policy) -> Vec<String> {
     ordered.into_iter().flat_map(|service| service.hostnames.clone()).collect()
 }
 
-fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gathering {
+pub(super) fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gathering {
     let geo = &inputs.geo;
     let nearest = nearest(inputs);
     let home = |group: GroupId, name: &String| -> Home {
@@ -142,7 +145,7 @@ fn nearest(inputs: &Inputs) -> Assignment {
     plan.assignment
 }
 
-fn service_of(policy: &Policy, hostname: &str) -> Option<ServiceId> {
+pub(super) fn service_of(policy: &Policy, hostname: &str) -> Option<ServiceId> {
     let has = |service: &Service| service.hostnames.iter().any(|name| name == hostname);
     policy.services.iter().position(has).map(ServiceId::from_index)
 }
@@ -158,7 +161,12 @@ fn remember(setup: &Setup, inputs: &Inputs, hostnames: &[String], gathering: &Ga
     }
 }
 
-fn counted(inputs: &Inputs, hostnames: &[String], gathering: &Gathering, level: Ppm) -> KeptDemand {
+pub(super) fn counted(
+    inputs: &Inputs,
+    hostnames: &[String],
+    gathering: &Gathering,
+    level: Ppm,
+) -> KeptDemand {
     let (services, groups) = (&inputs.policy.services, inputs.geo.groups());
     let of_name: Vec<Option<ServiceId>> =
         hostnames.iter().map(|name| service_of(&inputs.policy, name)).collect();
