@@ -223,6 +223,7 @@ impl<'a> Opening<'a> {
         let footing = (input.pass == Pass::Full).then(footing);
         sweep.secure(&touched);
         sweep.relieve(input.pass);
+        sweep.leave_room(input.pass);
         match footing {
             Some(footing) => {
                 sweep.level();

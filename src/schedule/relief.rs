@@ -70,6 +70,28 @@ impl Sweep<'_> {
         self.even_out(pass, &gauges, false)
     }
 
+    /// Has who lost a node go where room is left: what is measured may be too little by [`Loads::unsure`], and a table
+    /// divides a group only about as planned, so that twice that much below its cap is as full as a node should
+    /// become while others have room. Only who moves anyway is asked.
+    ///
+    /// [`Loads::unsure`]: super::load::Loads::unsure
+    pub fn leave_room(&mut self, pass: Pass) {
+        let is_measured = self.terrain.input.policy.services.iter().any(|service| service.demand.is_none());
+        if pass != Pass::Evacuation || !is_measured {
+            return;
+        }
+        let gauge = |node: NodeId| {
+            let (spare, room) = (2 * self.loads.unsure(node), self.loads.room(node));
+            let over = spare.saturating_sub(room).min(self.loads.planned(node.index()));
+            (over, room.saturating_sub(spare))
+        };
+        let nodes = (0..self.terrain.signals.len()).map(NodeId::from_index);
+        let gauges: Vec<(u64, u64)> = nodes.map(gauge).collect();
+        if gauges.iter().any(|&(over, _)| over > 0) {
+            self.even_out(pass, &gauges, false);
+        }
+    }
+
     /// Moves what must leave each node to where there is room, both of which `gauges` say; `by_choice`: as
     /// far as the budget goes.
     pub fn even_out(&mut self, pass: Pass, gauges: &[(u64, u64)], by_choice: bool) -> usize {
