@@ -267,21 +267,27 @@ impl Crowd {
             let name = &self.parts.hostnames[asked.0];
             let what = if reply.rcode == ResponseCode::NoError { "no address" } else { reply.rcode.to_str() };
             self.counts.last_trouble = Some(format!("{name}: {what}"));
-            if takes && reply.rcode == ResponseCode::NoError {
-                let now = Instant::now();
-                let has = self.last.get(&pair).is_some_and(|&(_, at)| now.duration_since(at) < LATELY);
-                self.counts.turned_away += u64::from(!has);
-                self.counts.turned_away_known += u64::from(has);
-            }
         } else {
             self.counts.answered += 1;
         }
         if takes {
+            self.note_turned_away(&reply, pair);
             self.give(reply.addresses.first().copied(), wish);
         }
         let ttl = Duration::from_secs(reply.ttl.into());
         let client = self.parts.gathering.clients[pair.client as usize].prefix;
         self.cache.keep(asked, client, reply.scope, reply.addresses, ttl, Instant::now());
+    }
+
+    /// Answered without an error, and with no node.
+    fn note_turned_away(&mut self, reply: &Reply, pair: Pair) {
+        let has_node = reply.addresses.first().is_some_and(|&address| self.parts.lab.is_node(address));
+        if !has_node && reply.rcode == ResponseCode::NoError {
+            let now = Instant::now();
+            let had = self.last.get(&pair).is_some_and(|&(_, at)| now.duration_since(at) < LATELY);
+            self.counts.turned_away += u64::from(!had);
+            self.counts.turned_away_known += u64::from(had);
+        }
     }
 
     fn give(&mut self, address: Option<IpAddr>, wish: Wish) {

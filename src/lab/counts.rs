@@ -15,8 +15,8 @@ pub struct ClientCounts {
     pub answered: u64,
     /// Replies without an address: NODATA and every error code.
     pub empty: u64,
-    /// Of those, turned away without an error, as a service that sheds does: by network and name that had
-    /// no node lately,
+    /// Answered without an error and with no node, as by a service that sheds: by network and name that had
+    /// none lately,
     pub turned_away: u64,
     /// and that had one. Nobody, if newcomers alone are shed.
     pub turned_away_known: u64,

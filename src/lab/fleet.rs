@@ -218,6 +218,11 @@ impl LabFleet {
         Ppm(self.level.load(Ordering::Relaxed))
     }
 
+    /// Whether the address is some node's.
+    pub fn is_node(&self, address: IpAddr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
     pub fn is_down(&self, node: NodeId) -> bool {
         self.nodes.get(node.index()).is_none_or(|node| node.conditions.load().down)
     }

@@ -148,7 +148,7 @@ impl CompareArgs {
             Script { target: self.fault.clone(), fault: Fault::Down, warm: self.warm, lasts: self.lasts };
         let tell = |part: f64| bar.set_position((part * STEPS as f64) as u64);
         let course = course::run(parts, &script, tell).await.map_err(|error| chain(&error));
-        let tables = watch.end(&askers);
+        let tables = watch.end(&askers).await;
         daemon.stop().await;
         drop(nodes);
         bar.finish_and_clear();

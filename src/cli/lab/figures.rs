@@ -6,7 +6,7 @@ use crate::model::fleet::Fleet;
 use crate::schedule::Strategy;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn of(strategy: Strategy, course: Course, tables: Vec<(Instant, Sent)>, fleet: &Fleet) -> Self {
-        let happened = course.happened.into_std();
+        let happened = course.happened;
         let since = |at: Instant| {
             let after = at.saturating_duration_since(happened).as_millis() as i64;
             after - happened.saturating_duration_since(at).as_millis() as i64

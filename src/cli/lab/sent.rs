@@ -19,9 +19,10 @@ use crate::routing::steer::Part;
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// By node, as parts of its capacity.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,33 +118,36 @@ type Seen = Vec<(Instant, Arc<Snapshot>)>;
 /// Keeps each table, to say at the end what it sends: during a run that would be load of its own.
 #[derive(Debug)]
 pub struct Watch {
-    is_over: Arc<AtomicBool>,
-    thread: JoinHandle<Seen>,
+    is_over: CancellationToken,
+    task: JoinHandle<Seen>,
 }
 
 impl Watch {
+    /// Within a runtime.
     pub fn begin(live: Arc<ArcSwap<Snapshot>>) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&is_over);
-        let thread = std::thread::spawn(move || {
+        let is_over = CancellationToken::new();
+        let told = is_over.clone();
+        let task = tokio::spawn(async move {
             let mut seen = Seen::new();
-            while !told.load(Ordering::Relaxed) {
+            loop {
                 let (now, table) = (Instant::now(), live.load_full());
                 let is_new = seen.last().is_none_or(|(_, last)| !Arc::ptr_eq(last, &table));
                 if is_new && seen.len() < MOST_TABLES {
                     seen.push((now, table));
                 }
-                std::thread::sleep(LOOK_EVERY);
+                tokio::select! {
+                    () = told.cancelled() => return seen,
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
             }
-            seen
         });
-        Self { is_over, thread }
+        Self { is_over, task }
     }
 
     /// What each sent, and when it was first seen; a panic while looking would have seen nothing.
-    pub fn end(self, askers: &Askers) -> Vec<(Instant, Sent)> {
-        self.is_over.store(true, Ordering::Relaxed);
-        let seen = self.thread.join().unwrap_or_default();
+    pub async fn end(self, askers: &Askers) -> Vec<(Instant, Sent)> {
+        self.is_over.cancel();
+        let seen = self.task.await.unwrap_or_default();
         seen.iter().map(|(at, table)| (*at, askers.sent_by(table))).collect()
     }
 }
