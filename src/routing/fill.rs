@@ -111,11 +111,7 @@ pub fn compile_service(
     guard: Option<Guard>,
 ) -> ServiceTable {
     let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
-    let wanted = |per_node: usize| (largest_pool.min(MAX_SHARES) * per_node).next_power_of_two();
-    let slots = [
-        wanted(SLOTS_PER_NODE).clamp(MIN_SLOTS, MOST_SLOTS),
-        wanted(POPULOUS_SLOTS_PER_NODE).clamp(MIN_SLOTS, MAX_SLOTS),
-    ];
+    let slots = slots_for(largest_pool);
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let reach = Arc::clone(&material.reach);
@@ -132,16 +128,13 @@ pub fn compile_service(
         gate: None,
     };
     let placements = plan.placements.len();
-    let mut gated: HashMap<(usize, Ppm), u16, FixedState> = HashMap::default();
-    let mut answers = vec![None; reach.views().len()];
+    let (mut answers, mut gated) = (vec![None; reach.views().len()], HashMap::<_, _, FixedState>::default());
     let mut by_view_and_placement = vec![None; reach.views().len() * placements * slots.len()];
-    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2();
-    let bucket_bits = u8::try_from(bucket_bits).unwrap_or(u8::MAX);
+    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2() as u8;
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
-        // By the group alone: with another number of slots all its clients would change theirs.
         let is_populous = filler.material.groups[group].v4_slash24 >= POPULOUS;
         filler.slots = slots[usize::from(is_populous)];
         let place = (usize::from(is_populous) * reach.views().len() + view) * placements + at as usize;
@@ -162,7 +155,6 @@ pub fn compile_service(
                 })
             }
         };
-        // They follow from policy and groups alone.
         let known_lens = earlier.and_then(|earlier| earlier.table.by_group.get(group)).map(|it| it.hash_lens);
         let hash_lens = known_lens.unwrap_or_else(|| hash_lens(&filler.material.groups[group], bucket_bits));
         by_group.push(GroupPlan { distribution: known, hash_lens });
@@ -180,6 +172,15 @@ pub fn compile_service(
         reach: Arc::clone(&filler.material.reach),
         guard,
     }
+}
+
+/// Of a distribution for groups that are not populous, and for those that are.
+fn slots_for(largest_pool: usize) -> [usize; 2] {
+    let wanted = |per_node: usize| (largest_pool.min(MAX_SHARES) * per_node).next_power_of_two();
+    [
+        wanted(SLOTS_PER_NODE).clamp(MIN_SLOTS, MOST_SLOTS),
+        wanted(POPULOUS_SLOTS_PER_NODE).clamp(MIN_SLOTS, MAX_SLOTS),
+    ]
 }
 
 /// Of the newcomers of a group.
