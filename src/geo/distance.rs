@@ -141,6 +141,6 @@ mod tests {
             v6_slash48: 0,
         };
         let prior = latency_prior(&[group(None), group(Some(at(0.0, 1.0)))], &fleet);
-        assert_eq!(prior.rtt, [UNKNOWN, UNKNOWN, Micros(5_000 + 16 * 111), UNKNOWN]);
+        assert_eq!(*prior.rtt, [UNKNOWN, UNKNOWN, Micros(5_000 + 16 * 111), UNKNOWN]);
     }
 }

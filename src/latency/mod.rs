@@ -261,14 +261,15 @@ impl LatencyMap {
         if self.settled.is_empty() {
             return drawn;
         }
-        drawn.votes = vec![0; prior.rtt.len()];
+        let rtt: &mut Vec<Micros> = &mut drawn.rtt;
+        let mut votes = vec![0; rtt.len()];
         for (&(group, site), settled) in &self.settled {
             let at = group as usize * prior.sites + site as usize;
-            if (site as usize) < prior.sites && at < prior.rtt.len() {
-                drawn.rtt[at] = settled.rtt;
-                drawn.votes[at] = settled.votes;
+            if (site as usize) < prior.sites && at < rtt.len() {
+                (rtt[at], votes[at]) = (settled.rtt, settled.votes);
             }
         }
+        drawn.votes = votes.into();
         let quality =
             self.quality.iter().map(|(&(group, site), &quality)| PathQuality { group, site, quality });
         drawn.quality = quality.filter(|path| (path.site as usize) < prior.sites).collect();

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_pair_has_its_part_of_the_service_and_of_all_clients() {
-        let split = Split { assumed: vec![1 << 30, 3 << 30], counted: Vec::new() };
+        let split = Split { assumed: vec![1 << 30, 3 << 30].into(), counted: Vec::new() };
         let account = Account { services: vec![Account::fine(100), 0], split, ..Account::default() };
         assert_eq!((account.of(0, 0), account.of(0, 1), account.of(1, 1)), (25 << 16, 75 << 16, 0));
         assert_eq!((account.of(7, 0), account.of(0, 7)), (0, 0));

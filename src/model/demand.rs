@@ -1,6 +1,7 @@
 //! How each service's demand divides between client groups, as counted: what the planner is given.
 
 use super::ids::{GroupId, ServiceId};
+use super::placement::Shared;
 use crate::base::clock::WallTime;
 use crate::base::units::Ppm;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ impl Shares {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// By group: its part of a service that is not counted, in 2^-32.
-    pub assumed: Vec<u64>,
+    pub assumed: Shared<u64>,
     /// By service: its groups' parts in [`WHOLE`]; none, or no entry: not counted.
     pub counted: Vec<Option<Arc<[u32]>>>,
 }

@@ -16,16 +16,16 @@ use std::sync::Arc;
 /// Estimated round trips from client groups to sites: a prior by distance, and what was measured in it
 /// (semantics.md, "Signals").
 ///
-/// Row-major `groups x sites`.
+/// Row-major `groups x sites`. A copy shares its lists until one of them is written to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
     pub sites: usize,
-    pub rtt: Vec<Micros>,
+    pub rtt: Shared<Micros>,
     /// Measurements behind each, against [`PRIOR_VOTES`](Self::PRIOR_VOTES) of the prior. Empty: none behind
     /// any.
-    pub votes: Vec<u16>,
+    pub votes: Shared<u16>,
     /// The few paths of which clients measured jitter or loss. Ascending by group, then site.
-    pub quality: Vec<PathQuality>,
+    pub quality: Shared<PathQuality>,
 }
 
 /// What clients of a group measured of the path to a site, beside its round trip.
@@ -68,7 +68,7 @@ impl Latencies {
 
     /// Nothing is measured.
     pub fn prior(sites: usize, rtt: Vec<Micros>) -> Self {
-        Self { sites, rtt, votes: Vec::new(), quality: Vec::new() }
+        Self { sites, rtt: rtt.into(), votes: Shared::default(), quality: Shared::default() }
     }
 
     /// By site; empty for a group that is not there.

@@ -10,9 +10,10 @@
 //! has no time for that, [adds](Book::close_quickly) what is new, in the same order.
 
 use super::spread::{Spread, hash};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, PoolId};
 use crate::model::placement::{Placement, PlacementMode, ServiceAssignment, Share};
 use foldhash::fast::FixedState;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(super) struct Book<'a> {
     /// By group.
     pub at: Vec<u32>,
     /// By group, as the previous assignment had it.
-    pub before: Vec<u32>,
+    pub before: Cow<'a, [u32]>,
 }
 
 impl<'a> Book<'a> {
@@ -60,12 +61,10 @@ impl<'a> Book<'a> {
         };
         let all_sound = spread.node_count <= nodes && placements.fresh().iter().all(sound);
         let count = placements.len();
-        let at: Vec<u32> = match given {
-            None => vec![NONE; groups],
-            Some(given) if all_sound => {
-                let number = |&at: &u32| if (at as usize) < count { at } else { NONE };
-                given.by_group.iter().map(number).collect()
-            }
+        let most = |given: &ServiceAssignment| given.by_group.iter().copied().max().unwrap_or(0) as usize;
+        let before: Cow<'a, [u32]> = match given {
+            None => vec![NONE; groups].into(),
+            Some(given) if all_sound && most(given) < count => given.by_group.as_slice().into(),
             Some(given) => {
                 let number = |&at: &u32| match placements.get(at as usize) {
                     Some(placement) if sound(placement) => at,
@@ -82,28 +81,34 @@ impl<'a> Book<'a> {
             given_fresh: placements.fresh().len(),
             ends: HashMap::with_hasher(FixedState::with_seed(0)),
             next: Vec::new(),
-            before: at.clone(),
-            at,
+            at: before.to_vec(),
+            before,
         }
     }
 
     /// The number of this placement.
-    pub fn intern(&mut self, placement: Placement) -> u32 {
-        let backups = placement.backups.clone();
-        self.fold(placement, |other| other == backups)
+    pub fn intern(&mut self, placement: &Placement) -> u32 {
+        let Placement { shares, backups, pool, mode } = placement;
+        self.fold(shares, (*pool, *mode), backups, |other| other == backups)
     }
 
     /// The number of the first placement with these shares whose backups `will_do`, or of this one:
     /// groups whose backups are about as good have the same ones, so that tables stay small.
-    pub fn fold(&mut self, placement: Placement, will_do: impl Fn(&[NodeId]) -> bool) -> u32 {
+    pub fn fold(
+        &mut self,
+        shares: &[Share],
+        (pool, mode): (Option<PoolId>, PlacementMode),
+        backups: &[NodeId],
+        will_do: impl Fn(&[NodeId]) -> bool,
+    ) -> u32 {
         for at in self.next.len()..self.fresh.len() {
             let hash = hash(&self.fresh[at].shares);
             self.link(hash);
         }
-        let hash = hash(&placement.shares);
+        let hash = hash(shares);
         let does = |known: &Placement| {
-            let alike = (known.pool, known.mode) == (placement.pool, placement.mode);
-            alike && known.shares == placement.shares && will_do(&known.backups)
+            let alike = (known.pool, known.mode) == (pool, mode);
+            alike && known.shares == shares && will_do(&known.backups)
         };
         let mut at = self.spread.first(hash);
         while let Some(known) = self.settled.get(at as usize) {
@@ -120,7 +125,7 @@ impl<'a> Book<'a> {
             at = self.next[at as usize];
         }
         self.link(hash);
-        self.fresh.push(placement);
+        self.fresh.push(Placement { shares: shares.to_vec(), backups: backups.to_vec(), pool, mode });
         (self.settled.len() + self.fresh.len() - 1) as u32
     }
 

@@ -338,7 +338,7 @@ mod tests {
     fn clients_leave_a_region_that_loses_what_they_send() {
         let mut world = world();
         let plan = plan_first(&world);
-        world.latencies.votes = vec![100, 0, 100, 0];
+        world.latencies.votes = vec![100, 0, 100, 0].into();
         let quality = Quality { loss: Measured { value: 450_000, votes: 100 }, ..Quality::default() };
         world.latencies.quality = (0..2).map(|group| PathQuality { group, site: 0, quality }).collect();
         let plan = world.run(plan, 1_000, 8);

@@ -1,6 +1,6 @@
 //! Scenarios over a fleet like the lab's: noise moves nobody, real changes do, and then it is calm.
 
-use super::demand::Demand;
+use super::demand::{Assumed, Demand};
 use super::testing::*;
 use super::{Pass, Plan};
 use crate::base::hash::SeededRng;
@@ -136,7 +136,7 @@ impl Scene {
     /// What the clients cause on each node.
     fn true_load(&self) -> Vec<u64> {
         let services = &self.plan.assignment.services;
-        let demand = Demand::new(&self.world.groups, services.len(), None);
+        let demand = Demand::new(&Assumed::of(&self.world.groups), services.len(), None);
         let mut load = vec![0; self.world.health.len()];
         for service in services {
             for (at, weight) in service.by_group.iter().zip(demand.weights(0)) {

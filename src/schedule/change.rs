@@ -198,7 +198,7 @@ pub(super) fn world(input: &PlanInput<'_>) -> u64 {
         let second = pair.get(1).map_or(0, |rtt| rtt.0);
         hasher.write_u64(u64::from(pair[0].0) << 32 | u64::from(second));
     }
-    (&input.latencies.votes, &input.latencies.quality).hash(&mut hasher);
+    (&*input.latencies.votes, &*input.latencies.quality).hash(&mut hasher);
     for node in &input.policy.fleet.nodes {
         let capacity = node.capacity.as_ref().map(|c| (c.amount, c.target, c.cap));
         (node.site, node.line, capacity, node.cost_per_unit).hash(&mut hasher);

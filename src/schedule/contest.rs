@@ -188,7 +188,7 @@ mod tests {
     /// Whether node 1 carries some of group 0 ten seconds after the rows became these.
     fn wins(w: &World, plan: &Plan, us: [u32; 2]) -> bool {
         let mut w = w.clone();
-        w.latencies.rtt = us.map(Micros).to_vec();
+        w.latencies.rtt = us.map(Micros).to_vec().into();
         let after = w.run(plan.clone(), 1_000, 10);
         shares(&after.assignment, 0).iter().any(|&(node, _)| node == 1)
     }

@@ -16,6 +16,7 @@
 //! Pure, in integers, bounded by services and rules; it is part of the planner's memory, so a replay climbs
 //! as the plan did. What a shed client is answered is the table's (`routing::guard`).
 
+use super::book::{Book, NONE};
 use super::demand::Reports;
 use super::ladder::Ladder;
 use super::load::{Loads, part, ppm_of};
@@ -157,25 +158,26 @@ impl Degradation {
     }
 
     /// Takes in what a plan came to; who changed. `cut`: by node, the circuit of its region is not closed;
-    /// empty: none is.
+    /// empty: none is. `strays`: by service, who may be on later pools though not moved; `None`: anybody.
     pub fn judge(
         &mut self,
         sweep: &Sweep<'_>,
         reports: &Reports,
-        cut: &[bool],
+        (cut, strays): (&[bool], &[Option<&[u32]>]),
         now_ms: u64,
     ) -> Vec<RungStep> {
         let policy = sweep.terrain.input.policy;
         self.fit(policy);
         let is_tense =
             (0..policy.fleet.nodes.len()).any(|node| sweep.loads.stays_full(NodeId::from_index(node)));
+        let over = over_ppm(sweep);
         let mut steps = Vec::new();
         for (at, areas) in self.services.iter_mut().enumerate() {
             let service = &policy.services[at];
             let is_spilling = areas.iter().any(|area| area.is_spilling);
             let mut pressures = vec![Pressure::default(); areas.len()];
             if is_tense || is_spilling {
-                weigh(sweep, at, &mut pressures);
+                weigh(sweep, at, (&over, strays[at]), &mut pressures);
             }
             if service.shed.is_some() {
                 for (rule, pressure) in pressures.iter_mut().enumerate() {
@@ -279,30 +281,78 @@ fn utilisation(ladder: &Ladder, loads: &Loads, reports: &Reports) -> Option<Ppm>
     (all > 0).then(|| Ppm(u32::try_from(ppm_of(load, all)).unwrap_or(u32::MAX)))
 }
 
-/// How much of a service's demand, by rule, is on later pools and above caps.
-fn weigh(sweep: &Sweep<'_>, service: usize, pressures: &mut [Pressure]) {
+/// By node: which part of what is planned there is above its cap.
+fn over_ppm(sweep: &Sweep<'_>) -> Vec<u32> {
+    let over = |at: usize| {
+        let planned = sweep.loads.planned(at);
+        ppm_of(sweep.loads.over_cap(NodeId::from_index(at)).min(planned), planned).min(1_000_000) as u32
+    };
+    (0..sweep.terrain.signals.len()).map(over).collect()
+}
+
+/// By placement: whether any of its clients may be on a later pool or above a cap. So that not every one is
+/// looked at: they are many, and all over the memory.
+fn suspects(book: &Book<'_>, over: &[u32], strays: Option<&[u32]>) -> Vec<bool> {
+    let Some(strays) = strays else { return vec![true; book.count()] };
+    let is_over: Vec<bool> = over.iter().map(|&over| over > 0).collect();
+    let mut suspects = match is_over.contains(&true) {
+        true => book.names_any(&is_over),
+        false => vec![false; book.count()],
+    };
+    for &group in strays.iter().chain(&book.changed()) {
+        let suspect = suspects.get_mut(book.at[group as usize] as usize);
+        suspect.into_iter().for_each(|suspect| *suspect = true);
+    }
+    suspects
+}
+
+/// How much of a service's demand, by rule, is on later pools and above caps; `over`: [`over_ppm`].
+fn weigh(
+    sweep: &Sweep<'_>,
+    service: usize,
+    (over, strays): (&[u32], Option<&[u32]>),
+    pressures: &mut [Pressure],
+) {
     let (terrain, book) = (sweep.terrain, &sweep.books[service]);
+    let suspects = suspects(book, over, strays);
+    let is_whole = strays.is_some() && !book.at.contains(&NONE);
+    if is_whole && !suspects.contains(&true) {
+        return;
+    }
     let mut sums = vec![Sums::default(); pressures.len()];
     // By placement: clients of one rule who see the nodes alike are weighed together.
     let mut crowds: Vec<Option<Crowd>> = vec![None; book.count()];
-    for (group, &at) in book.at.iter().enumerate() {
-        let of = terrain.rule(service, group).zip(terrain.ladder_position(service, group));
-        let Some((rule, ladder)) = of.filter(|&(rule, _)| rule < sums.len()) else { continue };
-        let own = sweep.demand.of(service, group);
+    let chains = &terrain.ground.chains[service];
+    let of_set: Vec<Option<(usize, usize)>> = terrain
+        .ground
+        .rules(service)
+        .iter()
+        .map(|rule| rule.map(|rule| (usize::from(rule), chains[usize::from(rule)] as usize)))
+        .collect();
+    let is_uniform = terrain.reach.is_uniform();
+    let of = |group: usize| match is_uniform {
+        true => of_set[terrain.ground.area_set(group)],
+        false => terrain.rule_and_ladder(service, group),
+    };
+    for ((group, &at), own) in book.at.iter().enumerate().zip(sweep.demand.amounts(service)) {
+        let Some((rule, ladder)) = of(group) else { continue };
         sums[rule].all = sums[rule].all.saturating_add(own);
+        if suspects.get(at as usize) == Some(&false) {
+            continue;
+        }
         match crowds.get_mut(at as usize) {
             Some(Some(crowd)) if (crowd.rule, crowd.ladder) == (rule, ladder) => {
                 crowd.amount = crowd.amount.saturating_add(own);
             }
             Some(place) => {
                 let before = place.replace(Crowd { rule, ladder, amount: own });
-                before.iter().for_each(|crowd| crowd.weigh(sweep, book.get(at), &mut sums));
+                before.iter().for_each(|crowd| crowd.weigh((sweep, over), book.get(at), &mut sums));
             }
             None => sums[rule].unserved = sums[rule].unserved.saturating_add(own),
         }
     }
     for (at, crowd) in crowds.iter().enumerate() {
-        crowd.iter().for_each(|crowd| crowd.weigh(sweep, book.get(at as u32), &mut sums));
+        crowd.iter().for_each(|crowd| crowd.weigh((sweep, over), book.get(at as u32), &mut sums));
     }
     for (pressure, sums) in pressures.iter_mut().zip(sums) {
         (pressure.spilled, pressure.unserved) =
@@ -327,23 +377,21 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn weigh(&self, sweep: &Sweep<'_>, placement: Option<&Placement>, sums: &mut [Sums]) {
+    fn weigh(&self, (sweep, over): (&Sweep<'_>, &[u32]), placement: Option<&Placement>, sums: &mut [Sums]) {
         let sums = &mut sums[self.rule];
         let Some(placement) = placement.filter(|it| it.mode == PlacementMode::Normal) else {
             sums.unserved = sums.unserved.saturating_add(self.amount);
             return;
         };
-        let over = |node: NodeId| {
-            let planned = sweep.loads.planned(node.index());
-            ppm_of(sweep.loads.over_cap(node).min(planned), planned).min(1_000_000) as u32
-        };
         let ladder = &sweep.terrain.ladders[self.ladder];
         for share in &placement.shares {
-            let own = part(self.amount, share.share.0);
-            if ladder.rung(share.node).is_some_and(|rung| rung.level > 0) {
-                sums.spilled = sums.spilled.saturating_add(own);
+            let is_spilled = ladder.rung(share.node).is_some_and(|rung| rung.level > 0);
+            let over = over[share.node.index()];
+            if is_spilled || over > 0 {
+                let own = part(self.amount, share.share.0);
+                sums.spilled = sums.spilled.saturating_add(if is_spilled { own } else { 0 });
+                sums.unserved = sums.unserved.saturating_add(part(own, over));
             }
-            sums.unserved = sums.unserved.saturating_add(part(own, over(share.node)));
         }
     }
 }

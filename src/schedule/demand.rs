@@ -20,7 +20,9 @@ use crate::base::units::Ppm;
 use crate::model::clients::ClientGroup;
 use crate::model::demand::{Shares, Split, WHOLE};
 use crate::model::ids::{NodeId, PoolId};
+use crate::model::placement::Shared;
 use crate::model::policy::Policy;
+use crate::model::service::Service;
 use crate::model::verdict::NodeHealth;
 use std::sync::Arc;
 
@@ -29,30 +31,44 @@ use std::sync::Arc;
 pub(super) struct Demand {
     /// Counted is what the counters say, or what is left of a stated demand that is shed in part.
     pub split: Split,
-    /// By group, relative: its part in a service that is not counted.
-    weights: Vec<u64>,
-    total_weight: u64,
+    /// How much a service that is not counted asks.
+    assumed: Assumed,
     /// By service, fine units; without what is shed.
     pub services: Vec<u64>,
     /// By service: what is not shed.
     kept: Vec<Ppm>,
 }
 
-impl Demand {
-    /// Shares of another shape are passed over.
-    pub fn new(groups: &[ClientGroup], services: usize, shares: Option<&Shares>) -> Self {
+/// What groups ask for as far as address space tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Assumed {
+    /// By group, relative.
+    weights: Shared<u64>,
+    total: u64,
+    /// By group, as [`Split`] has it.
+    fractions: Shared<u64>,
+}
+
+impl Assumed {
+    pub fn of(groups: &[ClientGroup]) -> Self {
         let weights = weights(groups);
-        let counted = |service: usize| {
-            let own = shares?.groups.get(service)?.as_ref()?;
-            (own.len() == groups.len()).then(|| Arc::clone(own))
-        };
         let total = weights.iter().sum::<u64>().max(1);
         let fraction = |&w: &u64| ((u128::from(w) << Split::FRACTION_BITS) / u128::from(total)) as u64;
-        let assumed = weights.iter().map(fraction).collect();
+        Self { fractions: weights.iter().map(fraction).collect(), weights: weights.into(), total }
+    }
+}
+
+impl Demand {
+    /// Shares of another shape are passed over.
+    pub fn new(assumed: &Assumed, services: usize, shares: Option<&Shares>) -> Self {
+        let counted = |service: usize| {
+            let own = shares?.groups.get(service)?.as_ref()?;
+            (own.len() == assumed.weights.len()).then(|| Arc::clone(own))
+        };
+        let counted = (0..services).map(counted).collect();
         Self {
-            split: Split { assumed, counted: (0..services).map(counted).collect() },
-            total_weight: total,
-            weights,
+            split: Split { assumed: assumed.fractions.clone(), counted },
+            assumed: assumed.clone(),
             services: Vec::new(),
             kept: Vec::new(),
         }
@@ -84,9 +100,7 @@ impl Demand {
     /// [`order`](Self::order) for the same groups.
     pub fn is_split_as(&self, other: &Self) -> Vec<bool> {
         let (own, theirs) = (&self.split, &other.split);
-        let of = |demand: &Self| (demand.total_weight, demand.split.counted.len());
-        let is_assumed_alike =
-            of(self) == of(other) && self.weights == other.weights && own.assumed == theirs.assumed;
+        let is_assumed_alike = own.counted.len() == theirs.counted.len() && self.assumed == other.assumed;
         let is_alike = |own: &Option<Arc<[u32]>>, theirs: &Option<Arc<[u32]>>| match (own, theirs) {
             (Some(own), Some(theirs)) => Arc::ptr_eq(own, theirs) || own == theirs,
             (own, theirs) => own.is_none() && theirs.is_none(),
@@ -101,22 +115,28 @@ impl Demand {
         self.split.part(self.services[service], service, group)
     }
 
+    /// As [`of`](Self::of), by group.
+    pub fn amounts(&self, service: usize) -> impl Iterator<Item = u64> {
+        let amount = self.services[service];
+        (0..self.assumed.weights.len()).map(move |group| self.split.part(amount, service, group))
+    }
+
     /// A group's part in a service, of its [`total`](Self::total).
     #[inline]
     pub fn weight(&self, service: usize, group: usize) -> u64 {
         match &self.split.counted[service] {
             Some(counted) => u64::from(counted[group]),
-            None => self.weights[group],
+            None => self.assumed.weights[group],
         }
     }
 
     /// By group.
     pub fn weights(&self, service: usize) -> impl Iterator<Item = u64> {
-        (0..self.weights.len()).map(move |group| self.weight(service, group))
+        (0..self.assumed.weights.len()).map(move |group| self.weight(service, group))
     }
 
     pub fn total(&self, service: usize) -> u64 {
-        if self.split.counted[service].is_some() { u64::from(WHOLE) } else { self.total_weight }
+        if self.split.counted[service].is_some() { u64::from(WHOLE) } else { self.assumed.total }
     }
 
     /// Groups in the order they are placed: largest first, then by key.
@@ -127,7 +147,7 @@ impl Demand {
             |group: usize| (0..counted.len()).map(|service| self.split.fraction(service, group)).sum();
         let weights: Vec<u64> = match counted.iter().any(Option::is_some) {
             true => (0..groups.len()).map(in_all).collect(),
-            false => self.weights.clone(),
+            false => self.assumed.weights.to_vec(),
         };
         order.sort_unstable_by(|&a, &b| {
             let (a, b) = (a as usize, b as usize);
@@ -211,7 +231,21 @@ impl Reports {
         elapsed_ms: u64,
         kept: impl Fn(usize) -> Ppm,
     ) -> Vec<u64> {
-        let (explained, most) = (self.explained(memory), self.explained_at_most(memory));
+        let is_stated = |service: &Service| service.demand.is_some();
+        let measured = match policy.services.iter().all(is_stated) {
+            true => vec![0; policy.services.len()],
+            false => self.measured(policy, memory),
+        };
+        let total = |(index, measured): (usize, u64)| match policy.services[index].demand {
+            Some(stated) => memory.state(index, part(fine(stated), kept(index).0)),
+            None => memory.hold(index, measured, elapsed_ms, kept(index)),
+        };
+        measured.into_iter().enumerate().map(total).collect()
+    }
+
+    /// By service: what nodes report of it, and who is on his way.
+    fn measured(&self, policy: &Policy, memory: &PlannerMemory) -> Vec<u64> {
+        let (explained, most) = (self.explained(memory), self.known(memory));
         let any = explained.iter().any(|&amount| amount > 0);
         // Who does not report any more is believed to carry what he should. What a node said last before it was
         // lost is no demand: its clients are on their way, and are counted there.
@@ -223,19 +257,12 @@ impl Reports {
         };
         let parts = self.split(policy, memory, &explained);
         let nodes = self.amounts.len();
-        let mut totals = Vec::with_capacity(policy.services.len());
-        for (index, service) in policy.services.iter().enumerate() {
+        let of_service = |index: usize| {
             let row = &parts[index * nodes..(index + 1) * nodes];
             let measured: u64 = (0..nodes).map(|node| part(counted(node), row[node])).sum();
-            let coming = part(memory.demand[index], memory.on_their_way(index));
-            let measured = coming.saturating_add(measured);
-            totals.push(service.demand.map_or(measured, |stated| part(fine(stated), kept(index).0)));
-        }
-        let held = totals.iter().enumerate().map(|(index, &total)| match policy.services[index].demand {
-            Some(_) => memory.state(index, total),
-            None => memory.hold(index, total, elapsed_ms, kept(index)),
-        });
-        held.collect()
+            part(memory.demand[index], memory.on_their_way(index)).saturating_add(measured)
+        };
+        (0..policy.services.len()).map(of_service).collect()
     }
 
     /// What clients should be causing at each node.
@@ -244,7 +271,7 @@ impl Reports {
     }
 
     /// What clients may be causing at each node at most: who left is still there, who was sent is there.
-    fn explained_at_most(&self, memory: &PlannerMemory) -> Vec<u64> {
+    pub fn known(&self, memory: &PlannerMemory) -> Vec<u64> {
         self.sum(memory, |at| memory.carried[at].max(self.current.get(at).copied().unwrap_or(0)))
     }
 
@@ -292,19 +319,12 @@ impl Reports {
     }
 
     /// By node: all that neither table nor clients on their way explain, as it is now.
-    pub fn unexplained(&self, memory: &PlannerMemory) -> Vec<u64> {
-        let known = self.explained_at_most(memory);
-        self.burdens.iter().zip(known).map(|(all, known)| all.saturating_sub(known)).collect()
+    pub fn unexplained(&self, known: &[u64]) -> impl Iterator<Item = u64> {
+        self.burdens.iter().zip(known).map(|(all, known)| all.saturating_sub(*known))
     }
 
-    /// Load the table does not explain, by node; settled.
-    pub fn base(&self, policy: &Policy, memory: &mut PlannerMemory) -> Vec<u64> {
-        let explained = self.explained_at_most(memory);
-        self.base_against(policy, memory, |node| explained[node])
-    }
-
-    /// As [`Reports::base`], with what is `known` given: a first plan explains nothing yet but itself.
-    pub fn base_against(
+    /// Load by node beyond what is `known`; settled. Of a first plan only itself is known.
+    pub fn base(
         &self,
         policy: &Policy,
         memory: &mut PlannerMemory,
@@ -348,9 +368,9 @@ mod tests {
         let mut groups = vec![group("unknown", 0), group("a", 0), group("b", 0)];
         (groups[0].v4_slash24, groups[1].v4_slash24, groups[2].v4_slash24) = (900_000, 100, 10_000);
         groups[2].v6_slash48 = u32::MAX;
-        let demand = Demand::new(&groups, 1, None);
-        assert_eq!(demand.weights[0], demand.weights[1]);
-        let ratio = demand.weights[2] * 100 / demand.weights[1];
+        let demand = Demand::new(&Assumed::of(&groups), 1, None);
+        assert_eq!(demand.weight(0, 0), demand.weight(0, 1));
+        let ratio = demand.weight(0, 2) * 100 / demand.weight(0, 1);
         assert!((900..1_500).contains(&ratio), "{ratio}");
         assert_eq!(demand.order(&groups), [2, 1, 0]);
     }
@@ -369,7 +389,8 @@ mod tests {
         assert!(totals[0].abs_diff(fine(250)) < fine(1), "200 of node 0 count, and half of node 1");
         assert!(totals[1].abs_diff(fine(50)) < fine(1));
         memory.demand = vec![fine(150), fine(50)];
-        let base = reports.base(&world.policy, &mut memory);
+        let known = reports.known(&memory);
+        let base = reports.base(&world.policy, &mut memory, |node| known[node]);
         assert!(base[0].abs_diff(fine(200)) < fine(1) && base[1] < fine(1), "{base:?}");
     }
 
@@ -397,7 +418,7 @@ mod tests {
             let counted = |first: u32| Some(Arc::from([first, WHOLE - first]));
             let third = if is_third_counted { counted(9) } else { None };
             let shares = Shares { groups: vec![None, counted(first), third], services: Arc::default() };
-            let mut demand = Demand::new(&groups, 3, Some(&shares));
+            let mut demand = Demand::new(&Assumed::of(&groups), 3, Some(&shares));
             demand.thin((shed > 0).then(|| vec![Ppm::ZERO, Ppm(shed)]), is_stated);
             demand
         };
@@ -413,7 +434,7 @@ mod tests {
             [true; 3],
             "of nobody knows whom"
         );
-        assert_eq!(Demand::new(&groups, 2, None).is_split_as(&known), [false; 2]);
+        assert_eq!(Demand::new(&Assumed::of(&groups), 2, None).is_split_as(&known), [false; 2]);
     }
 
     #[test]
@@ -423,7 +444,7 @@ mod tests {
         let ninth = WHOLE / 16;
         let fits = counted(&[ninth, WHOLE - ninth]);
         let shares = Shares { groups: vec![None, fits, counted(&[WHOLE])], services: Arc::default() };
-        let mut demand = Demand::new(&groups, 3, Some(&shares));
+        let mut demand = Demand::new(&Assumed::of(&groups), 3, Some(&shares));
         demand.services = vec![1 << 20; 3];
         let of = |service: usize| [demand.of(service, 0), demand.of(service, 1)];
         assert_eq!([of(0), of(1), of(2)], [[1 << 19; 2], [1 << 16, 15 << 16], [1 << 19; 2]]);

@@ -44,6 +44,9 @@ pub(super) fn reserves(
     let reserve = |(at, node): (usize, &Node)| {
         let (Some(capacity), Some(burden)) = (&node.capacity, reports.burden(at)) else { return 0 };
         let cap = part(super::load::fine(capacity.amount), capacity.cap.0);
+        if burden <= cap {
+            return 0;
+        }
         let (mut clients, mut lingering, mut stays) = (0_u64, 0_u64, 0_u128);
         for (service, (&demand, habit)) in demand.iter().zip(habits).enumerate() {
             let (has, sent) =
@@ -53,7 +56,7 @@ pub(super) fn reserves(
             lingering = lingering.saturating_add(part(demand, has.saturating_sub(sent)));
             stays += u128::from(amount) * u128::from(habit.stay_ms().min(LONGEST_STAY_MS));
         }
-        let excess = burden.saturating_sub(cap).min(lingering);
+        let excess = (burden - cap).min(lingering);
         if base[at] > 0 || excess < (cap / RISING).max(1) {
             return 0;
         }

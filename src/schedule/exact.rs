@@ -1,7 +1,7 @@
 //! Unserved demand is the least that any assignment could leave: against an optimum that is computed
 //! another way, on random worlds in which capacity is short.
 
-use super::demand::Demand;
+use super::demand::{Assumed, Demand};
 use super::load::{fine, part};
 use super::properties::{pairs, random};
 use super::testing::*;
@@ -28,7 +28,7 @@ fn short(seed: u64, down_percent: u64) -> World {
 }
 
 fn demand_of(w: &World) -> Demand {
-    let mut demand = Demand::new(&w.groups, w.policy.services.len(), None);
+    let mut demand = Demand::new(&Assumed::of(&w.groups), w.policy.services.len(), None);
     demand.services = w.policy.services.iter().map(|service| fine(service.demand.unwrap_or(0))).collect();
     demand
 }

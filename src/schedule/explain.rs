@@ -458,10 +458,10 @@ mod tests {
         let line = |name: &str| Line { name: name.to_owned(), title: None, asns: Vec::new() };
         w.policy.clients.lines = ["a", "b"].map(line).to_vec();
         w.policy.fleet.nodes.iter_mut().for_each(|node| node.line = Some(LineId(1)));
-        w.latencies.votes = vec![5, 20];
+        w.latencies.votes = vec![5, 20].into();
         let loss = Measured { value: 20_000, votes: 20 };
         let quality = Quality { loss, ..Quality::default() };
-        w.latencies.quality = vec![PathQuality { group: 0, site: 1, quality }];
+        w.latencies.quality = vec![PathQuality { group: 0, site: 1, quality }].into();
         let plan = plan_first(&w);
         let told = told(&w, &plan);
         let of = |node: &str| told.candidates.iter().find(|c| c.node == node).expect("a member");

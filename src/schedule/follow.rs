@@ -135,6 +135,10 @@ fn sum(row: &[u32]) -> u64 {
 
 /// How much of `gap` closes in a time, with a mean lag. A gap too small to divide would never close.
 fn step(gap: u64, elapsed_ms: u64, lag_ms: u64) -> u64 {
+    // Most gaps of most plans: no division for them.
+    if gap == 0 {
+        return 0;
+    }
     let elapsed_ms = elapsed_ms.min(LONGEST_MS);
     (gap * elapsed_ms / (elapsed_ms + lag_ms).max(1)).max(gap.min(1))
 }

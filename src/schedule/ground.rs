@@ -13,6 +13,7 @@
 use super::PlanInput;
 use super::change;
 use super::cost;
+use super::demand::Assumed;
 use super::ladder;
 use crate::base::hash::stable_hash;
 use crate::base::units::Ppm;
@@ -29,6 +30,7 @@ pub(super) struct Ground {
     policy: Policy,
     groups: Vec<ClientGroup>,
     latencies: Latencies,
+    pub assumed: Assumed,
     /// By group.
     pub classes: Vec<u32>,
     pub class_count: usize,
@@ -50,6 +52,7 @@ pub(super) struct Ground {
     pub shapes: Vec<usize>,
     /// By service: those with equal numbers want the same of the same chain.
     pub tastes: Vec<u32>,
+    pub taste_count: usize,
     pub shape_count: usize,
     /// (services x (lines + 1)) x nodes; the last row of a service is for clients of no known line.
     /// Line penalty and price in money.
@@ -97,7 +100,7 @@ impl Ground {
         let taste = |(at, service): (usize, &Service)| {
             (shapes[at], service.answers, &penalties[at * own..(at + 1) * own])
         };
-        let (tastes, _) = classify(policy.services.iter().enumerate().map(taste));
+        let (tastes, taste_samples) = classify(policy.services.iter().enumerate().map(taste));
         Self {
             rules: rules.collect(),
             shapes: shapes.into_iter().map(|shape| shape as usize).collect(),
@@ -105,6 +108,7 @@ impl Ground {
             is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
             samples,
             tastes,
+            taste_count: taste_samples.len(),
             penalties,
             money,
             line_rows: policy.clients.lines.len() + 1,
@@ -118,6 +122,7 @@ impl Ground {
             area_sets,
             chains,
             chain_samples,
+            assumed: Assumed::of(input.groups),
             world: change::world(input),
             policy: policy.clone(),
             groups: input.groups.to_vec(),
@@ -134,6 +139,17 @@ impl Ground {
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
         let set = self.area_sets[group] as usize;
         self.rules[service * self.area_set_count + set].map(usize::from)
+    }
+
+    /// Which areas a group is in, as a number.
+    #[inline]
+    pub fn area_set(&self, group: usize) -> usize {
+        self.area_sets[group] as usize
+    }
+
+    /// As [`rule`](Self::rule), by number of the areas.
+    pub fn rules(&self, service: usize) -> &[Option<u16>] {
+        &self.rules[service * self.area_set_count..(service + 1) * self.area_set_count]
     }
 
     pub fn seed(&self, group: usize) -> u64 {

@@ -3,7 +3,7 @@
 //! ```text
 //! kept of the plan before ─┬ policy, groups, latencies equal? ── no ─▶ nothing is used
 //!                          ├ ground, order of the walk ────────────▶ as they are
-//!                          ├ rows of costs, ladders ───────────────▶ those that no change concerns
+//!                          ├ rows and orders of costs, ladders ────▶ those that no change concerns
 //!                          └ by service: the assignment it made is the previous one, in memory?
 //!                              index of its placements, tally, who is restless
 //! ```
@@ -12,20 +12,23 @@
 //! part of what a memory says, in writing or in comparison.
 //!
 //! *Restless* is a pair that [`is_untouched`] says something is to be done about, each time anew: because no
-//! node may serve it, mostly nobody. All others can only be concerned by a node that was lost.
+//! node may serve it, mostly nobody. All others can only be concerned by a node that was lost. *Stray* is a
+//! group that is not wholly on the first level of its chain: all others can only be if they moved, or if a
+//! chain has other levels.
 
 use super::PlanInput;
 use super::book::Book;
 use super::demand::Demand;
 use super::ground::Ground;
 use super::ladder::Ladder;
+use super::order::Lists;
 use super::rows::Rows;
 use super::spread::Spread;
 use super::sweep::is_untouched;
 use super::tally::Tally;
 use super::terrain::Terrain;
 use crate::model::clients::ClientGroup;
-use crate::model::placement::ServiceAssignment;
+use crate::model::placement::{PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::Reach;
 use std::sync::Arc;
 
@@ -37,6 +40,7 @@ pub(super) struct Kept(Option<Arc<Keep>>);
 pub(super) struct Keep {
     pub ground: Arc<Ground>,
     pub rows: Arc<Rows>,
+    pub orders: Arc<Lists>,
     pub reach: Reach,
     /// Views of `reach` x chains.
     pub ladders: Vec<Arc<Ladder>>,
@@ -50,9 +54,11 @@ pub(super) struct KeptService {
     /// As the plan left it.
     pub assignment: ServiceAssignment,
     pub spread: Arc<Spread>,
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
     /// Groups, ascending.
     pub restless: Vec<u32>,
+    /// Groups of which a part is on a later pool, or on nobody.
+    pub strays: Vec<u32>,
 }
 
 /// In which order groups are placed.
@@ -145,6 +151,42 @@ impl Keep {
             .flat_map(of_view)
             .any(|at| terrain.ladders[at].all_down && !self.ladders.get(at).is_some_and(|then| then.all_down))
     }
+}
+
+/// By service: groups of the previous assignment that may be strays; `None`: anybody may.
+pub(super) fn strays<'k>(terrain: &Terrain<'_>, keep: Option<&'k Keep>) -> Vec<Option<&'k [u32]>> {
+    let is_like = |keep: &&Keep| {
+        let mut pairs = keep.ladders.iter().zip(&terrain.ladders);
+        keep.ladders.len() == terrain.ladders.len()
+            && keep.reach.by_group() == terrain.reach.by_group()
+            && pairs.all(|(then, now)| Arc::ptr_eq(then, now) || now.is_levelled_as(then))
+    };
+    let keep = keep.filter(is_like);
+    let previous = |at: usize| terrain.input.previous.and_then(|previous| previous.services.get(at));
+    let of_service = |at: usize| Some(&keep?.service(at, previous(at))?.strays[..]);
+    (0..terrain.input.policy.services.len()).map(of_service).collect()
+}
+
+/// Of the groups that may be strays and those that `changed`, those that are.
+pub(super) fn astray(
+    terrain: &Terrain<'_>,
+    book: &Book<'_>,
+    service: usize,
+    known: Option<&[u32]>,
+    changed: &[u32],
+) -> Vec<u32> {
+    let is_stray = |&group: &u32| {
+        let Some(ladder) = terrain.ladder(service, group as usize) else { return true };
+        let held = book.get(book.at[group as usize]);
+        let is_first = |share: &Share| ladder.rung(share.node).is_none_or(|rung| rung.level == 0);
+        held.is_none_or(|it| it.mode != PlacementMode::Normal || !it.shares.iter().all(is_first))
+    };
+    let Some(known) = known else { return (0..book.at.len() as u32).filter(is_stray).collect() };
+    let mut groups: Vec<u32> = known.iter().chain(changed).copied().collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups.retain(is_stray);
+    groups
 }
 
 /// By service: groups about whose placement something may have to be done, ascending.

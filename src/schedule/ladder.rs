@@ -154,6 +154,12 @@ impl Ladder {
         }
     }
 
+    /// Whether every node it offers is on the same level of `other`.
+    pub fn is_levelled_as(&self, other: &Self) -> bool {
+        let is_same = |rung: &Rung| other.rung(rung.node).is_some_and(|then| then.level == rung.level);
+        self.rungs.iter().all(is_same)
+    }
+
     pub fn levels(&self) -> usize {
         self.starts.len() - 1
     }
@@ -166,6 +172,12 @@ impl Ladder {
     pub fn rung(&self, node: NodeId) -> Option<&Rung> {
         let at = *self.at.get(node.index())?;
         self.rungs.get(usize::from(at))
+    }
+
+    /// Where a node is in `rungs`; of others, behind all.
+    #[inline]
+    pub fn position(&self, node: NodeId) -> u16 {
+        self.at.get(node.index()).copied().unwrap_or(NOWHERE)
     }
 
     #[inline]

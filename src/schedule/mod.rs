@@ -19,6 +19,7 @@
 //! | `terrain` | all of it that stays fixed during a plan |
 //! | `ground` | of it, what only an edit changes |
 //! | `rows` | of it, what nodes cost from where |
+//! | `order` | of it, which node costs less than which |
 //! | `book`, `spread` | a service's placements while a plan is made, and an index of them |
 //! | `tally` | what a service puts on every node |
 //! | `kept` | what makes the next plan quicker, and decides nothing |
@@ -66,6 +67,7 @@ mod memory;
 #[cfg(test)]
 mod methods;
 mod moves;
+mod order;
 mod pick;
 mod plan;
 mod polish;

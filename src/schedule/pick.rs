@@ -24,6 +24,7 @@
 
 use super::cost::{CAP_PRICE_US, margin, nearness};
 use super::load::Loads;
+use super::order::Order;
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
@@ -74,6 +75,8 @@ struct Peer {
 pub(super) struct Scratch {
     parts: Vec<Part>,
     peers: Vec<Peer>,
+    /// Nodes that were looked at, in their order, and what they cost.
+    seen: Vec<(NodeId, u32)>,
     /// The answer: by falling share, then node; sums to the whole.
     pub shares: Vec<Share>,
 }
@@ -150,31 +153,31 @@ impl Question<'_> {
 
     /// The peers of the cheapest node with room, cheapest first, with weights that sum below 2^40.
     fn find_peers(&self, level: usize, stage: Stage, left: u32, scratch: &mut Scratch) {
-        let Scratch { parts, peers, .. } = scratch;
+        let Scratch { parts, peers, seen, .. } = scratch;
         peers.clear();
-        let rungs = self.outlook.ladder.level(level);
-        let mut circle = Circle::default();
-        for rung in rungs {
-            // What a node costs without a price is too much already for most.
-            if self.bid(rung.node) >= circle.best && !self.is_held(rung.node) {
-                continue;
-            }
-            let cost = self.cost(rung.node);
-            let own = self.is_held(rung.node);
-            if circle.would_change(cost, own) && self.limit(rung.node, stage, left, parts) > 0 {
-                circle.see(cost, own, self.outlook.homecoming[rung.node.index()]);
-            }
-        }
-        if !circle.close() {
+        seen.clear();
+        let order = self.outlook.order(level);
+        let has_room = |node: NodeId| self.limit(node, stage, left, parts) > 0;
+        let look = |node: NodeId, is_first: bool| {
+            // Who has no room is no peer at any price.
+            let is_closed = if is_first { !has_room(node) } else { self.is_closed(node, stage) };
+            let cost = if is_closed { u32::MAX } else { self.cost(node) };
+            seen.push((node, cost));
+            cost
+        };
+        let Some(circle) = Circle::of(self.outlook, (level, order), self.held, look, has_room) else {
             return;
-        }
-        let dearest = circle.stay.max(circle.join_to);
-        for rung in rungs.iter().filter(|rung| self.bid(rung.node) < dearest) {
-            let cost = self.cost(rung.node);
-            if circle.admits(cost, self.is_held(rung.node)) {
-                let limit = self.limit(rung.node, stage, left, parts);
+        };
+        let dearest = circle.dearest();
+        let near = order.nodes().take_while(|&node| self.outlook.worth(node) < dearest);
+        for (at, node) in order.loose.iter().copied().chain(near).enumerate() {
+            let known = seen.get(at).filter(|seen| seen.0 == node).map(|seen| seen.1);
+            let cost = known.unwrap_or_else(|| self.cost(node));
+            if circle.admits(cost, self.is_held(node)) {
+                let limit = self.limit(node, stage, left, parts);
+                let weight = self.outlook.ladder.rung(node).map_or(0, |rung| u64::from(rung.weight));
                 if limit > 0 {
-                    peers.push(Peer { cost, node: rung.node, weight: u64::from(rung.weight), limit });
+                    peers.push(Peer { cost, node, weight, limit });
                 }
             }
         }
@@ -218,6 +221,13 @@ impl Question<'_> {
         for peer in peers {
             peer.weight = (peer.weight >> shift).max(1);
         }
+    }
+
+    /// Whether a node takes nothing of the group, as far as that is told without counting.
+    #[inline]
+    fn is_closed(&self, node: NodeId, stage: Stage) -> bool {
+        let is_full = || self.discretionary && self.loads.is_full(node) && !self.is_held(node);
+        self.loads.room(node) == 0 || (stage == Stage::Careful && is_full())
     }
 
     /// How much more of the group (ppm) a node takes.
@@ -281,6 +291,30 @@ impl Question<'_> {
                 parts.push(Part { node: rung.node, fixed: 0, added: left });
             }
         }
+    }
+
+    /// Whether the answer may be worth a move for a group that has a priced node; asked for less than an
+    /// answer. It is not where one of its own nodes has room for all of it, so that it stays on its level, and
+    /// no node there is cheaper by the margin of a move, even without the group's own load.
+    pub fn may_gain(&self) -> bool {
+        let has_room = |share: &Share| self.limit(share.node, Stage::Careful, WHOLE, &[]) == WHOLE;
+        if self.outlook.ladder.is_flat
+            || self.lowest_level(self.held) != Some(0)
+            || self.loads.excess(self.held, self.demand) > 0
+            || !self.held.iter().any(has_room)
+        {
+            return true;
+        }
+        let order = self.outlook.order(0);
+        let priced = |node: NodeId| self.bid(node).saturating_add(self.loads.price[node.index()]);
+        let mut least = order.loose.iter().map(|&node| priced(node)).min().unwrap_or(u32::MAX);
+        for node in order.nodes() {
+            if self.outlook.worth(node) > least {
+                break;
+            }
+            least = least.min(priced(node));
+        }
+        self.mean_cost(self.held) >= least.saturating_add(margin(least))
     }
 
     /// What the group costs on average, its own load included, us.
@@ -372,13 +406,10 @@ impl Question<'_> {
             if free == 0 {
                 break;
             }
-            for rung in self.outlook.ladder.level(level) {
-                if self.outlook.cost(rung.node) > ranked[free - 1].0 {
-                    continue;
-                }
-                let key = (self.backup_cost(rung.node), rung.node);
-                if key >= ranked[free - 1] || shares.iter().any(|share| share.node == rung.node) {
-                    continue;
+            let rank = |ranked: &mut [(u32, NodeId); MOST], node: NodeId| {
+                let key = (self.backup_cost(node), node);
+                if key >= ranked[free - 1] || shares.iter().any(|share| share.node == node) {
+                    return;
                 }
                 let mut at = free - 1;
                 while at > 0 && ranked[at - 1] > key {
@@ -386,6 +417,14 @@ impl Question<'_> {
                     at -= 1;
                 }
                 ranked[at] = key;
+            };
+            let order = self.outlook.order(level);
+            order.loose.iter().for_each(|&node| rank(&mut ranked, node));
+            for node in order.nodes() {
+                if self.outlook.cost(node) > ranked[free - 1].0 {
+                    break;
+                }
+                rank(&mut ranked, node);
             }
             ranked[..free].iter().filter(|&&key| key != NOBODY).for_each(|&(_, node)| backups.push(node));
         }
@@ -414,11 +453,11 @@ impl Backups {
 }
 
 /// Who may share a group, by cost alone.
-///
-/// First every node with room is [seen](Circle::see), then the circle is closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circle {
     best: u32,
+    /// Where in the ladder the cheapest of all is; of several, the first.
+    first: u16,
     /// The cheapest of the group's own nodes.
     own: u32,
     /// The cheapest of all became better lately.
@@ -434,28 +473,75 @@ pub(super) struct Circle {
 impl Default for Circle {
     fn default() -> Self {
         let none = u32::MAX;
-        Self { best: none, own: none, homecoming: false, stay: 0, join_from: none, join_to: 0 }
+        Self {
+            best: none,
+            first: u16::MAX,
+            own: none,
+            homecoming: false,
+            stay: 0,
+            join_from: none,
+            join_to: 0,
+        }
     }
 }
 
 impl Circle {
-    #[inline]
-    pub fn would_change(&self, cost: u32, own: bool) -> bool {
-        cost < self.best || (own && cost < self.own)
+    /// Of the nodes of a level that have room, at what they cost now; `None`: there is none. `cost` is told
+    /// whether nobody was seen yet.
+    pub fn of(
+        outlook: Outlook<'_>,
+        (level, order): (usize, Order<'_>),
+        held: &[Share],
+        mut cost: impl FnMut(NodeId, bool) -> u32,
+        has_room: impl Fn(NodeId) -> bool,
+    ) -> Option<Self> {
+        let ladder = outlook.ladder;
+        let mut circle = Self::default();
+        let mut look = |circle: &mut Self, node: NodeId| {
+            let own = held.iter().any(|share| share.node == node);
+            let (cost, at) = (cost(node, circle.best == u32::MAX), ladder.position(node));
+            if circle.would_change(cost, own, at) && has_room(node) {
+                circle.see(cost, own, at, outlook.homecoming[node.index()]);
+            }
+        };
+        order.loose.iter().for_each(|&node| look(&mut circle, node));
+        for node in order.nodes() {
+            // What a node costs without a price is too much already, and so it is for all after it.
+            if outlook.worth(node) > circle.best {
+                break;
+            }
+            look(&mut circle, node);
+        }
+        let is_here =
+            |share: &&Share| ladder.rung(share.node).is_some_and(|rung| usize::from(rung.level) == level);
+        held.iter().filter(is_here).for_each(|share| look(&mut circle, share.node));
+        circle.close().then_some(circle)
     }
 
     #[inline]
-    pub fn see(&mut self, cost: u32, own: bool, homecoming: bool) {
-        if cost < self.best {
-            (self.best, self.homecoming) = (cost, homecoming);
+    fn would_change(&self, cost: u32, own: bool, at: u16) -> bool {
+        (cost, at) < (self.best, self.first) || (own && cost < self.own)
+    }
+
+    /// In any order.
+    #[inline]
+    fn see(&mut self, cost: u32, own: bool, at: u16, homecoming: bool) {
+        if (cost, at) < (self.best, self.first) {
+            (self.best, self.first, self.homecoming) = (cost, at, homecoming);
         }
         if own {
             self.own = self.own.min(cost);
         }
     }
 
+    /// Nobody who costs so much is admitted.
+    #[inline]
+    pub fn dearest(&self) -> u32 {
+        self.stay.max(self.join_to)
+    }
+
     /// False: nobody was seen.
-    pub fn close(&mut self) -> bool {
+    fn close(&mut self) -> bool {
         if self.best == u32::MAX {
             return false;
         }

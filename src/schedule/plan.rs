@@ -46,8 +46,9 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         opening.follow_up(books, &mut memory)
     };
     let cut = memory.circuits.cut(&input.policy.fleet);
-    let steps = memory.degradation.judge(&sweep, &opening.reports, &cut, memory.at_ms);
-    let (plan, services) = finish(sweep, memory, &opening);
+    let strays = kept::strays(&opening.terrain, input.memory.kept.of_ground(&opening.terrain.ground));
+    let steps = memory.degradation.judge(&sweep, &opening.reports, (&cut, &strays), memory.at_ms);
+    let (plan, services) = finish(sweep, memory, &opening, &strays);
     let kept = opening.keep(services);
     Plan { memory: PlannerMemory { kept, ..plan.memory }, steps, ..plan }
 }
@@ -68,7 +69,7 @@ pub(super) struct Opening<'a> {
     /// Nobody has a placement.
     first: bool,
     /// By service: the previous assignment.
-    tallies: Vec<Tally>,
+    tallies: Vec<Arc<Tally>>,
 }
 
 impl<'a> Opening<'a> {
@@ -99,7 +100,7 @@ impl<'a> Opening<'a> {
         for (at, (tally, book)) in tallies.iter_mut().zip(&books).enumerate() {
             let then = keep.and_then(|keep| keep.demand.services.get(at));
             if known(at).is_none() || then != demand.services.get(at) {
-                tally.load(book, &demand, at);
+                Arc::make_mut(tally).load(book, &demand, at);
             }
         }
         let first = books.iter().all(|book| book.at.iter().all(|&at| book.get(at).is_none()));
@@ -116,10 +117,11 @@ impl<'a> Opening<'a> {
     fn see_others(&mut self, habits: &[Habit]) {
         let Self { memory, demand, reports, .. } = self;
         let policy = self.terrain.input.policy;
-        let base = reports.base(policy, memory);
+        let known = reports.known(memory);
+        let base = reports.base(policy, memory, |node| known[node]);
         let mut passing = memory.passing(reports.current(), habits, &demand.services);
         // What is too little to be base load still takes room from newcomers.
-        for (node, unexplained) in reports.unexplained(memory).into_iter().enumerate() {
+        for (node, unexplained) in reports.unexplained(&known).enumerate() {
             passing[node] = passing[node].saturating_add(unexplained.saturating_sub(base[node]));
         }
         let carried = (&demand.services[..], &base[..]);
@@ -134,9 +136,11 @@ impl<'a> Opening<'a> {
             loads.pass(NodeId::from_index(node), passing);
         }
         loads.division = Division::new(&self.guesses(), self.terrain.signals.len());
-        for node in 0..self.terrain.signals.len() {
-            let planned =
-                self.tallies.iter().fold(0_u128, |sum, tally| sum.saturating_add(tally.loads[node]));
+        let mut planned = vec![0_u128; self.terrain.signals.len()];
+        for tally in &self.tallies {
+            planned.iter_mut().zip(&tally.loads).for_each(|(sum, own)| *sum = sum.saturating_add(*own));
+        }
+        for (node, planned) in planned.into_iter().enumerate() {
             loads.set_planned(node, u64::try_from(planned).unwrap_or(u64::MAX));
         }
         loads
@@ -181,7 +185,7 @@ impl<'a> Opening<'a> {
     fn place_all<'t>(&'t self, books: Vec<Book<'t>>, memory: &mut PlannerMemory) -> Sweep<'t> {
         let draft = self.draft(&[], books);
         let known = |node: usize| draft.loads.planned(node);
-        let base = self.reports.base_against(self.terrain.input.policy, memory, known);
+        let base = self.reports.base(self.terrain.input.policy, memory, known);
         if base.iter().all(|&base| base == 0) {
             return self.improve(draft);
         }
@@ -243,9 +247,10 @@ impl<'a> Opening<'a> {
 
     /// What makes the next plan quicker.
     fn keep(self, services: Vec<KeptService>) -> Kept {
-        let Terrain { ground, signals, reach, pricing, ladders, .. } = self.terrain;
-        let rows = pricing.keep(&signals);
-        Kept::new(Keep { ground, rows, reach, ladders, demand: self.demand, walk: self.walk, services })
+        let Self { demand, walk, .. } = self;
+        let Terrain { ground, reach, pricing, orders, ladders, .. } = self.terrain;
+        let (rows, orders) = (pricing.keep(), orders.keep());
+        Kept::new(Keep { ground, rows, orders, reach, ladders, demand, walk, services })
     }
 }
 
@@ -289,7 +294,7 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option
 /// How each service's demand divides between the groups, without what is shed of it.
 fn divide(terrain: &Terrain<'_>, memory: &PlannerMemory) -> Demand {
     let input = terrain.input;
-    let mut demand = Demand::new(input.groups, input.policy.services.len(), input.demand);
+    let mut demand = Demand::new(&terrain.ground.assumed, input.policy.services.len(), input.demand);
     for (at, service) in input.policy.services.iter().enumerate() {
         let shed = memory.degradation.by_group(at, input.groups.len(), |group| terrain.rule(at, group));
         demand.thin(shed, service.demand.is_some());
@@ -314,16 +319,16 @@ fn tallies<'k>(
     demand: &Demand,
     nodes: usize,
     known: impl Fn(usize) -> Option<&'k KeptService>,
-) -> Vec<Tally> {
+) -> Vec<Arc<Tally>> {
     let of_service = |(at, book): (usize, &Book<'_>)| match known(at) {
-        Some(kept) => kept.tally.clone(),
-        None => Tally::weigh(book, demand, at, nodes),
+        Some(kept) => Arc::clone(&kept.tally),
+        None => Arc::new(Tally::weigh(book, demand, at, nodes)),
     };
     books.iter().enumerate().map(of_service).collect()
 }
 
 /// Row-major services x nodes: ppm of the service's demand on each node.
-fn carried(tallies: &[Tally]) -> Vec<u32> {
+fn carried(tallies: &[Arc<Tally>]) -> Vec<u32> {
     tallies.iter().flat_map(|tally| &tally.carried).copied().collect()
 }
 
@@ -331,13 +336,14 @@ fn finish(
     mut sweep: Sweep<'_>,
     mut memory: PlannerMemory,
     opening: &Opening<'_>,
+    strays: &[Option<&[u32]>],
 ) -> (Plan, Vec<KeptService>) {
     let nodes = sweep.terrain.signals.len();
     let changed: Vec<Vec<u32>> = sweep.books.iter().map(Book::changed).collect();
-    let moved = |(at, book): (usize, &Book<'_>)| {
-        opening.tallies[at].clone().moved(book, &changed[at], sweep.demand, at)
-    };
-    let tallies: Vec<Tally> = sweep.books.iter().enumerate().map(moved).collect();
+    let mut tallies = opening.tallies.clone();
+    for (at, tally) in tallies.iter_mut().enumerate().filter(|(at, _)| !changed[*at].is_empty()) {
+        Arc::make_mut(tally).follow(&sweep.books[at], &changed[at], sweep.demand, at);
+    }
     let after = carried(&tallies);
     let unserved = unserved(&sweep, &after);
     let notes = notes(&sweep, &unserved);
@@ -363,7 +369,7 @@ fn finish(
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
         budget_ppb: opening.memory.budget_ppb,
     };
-    let mut services = close(sweep, changed, tallies);
+    let mut services = close(sweep, changed, tallies, strays);
     for (at, service) in services.iter_mut().enumerate() {
         service.assignment.shed = memory.degradation.sheds(at);
     }
@@ -373,21 +379,27 @@ fn finish(
 }
 
 /// The assignment by service, but for who is shed, with what the next plan may use of it.
-fn close(sweep: Sweep<'_>, changed: Vec<Vec<u32>>, tallies: Vec<Tally>) -> Vec<KeptService> {
+fn close(
+    sweep: Sweep<'_>,
+    changed: Vec<Vec<u32>>,
+    tallies: Vec<Arc<Tally>>,
+    strays: &[Option<&[u32]>],
+) -> Vec<KeptService> {
     let Sweep { terrain, books, touched, .. } = sweep;
     let is_quick = terrain.input.pass == Pass::Evacuation;
     let mut asked = touched.into_iter().chain(std::iter::repeat_with(Vec::new));
-    let own = books.into_iter().zip(changed).zip(tallies).enumerate();
-    let close = |(at, ((book, changed), tally)): (usize, ((Book<'_>, Vec<u32>), Tally))| {
+    let mut services = Vec::with_capacity(books.len());
+    for (at, ((book, changed), tally)) in books.into_iter().zip(changed).zip(tallies).enumerate() {
+        let strays = kept::astray(terrain, &book, at, strays[at], &changed);
         let mut asked = asked.next().unwrap_or_default();
         asked.extend(changed);
         asked.sort_unstable();
         asked.dedup();
         let restless = kept::restless(terrain, &book, at, asked.into_iter());
         let (assignment, spread) = if is_quick { book.close_quickly() } else { book.close() };
-        KeptService { assignment, spread, tally, restless }
-    };
-    own.map(close).collect()
+        services.push(KeptService { assignment, spread, tally, restless, strays });
+    }
+    services
 }
 
 /// Notes whose node may not serve them any more, and where they were sent instead.

@@ -74,8 +74,10 @@ struct Polish<'t> {
     gauges: Vec<Gauge>,
     /// By node: pairs on it.
     here: Vec<Vec<u32>>,
-    /// Row-major nodes x nodes: the least rise in cost of sending a unit on, and of which pair.
-    onward: Vec<(i64, u32)>,
+    /// Row-major nodes x nodes: the least rise in cost of sending a unit on,
+    rises: Vec<i64>,
+    /// and of which pair.
+    movers: Vec<u32>,
     grain: usize,
     work: u64,
     most_work: u64,
@@ -251,7 +253,8 @@ impl<'t> Polish<'t> {
             pairs,
             gauges,
             here,
-            onward: vec![(NEVER_US, NOBODY); nodes * nodes],
+            rises: vec![NEVER_US; nodes * nodes],
+            movers: vec![NOBODY; nodes * nodes],
             grain: 1,
             work: 0,
             most_work,
@@ -267,8 +270,10 @@ impl<'t> Polish<'t> {
     /// Recounts what it costs to send a unit on from a node.
     fn refresh(&mut self, node: usize) {
         let nodes = self.gauges.len();
-        let row = &mut self.onward[node * nodes..(node + 1) * nodes];
-        row.fill((NEVER_US, NOBODY));
+        let rises = &mut self.rises[node * nodes..(node + 1) * nodes];
+        let movers = &mut self.movers[node * nodes..(node + 1) * nodes];
+        rises.fill(NEVER_US);
+        movers.fill(NOBODY);
         let is_priced = self.gauges[node].is_priced();
         for &at in &self.here[node] {
             let pair = &self.pairs[at as usize];
@@ -281,10 +286,12 @@ impl<'t> Polish<'t> {
                 if rise < 0 && !is_priced && from < to + i64::from(nearness((to % LEVEL_US) as u32)) {
                     rise = 0;
                 }
-                let best = &mut row[rung.node.index()];
-                let has_place = !is_split || pair.parts.iter().any(|&(held, _)| held == rung.node);
-                if rise < best.0 && rung.node.index() != node && has_place {
-                    *best = (rise, at);
+                let to = rung.node.index();
+                if rise < rises[to] && to != node {
+                    let has_place = !is_split || pair.parts.iter().any(|&(held, _)| held == rung.node);
+                    if has_place {
+                        (rises[to], movers[to]) = (rise, at);
+                    }
                 }
             }
         }
@@ -297,7 +304,7 @@ impl<'t> Polish<'t> {
             + match (from == nodes, to == nodes) {
                 (true, _) => -self.gauges[to].last(self.grain).0,
                 (_, true) => self.gauges[from].next(self.grain).0,
-                _ => self.onward[from * nodes + to].0,
+                _ => self.rises[from * nodes + to],
             }
     }
 
@@ -309,26 +316,33 @@ impl<'t> Polish<'t> {
         let leave: Vec<i64> = (0..nodes).map(|from| self.length(from, outside)).collect();
         let mut far = vec![0_i64; nodes + 1];
         let mut before = vec![usize::MAX; nodes + 1];
+        // As far as it was when its arcs were last looked at: until it is nearer they tell nothing new.
+        let mut looked = vec![i64::MAX; nodes + 1];
         loop {
             let mut is_settled = true;
             for from in 0..nodes {
+                let is_nearer = std::mem::replace(&mut looked[from], far[from]) != far[from];
                 if !self.here[from].is_empty() {
-                    let row = &self.onward[from * nodes..(from + 1) * nodes];
-                    for (to, &(rise, _)) in row.iter().enumerate() {
-                        let length = far[from] + rise + LEAST_GAIN_US;
-                        if length < far[to] {
-                            (far[to], before[to], is_settled) = (length, from, false);
+                    // A look that is spared counts as well: what is found must not depend on it.
+                    self.work += nodes as u64;
+                    let start = far[from] + LEAST_GAIN_US;
+                    let row = &self.rises[from * nodes..(from + 1) * nodes];
+                    let arcs = row.iter().zip(&mut far[..nodes]).enumerate();
+                    for (to, (&rise, far)) in arcs.take(if is_nearer { nodes } else { 0 }) {
+                        if start + rise < *far {
+                            (*far, before[to], is_settled) = (start + rise, from, false);
                         }
                     }
-                    self.work += nodes as u64;
                 }
                 if far[from] + leave[from] < far[outside] {
                     (far[outside], before[outside], is_settled) = (far[from] + leave[from], from, false);
                 }
             }
-            for (to, &enter) in enter.iter().enumerate() {
-                if far[outside] + enter < far[to] {
-                    (far[to], before[to], is_settled) = (far[outside] + enter, outside, false);
+            if std::mem::replace(&mut looked[outside], far[outside]) != far[outside] {
+                for (to, &enter) in enter.iter().enumerate() {
+                    if far[outside] + enter < far[to] {
+                        (far[to], before[to], is_settled) = (far[outside] + enter, outside, false);
+                    }
                 }
             }
             if is_settled {
@@ -352,11 +366,11 @@ impl<'t> Polish<'t> {
         let width = |(from, to): (usize, usize)| match (from == nodes, to == nodes) {
             (true, _) => self.gauges[to].last(self.grain).1,
             (_, true) => self.gauges[from].next(self.grain).1,
-            _ => self.amount(self.onward[from * nodes + to].1, from),
+            _ => self.amount(self.movers[from * nodes + to], from),
         };
         let amount = arcs().map(width).min().unwrap_or(0);
         let moves: Vec<_> = arcs().filter(|&(from, to)| from != nodes && to != nodes).collect();
-        let movers: Vec<u32> = moves.iter().map(|&(from, to)| self.onward[from * nodes + to].1).collect();
+        let movers: Vec<u32> = moves.iter().map(|&(from, to)| self.movers[from * nodes + to]).collect();
         for (&(from, to), who) in moves.iter().zip(movers) {
             self.send(who, from, to, amount);
         }

@@ -168,7 +168,10 @@ impl Sweep<'_> {
         let ladders = &self.terrain.ladders;
         let mut of_ladder = vec![NO_KIND; ladders.len()];
         // In the order of services: among flows that are as good, it says which is found.
-        for at in self.terrain.ladders_by_service().into_iter().filter(|&at| !ladders[at].all_down) {
+        for at in self.terrain.ladders_by_service() {
+            if ladders[at].all_down || of_ladder[at] != NO_KIND {
+                continue;
+            }
             let mut key: Vec<_> = ladders[at].rungs.iter().map(|rung| (rung.level, rung.node)).collect();
             key.sort_unstable();
             of_ladder[at] = *known.entry(key).or_insert_with_key(|key| {

@@ -325,17 +325,12 @@ impl<'t> Sweep<'t> {
     fn enlist(&mut self, service: usize, outlook: Outlook<'t>, key: &(u32, u32, u32)) -> u32 {
         let Some(Wanted { shares, backups, .. }) = self.wanted.get(key).filter(|it| !it.shares.is_empty())
         else {
-            return self.books[service].intern(nothing());
+            return self.books[service].intern(&nothing());
         };
         let pool = outlook.ladder.rung(shares[0].node).map(|rung| rung.pool);
-        let made = Placement {
-            shares: shares.clone(),
-            backups: backups.nodes().to_vec(),
-            pool,
-            mode: PlacementMode::Normal,
-        };
         let question = idle_question(&self.loads, outlook);
-        self.books[service].fold(made, |held| question.backs_as_well(held, backups, shares))
+        let will_do = |held: &[NodeId]| question.backs_as_well(held, backups, shares);
+        self.books[service].fold(shares, (pool, PlacementMode::Normal), backups.nodes(), will_do)
     }
 
     /// Whether a pair has what is best for its class. A class of one is not worth remembering.
@@ -350,39 +345,30 @@ impl<'t> Sweep<'t> {
         if shares.len() > MOST {
             return false;
         }
-        let level = outlook.ladder.level(0);
+        let (ladder, order) = (outlook.ladder, outlook.order(0));
         let cost = |node| outlook.bid(node, shares).saturating_add(self.loads.price[node.index()]);
-        let holds = |node: NodeId| shares.iter().any(|share| share.node == node);
-        let mut circle = Circle::default();
-        for rung in level {
-            let price = cost(rung.node);
-            let own = holds(rung.node);
-            if circle.would_change(price, own) {
-                circle.see(price, own, outlook.homecoming[rung.node.index()]);
-            }
-        }
-        if !circle.close() {
-            return false;
-        }
-        let method = outlook.ladder.method(0);
+        let look = |node, _| cost(node);
+        let Some(circle) = Circle::of(outlook, (0, order), shares, look, |_| true) else { return false };
+        let method = ladder.method(0);
         // Each group has some of many nodes that are alike to it.
         let is_one_of_many = method.is_flat() && shares.len() == MOST;
-        let mut found = [(0_u64, 0_u32); MOST];
-        let mut count = 0;
-        for rung in level {
-            let held = shares.iter().find(|share| share.node == rung.node);
-            let admitted = circle.admits(cost(rung.node), held.is_some());
-            match held {
-                Some(share) if admitted && outlook.ramps[rung.node.index()] == Ppm::WHOLE.0 => {
-                    let measure = self.loads.measure(method, rung.node).unwrap_or(0);
-                    found[count] = (u64::from(rung.weight).saturating_mul(measure), share.share.0);
-                    count += 1;
-                }
-                None if !admitted || is_one_of_many => {}
-                _ => return false,
-            }
+        let joins =
+            |node: NodeId| !shares.iter().any(|share| share.node == node) && circle.admits(cost(node), false);
+        let near = order.nodes().take_while(|&node| outlook.worth(node) < circle.dearest());
+        if !is_one_of_many && order.loose.iter().copied().chain(near).any(joins) {
+            return false;
         }
-        count == shares.len() && (count == 1 || is_even(&found[..count]))
+        let mut found = [(0_u64, 0_u32); MOST];
+        for (found, share) in found.iter_mut().zip(shares) {
+            let Some(rung) = ladder.rung(share.node).filter(|rung| rung.level == 0) else { return false };
+            let is_whole = outlook.ramps[share.node.index()] == Ppm::WHOLE.0;
+            if !is_whole || !circle.admits(cost(share.node), true) {
+                return false;
+            }
+            let measure = self.loads.measure(method, share.node).unwrap_or(0);
+            *found = (u64::from(rung.weight).saturating_mul(measure), share.share.0);
+        }
+        shares.len() == 1 || is_even(&found[..shares.len()])
     }
 
     fn reconsider(
@@ -393,17 +379,18 @@ impl<'t> Sweep<'t> {
         patience: Patience,
     ) -> bool {
         let held = self.books[service].at[group];
-        if !self.may_wish(service, group, held, memory) {
-            return false;
-        }
-        let Some(outlook) = self.terrain.outlook(service, group) else { return false };
         let pair = service * self.terrain.ground.classes.len() + group;
-        if self.moved[pair] || outlook.ladder.all_down || held == NONE {
+        if self.moved[pair] || held == NONE || !self.may_wish(service, group, held, memory) {
             return false;
         }
         let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);
         let at_ease = self.books[service].shares(held).iter().all(at_ease);
-        if at_ease && (patience == Patience::FreeIfPriced || self.is_calm(service, group, outlook, held)) {
+        if at_ease && patience == Patience::FreeIfPriced {
+            return false;
+        }
+        let outlook = self.terrain.outlook(service, group).filter(|outlook| !outlook.ladder.all_down);
+        let Some(outlook) = outlook else { return false };
+        if at_ease && self.is_calm(service, group, outlook, held) {
             return false;
         }
         if at_ease && self.is_content(outlook, self.books[service].shares(held)) {
@@ -417,9 +404,12 @@ impl<'t> Sweep<'t> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let shares = self.books[service].shares(held);
         let question = self.question(outlook, demand, shares, true);
-        question.answer(&[], &mut scratch);
-        let moving = distance(shares, &scratch.shares);
-        let wanted = self.is_worth(&question, shares, &scratch.shares, moving);
+        let (mut moving, mut wanted) = (0, false);
+        if at_ease || question.may_gain() {
+            question.answer(&[], &mut scratch);
+            moving = distance(shares, &scratch.shares);
+            wanted = self.is_worth(&question, shares, &scratch.shares, moving);
+        }
         self.scratch = scratch;
         if wanted && self.allow(service, group, moving, memory, patience) {
             if patience == Patience::Patient {
@@ -556,12 +546,13 @@ impl<'t> Sweep<'t> {
 
     /// Interns the answer just given.
     fn write(&mut self, service: usize, outlook: Outlook<'t>, mode: PlacementMode) -> u32 {
-        let shares = self.scratch.shares.clone();
-        if shares.is_empty() {
-            return self.books[service].intern(nothing());
-        }
-        let pool = shares.first().and_then(|share| outlook.ladder.rung(share.node)).map(|rung| rung.pool);
-        self.back(service, outlook, Placement { shares, backups: Vec::new(), pool, mode })
+        let shares = &self.scratch.shares;
+        let Some(first) = shares.first() else { return self.books[service].intern(&nothing()) };
+        let pool = outlook.ladder.rung(first.node).map(|rung| rung.pool);
+        let question = idle_question(&self.loads, outlook);
+        let ranked = question.rank_backups(shares);
+        let will_do = |held: &[NodeId]| question.backs_as_well(held, &ranked, shares);
+        self.books[service].fold(shares, (pool, mode), ranked.nodes(), will_do)
     }
 
     /// Gives a pair these shares, account included: at once, by nobody's wish.
@@ -573,13 +564,13 @@ impl<'t> Sweep<'t> {
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
-    /// Interns a placement with backups that are best, or about as good and in use already.
-    fn back(&mut self, service: usize, outlook: Outlook<'t>, placement: Placement) -> u32 {
+    /// Gives a pair other backups for the shares it has: these, or about as good and in use already.
+    fn back(&mut self, service: usize, group: usize, outlook: Outlook<'t>, ranked: &Backups) {
+        let book = &mut self.books[service];
+        let Some(Placement { shares, pool, mode, .. }) = book.get(book.at[group]).cloned() else { return };
         let question = idle_question(&self.loads, outlook);
-        let ranked = question.rank_backups(&placement.shares);
-        let shares = placement.shares.clone();
-        let placement = Placement { backups: ranked.nodes().to_vec(), ..placement };
-        self.books[service].fold(placement, |held| question.backs_as_well(held, &ranked, &shares))
+        let will_do = |held: &[NodeId]| question.backs_as_well(held, ranked, &shares);
+        book.at[group] = book.fold(&shares, (pool, mode), ranked.nodes(), will_do);
     }
 
     /// Gives the group the answer just given; what it had is off the account.
@@ -600,7 +591,7 @@ impl<'t> Sweep<'t> {
     fn set(&mut self, service: usize, group: usize, placement: Placement) {
         let demand = self.demand.of(service, group);
         let held = self.books[service].at[group];
-        let at = self.books[service].intern(placement);
+        let at = self.books[service].intern(&placement);
         self.loads.remove(self.books[service].shares(held), demand);
         self.loads.add(self.books[service].shares(at), demand);
         self.enter(service, group, at);
@@ -613,8 +604,8 @@ impl<'t> Sweep<'t> {
 
     /// Keeps the shares; keeps the backups too while each costs about what the best in its place does.
     fn refresh_backups(&mut self, service: usize, group: usize, outlook: Outlook<'t>) {
-        if let Some(placement) = self.badly_backed(service, group, outlook).cloned() {
-            self.books[service].at[group] = self.back(service, outlook, placement);
+        if let Some((_, ranked)) = self.badly_backed(service, group, outlook) {
+            self.back(service, group, outlook, &ranked);
         }
     }
 
@@ -627,26 +618,34 @@ impl<'t> Sweep<'t> {
         memory: &PlannerMemory,
         patience: Patience,
     ) {
-        let Some(placement) = self.badly_backed(service, group, outlook).cloned() else { return };
+        // In a first plan everybody has just been given the best, and which nodes are full is noted later.
+        if patience != Patience::Patient {
+            return;
+        }
+        let Some((placement, ranked)) = self.badly_backed(service, group, outlook) else { return };
         // As many clients see it as answers name a backup.
         let answers = outlook.answers.max(1);
         let seen_ppm = answers.saturating_sub(placement.shares.len()) * 1_000_000 / answers;
         let size_ppb = self.size_ppb(service, group, seen_ppm as u32);
-        let question = self.question(outlook, 0, &[], false);
-        let ranked = question.rank_backups(&placement.shares);
+        let question = idle_question(&self.loads, outlook);
         let is_urgent = !question.covers_as_well(&placement.backups, &ranked, &placement.shares);
-        if is_urgent || patience != Patience::Patient || self.grant(service, group, size_ppb, memory, true) {
-            self.books[service].at[group] = self.back(service, outlook, placement);
+        if is_urgent || self.grant(service, group, size_ppb, memory, true) {
+            self.back(service, group, outlook, &ranked);
         }
     }
 
-    /// What a pair has, if others would back it clearly better.
-    fn badly_backed(&self, service: usize, group: usize, outlook: Outlook<'t>) -> Option<&Placement> {
+    /// What a pair has, and by whom it would be backed clearly better, if by anybody.
+    fn badly_backed(
+        &self,
+        service: usize,
+        group: usize,
+        outlook: Outlook<'t>,
+    ) -> Option<(&Placement, Backups)> {
         let book = &self.books[service];
         let held = book.get(book.at[group]).filter(|held| !held.shares.is_empty())?;
-        let question = self.question(outlook, 0, &[], false);
+        let question = idle_question(&self.loads, outlook);
         let ranked = question.rank_backups(&held.shares);
-        (!question.backs_as_well(&held.backups, &ranked, &held.shares)).then_some(held)
+        (!question.backs_as_well(&held.backups, &ranked, &held.shares)).then_some((held, ranked))
     }
 }
 

@@ -44,8 +44,8 @@ impl Tally {
         }
     }
 
-    /// The same, but for these groups of the book, which are elsewhere now.
-    pub fn moved(mut self, book: &Book<'_>, changed: &[u32], demand: &Demand, service: usize) -> Self {
+    /// Notes that these groups of the book are elsewhere now.
+    pub fn follow(&mut self, book: &Book<'_>, changed: &[u32], demand: &Demand, service: usize) {
         for &group in changed {
             let group = group as usize;
             self.take(book, book.before[group], demand, (service, group));
@@ -63,7 +63,6 @@ impl Tally {
                 }
             }
         }
-        self
     }
 
     fn put(&mut self, book: &Book<'_>, at: u32, demand: &Demand, (service, group): (usize, usize)) {

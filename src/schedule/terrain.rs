@@ -16,7 +16,8 @@ use super::PlanInput;
 use super::cost::{self, CostTerms, NodeSignal, Path};
 use super::ground::{Ground, line_penalty};
 use super::kept::Keep;
-use super::ladder::Ladder;
+use super::ladder::{Ladder, Rung};
+use super::order::{Order, Orders, Whose};
 use super::rows::Pricing;
 use crate::base::hash::{mix_pair, stable_hash};
 use crate::base::prefix::Family;
@@ -41,6 +42,7 @@ pub(super) struct Terrain<'a> {
     pub pricing: Pricing,
     /// Views x chains, chains by their number.
     pub ladders: Vec<Arc<Ladder>>,
+    pub orders: Orders,
 }
 
 /// How nodes are coming back to the clients of one view.
@@ -71,13 +73,34 @@ pub(super) struct Outlook<'t> {
     terrain: &'t Terrain<'t>,
     pub service: u32,
     group: u32,
+    /// Where the ladder is in the terrain's.
+    ladder_at: u32,
     /// Whether anything is measured for the group: almost none is, so almost none pays for the questions.
     is_measured: bool,
     /// Neither that, nor is anything biased.
     is_plain: bool,
 }
 
-impl Outlook<'_> {
+impl<'t> Outlook<'t> {
+    /// The nodes of a level, by [`cost`](Self::cost).
+    #[inline]
+    pub fn order(&self, level: usize) -> Order<'t> {
+        let ground = &self.terrain.ground;
+        let whose = Whose {
+            class: ground.classes[self.group as usize] as usize,
+            taste: ground.tastes[self.service as usize] as usize,
+            ladder: self.ladder_at as usize,
+        };
+        self.terrain.orders.of(whose, (self.ladder, level), || self.sorted(level))
+    }
+
+    fn sorted(&self, level: usize) -> Box<[NodeId]> {
+        let key = |rung: &Rung| u64::from(self.cost(rung.node)) << 16 | u64::from(rung.node.0);
+        let mut keys: Vec<u64> = self.ladder.level(level).iter().map(key).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|key| NodeId(key as u16)).collect()
+    }
+
     /// Cost without congestion, us.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
@@ -160,9 +183,18 @@ impl<'a> Terrain<'a> {
     ) -> Self {
         let ground = kept.map_or_else(|| Arc::new(Ground::of(input)), |kept| Arc::clone(&kept.ground));
         let rows = ground.shape_count * ground.samples.len();
+        let ladders = ladders(input, &ground, &reach, kept.map(|kept| (&kept.reach, &kept.ladders[..])));
+        let is_asked = |node: usize| {
+            reach.views().iter().any(|view| view.may_serve[node])
+                || ladders.iter().any(|ladder| ladder.rung(NodeId::from_index(node)).is_some())
+        };
+        let of_nodes = (&ground.sites[..], &signals[..]);
+        let pricing = Pricing::new(kept.map(|kept| &kept.rows), rows, of_nodes, is_asked);
+        let sizes = (ground.class_count, ground.taste_count);
         Self {
-            pricing: Pricing::new(kept.map(|kept| &kept.rows), rows, &signals),
-            ladders: ladders(input, &ground, &reach, kept.map(|kept| (&kept.reach, &kept.ladders[..]))),
+            orders: Orders::new(kept.map(|kept| &kept.orders), &ladders, &pricing.signals, sizes),
+            pricing,
+            ladders,
             offered: reach.views().iter().map(offered).collect(),
             input,
             ground,
@@ -175,7 +207,8 @@ impl<'a> Terrain<'a> {
     /// `None`: the service has no rule for the group.
     #[inline]
     pub fn outlook(&self, service: usize, group: usize) -> Option<Outlook<'_>> {
-        let ladder = self.ladder(service, group)?;
+        let ladder_at = self.ladder_position(service, group)?;
+        let ladder: &Ladder = &self.ladders[ladder_at];
         let view = self.reach.view_of(group);
         let View { may_serve, serving, .. } = &self.reach.views()[view];
         let place = self.ground.places[group] as usize;
@@ -193,6 +226,7 @@ impl<'a> Terrain<'a> {
             terrain: self,
             service: service as u32,
             group: group as u32,
+            ladder_at: ladder_at as u32,
             is_measured: self.ground.is_measured[place],
             is_plain: !self.ground.is_measured[place] && !ladder.is_biased(),
         })
@@ -224,15 +258,22 @@ impl<'a> Terrain<'a> {
     /// Where in `ladders` it is.
     #[inline]
     pub fn ladder_position(&self, service: usize, group: usize) -> Option<usize> {
-        let chain = self.ground.chains[service][self.rule(service, group)?];
-        Some(self.reach.view_of(group) * self.ground.chain_samples.len() + chain as usize)
+        Some(self.rule_and_ladder(service, group)?.1)
+    }
+
+    /// The rule of a group, and where in `ladders` its chain is.
+    #[inline]
+    pub fn rule_and_ladder(&self, service: usize, group: usize) -> Option<(usize, usize)> {
+        let rule = self.rule(service, group)?;
+        let chain = self.ground.chains[service][rule] as usize;
+        Some((rule, self.reach.view_of(group) * self.ground.chain_samples.len() + chain))
     }
 
     /// What a node is to clients at a place, but for line, money and congestion.
     fn price(&self, service: usize, place: usize, node: usize) -> u32 {
         let shape = self.input.policy.services[service].profile.weights.shape;
         let paths = Paths::of(self.input, self.ground.samples[place]);
-        cost::terms(shape, paths.to(self.ground.sites[node] as usize), &self.signals[node]).total_us
+        cost::terms(shape, paths.to(self.ground.sites[node] as usize), &self.pricing.signals[node]).total_us
     }
 
     #[inline]

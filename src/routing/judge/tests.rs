@@ -75,7 +75,10 @@ fn world() -> World {
     };
     let account = Account {
         services: vec![Account::fine(100)],
-        split: Split { assumed: vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5], counted: Vec::new() },
+        split: Split {
+            assumed: vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5].into(),
+            counted: Vec::new(),
+        },
         base: vec![0; 5],
         budget_ppb: 100_000_000,
         ..Account::default()

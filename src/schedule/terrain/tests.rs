@@ -12,7 +12,7 @@ use crate::model::verdict::FamilyHealth;
 /// One group and two nodes, the first placed before the second came near.
 fn world(rtt_ms: [u32; 2], votes: [u16; 2]) -> (World, Plan) {
     let mut w = spread(&[&[rtt_ms[0], 400]], vec![service("s", vec![pool(&[0, 1])])]);
-    w.latencies.votes = votes.to_vec();
+    w.latencies.votes = votes.to_vec().into();
     let plan = plan_first(&w);
     assert_eq!(shares(&plan.assignment, 0), [(0, 1_000_000)]);
     w.latencies.rtt[1] = Micros::from_millis(rtt_ms[1]);
@@ -48,7 +48,7 @@ fn votes_that_come_and_go_send_nobody_back() {
     assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
     let moved = plan.assignment.clone();
     for (at, votes) in [[60, 0], [0, 0], [600, 2], [0, 60], [60, 60]].into_iter().enumerate() {
-        w.latencies.votes = votes.to_vec();
+        w.latencies.votes = votes.to_vec().into();
         plan = w.run(plan, 100_000 * (at as u64 + 1), 20);
         assert_eq!(plan.assignment, moved, "{votes:?}");
     }
@@ -76,7 +76,7 @@ fn measurements_waive_the_line_and_not_the_price() {
     w.policy.clients.lines = ["a", "b"].map(line).to_vec();
     w.policy.fleet.nodes[0].cost_per_unit = Money(7_000_000);
     for (votes, cost) in [(0, 87_000), (10, 67_000), (20, 47_000), (60, 47_000)] {
-        w.latencies.votes = vec![votes];
+        w.latencies.votes = vec![votes].into();
         let memory = super::super::PlannerMemory::default();
         let input = PlanInput {
             policy: &w.policy,
