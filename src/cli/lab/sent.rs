@@ -223,6 +223,7 @@ mod tests {
                 NodeHealth {
                     families: [Some(family.clone()), (!node.v6.is_empty()).then_some(family)],
                     load: Some(NodeLoad { amount, utilisation, ..NodeLoad::default() }),
+                    forced: None,
                 }
             };
             self.inputs.policy.fleet.nodes.iter().zip(&self.loads).map(node).collect()
