@@ -248,9 +248,9 @@ impl Reports {
         let (explained, most) = (self.explained(memory), self.known(memory));
         let any = explained.iter().any(|&amount| amount > 0);
         // Who does not report any more is believed to carry what he should. What a node said last before it was
-        // lost is no demand: its clients are on their way, and are counted there.
+        // lost is no demand: its clients are on their way, and are counted there. Those of a drained one stay.
         let counted = |node: usize| match self.amounts[node] {
-            _ if memory.nodes.get(node).is_some_and(|node| !node.serving) => 0,
+            _ if memory.nodes.get(node).is_some_and(|node| !node.serving && !node.is_draining) => 0,
             Some(amount) if any => amount.min(most[node].saturating_mul(2)),
             Some(amount) => amount,
             None => explained[node],
