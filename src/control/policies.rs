@@ -10,7 +10,7 @@
 
 use crate::base::diagnostic::SourceFile;
 use crate::control::admin::{ErrorBody, refuse};
-use crate::history::{FileChange, History, HistoryError, How};
+use crate::history::{FileChange, History, HistoryError, How, Shelf};
 use crate::model::actor::Actor;
 use crate::model::ids::{Generation, Revision};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -140,8 +140,7 @@ impl Refused {
 #[derive(Clone)]
 pub struct Policies {
     pub orders: mpsc::Sender<Order>,
-    /// `None`: the state folder cannot be written.
-    pub history: Option<Arc<History>>,
+    pub history: Arc<Shelf>,
 }
 
 #[derive(Deserialize)]
@@ -230,11 +229,8 @@ impl Policies {
         &self,
         look: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, Response> {
-        let Some(history) = self.history.clone() else {
-            let error = "there is no history: the state folder could not be written at the start".to_owned();
-            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, error));
-        };
-        match tokio::task::spawn_blocking(move || look(&history)).await {
+        let shelf = Arc::clone(&self.history);
+        match tokio::task::spawn_blocking(move || look(&*shelf.history()?)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(refuse(code_of(&error), error.to_string())),
             Err(_) => Err(stopping()),

@@ -11,7 +11,7 @@ use crate::base::clock::SharedClock;
 use crate::base::diagnostic::SourceFile;
 use crate::control::policies::{Apply, Order, Refused};
 use crate::daemon::inputs::{self, Inputs};
-use crate::history::{FileChange, History, HistoryError, How, NewApplied, Opened};
+use crate::history::{FileChange, How, NewApplied, Shelf};
 use crate::model::ids::Generation;
 use crate::store::policy_dir;
 use crate::store::policy_write;
@@ -29,7 +29,7 @@ const ASIDE: &str = "set-aside";
 pub struct Desk {
     pub orders: mpsc::Receiver<Order>,
     state: PathBuf,
-    history: Option<Arc<History>>,
+    history: Arc<Shelf>,
     clock: SharedClock,
 }
 
@@ -45,21 +45,19 @@ impl Desk {
     /// With the way orders come by; the sentence says what is wrong with the history.
     pub fn new(state: &Path, clock: &SharedClock) -> (Self, mpsc::Sender<Order>, Option<String>) {
         let (sender, orders) = mpsc::channel(WAITING);
-        let (history, told) = match History::open(state) {
-            Ok(Opened { history, put_aside }) => (Some(Arc::new(history)), put_aside),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let desk = Self { orders, state: state.to_owned(), history, clock: Arc::clone(clock) };
+        let (shelf, told) = Shelf::new(state);
+        let (history, clock) = (Arc::new(shelf), Arc::clone(clock));
+        let desk = Self { orders, state: state.to_owned(), history, clock };
         (desk, sender, told)
     }
 
-    pub fn history(&self) -> Option<Arc<History>> {
-        self.history.clone()
+    pub fn history(&self) -> Arc<Shelf> {
+        Arc::clone(&self.history)
     }
 
     /// Keeps that `inputs` are in force.
     pub async fn record(&self, inputs: &Inputs, entry: Entry<'_>) {
-        let Some(history) = self.history.clone() else { return };
+        let shelf = Arc::clone(&self.history);
         let Entry { how, who, why, generation } = entry;
         let applied = NewApplied {
             at: self.clock.wall(),
@@ -71,13 +69,9 @@ impl Desk {
             moved_ppm: None,
         };
         let files = Arc::clone(&inputs.sources);
-        let recorded = tokio::task::spawn_blocking(move || history.record(&applied, &files)).await;
-        match recorded {
-            Ok(Err(error @ HistoryError::Sql { .. })) => {
-                tracing::error!("a revision is missing from the history: {error}");
-            }
-            Ok(Err(error)) => tracing::error!("{error}"),
-            Ok(Ok(())) | Err(_) => {}
+        let recording = tokio::task::spawn_blocking(move || shelf.history()?.record(&applied, &files));
+        if let Ok(Err(error)) = recording.await {
+            tracing::error!("a revision is missing from the history: {error}");
         }
     }
 

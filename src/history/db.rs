@@ -1,10 +1,12 @@
 //! The database file: opened, checked, brought to the present shape.
 
 use super::FILE;
+use arc_swap::ArcSwapOption;
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -60,6 +62,48 @@ pub enum HistoryError {
 pub struct History {
     pub(super) path: PathBuf,
     pub(super) connection: Mutex<Connection>,
+}
+
+/// The history of a state folder that may come to be writable later.
+#[derive(Debug)]
+pub struct Shelf {
+    folder: PathBuf,
+    open: ArcSwapOption<History>,
+}
+
+impl Shelf {
+    /// The sentence says what had to be put aside. A folder that cannot be written is tried again with each use.
+    pub fn new(folder: &Path) -> (Self, Option<String>) {
+        let shelf = Self { folder: folder.to_owned(), open: ArcSwapOption::empty() };
+        let told = match History::open(folder) {
+            Ok(Opened { history, put_aside }) => {
+                shelf.open.store(Some(Arc::new(history)));
+                put_aside
+            }
+            Err(error) => {
+                tracing::warn!("{error}; it is tried again");
+                None
+            }
+        };
+        (shelf, told)
+    }
+
+    /// The history, opened if it could not be before.
+    ///
+    /// # Errors
+    /// It cannot be opened now either.
+    pub fn history(&self) -> Result<Arc<History>, HistoryError> {
+        if let Some(history) = self.open.load_full() {
+            return Ok(history);
+        }
+        let Opened { history, put_aside } = History::open(&self.folder)?;
+        if let Some(told) = put_aside {
+            tracing::error!("{told}");
+        }
+        let history = Arc::new(history);
+        self.open.store(Some(Arc::clone(&history)));
+        Ok(history)
+    }
 }
 
 /// A history, and what had to be put aside to have it.

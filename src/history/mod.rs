@@ -11,7 +11,7 @@
 mod db;
 mod revisions;
 
-pub use db::{History, HistoryError, Opened};
+pub use db::{History, HistoryError, Opened, Shelf};
 pub use revisions::{Applied, FileChange, How, Kept, NewApplied, changes};
 
 /// In the state folder.
