@@ -54,7 +54,8 @@ pub fn write(path: &Path, payload: &[u8]) -> io::Result<()> {
 /// Reads and checks one sealed file.
 pub fn read(path: &Path) -> Result<Vec<u8>, SealError> {
     let bytes = fs::read(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => SealError::Missing(path.to_owned()),
+        // A folder that is none holds nothing either; that it cannot be written is told by who writes.
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SealError::Missing(path.to_owned()),
         _ => SealError::Io { path: path.to_owned(), source },
     })?;
     let damaged = |what| SealError::Damaged { path: path.to_owned(), what };

@@ -90,8 +90,7 @@ impl Tokens {
         let path = folder.join(FILE);
         let (read, fault) = match read(&path) {
             Ok(read) => (read, None),
-            Err(Unread::Folder) => (Read::default(), None),
-            Err(Unread::Damaged(fault)) => {
+            Err(fault) => {
                 let aside = folder.join(format!("{FILE}.damaged"));
                 let told = match fs::rename(&path, &aside) {
                     Ok(()) => format!("{fault}; it was put aside as {}", aside.display()),
@@ -182,8 +181,7 @@ impl Tokens {
                 read
             }
             // As they were: a file that somebody is about to mend locks nobody out, and lets nobody in.
-            Err(Unread::Folder) => held,
-            Err(Unread::Damaged(fault)) => {
+            Err(fault) => {
                 tracing::warn!("{fault}; the tokens stay as they were");
                 held
             }
@@ -196,24 +194,15 @@ fn changed(path: &Path) -> Option<Version> {
     Some((found.modified().ok()?, found.ino()))
 }
 
-enum Unread {
-    /// The state folder itself is none, which is told elsewhere.
-    Folder,
-    /// A sentence for people.
-    Damaged(String),
-}
-
-fn read(path: &Path) -> Result<Read, Unread> {
+/// The error is a sentence for people.
+fn read(path: &Path) -> Result<Read, String> {
     let changed = changed(path);
     let payload = match sealed::read(path) {
         Ok(payload) => payload,
         Err(sealed::SealError::Missing(_)) => return Ok(Read::default()),
-        Err(sealed::SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Unread::Folder);
-        }
-        Err(error) => return Err(Unread::Damaged(chain(&error))),
+        Err(error) => return Err(chain(&error)),
     };
-    let unusable = |what: String| Unread::Damaged(format!("{} is of no use: {what}", path.display()));
+    let unusable = |what: String| format!("{} is of no use: {what}", path.display());
     let on_disk: OnDisk = serde_json::from_slice(&payload).map_err(|error| unusable(error.to_string()))?;
     match on_disk.format {
         FORMAT => Ok(Read { tokens: on_disk.tokens, changed }),
