@@ -54,6 +54,9 @@ use std::time::Duration;
 
 mod overriding;
 mod settling;
+mod situation;
+
+pub use situation::Situation;
 
 /// Pause between a node's failure and the table that evacuates it.
 const COALESCE: Duration = Duration::from_millis(1);
@@ -103,6 +106,10 @@ pub enum Event {
         ask: Box<OverrideAsk>,
         by: Actor,
         reply: tokio::sync::oneshot::Sender<Answer>,
+    },
+    /// What it plans on, to be thought about on another thread.
+    Situation {
+        reply: tokio::sync::oneshot::Sender<Situation>,
     },
     Stop,
     /// A defect, for the tests of what happens then.
@@ -352,6 +359,9 @@ impl Writer {
             }
             Event::Override { ask, by, reply } => {
                 let _ = reply.send(self.take_word(*ask, &by));
+            }
+            Event::Situation { reply } => {
+                let _ = reply.send(self.situation());
             }
             Event::Stop => return true,
             #[cfg(test)]

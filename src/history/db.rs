@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// Each step brings a file of the version before it to the next; none is ever changed.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE texts (
         hash TEXT PRIMARY KEY,
         text TEXT NOT NULL
@@ -33,7 +34,19 @@ const STEPS: &[&str] = &["
         generation INTEGER NOT NULL,
         moved_ppm INTEGER
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE records (
+        kind TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        began_ms INTEGER NOT NULL,
+        ended_ms INTEGER,
+        document TEXT NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) STRICT;
+",
+];
 /// Of another process that has the file: during a takeover there are two.
 const BUSY: Duration = Duration::from_secs(5);
 

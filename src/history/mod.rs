@@ -1,7 +1,10 @@
-//! What was in force when: every policy that was applied, by whom and why, with its files.
+//! What was in force when, and what happened: every policy that was applied, by whom and why, with its files;
+//! and records of what had a beginning and an end.
 //!
 //! ```text
-//!  inputs published ─▶ record ─▶ state/history.db ─▶ list, files of a revision ─▶ history, diff, rollback
+//!  inputs published ───▶ record ─┐
+//!                                ├▶ state/history.db ─▶ list, files of a revision ─▶ history, diff, rollback
+//!  drills, incidents ─▶ records ─┘                   └▶ records of a kind
 //! ```
 //!
 //! One SQLite file in the state folder, in WAL mode: whoever wants to query it may, with any client. Texts
@@ -9,9 +12,11 @@
 //! of a later version is moved aside and a new one begun: nothing that answers depends on it.
 
 mod db;
+mod records;
 mod revisions;
 
 pub use db::{History, HistoryError, Opened, Shelf};
+pub use records::{NewRecord, Record};
 pub use revisions::{Applied, FileChange, How, Kept, NewApplied, changes};
 
 /// In the state folder.

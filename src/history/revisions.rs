@@ -255,6 +255,6 @@ pub fn changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>
 }
 
 /// SQLite's integers have a sign.
-fn whole(n: u64) -> i64 {
+pub(super) fn whole(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -110,3 +110,33 @@ fn a_copy_made_while_it_is_open_is_whole() {
     assert_eq!(open(elsewhere.path()).list(1).expect("readable"), history.list(1).expect("readable"));
     assert_eq!(History::open_to_read(elsewhere.path()).expect("opens").list(9).expect("readable").len(), 1);
 }
+
+#[test]
+fn records_are_numbered_by_kind_and_open_until_they_are_said_to_have_ended_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = open(folder.path());
+    let new = |name: &str, at: u64| NewRecord {
+        name: name.to_owned(),
+        began: WallTime(at),
+        document: "{}".to_owned(),
+    };
+    assert_eq!(history.begin("drill", &new("lose-tyo", 1_000)).expect("room"), 1);
+    assert_eq!(history.begin("drill", &new("lose-sin", 2_000)).expect("room"), 2);
+    assert_eq!(history.begin("incident", &new("site tyo", 3_000)).expect("room"), 1);
+    history.rewrite("drill", 1, "{\"a\": 1}", Some(WallTime(1_500))).expect("room");
+    history.rewrite("drill", 2, "{\"a\": 2}", None).expect("room");
+    drop(history);
+    let history = open(folder.path());
+    let told = |records: Vec<Record>| -> Vec<(u64, String)> {
+        records.into_iter().map(|it| (it.id, it.name)).collect()
+    };
+    let names = |ids: &[(u64, &str)]| -> Vec<(u64, String)> {
+        ids.iter().map(|&(id, name)| (id, name.to_owned())).collect()
+    };
+    let listed = history.records("drill", 10).expect("readable");
+    assert_eq!(told(listed), names(&[(2, "lose-sin"), (1, "lose-tyo")]));
+    assert_eq!(told(history.open_records("drill").expect("readable")), names(&[(2, "lose-sin")]));
+    let one = history.find_record("drill", 1).expect("readable").expect("kept");
+    assert_eq!((one.document.as_str(), one.ended), ("{\"a\": 1}", Some(WallTime(1_500))));
+    assert_eq!(history.find_record("drill", 3).expect("readable"), None);
+}
