@@ -1,7 +1,11 @@
 //! Who may use the admin address, and the record of what they did, as operators meet it: the spawned binary.
 
+#[path = "alerts/receiver.rs"]
+#[allow(dead_code, reason = "the tests of alerts use more of it")]
+mod receiver;
 mod support;
 
+use receiver::{Manner, Receiver};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use support::{Folder, Rhumb, free_port, run, wait_for};
@@ -199,4 +203,37 @@ fn off_loopback_the_admin_address_needs_a_certificate_and_with_one_it_speaks_tls
         assert!(!text.contains("HTTP"), "{text}");
         Some(())
     });
+}
+
+#[test]
+fn the_audit_log_goes_to_a_webhook_line_by_line_also_what_it_missed_and_over_a_restart() {
+    let hook = Receiver::start();
+    let world =
+        World::new(&format!("admin_access: {{audit_webhook: {{url: \"{}\"}}}}\n", hook.url("webhook")));
+    let lines = || -> Vec<String> {
+        let posts = hook.posts();
+        let all = posts.iter().flat_map(|post| post["lines"].as_array().expect("a list").clone());
+        all.map(|line| line.as_str().expect("text").to_owned()).collect()
+    };
+    let on_disk = || std::fs::read_to_string(format!("{}/audit.jsonl", world.folder.state())).expect("a log");
+    let all_taken = |what: &str| {
+        wait_for(what, || {
+            let taken = lines();
+            (on_disk().lines().map(str::to_owned).collect::<Vec<_>>() == taken).then_some(())
+        });
+    };
+    let mut rhumb = world.serve();
+    world.token("alice", "viewer");
+    all_taken("the first lines to be taken");
+    hook.be(Manner::Fail);
+    world.token("bob", "viewer");
+    wait_for("the problem", || {
+        let (_, told, _) = world.rhumb(&["status"]);
+        (told.contains("audit-unsent") && told.contains("500")).then_some(())
+    });
+    rhumb.kill();
+    hook.be(Manner::Take);
+    let _rhumb = world.serve();
+    world.token("carol", "viewer");
+    all_taken("what was missed, once and in order");
 }

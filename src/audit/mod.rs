@@ -11,10 +11,12 @@
 
 mod append;
 mod entry;
+mod tail;
 mod verify;
 
 pub use append::{AuditError, AuditLog, Backlog, verify_folder};
 pub use entry::{Entry, Event};
+pub use tail::{Piece, Tail};
 pub use verify::{Fault, Verdict, newest, verify};
 
 /// Of the log in the state folder.

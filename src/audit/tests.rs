@@ -151,3 +151,34 @@ fn each_line_goes_to_the_copy_too_and_a_copy_that_fails_is_told() {
     let (what, _) = log.look(WallTime(0)).expect_err("no copy");
     assert!(what.contains("elsewhere.jsonl"), "{what}");
 }
+
+#[test]
+fn a_log_is_read_on_from_where_it_was_read_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(FILE);
+    let mut tail = Tail::new(&file, 0);
+    assert_eq!(tail.next(10).expect("nothing yet"), Piece::default());
+    let log = written(folder.path(), 3);
+    let text = fs::read_to_string(&file).expect("there");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        tail.next(2).expect("readable"),
+        Piece { lines: vec![lines[0].into(), lines[1].into()], seq: 2 }
+    );
+    assert_eq!(tail.next(2).expect("readable"), Piece { lines: vec![lines[2].into()], seq: 3 });
+    assert_eq!(tail.next(2).expect("readable"), Piece { lines: vec![], seq: 3 });
+    // Half a line waits for its end.
+    log.append(WallTime(1_700_000_000_000), begun(3)).expect("room");
+    let whole = fs::read(&file).expect("there");
+    fs::write(&file, &whole[..whole.len() - 1]).expect("writes");
+    assert_eq!(tail.next(2).expect("readable").lines.len(), 0);
+    fs::write(&file, &whole).expect("writes");
+    assert_eq!(tail.next(2).expect("readable").seq, 4);
+    // Another file in its place, as when older lines were put away: nothing twice, nothing left out.
+    let rest: Vec<&str> = std::str::from_utf8(&whole).expect("text").lines().skip(2).collect();
+    let beside = folder.path().join("new");
+    fs::write(&beside, format!("{}\n", rest.join("\n"))).expect("writes");
+    fs::rename(&beside, &file).expect("renames");
+    assert_eq!(tail.next(2).expect("readable"), Piece { lines: vec![], seq: 4 });
+    assert_eq!(Tail::new(&file, 3).next(9).expect("readable").seq, 4);
+}

@@ -15,6 +15,7 @@ use crate::control::policies::{self, Policies};
 use crate::control::{local, operators};
 use crate::daemon::admin::Sights;
 use crate::daemon::answering::Live;
+use crate::daemon::audit_sending::{self, Sending};
 use crate::daemon::certificates::{self, Renewal};
 use crate::daemon::encrypted::Listener;
 use crate::daemon::inputs::{Inputs, Loader};
@@ -24,6 +25,7 @@ use crate::daemon::reload::{self, Probing, Setting, Trigger};
 use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
 use crate::daemon::writer::{About, Event};
+use crate::model::alert::AlertReceiver;
 use crate::model::policy::{AdminAccess, EncryptedListener, ServerConfig as Settings};
 use crate::model::status::Problem;
 use crate::serve::certificate::Purpose;
@@ -96,6 +98,9 @@ pub async fn bind(server: &Settings, policies: &Path, given: &mut Given) -> Resu
 /// What is around the door.
 pub struct House<'a> {
     pub state: &'a Path,
+    /// Of policies: where their relative paths begin.
+    pub folder: &'a Path,
+    pub instance: &'a str,
     pub clock: &'a SharedClock,
     pub events: &'a SyncSender<Event>,
     pub live: &'a Live,
@@ -138,6 +143,18 @@ impl House<'_> {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
         }
         let _ = self.events.try_send(Event::Problems { about, problems });
+    }
+
+    /// Handing the audit log on.
+    fn sending(&self, receiver: &AlertReceiver) -> Sending {
+        Sending {
+            state: self.state.to_owned(),
+            folder: self.folder.to_owned(),
+            instance: self.instance.to_owned(),
+            receiver: receiver.clone(),
+            clock: Arc::clone(self.clock),
+            events: self.events.clone(),
+        }
     }
 
     /// Whom the door knows, from the state folder; problems with what it holds are told.
@@ -203,6 +220,8 @@ impl Bound {
             .merge(policies::routes(policies));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
         let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone()))];
+        let sending = config.audit_webhook.as_ref().map(|receiver| house.sending(receiver));
+        tasks.extend(sending.map(|sending| tokio::spawn(audit_sending::run(sending))));
         let guarded = routes
             .merge(operators::routes(
                 Arc::clone(&access.tokens),

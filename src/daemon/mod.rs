@@ -41,10 +41,12 @@
 //! | `reports` | what vantages and nodes report, to events |
 //! | [`reload`] | edits and SIGHUP to events |
 //! | `policies` | policies put into force by order, and their history |
+//! | `audit_sending` | the audit log, on to a webhook |
 
 mod admin;
 pub mod alerting;
 pub mod answering;
+mod audit_sending;
 mod background;
 pub mod certificates;
 mod descriptors;

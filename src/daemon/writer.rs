@@ -164,6 +164,8 @@ pub enum About {
     Operators,
     /// Writing the audit log.
     Audit,
+    /// Handing the audit log on.
+    AuditCopy,
     AdminCertificate,
     /// Overrides of a former run that cannot be read.
     Overrides,

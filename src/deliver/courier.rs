@@ -1,9 +1,8 @@
 //! The loop of one receiver: tell what is due, wait, tell again.
 //!
-//! After a failure it waits 1, 2, 4 .. 60 s, a quarter more or less so that many couriers do not come
-//! together, or as long as the receiver says (`Retry-After`). What changes meanwhile is told with the next
-//! attempt. What is refused for what it is (a status of the 3xx and 4xx) is tried again after a minute.
+//! What changes while it waits after a failure is told with the next attempt.
 
+use super::backoff::Backoff;
 use super::letter::{Ledger, Letter};
 use super::message;
 use super::post::{Post, PostError};
@@ -12,12 +11,8 @@ use crate::base::hash::{SeededRng, mix_pair, stable_hash};
 use crate::model::alert::{AlertReceiver, Bulletin, ReceiverKind, ReceiverStatus, TakenAlert};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A receiver's task. It ends when this is dropped.
 pub struct Courier {
@@ -69,8 +64,10 @@ pub fn start(
     let round = Round {
         post: Post::new(receiver, folder),
         ledger,
-        rng: SeededRng::new(mix_pair(clock.wall().0, stable_hash(receiver.name.as_bytes()))),
-        failures: 0,
+        backoff: Backoff::new(SeededRng::new(mix_pair(
+            clock.wall().0,
+            stable_hash(receiver.name.as_bytes()),
+        ))),
         receiver: receiver.clone(),
         clock: Arc::clone(clock),
         status,
@@ -86,9 +83,7 @@ struct Round {
     post: Post,
     ledger: Ledger,
     clock: SharedClock,
-    rng: SeededRng,
-    /// In a row.
-    failures: u32,
+    backoff: Backoff,
     status: watch::Sender<ReceiverStatus>,
     taken: watch::Sender<Arc<Vec<TakenAlert>>>,
     changed: Arc<tokio::sync::Notify>,
@@ -111,7 +106,7 @@ impl Round {
                     }
                 }
                 Err(error) => {
-                    let wait = self.wait(&error);
+                    let wait = self.backoff.wait(&error);
                     tokio::time::sleep(wait).await;
                     // Without this a courier whose source is gone would go on for ever.
                     if bulletin.has_changed().is_err() {
@@ -171,34 +166,25 @@ impl Round {
     }
 
     fn well(&mut self) {
-        if self.failures > 0 {
+        if self.backoff.is_failing() {
             tracing::info!(receiver = self.receiver.name, "alerts are delivered again");
         }
-        self.failures = 0;
+        self.backoff.well();
         self.show(|status| (status.failing_since, status.last_error) = (None, None));
     }
 
     fn failed(&mut self, error: &PostError) {
         let wall = self.clock.wall();
         let told = error.to_string();
-        if self.failures == 0 {
+        if !self.backoff.is_failing() {
             tracing::error!(receiver = self.receiver.name, "an alert could not be delivered: {told}");
         }
-        self.failures = self.failures.saturating_add(1);
+        self.backoff.failed();
         self.show(|status| {
             status.failed += 1;
             status.failing_since.get_or_insert(wall);
             status.last_error = Some(told);
         });
-    }
-
-    fn wait(&mut self, error: &PostError) -> Duration {
-        if let Some(told) = error.retry_after() {
-            return told.max(FIRST_WAIT);
-        }
-        let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(6));
-        let base = if error.is_refusal() { LONGEST_WAIT } else { doubled.min(LONGEST_WAIT) };
-        base.mul_f64(0.75 + self.rng.unit() / 2.0)
     }
 
     /// Shows what is to be kept for a restart.

@@ -56,6 +56,11 @@ impl Counter {
         self.standing
     }
 
+    /// Up, though the newest observation was a failure.
+    pub fn is_failing(&self) -> bool {
+        self.standing == Some(true) && self.failures > 0 && self.successes == 0
+    }
+
     pub fn episode(&self) -> Episode {
         self.episode
     }

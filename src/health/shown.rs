@@ -27,6 +27,7 @@ impl FamilyState {
             }
             health.certificate_days = standing.tracks.iter().filter_map(|track| track.certificate_days).min();
         }
+        health.is_failing = health.verdict.may_serve() && self.is_failing(case);
         if health.observed {
             health.evidence = self.evidence(case, vantages);
         }
@@ -52,6 +53,13 @@ impl FamilyState {
         };
         let mut all = self.standings.iter().enumerate();
         all.find(counts).map(|(_, standing)| standing).or(self.standings.first())
+    }
+
+    /// Whether a vantage that counts saw it fail last.
+    fn is_failing(&self, case: &Case<'_>) -> bool {
+        let trusted = case.bench.trusted[case.family.index()];
+        let seen = self.standings.iter().enumerate().filter(|(at, _)| trusted >> at & 1 == 1);
+        seen.flat_map(|(_, standing)| &standing.tracks).any(|track| track.counter.is_failing())
     }
 
     fn vote(&self, at: usize, vantage: &Vantage, case: &Case<'_>) -> Vote {

@@ -65,6 +65,25 @@ fn nodes_do_not_touch_each_other() {
 }
 
 #[test]
+fn a_node_is_failing_from_its_first_failure_to_its_next_answer_or_its_fall() {
+    let mut model = model_of(fleet_of_two());
+    let mut after = |at_ms: u64, outcome: Outcome| {
+        // Another answers, so that the failure is not the vantage's own.
+        model.apply(&seen(1, at_ms, answer(3)), WallTime(at_ms));
+        model.apply(&seen(0, at_ms + 1, outcome), WallTime(at_ms));
+        model.view()[0].families[0].clone().expect("a family")
+    };
+    let told: Vec<(bool, bool)> = [answer(3), refusal(), answer(3), refusal(), refusal(), answer(3)]
+        .into_iter()
+        .zip(0..)
+        .map(|(outcome, at)| after(at * 2_000, outcome))
+        .map(|health| (health.verdict.may_serve(), health.is_failing))
+        .collect();
+    let (well, failing, down) = ((true, false), (true, true), (false, false));
+    assert_eq!(told, [well, failing, well, failing, down, down]);
+}
+
+#[test]
 fn the_first_round_is_complete_when_every_family_was_judged() {
     let mut model = model_of(fleet_of_two());
     for (node, family) in [(0, Family::V4), (0, Family::V6), (1, Family::V4), (1, Family::V6)] {

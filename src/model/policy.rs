@@ -1,6 +1,6 @@
 //! One policy folder, compiled: what the operator wants, with every reference resolved.
 
-use super::alert::AlertPolicy;
+use super::alert::{AlertPolicy, AlertReceiver};
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
 use super::fleet::Fleet;
@@ -220,6 +220,8 @@ pub struct AdminAccess {
     pub metrics: Vec<Prefix>,
     /// A file that gets each line of the audit log too, relative to the working folder.
     pub audit_copy: Option<PathBuf>,
+    /// A webhook that gets each line of the audit log too.
+    pub audit_webhook: Option<AlertReceiver>,
 }
 
 /// Where clients report what they measured.

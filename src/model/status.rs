@@ -185,6 +185,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "alerts-undelivered",
     "anchor-silent",
     "audit-damaged",
+    "audit-unsent",
     "audit-unwritable",
     "certificate-refused",
     "geo-refused",

@@ -187,6 +187,9 @@ pub struct FamilyHealth {
     /// By line and area that a vantage stands for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scoped: Vec<ScopedHealth>,
+    /// It serves, and its newest probe failed: by the next ones it may be found down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_failing: bool,
     /// Whether this process has judged it, or it came from the last good table.
     #[serde(skip)]
     pub observed: bool,

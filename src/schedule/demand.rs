@@ -412,6 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_drained_node_says_is_demand_as_long_as_its_clients_stay() {
+        let world = world(2, vec![service("s", vec![pool(&[0, 1])])]);
+        let measured = |is_draining: bool| {
+            let reports = Reports::new(&world.policy, &[loaded(300), loaded(100)], vec![750_000, 250_000]);
+            let mut memory = PlannerMemory::default().resumed(1, 1, 2, 0);
+            (memory.demand, memory.carried) = (vec![fine(400)], vec![750_000, 250_000]);
+            (memory.nodes[0].serving, memory.nodes[0].is_draining) = (false, is_draining);
+            reports.measured(&world.policy, &memory)[0]
+        };
+        assert!(measured(true).abs_diff(fine(400)) < fine(1));
+        assert!(measured(false) < fine(300), "of a node that is lost it would be nobody's");
+    }
+
+    #[test]
     fn a_split_is_another_when_a_count_or_what_is_shed_of_it_is() {
         let groups = vec![group("unknown", 0), group("a", 0)];
         let split = |first: u32, is_third_counted: bool, shed: u32, is_stated: bool| {

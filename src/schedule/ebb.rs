@@ -18,7 +18,7 @@
 use super::demand::Reports;
 use super::follow::Habit;
 use super::load::{part, ppm_of};
-use super::memory::{DWELL_MS, PlannerMemory};
+use super::memory::PlannerMemory;
 use super::steady::RISING;
 use super::sweep::Sweep;
 use crate::model::fleet::Node;
@@ -76,9 +76,8 @@ impl Sweep<'_> {
             // Small steps would make many tables.
             if over >= self.loads.unsure(id).max(1) { over } else { 0 }
         };
-        let is_apart = memory.moved_at_ms.is_none_or(|at| memory.at_ms.saturating_sub(at) >= DWELL_MS);
         let over: Vec<u64> = (0..reserves.len()).map(over).collect();
-        if !is_apart || self.budget_ppb <= 0 || over.iter().all(|&over| over == 0) {
+        if !memory.is_apart() || self.budget_ppb <= 0 || over.iter().all(|&over| over == 0) {
             return;
         }
         let room = |node: usize| {

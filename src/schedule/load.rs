@@ -71,6 +71,8 @@ struct Meter {
     planned: u64,
     /// Whether it counts as full for newcomers.
     full: bool,
+    /// Whether newcomers are sent there last.
+    shunned: bool,
 }
 
 /// All nodes' accounts.
@@ -110,6 +112,16 @@ impl Loads {
 
     pub fn set_full(&mut self, node: usize, full: bool) {
         self.meters[node].full = full;
+    }
+
+    /// Has the node take newcomers only for whom others have no room.
+    pub fn shun(&mut self, node: NodeId) {
+        self.meters[node.index()].shunned = true;
+    }
+
+    #[inline]
+    pub fn is_shunned(&self, node: NodeId) -> bool {
+        self.meters[node.index()].shunned
     }
 
     /// More load that is neither base nor planned and will be gone after a while.
@@ -333,6 +345,7 @@ impl Meter {
             allowance: None,
             planned: 0,
             full: false,
+            shunned: false,
         };
         meter.allow();
         meter

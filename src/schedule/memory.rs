@@ -37,6 +37,9 @@ pub struct PlannerMemory {
     pub(super) wished_ppb: i64,
     /// When anybody was last moved at discretion.
     pub(super) moved_at_ms: Option<u64>,
+    /// When somebody last lost a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lost_at_ms: Option<u64>,
     pub(super) nodes: Vec<NodeMemory>,
     /// Nodes that the clients of a line or area do not reach, or got back a short while ago.
     pub(super) scoped: Scoped,
@@ -90,6 +93,8 @@ const DEMAND_HOLD_MS: u64 = 300_000;
 /// Discretionary moves: 20 % of demand in 60 s.
 const BUDGET_PPB: i64 = 200_000_000;
 const BUDGET_REFILL_MS: u64 = 60_000;
+/// For so long after clients lost a node, those that took them are relieved of others.
+const AFTERMATH_MS: u64 = 60_000;
 /// A better placement must be wanted this long without a break, and batches of moves are this far
 /// apart.
 pub(super) const DWELL_MS: u64 = 3_000;
@@ -108,6 +113,16 @@ pub(super) const HOMECOMING_MS: u64 = 60_000;
 const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
 
 impl PlannerMemory {
+    /// Whether the last batch of moves at discretion was long enough ago for another.
+    pub(super) fn is_apart(&self) -> bool {
+        self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= DWELL_MS)
+    }
+
+    /// Whether clients lost a node a short while ago.
+    pub(super) fn is_aftermath(&self) -> bool {
+        self.lost_at_ms.is_some_and(|at| self.at_ms.saturating_sub(at) < AFTERMATH_MS)
+    }
+
     /// The memory to plan with at `now_ms`: this one, or a new one if the world changed its shape.
     pub(super) fn resumed(&self, services: usize, groups: usize, nodes: usize, now_ms: u64) -> Self {
         let fits = self.services == services && self.groups == groups && self.nodes.len() == nodes;
@@ -125,6 +140,7 @@ impl PlannerMemory {
             pending: BTreeMap::new(),
             wished_ppb: 0,
             moved_at_ms: None,
+            lost_at_ms: None,
             nodes: vec![NodeMemory { serving: true, ..NodeMemory::default() }; nodes],
             scoped: Scoped::default(),
             demand: vec![0; services],

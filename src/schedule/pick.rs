@@ -227,7 +227,7 @@ impl Question<'_> {
     #[inline]
     fn is_closed(&self, node: NodeId, stage: Stage) -> bool {
         let is_full = || self.discretionary && self.loads.is_full(node) && !self.is_held(node);
-        self.loads.room(node) == 0 || (stage == Stage::Careful && is_full())
+        self.loads.room(node) == 0 || (stage == Stage::Careful && (self.loads.is_shunned(node) || is_full()))
     }
 
     /// How much more of the group (ppm) a node takes.
@@ -253,8 +253,8 @@ impl Question<'_> {
         }
         if stage == Stage::Careful {
             limit = limit.min(self.outlook.ramps[node.index()].saturating_sub(fixed + added));
-            let theirs = !self.discretionary || self.held.iter().any(|share| share.node == node);
-            if !theirs && self.loads.is_full(node) {
+            let is_closed = self.discretionary && self.loads.is_full(node) && !self.is_held(node);
+            if is_closed || self.loads.is_shunned(node) {
                 return 0;
             }
         }

@@ -225,12 +225,19 @@ impl<'a> Opening<'a> {
         let before = &self.memory.footing;
         let footing = || Footing::of(&self.terrain, &sweep.loads, before.next_turn());
         let footing = (input.pass == Pass::Full).then(footing);
-        sweep.secure(&touched);
-        sweep.relieve(input.pass);
-        sweep.leave_room(input.pass);
+        match input.pass {
+            Pass::Evacuation => sweep.rescue(&touched),
+            Pass::Full => {
+                sweep.secure(&touched);
+                sweep.relieve(Pass::Full);
+            }
+        }
         match footing {
             Some(footing) => {
                 sweep.level();
+                if memory.is_aftermath() {
+                    sweep.make_room(&self.memory);
+                }
                 sweep.ebb(&self.reserves, &self.memory);
                 sweep.changes = footing.since(before);
                 memory.footing = footing;
@@ -356,6 +363,9 @@ fn finish(
         memory.carried = after;
         sweep.loads.note_full();
         memory.footing = Footing::of(sweep.terrain, &sweep.loads, 0);
+    }
+    if sweep.terrain.input.pass == Pass::Evacuation && !moves.is_empty() {
+        memory.lost_at_ms = Some(memory.at_ms);
     }
     memory.moved_at_ms = if sweep.granted { Some(memory.at_ms) } else { memory.moved_at_ms };
     memory.budget_ppb = sweep.budget_ppb;

@@ -17,11 +17,13 @@
 use super::Pass;
 use super::flow::Network;
 use super::load::{part, ppm_of, share_of};
+use super::memory::PlannerMemory;
 use super::sweep::Sweep;
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
 use crate::model::placement::{Placement, PlacementMode, Share};
+use crate::model::verdict::NodeHealth;
 use std::collections::{BinaryHeap, HashMap};
 
 const NO_KIND: u32 = u32::MAX;
@@ -70,26 +72,49 @@ impl Sweep<'_> {
         self.even_out(pass, &gauges, false)
     }
 
-    /// Has who lost a node go where room is left: what is measured may be too little by [`Loads::unsure`], and a table
-    /// divides a group only about as planned, so that twice that much below its cap is as full as a node should
-    /// become while others have room. Only who moves anyway is asked.
-    ///
-    /// [`Loads::unsure`]: super::load::Loads::unsure
-    pub fn leave_room(&mut self, pass: Pass) {
-        let is_measured = self.terrain.input.policy.services.iter().any(|service| service.demand.is_none());
-        if pass != Pass::Evacuation || !is_measured {
+    /// Places who lost a node, and nobody else. It goes round nodes whose newest probe failed as far as others have
+    /// room: those of one machine room fall one after another, and who was sent from one to the next would be moved
+    /// again.
+    pub fn rescue(&mut self, touched: &[Vec<u32>]) {
+        let fails = |health: &NodeHealth| health.best().is_some_and(|best| best.is_failing);
+        let failing = self.terrain.input.health.iter().enumerate().filter(|(_, health)| fails(health));
+        failing.for_each(|(at, _)| self.loads.shun(NodeId::from_index(at)));
+        self.secure(touched);
+        self.relieve(Pass::Evacuation);
+        let room = |sweep: &Self, node| if sweep.loads.is_shunned(node) { 0 } else { sweep.loads.room(node) };
+        let gauges = self.spared(room);
+        if gauges.iter().any(|&(over, _)| over > 0) {
+            self.even_out(Pass::Evacuation, &gauges, false);
+        }
+    }
+
+    /// Where who lost a node fills others further than [`Self::spared`] lets them, has clients of those make way, by
+    /// choice and within the budget.
+    pub fn make_room(&mut self, memory: &PlannerMemory) {
+        if !memory.is_apart() || self.budget_ppb <= 0 {
             return;
         }
-        let gauge = |node: NodeId| {
-            let (spare, room) = (2 * self.loads.unsure(node), self.loads.room(node));
-            let over = spare.saturating_sub(room).min(self.loads.planned(node.index()));
-            (over, room.saturating_sub(spare))
-        };
-        let nodes = (0..self.terrain.signals.len()).map(NodeId::from_index);
-        let gauges: Vec<(u64, u64)> = nodes.map(gauge).collect();
-        if gauges.iter().any(|&(over, _)| over > 0) {
-            self.even_out(pass, &gauges, false);
+        let gauges = self.spared(|sweep, node| sweep.loads.room_beside_what_passes(node));
+        let leaves = |node: usize| gauges[node].0 >= self.loads.unsure(NodeId::from_index(node)).max(1);
+        // Small steps would make many tables.
+        if (0..gauges.len()).any(leaves) && gauges.iter().any(|&(_, room)| room > 0) {
+            self.granted |= self.even_out(Pass::Full, &gauges, true) > 0;
         }
+    }
+
+    /// What must leave each node, and what it may take, so that room is left: what is measured may be too little by
+    /// [`Loads::unsure`], and a table divides a group only about as planned, so that twice that much below its
+    /// cap is as full as a node should become while others have `room`. Nothing where all demand is stated.
+    ///
+    /// [`Loads::unsure`]: super::load::Loads::unsure
+    fn spared(&self, room: impl Fn(&Self, NodeId) -> u64) -> Vec<(u64, u64)> {
+        let is_measured = self.terrain.input.policy.services.iter().any(|service| service.demand.is_none());
+        let gauge = |node: NodeId| {
+            let spare = if is_measured { 2 * self.loads.unsure(node) } else { 0 };
+            let over = spare.saturating_sub(self.loads.room(node)).min(self.loads.planned(node.index()));
+            (over, room(self, node).saturating_sub(spare))
+        };
+        (0..self.terrain.signals.len()).map(NodeId::from_index).map(gauge).collect()
     }
 
     /// Moves what must leave each node to where there is room, both of which `gauges` say; `by_choice`: as

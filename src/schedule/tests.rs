@@ -182,6 +182,48 @@ fn degraded_and_unknown_nodes_are_not_preferred() {
 }
 
 #[test]
+fn who_lost_a_node_goes_round_those_whose_probes_fail_as_far_as_others_have_room() {
+    let w = spread(&[&[20, 20, 60][..]; 4], vec![service("s", vec![pool(&[0, 1]), pool(&[2])])]);
+    let w = w.capacity(&[1_000, 1_000, 400]);
+    let orphans_of = |demand: u64, is_failing: bool| {
+        let mut w = w.clone();
+        w.policy.services[0].demand = Some(demand);
+        let first = plan_first(&w);
+        assert_eq!(first.planned_load, [demand / 2, demand / 2, 0]);
+        w.health[0] = down();
+        w.health[1].families[0].as_mut().expect("a family").is_failing = is_failing;
+        w.plan(Some(&first), 1_000, Pass::Evacuation).planned_load
+    };
+    assert_eq!(orphans_of(400, false), [0, 400, 0]);
+    assert_eq!(orphans_of(400, true), [0, 200, 200], "they would soon be moved again");
+    let load = orphans_of(1_000, true);
+    assert!(load[2] <= 360 && load[1] + load[2] >= 999, "what has no room elsewhere: {load:?}");
+}
+
+#[test]
+fn others_make_room_where_orphans_filled_a_node_to_its_cap() {
+    let (near, either) = (service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1]), pool(&[2])]));
+    let mut w = spread(&[&[20, 20, 60][..]; 8], vec![near, either]).capacity(&[1_000, 1_000, 1_000]);
+    for service in &mut w.policy.services {
+        service.profile.session = std::time::Duration::ZERO;
+    }
+    w.health = [300, 600, 0].map(loaded).to_vec();
+    let mut first = plan_first(&w);
+    for tick in 0..5 {
+        let load = first.planned_load.clone();
+        w.health = (0..3).map(|at| loaded(load[at])).collect();
+        first = w.plan(Some(&first), tick * 1_000, Pass::Full);
+    }
+    w.health[0] = down();
+    let evacuated = w.plan(Some(&first), 10_000, Pass::Evacuation);
+    let filled = evacuated.planned_load[1];
+    assert!(filled > 860 && evacuated.planned_load[2] == 0, "only they move: {:?}", evacuated.planned_load);
+    let settled = w.run(evacuated, 14_000, 30);
+    assert!((780..=850).contains(&settled.planned_load[1]), "{:?}", settled.planned_load);
+    assert!(settled.planned_load[2] > 0 && settled.unserved.is_empty(), "{:?}", settled.unserved);
+}
+
+#[test]
 fn all_down_answers_as_the_policy_says() {
     let answer = |rule: OnAllDown, previous: bool| {
         let mut w = spread(&[&[20, 90]], vec![service("s", vec![pool(&[0]), pool(&[1])])]);

@@ -1,5 +1,6 @@
 //! `rhumb.yaml`: this instance's own settings.
 
+use crate::policy::files::alerts::ReceiverUrl;
 use crate::policy::places::Cidr;
 use crate::policy::read::{Bad, List, OneOrMany, OrNone, Scalar, choice, record};
 use crate::policy::scalars::{Hostname, Name, Span, Text, Version, Whole};
@@ -203,6 +204,21 @@ record! {
         /// A file that gets each line of the audit log too, relative to the working folder; on another disk or
         /// machine it tells what was cut off here. Left out: none.
         optional audit_copy: Text,
+        /// An HTTP receiver that gets each line of the audit log too, in order. Left out: none.
+        optional audit_webhook: AuditWebhookFile,
+    }
+}
+
+record! {
+    /// Who gets the lines of the audit log.
+    pub struct AuditWebhookFile {
+        /// Takes POSTs of JSON.
+        required url: ReceiverUrl,
+        /// File with a bearer token, or with the whole value of the `Authorization` header; relative to the
+        /// policy folder, not readable by everybody.
+        optional authorization_file: Text,
+        /// File of PEM certificates to trust instead of the platform's, relative to the policy folder.
+        optional ca: Text,
     }
 }
 

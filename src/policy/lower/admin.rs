@@ -1,9 +1,11 @@
 //! `admin` and `admin_access` of `rhumb.yaml`: in clear on loopback only.
 
+use crate::model::alert::AlertReceiver;
 use crate::model::policy::{AdminAccess, EncryptedListener};
 use crate::policy::codes;
-use crate::policy::files::server::AdminAccessFile;
+use crate::policy::files::server::{AdminAccessFile, AuditWebhookFile};
 use crate::policy::findings::{At, Findings};
+use crate::policy::lower::alerts::warn_of_clear_text;
 use crate::policy::read::Slot;
 use crate::policy::scalars::Text;
 use std::net::SocketAddr;
@@ -22,14 +24,30 @@ pub(super) fn lower(
             "give `admin_access:` a certificate and a key, or keep the admin address on 127.0.0.1 or [::1]",
         );
     }
-    let Some(AdminAccessFile { place: _, certificate: _, key: _, metrics, audit_copy }) = file else {
+    let Some(file) = file else {
         return AdminAccess::default();
     };
+    let AdminAccessFile { place: _, certificate: _, key: _, metrics, audit_copy, audit_webhook } = file;
     AdminAccess {
         tls,
         metrics: super::server::allowed(metrics, findings).unwrap_or_default(),
         audit_copy: audit_copy.value().map(|text| PathBuf::from(&text.0)),
+        audit_webhook: audit_webhook.value().and_then(|file| webhook(file, findings)),
     }
+}
+
+fn webhook(file: &AuditWebhookFile, findings: &mut Findings) -> Option<AlertReceiver> {
+    let AuditWebhookFile { place: _, url, authorization_file, ca } = file;
+    let given = url.given()?;
+    if !authorization_file.is_absent() {
+        warn_of_clear_text(given, findings);
+    }
+    let path = |slot: &Slot<Text>| slot.value().map(|text| PathBuf::from(&text.0));
+    Some(AlertReceiver {
+        authorization_file: path(authorization_file),
+        ca: path(ca),
+        ..AlertReceiver::webhook("audit", &given.value.0)
+    })
 }
 
 fn tls(file: &AdminAccessFile, findings: &mut Findings) -> Option<EncryptedListener> {

@@ -99,7 +99,7 @@ fn lower_receiver(name: &At<Name>, file: &ReceiverFile, findings: &mut Findings)
 }
 
 /// A token over plain HTTP can be read on its way; on this machine there is no way.
-fn warn_of_clear_text(url: &At<ReceiverUrl>, findings: &mut Findings) {
+pub(super) fn warn_of_clear_text(url: &At<ReceiverUrl>, findings: &mut Findings) {
     let Some(rest) = url.value.0.strip_prefix("http://") else { return };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
