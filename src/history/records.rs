@@ -85,7 +85,7 @@ impl History {
     /// The file cannot be read.
     pub fn records(&self, kind: &str, most: usize) -> Result<Vec<Record>, HistoryError> {
         let connection = self.connection.blocking_lock();
-        let found = (|| {
+        let found: rusqlite::Result<Vec<Record>> = (|| {
             let mut rows = connection.prepare(
                 "SELECT id, name, began_ms, ended_ms, document FROM records
                  WHERE kind = ?1 ORDER BY id DESC LIMIT ?2",
@@ -117,7 +117,7 @@ impl History {
     /// The file cannot be read.
     pub fn open_records(&self, kind: &str) -> Result<Vec<Record>, HistoryError> {
         let connection = self.connection.blocking_lock();
-        let found = (|| {
+        let found: rusqlite::Result<Vec<Record>> = (|| {
             let mut rows = connection.prepare(
                 "SELECT id, name, began_ms, ended_ms, document FROM records
                  WHERE kind = ?1 AND ended_ms IS NULL ORDER BY id",
