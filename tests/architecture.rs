@@ -45,6 +45,7 @@ const TABLE: &[Module] = &[
     pure(2, "zone", &["model"]),
     pure(2, "schedule", &["model"]),
     pure(3, "routing", &["model", "geo", "zone"]),
+    pure(3, "readiness", &["model", "schedule"]),
     pure(4, "dns", &["model", "geo", "zone", "routing"]),
     pure(5, "explain", &["model", "geo", "schedule", "zone", "routing", "dns"]),
     pure(5, "sim", &["model", "geo", "health", "schedule", "routing", "dns"]),
@@ -68,13 +69,13 @@ const TABLE: &[Module] = &[
 const BELOW_DAEMON: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
     "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "alert", "deliver",
-    "journal", "audit", "history",
+    "journal", "audit", "history", "readiness",
 ];
 
 const BELOW_CLI: &[&str] = &[
     "model", "policy", "geo", "health", "latency", "demand", "zone", "schedule", "routing", "dns", "explain",
     "probe", "store", "sign", "serve", "observe", "vantage", "measure", "control", "daemon", "lab", "alert",
-    "deliver", "journal", "sim", "audit", "history",
+    "deliver", "journal", "sim", "audit", "history", "readiness",
 ];
 
 /// Functions longer than the limit, as long as they are now: file, name, lines. It only shrinks.
