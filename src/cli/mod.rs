@@ -9,6 +9,7 @@ mod admin_client;
 mod alerts;
 mod audit;
 pub mod check;
+mod events;
 mod explain;
 mod geo;
 mod geo_build;
@@ -18,6 +19,7 @@ mod lab;
 mod measure;
 mod node;
 mod overrides;
+mod readiness;
 mod records;
 pub mod render;
 mod replay;
@@ -104,6 +106,10 @@ enum Command {
     ForceDown(overrides::ForceArgs),
     /// List, extend and cancel what operators have said of nodes
     Overrides(overrides::OverridesArgs),
+    /// Tell what would become of every loss: node, site, region, line
+    Readiness(readiness::ReadinessArgs),
+    /// Show events to come, and what became of those that were
+    Events(events::EventsArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
     /// Give and take tokens for the admin address
@@ -147,6 +153,8 @@ pub fn run() -> ExitCode {
         Command::ForceUp(args) => args.run(Action::ForceUp),
         Command::ForceDown(args) => args.run(Action::ForceDown),
         Command::Overrides(args) => args.run(),
+        Command::Readiness(args) => args.run(),
+        Command::Events(args) => args.run(),
         Command::Alerts(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),

@@ -31,6 +31,8 @@
 //! | `geo_keeper` | writes the compiled geo table beside it |
 //! | `overrides` | the overrides in force, and when each ends |
 //! | `preflight` | what an override would do |
+//! | `events` | what comes of events, beforehand and after |
+//! | [`readiness`] | what would become of every loss |
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
 //! | `counting` | what workers counted, to the shares of the next plan |
@@ -49,6 +51,7 @@ mod background;
 pub mod certificates;
 mod descriptors;
 mod encrypted;
+mod events;
 pub mod first;
 pub mod cookies;
 mod counting;
@@ -69,6 +72,7 @@ pub mod paths;
 mod policies;
 pub mod pulse;
 pub mod querylog;
+pub mod readiness;
 mod recover;
 mod reports;
 pub mod reload;

@@ -152,7 +152,7 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
     // What happened between the last reading and its watch is found by reading once more.
     drop(trigger.pull());
     loop {
-        let patience = if reader.amiss { RETRY } else { REREAD };
+        let patience = reader.patience();
         let order = tokio::select! {
             Some(order) = reader.desk.orders.recv() => Some(order),
             _ = tokio::time::timeout(patience, trigger.pulled()) => None,
@@ -184,6 +184,18 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
 }
 
 impl Reader {
+    /// How soon the folder is read again though nothing asks for it: at the edge of an event at the latest.
+    fn patience(&self) -> Duration {
+        let usual = if self.amiss { RETRY } else { REREAD };
+        let now = self.clock.wall();
+        match self.inputs.event_edge {
+            Some(edge) if edge > now => usual.min(Duration::from_millis(edge.0 - now.0)),
+            // What was offered then was refused.
+            Some(_) => RETRY,
+            None => usual,
+        }
+    }
+
     /// Carries out an order if there is one, and reads; whether anything is new. `None`: reading panicked.
     async fn turn(&mut self, mut loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
         let (state, in_force) = (self.desk.state().to_owned(), self.inputs.clone());
@@ -236,12 +248,16 @@ impl Reader {
     async fn take_up(&mut self, newer: Inputs, what: String, order: Option<&Apply>) -> bool {
         tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
         let Some(now) = offer(&self.events, newer.clone(), what.clone()).await else { return false };
+        let is_by_event =
+            newer.during != self.inputs.during && newer.policy.revision == self.inputs.policy.revision;
         self.inputs = newer;
         if std::mem::replace(&mut self.epoch, now) != now {
             self.probing.restart(&self.inputs, self.epoch).await;
         }
         match order {
             Some(Apply { how, who, terms, .. }) => self.record(*how, who, &terms.why).await,
+            // The files are those that are known.
+            None if is_by_event => {}
             None => self.record(How::Edit, "whoever edited the folder", &what).await,
         }
         true
@@ -372,6 +388,11 @@ fn what_changed(old: &Inputs, new: &Inputs) -> String {
     paths.sort_unstable();
     paths.dedup();
     let mut parts: Vec<String> = paths.into_iter().filter(|path| changed(path)).map(str::to_owned).collect();
+    let is_in = |names: &[String], name: &String| names.contains(name);
+    let begun = new.during.iter().filter(|name| !is_in(&old.during, name));
+    parts.extend(begun.map(|name| format!("what event {name} brings with it")));
+    let over = old.during.iter().filter(|name| !is_in(&new.during, name));
+    parts.extend(over.map(|name| format!("what event {name} had brought with it")));
     if old.geo.revision() != new.geo.revision() && parts.is_empty() {
         parts.push("geo data".to_owned());
     }

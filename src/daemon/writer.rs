@@ -167,6 +167,8 @@ pub enum About {
     AdminCertificate,
     /// Overrides of a former run that cannot be read.
     Overrides,
+    /// Events that the fleet is not ready for.
+    Events,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.

@@ -28,7 +28,7 @@
 //! | [`token`] | what is kept of a secret |
 //! | [`transfer`] | which zones go to whom |
 //! | [`preflight`] | what an override would do, told before it is done |
-//! | [`event`] | how much more is asked for than usual |
+//! | [`event`] | hours in which more is asked for than usual |
 //! | [`readiness`] | what the fleet would make of losing parts of itself, told |
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |

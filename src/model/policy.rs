@@ -3,6 +3,7 @@
 use super::alert::AlertPolicy;
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
+use super::event::Event;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
 use super::safety::SafetyRule;
@@ -25,6 +26,8 @@ pub struct Policy {
     pub alerts: AlertPolicy,
     /// What operators may not break without saying so.
     pub safety: Vec<SafetyRule>,
+    /// Hours in which more is asked for, whose change freezes are among the safety rules.
+    pub events: Vec<Event>,
 }
 
 impl Policy {

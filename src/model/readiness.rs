@@ -132,3 +132,22 @@ impl Readiness {
         self.not_carried == 0
     }
 }
+
+/// What is asked of a running rhumb.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadinessAsk {
+    /// Pairs of losses too.
+    pub pairs: bool,
+    /// Of the demand as it is.
+    pub factor: Option<Ppm>,
+    /// Of whose peak; `factor` is of it then.
+    pub event: Option<EventAsk>,
+}
+
+/// An event to be ready for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventAsk {
+    pub name: String,
+    /// Its file's text; `None`: as the policy has it.
+    pub text: Option<String>,
+}

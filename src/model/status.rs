@@ -187,6 +187,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "audit-damaged",
     "audit-unwritable",
     "certificate-refused",
+    "event-not-ready",
     "geo-refused",
     "history-damaged",
     "latencies-thin",

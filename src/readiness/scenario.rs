@@ -14,7 +14,7 @@ use crate::base::units::Ppm;
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
 use crate::model::demand::{Shares, Split, WHOLE};
-use crate::model::event::Level;
+use crate::model::event::{Event, Expected, Level};
 use crate::model::ids::{AreaId, ServiceId};
 use crate::model::placement::{Assignment, Latencies};
 use crate::model::policy::Policy;
@@ -57,6 +57,16 @@ impl Scenario {
     pub fn factor(factor: Ppm) -> Self {
         let lift = Lift { services: Vec::new(), areas: Vec::new(), to: Level::Factor(factor) };
         Self { name: format!("{} times the demand", factor.fraction()), lifts: vec![lift] }
+    }
+
+    /// What is expected of an event at its peak.
+    pub fn of_event(event: &Event) -> Self {
+        let lift =
+            |it: &Expected| Lift { services: event.services.clone(), areas: it.areas.clone(), to: it.to };
+        Self {
+            name: format!("event {} at its peak", event.name),
+            lifts: event.expected.iter().map(lift).collect(),
+        }
     }
 
     /// So many times that.
