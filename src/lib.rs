@@ -10,6 +10,7 @@
 //!   verdicts. [`demand`]: how much who asks. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
+//! - [`forecast`]: what a change would do, from two tables.
 //! - [`readiness`]: what the fleet would make of every loss. [`sim`]: fleets and their clients, simulated around the
 //!   planner.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
@@ -27,6 +28,7 @@ pub mod deliver;
 pub mod demand;
 pub mod dns;
 pub mod explain;
+pub mod forecast;
 pub mod geo;
 pub mod health;
 pub mod history;

@@ -19,6 +19,7 @@ mod lab;
 mod measure;
 mod node;
 mod overrides;
+mod plan;
 mod readiness;
 mod records;
 pub mod render;
@@ -69,7 +70,9 @@ enum Command {
     Vantage(vantage::VantageArgs),
     /// Find every mistake in a policy folder
     Check(check::CheckArgs),
-    /// Put the policy files of a folder into force
+    /// Tell what the policy files of a folder would do, without doing it
+    Plan(plan::PlanArgs),
+    /// Put the policy files of a folder into force, or a plan
     Apply(history::ApplyArgs),
     /// Show which policies were in force, by whom and why
     History(history::HistoryArgs),
@@ -139,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Vantage(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::History(args) => args.run(),
         Command::Diff(args) => args.run(),

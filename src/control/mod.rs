@@ -10,5 +10,6 @@ pub mod local;
 pub mod metrics;
 pub mod operators;
 pub mod overrides;
+pub mod plan;
 pub mod policies;
 pub mod readiness;

@@ -12,7 +12,7 @@ use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
 use crate::control::policies::{self, Policies};
-use crate::control::{self, local, operators};
+use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
 use crate::daemon::answering::Live;
 use crate::daemon::certificates::{self, Renewal};
@@ -20,6 +20,7 @@ use crate::daemon::encrypted::Listener;
 use crate::daemon::events as daemon_events;
 use crate::daemon::inputs::{Inputs, Loader};
 use crate::daemon::journal;
+use crate::daemon::planning;
 use crate::daemon::policies::Desk;
 use crate::daemon::readiness;
 use crate::daemon::reload::{self, Probing, Setting, Trigger};
@@ -129,10 +130,11 @@ impl House<'_> {
         });
         self.tell(About::History, problem.into_iter().collect());
         let history = desk.history();
+        let think = planning::thinker(self.events, loader.folder());
         let (clock, live) = (Arc::clone(self.clock), Arc::clone(self.live));
         let setting = Setting { clock, trigger: trigger.clone(), desk, live };
         let reading = tokio::spawn(reload::run(loader, inputs, probing, setting));
-        (reading, Policies { orders, history })
+        (reading, Policies { orders, history, think })
     }
 
     fn tell(&self, about: About, problems: Vec<Problem>) {
@@ -208,6 +210,7 @@ impl Bound {
             .merge(journal::routes(state))
             .merge(control::readiness::routes(readiness::foresee(events)))
             .merge(control::events::routes(of_events))
+            .merge(plan::routes(Arc::clone(&policies.think)))
             .merge(policies::routes(policies));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
         let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone())), tokio::spawn(watching)];

@@ -4,7 +4,7 @@
 //! Policy and geo fail apart: an edit with a mistake keeps the whole last good policy, a broken geo
 //! file keeps only the last good databases, so that a policy fix still takes effect.
 
-use crate::base::clock::{SharedClock, WallTime};
+use crate::base::clock::{ManualClock, SharedClock, WallTime};
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::error::chain;
 use crate::geo::frozen::{self, FrozenError, Key};
@@ -204,6 +204,34 @@ impl Databases {
             files => Key::of(files.iter().map(|file| file.bytes.as_slice()), clients, countries),
         }
     }
+}
+
+/// Inputs of other files, as a reading of `folder` would give them if it held these; and how many warnings there are.
+/// Geo databases are those in force where both name the same, events those of the moment.
+///
+/// # Errors
+/// As of a reading.
+pub fn propose(
+    folder: &Path,
+    in_force: &Inputs,
+    sources: Vec<SourceFile>,
+    now: WallTime,
+) -> Result<(Inputs, usize), Refusal> {
+    let checked = check_sources(sources)?;
+    let (mine, theirs) = (&in_force.policy.server.geo_files, &checked.policy.server.geo_files);
+    let files = match mine == theirs {
+        true => Arc::clone(&in_force.geo_files),
+        false => Arc::new(read_geo_files(folder, theirs).map_err(Refusal::Geo)?),
+    };
+    let databases = Arc::new(Databases { files: Arc::clone(&files), open: OnceLock::new() });
+    let (clients, compiled) = (in_force.policy.clients.clone(), Arc::clone(&in_force.compiled));
+    // Of other files, whose table is another, this is passed over.
+    let latest = Some(Latest { files: Arc::clone(&in_force.geo_files), clients, compiled });
+    let (folder, strategy) = (folder.to_owned(), in_force.strategy);
+    let clock: SharedClock = Arc::new(ManualClock::starting_at(now));
+    let mut loader = Loader { folder, strategy, clock: Some(clock), recalls: None, databases: None, latest };
+    let inputs = loader.finish(&checked, databases).map_err(Refusal::Geo)?;
+    Ok((inputs, checked.warnings.len()))
 }
 
 /// What one reading gave.

@@ -8,16 +8,13 @@
 //! What the planner makes of withdrawn nodes is [`effect`]'s to say, as it is of nodes that are lost. Nothing here is
 //! published and nothing remembered.
 
-use crate::base::units::Ppm;
+use crate::forecast;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::overrides::names;
 use crate::model::policy::Policy;
-use crate::model::preflight::{
-    BrokenRule, CAPACITY, LAST_NODE, Preflight, ServiceMoves, Strain, Unserved, Way,
-};
+use crate::model::preflight::{BrokenRule, CAPACITY, LAST_NODE, Preflight, ServiceMoves, Strain, Unserved};
 use crate::readiness::effect;
 use crate::schedule::{self, Plan, PlanInput};
-use std::collections::BTreeMap;
 
 /// Nodes shown.
 const MOST_SHOWN: usize = 8;
@@ -41,25 +38,15 @@ pub fn weigh(before: &PlanInput<'_>, after: &PlanInput<'_>, nodes: &[NodeId]) ->
     told
 }
 
-/// From and to which region.
-type Ends = (Option<String>, Option<String>);
-
 /// By service, then from region to region.
 fn moves(plan: &Plan, policy: &Policy) -> Vec<ServiceMoves> {
     let region = |node: NodeId| policy.fleet.region_of(node).name.clone();
-    let mut by_service: BTreeMap<ServiceId, BTreeMap<Ends, u32>> = BTreeMap::new();
-    for moved in &plan.moves {
-        let way = (moved.from.map(region), moved.to.map(region));
-        *by_service.entry(moved.service).or_default().entry(way).or_default() += moved.share.0;
-    }
-    let told = |(service, ways): (ServiceId, BTreeMap<Ends, u32>)| {
-        let share = Ppm(ways.values().sum());
-        let way = |((from, to), share)| Way { from, to, share: Ppm(share) };
-        let mut ways: Vec<Way> = ways.into_iter().map(way).collect();
-        ways.sort_by_key(|way| std::cmp::Reverse(way.share));
-        ServiceMoves { service: policy.service(service).name.clone(), share, ways }
+    let of_service = |id: ServiceId| {
+        let own = plan.moves.iter().filter(|moved| moved.service == id);
+        let ends = own.map(|moved| ((moved.from.map(region), moved.to.map(region)), moved.share));
+        forecast::ways(&policy.service(id).name, ends)
     };
-    by_service.into_iter().map(told).collect()
+    policy.service_ids().filter_map(of_service).collect()
 }
 
 fn fullest(was: &Plan, now: &Plan, after: &PlanInput<'_>) -> Vec<Strain> {

@@ -5,19 +5,24 @@
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
-use crate::control::policies::{Apply, Current, InForce, Order, Refused};
+use crate::base::units::Ppm;
+use crate::control::policies::{Apply, Confirm, Current, InForce, Order, Refused};
 use crate::daemon::answering::Live;
 use crate::daemon::background;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::policies::{self, Desk, Entry, Placed};
+use crate::daemon::rails::{self, Held, Leave, Verdict};
 use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
+use crate::forecast;
 use crate::history::How;
 use crate::model::ids::{Generation, VantageId};
 use crate::model::judgement::{Station, Vantage};
 use crate::model::policy::ServerConfig;
+use crate::model::safety::OnEdit;
 use crate::model::status::Problem;
 use crate::probe::{self, Prober, Sink};
+use crate::store::policy_dir;
 use crate::store::watch::FolderWatch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,16 +143,25 @@ struct Reader {
     clock: SharedClock,
     desk: Desk,
     live: Live,
+    /// Files in the folder that are not taken into force, because of what they would do.
+    held: Option<Held>,
+}
+
+/// An order that was carried out as far as files go.
+struct Done {
+    order: Apply,
+    placed: Placed,
+    leave: Leave,
 }
 
 /// Reads, tells, carries out orders, repeats; ends with its task.
 pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: Setting) {
     let Setting { clock, trigger, desk, live } = setting;
     let (events, started) = (probing.post().events().clone(), first.policy.server.clone());
-    let (inputs, epoch, told, amiss) = (first, 0, Vec::new(), false);
-    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live };
+    let (inputs, epoch, told, amiss, held) = (first, 0, Vec::new(), false, None);
+    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live, held };
     reader.probing.restart(&reader.inputs, reader.epoch).await;
-    reader.record(How::Start, "rhumb", "found in the folder at a start").await;
+    reader.record(How::Start, "rhumb", "found in the folder at a start", None).await;
     let mut _watched = watches(&loader, &reader.inputs, &trigger);
     // What happened between the last reading and its watch is found by reading once more.
     drop(trigger.pull());
@@ -163,6 +177,10 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
                 continue;
             }
             Some(Order::Apply(order)) => Some(order),
+            Some(Order::Confirm(order)) => match reader.confirmed(loader.folder(), order).await {
+                Some(order) => Some(order),
+                None => continue,
+            },
             None => None,
         };
         trigger.begin();
@@ -198,6 +216,16 @@ impl Reader {
 
     /// Carries out an order if there is one, and reads; whether anything is new. `None`: reading panicked.
     async fn turn(&mut self, mut loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
+        let (order, leave) = match order {
+            None => (None, Leave::default()),
+            Some(order) => match rails::judge(&self.events, loader.folder(), &self.inputs, &order).await {
+                Ok(leave) => (Some(order), leave),
+                Err(refused) => {
+                    order.refuse(refused);
+                    return Some((loader, false));
+                }
+            },
+        };
         let (state, in_force) = (self.desk.state().to_owned(), self.inputs.clone());
         let reading = tokio::task::spawn_blocking(move || {
             background::let_answers_go_first();
@@ -222,15 +250,37 @@ impl Reader {
             }
         };
         let Some(loaded) = loaded else { return Some((loader, false)) };
+        let has_news = self.found(loaded, placed, leave, loader.folder()).await;
+        Some((loader, has_news))
+    }
+
+    /// Takes up what was read, for an order or not; whether anything is new.
+    async fn found(
+        &mut self,
+        loaded: Loaded,
+        placed: Option<(Apply, Placed)>,
+        leave: Leave,
+        folder: &Path,
+    ) -> bool {
         self.amiss = !loaded.refusals.is_empty();
         tell_problems(&loaded, &self.started, &mut self.told, &self.clock, &self.events);
         let refusal = loaded.refusals.first().map(crate::daemon::inputs::Refusal::sentence);
         let newer = loaded.inputs.map(|newer| (what_changed(&self.inputs, &newer), newer));
         let newer = newer.filter(|(what, _)| !what.is_empty());
-        let (former, has_news) = (self.inputs.clone(), newer.is_some());
-        let taken = match newer {
-            Some((what, newer)) => self.take_up(newer, what, placed.as_ref().map(|(order, _)| order)).await,
-            None => true,
+        if newer.is_none() && refusal.is_none() && self.held.is_some() {
+            self.let_go();
+        }
+        let (former, mut has_news) = (self.inputs.clone(), newer.is_some());
+        let taken = match (newer, &placed) {
+            (Some((what, newer)), Some((order, _))) => {
+                self.let_go();
+                self.take_up(newer, what, Some((order, &leave))).await
+            }
+            (Some((what, newer)), None) => {
+                has_news = self.take_edit(newer, what, folder).await;
+                true
+            }
+            (None, _) => true,
         };
         if let Some((order, placed)) = placed {
             let refused = match (refusal, taken) {
@@ -238,15 +288,81 @@ impl Reader {
                 (None, false) => Some(Refused::Table),
                 (None, true) => None,
             };
-            self.settle(order, placed, &former, refused, loader.folder()).await;
+            self.settle(Done { order, placed, leave }, &former, refused, folder).await;
         }
-        Some((loader, has_news))
+        has_news
+    }
+
+    /// Takes up files edited in place, unless policy holds them back; whether it did.
+    async fn take_edit(&mut self, newer: Inputs, what: String, folder: &Path) -> bool {
+        if self.held.as_ref().is_some_and(|held| held.revision == newer.policy.revision) {
+            return false;
+        }
+        // What an event brings with it, and other geo data, are no edits.
+        let verdict = match newer.policy.revision == self.inputs.policy.revision {
+            true => Verdict::Take(None),
+            false => rails::judge_edit(&self.events, &self.inputs, &newer, folder).await,
+        };
+        match verdict {
+            Verdict::Take(problem) => {
+                self.let_go();
+                let is_taken = self.take_up(newer, what, None).await;
+                self.tell(problem.filter(|_| is_taken));
+                true
+            }
+            Verdict::Hold(held) => {
+                self.tell(Some(held.problem.clone()));
+                self.held = Some(held);
+                false
+            }
+        }
+    }
+
+    /// Nothing is held back any more, and nothing told of what was.
+    fn let_go(&mut self) {
+        self.held = None;
+        self.tell(None);
+    }
+
+    fn tell(&self, problem: Option<Problem>) {
+        if let Some(problem) = &problem {
+            tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        let problems = problem.into_iter().collect();
+        let _ = self.events.try_send(Event::Problems { about: About::Edit, problems });
+    }
+
+    /// The order to apply what is held, if it is what somebody confirms.
+    async fn confirmed(&self, folder: &Path, order: Confirm) -> Option<Apply> {
+        let Confirm { revision, who, mut terms, reply } = order;
+        let held = self.held.as_ref().filter(|held| held.revision.0.starts_with(revision.as_str()));
+        let why_not = match held {
+            _ if revision.is_empty() => Some("name the revision, as `rhumb status` tells it".to_owned()),
+            None => Some(format!("no edit of revision {revision} waits: `rhumb status` tells which does")),
+            Some(held) if held.on_edit == OnEdit::Refuse => Some(held.problem.help.clone()),
+            Some(_) => None,
+        };
+        if let Some(why) = why_not {
+            let _ = reply.send(Err(Refused::NotHeld(why)));
+            return None;
+        }
+        terms.break_glass.extend(held.map(|held| held.broken.clone()).unwrap_or_default());
+        let folder = folder.to_owned();
+        let read = tokio::task::spawn_blocking(move || policy_dir::read_folder(&folder)).await;
+        match read {
+            Ok(Ok(files)) => Some(Apply { files, how: How::Apply, who, terms, reply }),
+            _ => {
+                let _ = reply.send(Err(Refused::NotHeld("the folder cannot be read".to_owned())));
+                None
+            }
+        }
     }
 
     /// Whether the writer took them: of what is refused nothing is taken up, and the probes go on as they were;
     /// the next reading offers it again.
-    async fn take_up(&mut self, newer: Inputs, what: String, order: Option<&Apply>) -> bool {
+    async fn take_up(&mut self, newer: Inputs, what: String, order: Option<(&Apply, &Leave)>) -> bool {
         tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
+        let before = self.live.load_full();
         let Some(now) = offer(&self.events, newer.clone(), what.clone()).await else { return false };
         let is_by_event =
             newer.during != self.inputs.during && newer.policy.revision == self.inputs.policy.revision;
@@ -254,24 +370,31 @@ impl Reader {
         if std::mem::replace(&mut self.epoch, now) != now {
             self.probing.restart(&self.inputs, self.epoch).await;
         }
+        let moved = match order {
+            Some((_, Leave { moved: Some(moved), .. })) => Some(*moved),
+            _ => {
+                let after = self.live.load_full();
+                tokio::task::spawn_blocking(move || forecast::moved(&before, &after)).await.ok()
+            }
+        };
         match order {
-            Some(Apply { how, who, terms, .. }) => self.record(*how, who, &terms.why).await,
+            Some((Apply { how, who, terms, .. }, leave)) => {
+                let why = match leave.broken.as_slice() {
+                    [] => terms.why.clone(),
+                    broken => format!("{} (over {})", terms.why, broken.join(", ")),
+                };
+                self.record(*how, who, &why, moved).await;
+            }
             // The files are those that are known.
             None if is_by_event => {}
-            None => self.record(How::Edit, "whoever edited the folder", &what).await,
+            None => self.record(How::Edit, "whoever edited the folder", &what, moved).await,
         }
         true
     }
 
     /// Tells what came of an order, and puts the files before it back if nothing did.
-    async fn settle(
-        &self,
-        order: Apply,
-        placed: Placed,
-        former: &Inputs,
-        refused: Option<Refused>,
-        folder: &Path,
-    ) {
+    async fn settle(&self, done: Done, former: &Inputs, refused: Option<Refused>, folder: &Path) {
+        let Done { order, placed, leave } = done;
         if let Some(refused) = refused {
             let (folder, state) = (folder.to_owned(), self.desk.state().to_owned());
             let before = placed.before;
@@ -290,11 +413,13 @@ impl Reader {
             changed: policies::changes(&former.sources, &self.inputs.sources),
             warnings: placed.warnings,
             set_aside: placed.set_aside.map(|folder| folder.display().to_string()),
+            moved: leave.moved,
+            broken: leave.broken,
         }));
     }
 
-    async fn record(&self, how: How, who: &str, why: &str) {
-        let entry = Entry { how, who, why, generation: self.generation() };
+    async fn record(&self, how: How, who: &str, why: &str, moved: Option<Ppm>) {
+        let entry = Entry { how, who, why, generation: self.generation(), moved };
         self.desk.record(&self.inputs, entry).await;
     }
 

@@ -6,7 +6,7 @@ use super::dnssec::DnssecConfig;
 use super::event::Event;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
-use super::safety::SafetyRule;
+use super::safety::{Guardrails, SafetyRule};
 use super::service::{Pool, PoolBound, Service};
 use super::transfer::TransferConfig;
 use crate::base::diagnostic::Span;
@@ -28,6 +28,8 @@ pub struct Policy {
     pub safety: Vec<SafetyRule>,
     /// Hours in which more is asked for, whose change freezes are among the safety rules.
     pub events: Vec<Event>,
+    /// What an edit of the policy may do.
+    pub guardrails: Guardrails,
 }
 
 impl Policy {

@@ -17,7 +17,7 @@ mod folder;
 mod lower;
 pub mod places;
 mod read;
-mod recovery;
+pub mod recovery;
 pub mod scalars;
 mod schema;
 mod shadow;
@@ -167,6 +167,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         alerts,
         safety: Vec::new(),
         events: events.iter().map(|draft| draft.event.clone()).collect(),
+        guardrails: safety.guardrails.clone(),
     };
     if !findings.has_errors() {
         safety.check(&policy, findings);
