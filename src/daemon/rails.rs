@@ -138,28 +138,30 @@ fn problem(planned: &Planned, on_edit: OnEdit, folder: &Path, at: WallTime) -> P
     let names: Vec<&str> = planned.broken.iter().map(|it| it.rule.as_str()).collect();
     let (why, names, folder) = (why.join("; "), names.join(","), folder.display());
     let Planned { revision, base, .. } = planned;
-    let (code, message, help) = match on_edit {
-        OnEdit::Apply => (
-            "edit-over-guardrail",
-            format!("the edit in force ({revision}) breaks {why}"),
-            format!("if it was not meant so: rhumb rollback {base} --why '...'"),
-        ),
-        OnEdit::Hold => (
-            "edit-held",
-            format!("an edit of the policy folder ({revision}) waits, since it breaks {why}"),
-            format!(
+    match on_edit {
+        OnEdit::Apply => Problem {
+            since: at,
+            code: "edit-over-guardrail".to_owned(),
+            message: format!("the edit in force ({revision}) breaks {why}"),
+            help: format!("if it was not meant so: rhumb rollback {base} --why '...'"),
+        },
+        OnEdit::Hold => Problem {
+            since: at,
+            code: "edit-held".to_owned(),
+            message: format!("an edit of the policy folder ({revision}) waits, since it breaks {why}"),
+            help: format!(
                 "look at it with `rhumb plan {folder}`; then `rhumb apply --confirm {revision} --why '...'`, or \
                  mend the files"
             ),
-        ),
-        OnEdit::Refuse => (
-            "edit-refused",
-            format!("an edit of the policy folder ({revision}) is refused, since it breaks {why}"),
-            format!(
+        },
+        OnEdit::Refuse => Problem {
+            since: at,
+            code: "edit-refused".to_owned(),
+            message: format!("an edit of the policy folder ({revision}) is refused, since it breaks {why}"),
+            help: format!(
                 "mend the files, or `rhumb apply {folder} --break-glass {names} --why '...'`; the last good policy \
                  is in force"
             ),
-        ),
-    };
-    Problem { since: at, code: code.to_owned(), message, help }
+        },
+    }
 }
