@@ -168,6 +168,7 @@ fn what_is_planned_is_what_clients_see_after_the_apply() {
         "moves   ",
         "ea -> eu",
         "fullest",
+        "worst   losing",
         "tier",
         "scopes",
     ] {
