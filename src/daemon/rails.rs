@@ -29,6 +29,9 @@ const MARGIN_PPM: u32 = 20_000;
 /// or this part more of what was planned.
 const MARGIN_PART: u32 = 4;
 
+const UNKNOWN: &str = "what it would do could not be worked out (the log says why), so guardrails cannot judge it; \
+                       --break-glass with the name of one applies it all the same";
+
 /// What is known of an order that may be carried out.
 #[derive(Debug, Default)]
 pub struct Leave {
@@ -55,7 +58,18 @@ pub async fn judge(
     let (folder, files) = (folder.to_owned(), files.clone());
     let thought =
         tokio::task::spawn_blocking(move || planning::think(&situation, &folder, files, Reach::Moves)).await;
-    let Ok(Ok(planned)) = thought else { return Ok(Leave::default()) };
+    let planned = match thought {
+        Ok(Ok(planned)) => planned,
+        // The checks that follow say what is wrong with the files.
+        Ok(Err(_)) => return Ok(Leave::default()),
+        Err(error) => {
+            tracing::error!("what an apply would do could not be worked out, please report it: {error}");
+            match planning::has_limits(&in_force.policy) && terms.break_glass.is_empty() {
+                true => return Err(Refused::Files(UNKNOWN.to_owned())),
+                false => return Ok(Leave::default()),
+            }
+        }
+    };
     let now = planned.forecast.moved.clients;
     if let Some(then) = terms.planned.filter(|then| now.0 > then.0 + MARGIN_PPM.max(then.0 / MARGIN_PART)) {
         return Err(Refused::Drifted { planned: then.percent(), now: now.percent() });
@@ -117,7 +131,14 @@ pub async fn judge_edit(
     let (at, thought_of) = (situation.at.1, newer.clone());
     let thought =
         tokio::task::spawn_blocking(move || planning::weigh(&situation, thought_of, Reach::Moves)).await;
-    let Ok(Ok(planned)) = thought else { return Verdict::Take(None) };
+    let planned = match thought {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(_)) => return Verdict::Take(None),
+        Err(error) => {
+            tracing::error!("what an edit would do could not be worked out, please report it: {error}");
+            return Verdict::Take(None);
+        }
+    };
     if planned.broken.is_empty() {
         return Verdict::Take(None);
     }

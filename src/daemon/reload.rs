@@ -6,12 +6,12 @@
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
 use crate::base::units::Ppm;
-use crate::control::policies::{Apply, Confirm, Current, InForce, Order, Refused};
+use crate::control::policies::{Apply, Current, InForce, Order, Refused};
 use crate::daemon::answering::Live;
 use crate::daemon::background;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::policies::{self, Desk, Entry, Placed};
-use crate::daemon::rails::{self, Held, Leave, Verdict};
+use crate::daemon::rails::{self, Held, Leave};
 use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
 use crate::forecast;
@@ -19,16 +19,16 @@ use crate::history::How;
 use crate::model::ids::{Generation, VantageId};
 use crate::model::judgement::{Station, Vantage};
 use crate::model::policy::ServerConfig;
-use crate::model::safety::OnEdit;
 use crate::model::status::Problem;
 use crate::probe::{self, Prober, Sink};
-use crate::store::policy_dir;
 use crate::store::watch::FolderWatch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
+
+mod edits;
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
@@ -291,71 +291,6 @@ impl Reader {
             self.settle(Done { order, placed, leave }, &former, refused, folder).await;
         }
         has_news
-    }
-
-    /// Takes up files edited in place, unless policy holds them back; whether it did.
-    async fn take_edit(&mut self, newer: Inputs, what: String, folder: &Path) -> bool {
-        if self.held.as_ref().is_some_and(|held| held.revision == newer.policy.revision) {
-            return false;
-        }
-        // What an event brings with it, and other geo data, are no edits.
-        let verdict = match newer.policy.revision == self.inputs.policy.revision {
-            true => Verdict::Take(None),
-            false => rails::judge_edit(&self.events, &self.inputs, &newer, folder).await,
-        };
-        match verdict {
-            Verdict::Take(problem) => {
-                self.let_go();
-                let is_taken = self.take_up(newer, what, None).await;
-                self.tell(problem.filter(|_| is_taken));
-                true
-            }
-            Verdict::Hold(held) => {
-                self.tell(Some(held.problem.clone()));
-                self.held = Some(held);
-                false
-            }
-        }
-    }
-
-    /// Nothing is held back any more, and nothing told of what was.
-    fn let_go(&mut self) {
-        self.held = None;
-        self.tell(None);
-    }
-
-    fn tell(&self, problem: Option<Problem>) {
-        if let Some(problem) = &problem {
-            tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
-        }
-        let problems = problem.into_iter().collect();
-        let _ = self.events.try_send(Event::Problems { about: About::Edit, problems });
-    }
-
-    /// The order to apply what is held, if it is what somebody confirms.
-    async fn confirmed(&self, folder: &Path, order: Confirm) -> Option<Apply> {
-        let Confirm { revision, who, mut terms, reply } = order;
-        let held = self.held.as_ref().filter(|held| held.revision.0.starts_with(revision.as_str()));
-        let why_not = match held {
-            _ if revision.is_empty() => Some("name the revision, as `rhumb status` tells it".to_owned()),
-            None => Some(format!("no edit of revision {revision} waits: `rhumb status` tells which does")),
-            Some(held) if held.on_edit == OnEdit::Refuse => Some(held.problem.help.clone()),
-            Some(_) => None,
-        };
-        if let Some(why) = why_not {
-            let _ = reply.send(Err(Refused::NotHeld(why)));
-            return None;
-        }
-        terms.break_glass.extend(held.map(|held| held.broken.clone()).unwrap_or_default());
-        let folder = folder.to_owned();
-        let read = tokio::task::spawn_blocking(move || policy_dir::read_folder(&folder)).await;
-        match read {
-            Ok(Ok(files)) => Some(Apply { files, how: How::Apply, who, terms, reply }),
-            _ => {
-                let _ = reply.send(Err(Refused::NotHeld("the folder cannot be read".to_owned())));
-                None
-            }
-        }
     }
 
     /// Whether the writer took them: of what is refused nothing is taken up, and the probes go on as they were;
