@@ -10,7 +10,9 @@
 //!   verdicts. [`demand`]: how much who asks. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
-//! - [`sim`]: fleets and their clients, simulated around the planner.
+//! - [`forecast`]: what a change would do, from two tables.
+//! - [`readiness`]: what the fleet would make of every loss. [`sim`]: fleets and their clients, simulated around the
+//!   planner.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
 //!   [`audit`]: what people did. [`history`]: which policy was in force when.
@@ -26,6 +28,7 @@ pub mod deliver;
 pub mod demand;
 pub mod dns;
 pub mod explain;
+pub mod forecast;
 pub mod geo;
 pub mod health;
 pub mod history;
@@ -37,6 +40,7 @@ pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod probe;
+pub mod readiness;
 pub mod routing;
 pub mod schedule;
 pub mod serve;

@@ -60,6 +60,13 @@ pub enum AskError {
     Runtime(#[source] io::Error),
 }
 
+impl AskError {
+    /// Whether the daemon understood and said no.
+    pub const fn is_no(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
 /// Which running rhumb, and who asks.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Admin {
@@ -128,6 +135,20 @@ impl Admin {
     /// Nobody answers there, or says no.
     pub fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, AskError> {
         in_runtime(self.fetch(path, query))
+    }
+
+    /// The same of what takes its time.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_at_length<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        patience: Duration,
+    ) -> Result<T, AskError> {
+        let answer = in_runtime(self.exchange(Method::GET, with_query(path, query), Bytes::new(), patience))?;
+        self.read(&answer)
     }
 
     /// The same as it is.

@@ -1,9 +1,11 @@
 //! `rhumb apply`, `history`, `diff`, `rollback`: other policies in place of the one in force, and back.
 
 use crate::base::diagnostic::{Diagnostic, SourceFile};
+use crate::base::units::Ppm;
 use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::{Format, chain, check, render};
-use crate::control::policies::{Current, InForce, Proposal, Return, Terms};
+use crate::control::plan::{FORMAT, PlanFile};
+use crate::control::policies::{Confirmation, Current, InForce, Proposal, Return, Terms};
 use crate::history::{Applied, FileChange, Kept};
 use crate::model::ids::Revision;
 use crate::store::policy_dir;
@@ -12,25 +14,37 @@ use serde::Serialize;
 use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
-/// Put the policy files of a folder into force
+/// Put the policy files of a folder into force, or a plan
 ///
-/// Checks them first, here and again by the running rhumb; writes them to its policy folder and takes them into
-/// force as one step, or not at all. Every revision is kept with who, when and why: `rhumb history`.
+/// Checks them first, here and again by the running rhumb, which works out what they do, as `rhumb plan` tells, and
+/// refuses what a guardrail or rule of the policy in force speaks against; writes them to its policy folder and
+/// takes them into force as one step, or not at all. Every revision is kept with who, when and why: `rhumb history`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   rhumb apply new-policies --why 'more weight for tyo, ticket 4711'
-  rhumb apply new-policies --base 4f2a91c07d3e --why 'as planned'   # refused if another came into force since
+  rhumb apply plan.json --why 'as planned'     # refused if another came into force since, or it
+                                               # would move much more by now
+  rhumb apply new-policies --base 4f2a91c07d3e --why 'ticket 4711'
+  rhumb apply new-policies --break-glass moved --why 'tyo has to go'
+  rhumb apply --confirm c07d3e --why 'meant so' # an edit in place that waits
 Exit codes: 0 in force, 1 mistakes or refused, 2 could not ask")]
 pub struct ApplyArgs {
-    /// Folder with the files; all of them, since what is not in it is removed
-    folder: PathBuf,
+    /// Folder with the files, all of them, since what is not in it is removed; or the file of `rhumb plan --out`
+    #[arg(required_unless_present = "confirm", value_name = "DIR or PLAN")]
+    what: Option<PathBuf>,
+    /// Take the edit of the policy folder into force that waits, of this revision
+    #[arg(long, value_name = "REVISION", conflicts_with = "what")]
+    confirm: Option<String>,
+    /// A guardrail or rule that this may break, by name; several: again, or with commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    break_glass: Vec<String>,
     #[command(flatten)]
     terms: TermArgs,
     #[command(flatten)]
@@ -76,7 +90,12 @@ struct TermArgs {
 
 impl TermArgs {
     fn terms(&self) -> Terms {
-        Terms { why: self.why.clone(), base: self.base.clone().map(Revision), overwrite: self.overwrite }
+        Terms {
+            why: self.why.clone(),
+            base: self.base.clone().map(Revision),
+            overwrite: self.overwrite,
+            ..Terms::default()
+        }
     }
 }
 
@@ -141,15 +160,42 @@ impl ApplyArgs {
     }
 
     fn apply(&self) -> Result<ExitCode, Failure> {
-        let sources = read(&self.folder)?;
-        let diagnostics = check::diagnose(&sources, &self.folder);
+        let mut terms = Terms { break_glass: self.break_glass.clone(), ..self.terms.terms() };
+        let Some(what) = &self.what else {
+            let revision = self.confirm.clone().unwrap_or_default();
+            let confirmation = Confirmation { revision, terms };
+            return tell(&self.admin.post("/policy/confirm", &confirmation)?, self.format);
+        };
+        if what.is_file() {
+            let PlanFile { planned, files, .. } = read_plan(what)?;
+            if terms.base.as_ref().is_some_and(|base| *base != planned.base) {
+                let (planned, what) = (&planned.base, what.display());
+                return Err(Failure::Refused(format!("{what} was planned on {planned}: leave --base out")));
+            }
+            (terms.base, terms.planned) = (Some(planned.base), Some(planned.forecast.moved.clients));
+            return tell(&self.admin.post("/policy", &Proposal { files, terms })?, self.format);
+        }
+        let sources = read(what)?;
+        let diagnostics = check::diagnose(&sources, what);
         if diagnostics.iter().any(Diagnostic::is_error) {
             let _ = render::print(&diagnostics, &sources);
             return Err(Failure::Refused("nothing was applied".to_owned()));
         }
         let files = sources.into_iter().map(|file| (file.path, file.text)).collect();
-        let proposal = Proposal { files, terms: self.terms.terms() };
-        tell(&self.admin.post("/policy", &proposal)?, self.format)
+        tell(&self.admin.post("/policy", &Proposal { files, terms })?, self.format)
+    }
+}
+
+/// What `rhumb plan --out` wrote.
+fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
+    let (name, help) = (path.display(), "make it anew: rhumb plan DIR --out FILE");
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Unasked(format!("cannot read {name}: {error}")))?;
+    let plan: PlanFile = serde_json::from_str(&text)
+        .map_err(|error| Failure::Refused(format!("{name} is no plan ({error}); {help}")))?;
+    match plan.rhumb_plan {
+        FORMAT => Ok(plan),
+        other => Err(Failure::Refused(format!("{name} is a plan of format {other}, not {FORMAT}; {help}"))),
     }
 }
 
@@ -178,14 +224,16 @@ impl HistoryArgs {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "WHY"]);
+        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "MOVED", "WHY"]);
         for applied in &listed {
             let at =
                 i64::try_from(applied.at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
             let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
-            let Applied { revision, who, how, generation, why, .. } = applied;
+            let Applied { revision, who, how, generation, why, moved_ppm, .. } = applied;
             let (how, generation) = (how.word().to_owned(), generation.0.to_string());
-            let row = [revision.to_string(), at, who.clone(), how, generation, why.clone()];
+            let moved =
+                moved_ppm.map_or_else(|| "-".to_owned(), |ppm| format!("{:.1} %", Ppm(ppm).percent()));
+            let row = [revision.to_string(), at, who.clone(), how, generation, moved, why.clone()];
             table.add_row(row);
         }
         println!("{table}");
@@ -232,7 +280,7 @@ impl DiffArgs {
     }
 }
 
-fn read(folder: &std::path::Path) -> Result<Vec<SourceFile>, Failure> {
+fn read(folder: &Path) -> Result<Vec<SourceFile>, Failure> {
     policy_dir::read_folder(folder).map_err(|error| Failure::Unasked(chain(&error)))
 }
 
@@ -256,7 +304,7 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
     if format == Format::Json {
         return json(done);
     }
-    let InForce { revision, parent, generation, changed, warnings, set_aside } = done;
+    let InForce { revision, parent, generation, changed, warnings, set_aside, moved, broken } = done;
     match changed.is_empty() {
         true => println!("{revision} is in force already"),
         false => println!("{revision} is in force in place of {parent}, from generation {}", generation.0),
@@ -268,6 +316,12 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
             FileChange::Removed(_) => "removed",
         };
         println!("  {word:8} {}", path_of(change));
+    }
+    if let Some(moved) = moved.filter(|_| !changed.is_empty()) {
+        println!("moves {:.1} % of clients, by the change budget", moved.percent());
+    }
+    if !broken.is_empty() {
+        println!("over {}, which is recorded", broken.join(", "));
     }
     if *warnings > 0 {
         println!("{warnings} warnings: `rhumb check` shows them");

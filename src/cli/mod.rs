@@ -9,6 +9,7 @@ mod admin_client;
 mod alerts;
 mod audit;
 pub mod check;
+mod events;
 mod explain;
 mod geo;
 mod geo_build;
@@ -18,6 +19,8 @@ mod lab;
 mod measure;
 mod node;
 mod overrides;
+mod plan;
+mod readiness;
 mod records;
 pub mod render;
 mod replay;
@@ -67,7 +70,9 @@ enum Command {
     Vantage(vantage::VantageArgs),
     /// Find every mistake in a policy folder
     Check(check::CheckArgs),
-    /// Put the policy files of a folder into force
+    /// Tell what the policy files of a folder would do, without doing it
+    Plan(plan::PlanArgs),
+    /// Put the policy files of a folder into force, or a plan
     Apply(history::ApplyArgs),
     /// Show which policies were in force, by whom and why
     History(history::HistoryArgs),
@@ -104,6 +109,10 @@ enum Command {
     ForceDown(overrides::ForceArgs),
     /// List, extend and cancel what operators have said of nodes
     Overrides(overrides::OverridesArgs),
+    /// Tell what would become of every loss: node, site, region, line
+    Readiness(readiness::ReadinessArgs),
+    /// Show events to come, and what became of those that were
+    Events(events::EventsArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
     /// Give and take tokens for the admin address
@@ -133,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Vantage(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::History(args) => args.run(),
         Command::Diff(args) => args.run(),
@@ -147,6 +157,8 @@ pub fn run() -> ExitCode {
         Command::ForceUp(args) => args.run(Action::ForceUp),
         Command::ForceDown(args) => args.run(Action::ForceDown),
         Command::Overrides(args) => args.run(),
+        Command::Readiness(args) => args.run(),
+        Command::Events(args) => args.run(),
         Command::Alerts(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),

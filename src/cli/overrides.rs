@@ -353,14 +353,14 @@ fn preflight_text(told: &Preflight) -> String {
 }
 
 /// `live 12.3 % of its demand: ea -> na 10.0 %, ea -> eu 2.3 %`.
-fn moved(it: &ServiceMoves) -> String {
+pub(super) fn moved(it: &ServiceMoves) -> String {
     let name = |region: &Option<String>| region.clone().unwrap_or_else(|| "nowhere".to_owned());
     let way = |way: &Way| format!("{} -> {} {:.1} %", name(&way.from), name(&way.to), way.share.percent());
     let ways: Vec<String> = it.ways.iter().map(way).collect();
     format!("{} {:.1} % of its demand: {}", it.service, it.share.percent(), ways.join(", "))
 }
 
-fn push_broken(text: &mut String, it: &BrokenRule) {
+pub(super) fn push_broken(text: &mut String, it: &BrokenRule) {
     let verb = if it.is_overridden { "breaks, as told," } else { "breaks" };
     push_wrapped(text, "rule    ", &format!("{verb} `{}`: {}", it.rule, visible(&it.why)));
     if !it.is_overridden {
@@ -370,7 +370,7 @@ fn push_broken(text: &mut String, it: &BrokenRule) {
 }
 
 /// The value wrapped at the width, each line indented as far as the label is long.
-fn push_wrapped(text: &mut String, label: &str, value: &str) {
+pub(super) fn push_wrapped(text: &mut String, label: &str, value: &str) {
     let room = WIDTH - label.len();
     let (mut line, mut head) = (String::new(), label.to_owned());
     for word in value.split(' ') {

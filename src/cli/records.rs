@@ -25,6 +25,15 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// Whether no running rhumb is to be asked.
+    pub fn is_offline(&self) -> bool {
+        self.state.is_some() || self.file.is_some()
+    }
+
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
     /// What is kept, at most `most` of it; the error is a sentence.
     pub fn list(&self, most: usize) -> Result<Kept, String> {
         match &self.state {

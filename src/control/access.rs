@@ -68,7 +68,7 @@ pub async fn admit(State(access): State<Access>, mut request: Request, next: Nex
         Ok(actor) => actor,
         Err(why) => return unknown(why),
     };
-    let is_change = !request.method().is_safe();
+    let is_change = is_change(request.method(), request.uri().path());
     let needed = needed(request.method(), request.uri().path());
     if actor.role < needed {
         let told = is_change.then(|| begun(&actor, &request, Json::Null));
@@ -83,11 +83,16 @@ pub async fn admit(State(access): State<Access>, mut request: Request, next: Nex
 
 /// The least role that may.
 fn needed(method: &Method, path: &str) -> Role {
-    match (path == "/tokens" || path.starts_with("/tokens/"), method.is_safe()) {
+    match (path == "/tokens" || path.starts_with("/tokens/"), is_change(method, path)) {
         (true, _) => Role::Admin,
-        (false, true) => Role::Viewer,
-        (false, false) => Role::Operator,
+        (false, false) => Role::Viewer,
+        (false, true) => Role::Operator,
     }
+}
+
+/// Whether something may be otherwise after it. A plan is asked for with a document, and changes nothing.
+fn is_change(method: &Method, path: &str) -> bool {
+    !method.is_safe() && path != "/plan"
 }
 
 /// Whether a request takes back what somebody did.

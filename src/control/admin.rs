@@ -138,7 +138,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/node", get(node))
         .fallback(async || {
             let routes =
-                "/status /node?name= /explain?name=&client=&type= /journal /overrides /metrics /healthz /readyz";
+                "/status /node?name= /explain?name=&client=&type= /journal /overrides /readiness /metrics /healthz /readyz";
             refuse(StatusCode::NOT_FOUND, format!("no such page; there are {routes}"))
         })
         .with_state(admin)

@@ -5,8 +5,11 @@
 
 pub mod access;
 pub mod admin;
+pub mod events;
 pub mod local;
 pub mod metrics;
 pub mod operators;
 pub mod overrides;
+pub mod plan;
 pub mod policies;
+pub mod readiness;

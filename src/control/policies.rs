@@ -6,13 +6,17 @@
 //! | `GET /history?most=` | what came into force, the newest first |
 //! | `GET /history/{revision}` | one of them with its files |
 //! | `POST /policy` | checks files, and puts them into force and into the folder |
-//! | `POST /rollback` | the same with the files of a revision that was in force |
+//! | `POST /policy/confirm` | takes files edited in place into force that were held |
+//! | `POST /rollback` | as `POST /policy`, with the files of a revision that was in force |
 
 use crate::base::diagnostic::SourceFile;
+use crate::base::units::Ppm;
 use crate::control::admin::{ErrorBody, refuse};
+use crate::control::plan::AskPlan;
 use crate::history::{FileChange, History, HistoryError, How, Shelf};
 use crate::model::actor::Actor;
 use crate::model::ids::{Generation, Revision};
+use crate::model::preflight::BrokenRule;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -48,7 +52,16 @@ pub struct Return {
     pub terms: Terms,
 }
 
-/// What both say of it.
+/// Files edited in place that are to be taken into force.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Their revision as it was told, or what it begins with.
+    pub revision: String,
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What all say of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Terms {
     pub why: String,
@@ -58,6 +71,12 @@ pub struct Terms {
     /// Also if the folder holds edits that are not in force; they are set aside.
     #[serde(default)]
     pub overwrite: bool,
+    /// Guardrails and rules that this may break, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<String>,
+    /// What share of clients it was planned to move; refused if it is much more by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Ppm>,
 }
 
 /// What came of it.
@@ -72,6 +91,12 @@ pub struct InForce {
     pub warnings: usize,
     /// Where edits that were not in force are now.
     pub set_aside: Option<String>,
+    /// Of all clients, those who are answered otherwise.
+    #[serde(default)]
+    pub moved: Option<Ppm>,
+    /// Guardrails and rules that it broke knowingly.
+    #[serde(default)]
+    pub broken: Vec<String>,
 }
 
 /// The revision in force, with its files.
@@ -85,6 +110,7 @@ pub struct Current {
 #[derive(Debug)]
 pub enum Order {
     Apply(Apply),
+    Confirm(Confirm),
     Tell { reply: oneshot::Sender<Current> },
 }
 
@@ -93,6 +119,15 @@ pub enum Order {
 pub struct Apply {
     pub files: Vec<SourceFile>,
     pub how: How,
+    pub who: String,
+    pub terms: Terms,
+    pub reply: oneshot::Sender<Result<InForce, Refused>>,
+}
+
+/// Files that are in the folder already, and held.
+#[derive(Debug)]
+pub struct Confirm {
+    pub revision: String,
     pub who: String,
     pub terms: Terms,
     pub reply: oneshot::Sender<Result<InForce, Refused>>,
@@ -124,13 +159,34 @@ pub enum Refused {
     Table,
     #[error("{0}; nothing changed")]
     Disk(String),
+    #[error("{}", all_broken(.0))]
+    Broken(Vec<BrokenRule>),
+    #[error(
+        "it would move {now:.1} % of clients by now, and was planned to move {planned:.1} %: plan again, and look \
+         at what changed"
+    )]
+    Drifted { planned: f64, now: f64 },
+    #[error("--break-glass: there is no guardrail or rule `{name}`; {help}")]
+    NoRule { name: String, help: String },
+    #[error("{0}")]
+    NotHeld(String),
+}
+
+fn all_broken(broken: &[BrokenRule]) -> String {
+    let told = |it: &BrokenRule| {
+        let BrokenRule { rule, why, way_out, .. } = it;
+        format!("`{rule}` speaks against it: {why}; {way_out}, or --break-glass {rule}")
+    };
+    broken.iter().filter(|it| !it.is_overridden).map(told).collect::<Vec<_>>().join("; ")
 }
 
 impl Refused {
-    const fn code(&self) -> StatusCode {
+    pub const fn code(&self) -> StatusCode {
         match self {
             Self::Mistakes { .. } | Self::Files(_) | Self::Table => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Moved { .. } | Self::Edited { .. } => StatusCode::CONFLICT,
+            Self::Moved { .. } | Self::Edited { .. } | Self::Broken(_) => StatusCode::CONFLICT,
+            Self::Drifted { .. } | Self::NotHeld(_) => StatusCode::CONFLICT,
+            Self::NoRule { .. } => StatusCode::BAD_REQUEST,
             Self::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -141,6 +197,8 @@ impl Refused {
 pub struct Policies {
     pub orders: mpsc::Sender<Order>,
     pub history: Arc<Shelf>,
+    /// What other files would do.
+    pub think: AskPlan,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +215,7 @@ fn some() -> usize {
 pub fn routes(policies: Policies) -> Router {
     Router::new()
         .route("/policy", get(current).post(apply))
+        .route("/policy/confirm", post(confirm))
         .route("/rollback", post(rollback))
         .route("/history", get(list))
         .route("/history/{revision}", get(kept))
@@ -193,6 +252,15 @@ async fn rollback(
     }
 }
 
+async fn confirm(
+    State(policies): State<Policies>,
+    Extension(actor): Extension<Actor>,
+    Json(Confirmation { revision, terms }): Json<Confirmation>,
+) -> Response {
+    let why = terms.why.clone();
+    policies.order(&why, |reply| Order::Confirm(Confirm { revision, who: actor.name, terms, reply })).await
+}
+
 async fn list(State(policies): State<Policies>, Query(query): Query<ListQuery>) -> Response {
     match policies.ask(move |history| history.list(query.most.min(MOST_LISTED))).await {
         Ok(listed) => Json(listed).into_response(),
@@ -209,13 +277,21 @@ async fn kept(State(policies): State<Policies>, Path(revision): Path<String>) ->
 
 impl Policies {
     async fn put(&self, files: Vec<SourceFile>, how: How, actor: Actor, terms: Terms) -> Response {
-        if terms.why.trim().is_empty() || terms.why.len() > LONGEST_WHY {
+        let why = terms.why.clone();
+        self.order(&why, |reply| Order::Apply(Apply { files, how, who: actor.name, terms, reply })).await
+    }
+
+    async fn order(
+        &self,
+        why: &str,
+        order: impl FnOnce(oneshot::Sender<Result<InForce, Refused>>) -> Order,
+    ) -> Response {
+        if why.trim().is_empty() || why.len() > LONGEST_WHY {
             let error = format!("a reason is needed, of at most {LONGEST_WHY} characters");
             return refuse(StatusCode::BAD_REQUEST, error);
         }
         let (reply, answer) = oneshot::channel();
-        let order = Order::Apply(Apply { files, how, who: actor.name, terms, reply });
-        if self.orders.send(order).await.is_err() {
+        if self.orders.send(order(reply)).await.is_err() {
             return stopping();
         }
         match answer.await {

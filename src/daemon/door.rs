@@ -12,15 +12,18 @@ use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
 use crate::control::policies::{self, Policies};
-use crate::control::{local, operators};
+use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
 use crate::daemon::answering::Live;
 use crate::daemon::audit_sending::{self, Sending};
 use crate::daemon::certificates::{self, Renewal};
 use crate::daemon::encrypted::Listener;
+use crate::daemon::events as daemon_events;
 use crate::daemon::inputs::{Inputs, Loader};
 use crate::daemon::journal;
+use crate::daemon::planning;
 use crate::daemon::policies::Desk;
+use crate::daemon::readiness;
 use crate::daemon::reload::{self, Probing, Setting, Trigger};
 use crate::daemon::reports::Post;
 use crate::daemon::start::StartError;
@@ -132,10 +135,11 @@ impl House<'_> {
         });
         self.tell(About::History, problem.into_iter().collect());
         let history = desk.history();
+        let think = planning::thinker(self.events, loader.folder());
         let (clock, live) = (Arc::clone(self.clock), Arc::clone(self.live));
         let setting = Setting { clock, trigger: trigger.clone(), desk, live };
         let reading = tokio::spawn(reload::run(loader, inputs, probing, setting));
-        (reading, Policies { orders, history })
+        (reading, Policies { orders, history, think })
     }
 
     fn tell(&self, about: About, problems: Vec<Problem>) {
@@ -214,12 +218,19 @@ impl Bound {
         let (House { state, clock, events, .. }, Behind { sights, policies, post }) = (house, behind);
         let access = house.access(config);
         let overrides = sights.overrides(events);
+        let (shown, planned) = tokio::sync::watch::channel(Arc::default());
+        let of_events = control::events::Events { planned, history: Arc::clone(&policies.history) };
+        let watching =
+            daemon_events::run((*events).clone(), Arc::clone(&of_events.history), Arc::clone(clock), shown);
         let routes = admin::router(sights.routes(events))
             .merge(overrides)
             .merge(journal::routes(state))
+            .merge(control::readiness::routes(readiness::foresee(events)))
+            .merge(control::events::routes(of_events))
+            .merge(plan::routes(Arc::clone(&policies.think)))
             .merge(policies::routes(policies));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
-        let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone()))];
+        let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone())), tokio::spawn(watching)];
         let sending = config.audit_webhook.as_ref().map(|receiver| house.sending(receiver));
         tasks.extend(sending.map(|sending| tokio::spawn(audit_sending::run(sending))));
         let guarded = routes

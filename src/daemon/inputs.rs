@@ -4,7 +4,7 @@
 //! Policy and geo fail apart: an edit with a mistake keeps the whole last good policy, a broken geo
 //! file keeps only the last good databases, so that a policy fix still takes effect.
 
-use crate::base::clock::WallTime;
+use crate::base::clock::{ManualClock, SharedClock, WallTime};
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::error::chain;
 use crate::geo::frozen::{self, FrozenError, Key};
@@ -12,6 +12,7 @@ use crate::geo::{self, Compiled, Countries, Database, GeoTable};
 use crate::journal::{Asked, Question};
 use crate::model::clients::Clients;
 use crate::model::demand::Shares;
+use crate::model::event;
 use crate::model::placement::Latencies;
 use crate::model::policy::{Policy, ServerConfig};
 use crate::model::status::Problem;
@@ -36,6 +37,10 @@ pub struct Inputs {
     pub strategy: Strategy,
     /// `policy` as `strategy` sees it: what plans are made with.
     pub planned: Arc<Policy>,
+    /// Events for whose sake `policy` is not as `sources` have it.
+    pub during: Arc<[String]>,
+    /// When that changes; `None`: never.
+    pub event_edge: Option<WallTime>,
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
     /// By distance alone.
@@ -75,6 +80,7 @@ impl Inputs {
             groups: self.geo.shared_groups(),
             latencies: Arc::clone(&self.latencies),
             demand: Arc::clone(demand),
+            during: Arc::clone(&self.during),
             question,
         }
     }
@@ -143,6 +149,8 @@ fn mistakes_in_a_sentence(diagnostics: &[Diagnostic]) -> String {
 pub struct Loader {
     folder: PathBuf,
     strategy: Strategy,
+    /// `None`: no event is ever in force.
+    clock: Option<SharedClock>,
     recalls: Option<StateFolder>,
     databases: Option<Arc<Databases>>,
     latest: Option<Latest>,
@@ -198,6 +206,34 @@ impl Databases {
     }
 }
 
+/// Inputs of other files, as a reading of `folder` would give them if it held these; and how many warnings there are.
+/// Geo databases are those in force where both name the same, events those of the moment.
+///
+/// # Errors
+/// As of a reading.
+pub fn propose(
+    folder: &Path,
+    in_force: &Inputs,
+    sources: Vec<SourceFile>,
+    now: WallTime,
+) -> Result<(Inputs, usize), Refusal> {
+    let checked = check_sources(sources)?;
+    let (mine, theirs) = (&in_force.policy.server.geo_files, &checked.policy.server.geo_files);
+    let files = match mine == theirs {
+        true => Arc::clone(&in_force.geo_files),
+        false => Arc::new(read_geo_files(folder, theirs).map_err(Refusal::Geo)?),
+    };
+    let databases = Arc::new(Databases { files: Arc::clone(&files), open: OnceLock::new() });
+    let (clients, compiled) = (in_force.policy.clients.clone(), Arc::clone(&in_force.compiled));
+    // Of other files, whose table is another, this is passed over.
+    let latest = Some(Latest { files: Arc::clone(&in_force.geo_files), clients, compiled });
+    let (folder, strategy) = (folder.to_owned(), in_force.strategy);
+    let clock: SharedClock = Arc::new(ManualClock::starting_at(now));
+    let mut loader = Loader { folder, strategy, clock: Some(clock), recalls: None, databases: None, latest };
+    let inputs = loader.finish(&checked, databases).map_err(Refusal::Geo)?;
+    Ok((inputs, checked.warnings.len()))
+}
+
 /// What one reading gave.
 pub struct Loaded {
     /// `None`: keep what is in force.
@@ -211,6 +247,7 @@ impl Loader {
         Self {
             folder: folder.to_owned(),
             strategy: Strategy::Rhumb,
+            clock: None,
             recalls: None,
             databases: None,
             latest: None,
@@ -228,6 +265,13 @@ impl Loader {
     #[must_use]
     pub fn steering(mut self, by: Strategy) -> Self {
         self.strategy = by;
+        self
+    }
+
+    /// Has policies changed for the sake of the events that are in force by this clock.
+    #[must_use]
+    pub fn by(mut self, clock: &SharedClock) -> Self {
+        self.clock = Some(Arc::clone(clock));
         self
     }
 
@@ -287,11 +331,20 @@ impl Loader {
         let prior = Arc::new(geo::latency_prior(compiled.table.groups(), &policy.fleet));
         let geo_files = Arc::clone(&databases.files);
         self.databases = Some(databases);
+        let now = self.clock.as_ref().map(|clock| clock.wall());
+        let during = now.map_or_else(Vec::new, |now| event::in_force(policy, now));
+        let event_edge = now.and_then(|now| event::next_edge(policy, now));
+        let policy = match during.is_empty() {
+            true => Arc::clone(policy),
+            false => Arc::new(event::during(Policy::clone(policy), &during)),
+        };
         Ok(Inputs {
             sources: Arc::clone(&checked.sources),
-            policy: Arc::clone(&checked.policy),
             strategy: self.strategy,
-            planned: self.strategy.policy(&checked.policy),
+            planned: self.strategy.policy(&policy),
+            policy,
+            during: during.into(),
+            event_edge,
             zones: Arc::clone(&checked.zones),
             geo: Arc::clone(&compiled.table),
             latencies: Arc::clone(&prior),

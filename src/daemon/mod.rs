@@ -31,6 +31,9 @@
 //! | `geo_keeper` | writes the compiled geo table beside it |
 //! | `overrides` | the overrides in force, and when each ends |
 //! | `preflight` | what an override would do |
+//! | `events` | what comes of events, beforehand and after |
+//! | [`readiness`] | what would become of every loss |
+//! | [`planning`], [`offline`] | what other policy files would do |
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
 //! | `counting` | what workers counted, to the shares of the next plan |
@@ -40,6 +43,7 @@
 //! | [`querylog`], [`dnstap`] | logs of queries, off the workers' threads |
 //! | `reports` | what vantages and nodes report, to events |
 //! | [`reload`] | edits and SIGHUP to events |
+//! | `rails` | orders and edits against guardrails |
 //! | `policies` | policies put into force by order, and their history |
 //! | `audit_sending` | the audit log, on to a webhook |
 
@@ -51,6 +55,7 @@ mod background;
 pub mod certificates;
 mod descriptors;
 mod encrypted;
+mod events;
 pub mod first;
 pub mod cookies;
 mod counting;
@@ -66,11 +71,15 @@ mod preflight;
 pub mod publish;
 pub mod measuring;
 pub mod notify;
+pub mod offline;
 pub mod overrides;
 pub mod paths;
+pub mod planning;
 mod policies;
 pub mod pulse;
 pub mod querylog;
+mod rails;
+pub mod readiness;
 mod recover;
 mod reports;
 pub mod reload;

@@ -9,6 +9,7 @@
 
 use crate::base::clock::SharedClock;
 use crate::base::diagnostic::SourceFile;
+use crate::base::units::Ppm;
 use crate::control::policies::{Apply, Order, Refused};
 use crate::daemon::inputs::{self, Inputs};
 use crate::history::{FileChange, How, NewApplied, Shelf};
@@ -39,6 +40,8 @@ pub struct Entry<'a> {
     pub who: &'a str,
     pub why: &'a str,
     pub generation: Generation,
+    /// Of all clients.
+    pub moved: Option<Ppm>,
 }
 
 impl Desk {
@@ -58,7 +61,7 @@ impl Desk {
     /// Keeps that `inputs` are in force.
     pub async fn record(&self, inputs: &Inputs, entry: Entry<'_>) {
         let shelf = Arc::clone(&self.history);
-        let Entry { how, who, why, generation } = entry;
+        let Entry { how, who, why, generation, moved } = entry;
         let applied = NewApplied {
             at: self.clock.wall(),
             revision: inputs.policy.revision.clone(),
@@ -66,7 +69,7 @@ impl Desk {
             who: who.to_owned(),
             why: why.to_owned(),
             generation,
-            moved_ppm: None,
+            moved_ppm: moved.map(|share| share.0),
         };
         let files = Arc::clone(&inputs.sources);
         let recording = tokio::task::spawn_blocking(move || shelf.history()?.record(&applied, &files));
@@ -100,6 +103,8 @@ pub fn place(folder: &Path, state: &Path, in_force: &Inputs, order: &Apply) -> R
     let warnings = check(files)?;
     let before = policy_dir::read_folder(folder);
     let edits = match &before {
+        // What is there is what is applied: nothing is lost.
+        Ok(present) if edits(files, present).is_empty() => Vec::new(),
         Ok(present) => edits(&in_force.sources, present),
         Err(error) => vec![error.to_string()],
     };

@@ -28,7 +28,8 @@ pub struct Recovered {
 /// Inputs from the folder, or else the last good ones; and the last good table.
 pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, StartError> {
     let state_folder = options.state.clone().map_or(StateFolder::Configured, StateFolder::Given);
-    let mut loader = Loader::new(&options.policies).recalling(state_folder).steering(options.strategy);
+    let mut loader =
+        Loader::new(&options.policies).recalling(state_folder).steering(options.strategy).by(clock);
     let mut loaded = loader.load();
     let configured = || inputs::settings_of(&options.policies).map(|server| server.state_dir);
     let in_force = || loaded.inputs.as_ref().map(|it| it.policy.server.state_dir.clone());

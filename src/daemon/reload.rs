@@ -5,13 +5,16 @@
 
 use crate::base::clock::{SharedClock, WallTime};
 use crate::base::error::chain;
+use crate::base::units::Ppm;
 use crate::control::policies::{Apply, Current, InForce, Order, Refused};
 use crate::daemon::answering::Live;
 use crate::daemon::background;
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::policies::{self, Desk, Entry, Placed};
+use crate::daemon::rails::{self, Held, Leave};
 use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
+use crate::forecast;
 use crate::history::How;
 use crate::model::ids::{Generation, VantageId};
 use crate::model::judgement::{Station, Vantage};
@@ -24,6 +27,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
+
+mod edits;
 
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
@@ -138,21 +143,30 @@ struct Reader {
     clock: SharedClock,
     desk: Desk,
     live: Live,
+    /// Files in the folder that are not taken into force, because of what they would do.
+    held: Option<Held>,
+}
+
+/// An order that was carried out as far as files go.
+struct Done {
+    order: Apply,
+    placed: Placed,
+    leave: Leave,
 }
 
 /// Reads, tells, carries out orders, repeats; ends with its task.
 pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: Setting) {
     let Setting { clock, trigger, desk, live } = setting;
     let (events, started) = (probing.post().events().clone(), first.policy.server.clone());
-    let (inputs, epoch, told, amiss) = (first, 0, Vec::new(), false);
-    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live };
+    let (inputs, epoch, told, amiss, held) = (first, 0, Vec::new(), false, None);
+    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live, held };
     reader.probing.restart(&reader.inputs, reader.epoch).await;
-    reader.record(How::Start, "rhumb", "found in the folder at a start").await;
+    reader.record(How::Start, "rhumb", "found in the folder at a start", None).await;
     let mut _watched = watches(&loader, &reader.inputs, &trigger);
     // What happened between the last reading and its watch is found by reading once more.
     drop(trigger.pull());
     loop {
-        let patience = if reader.amiss { RETRY } else { REREAD };
+        let patience = reader.patience();
         let order = tokio::select! {
             Some(order) = reader.desk.orders.recv() => Some(order),
             _ = tokio::time::timeout(patience, trigger.pulled()) => None,
@@ -163,6 +177,10 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
                 continue;
             }
             Some(Order::Apply(order)) => Some(order),
+            Some(Order::Confirm(order)) => match reader.confirmed(loader.folder(), order).await {
+                Some(order) => Some(order),
+                None => continue,
+            },
             None => None,
         };
         trigger.begin();
@@ -184,8 +202,30 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
 }
 
 impl Reader {
+    /// How soon the folder is read again though nothing asks for it: at the edge of an event at the latest.
+    fn patience(&self) -> Duration {
+        let usual = if self.amiss { RETRY } else { REREAD };
+        let now = self.clock.wall();
+        match self.inputs.event_edge {
+            Some(edge) if edge > now => usual.min(Duration::from_millis(edge.0 - now.0)),
+            // What was offered then was refused.
+            Some(_) => RETRY,
+            None => usual,
+        }
+    }
+
     /// Carries out an order if there is one, and reads; whether anything is new. `None`: reading panicked.
     async fn turn(&mut self, mut loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
+        let (order, leave) = match order {
+            None => (None, Leave::default()),
+            Some(order) => match rails::judge(&self.events, loader.folder(), &self.inputs, &order).await {
+                Ok(leave) => (Some(order), leave),
+                Err(refused) => {
+                    order.refuse(refused);
+                    return Some((loader, false));
+                }
+            },
+        };
         let (state, in_force) = (self.desk.state().to_owned(), self.inputs.clone());
         let reading = tokio::task::spawn_blocking(move || {
             background::let_answers_go_first();
@@ -210,15 +250,37 @@ impl Reader {
             }
         };
         let Some(loaded) = loaded else { return Some((loader, false)) };
+        let has_news = self.found(loaded, placed, leave, loader.folder()).await;
+        Some((loader, has_news))
+    }
+
+    /// Takes up what was read, for an order or not; whether anything is new.
+    async fn found(
+        &mut self,
+        loaded: Loaded,
+        placed: Option<(Apply, Placed)>,
+        leave: Leave,
+        folder: &Path,
+    ) -> bool {
         self.amiss = !loaded.refusals.is_empty();
         tell_problems(&loaded, &self.started, &mut self.told, &self.clock, &self.events);
         let refusal = loaded.refusals.first().map(crate::daemon::inputs::Refusal::sentence);
         let newer = loaded.inputs.map(|newer| (what_changed(&self.inputs, &newer), newer));
         let newer = newer.filter(|(what, _)| !what.is_empty());
-        let (former, has_news) = (self.inputs.clone(), newer.is_some());
-        let taken = match newer {
-            Some((what, newer)) => self.take_up(newer, what, placed.as_ref().map(|(order, _)| order)).await,
-            None => true,
+        if newer.is_none() && refusal.is_none() && self.held.is_some() {
+            self.let_go();
+        }
+        let (former, mut has_news) = (self.inputs.clone(), newer.is_some());
+        let taken = match (newer, &placed) {
+            (Some((what, newer)), Some((order, _))) => {
+                self.let_go();
+                self.take_up(newer, what, Some((order, &leave))).await
+            }
+            (Some((what, newer)), None) => {
+                has_news = self.take_edit(newer, what, folder).await;
+                true
+            }
+            (None, _) => true,
         };
         if let Some((order, placed)) = placed {
             let refused = match (refusal, taken) {
@@ -226,36 +288,48 @@ impl Reader {
                 (None, false) => Some(Refused::Table),
                 (None, true) => None,
             };
-            self.settle(order, placed, &former, refused, loader.folder()).await;
+            self.settle(Done { order, placed, leave }, &former, refused, folder).await;
         }
-        Some((loader, has_news))
+        has_news
     }
 
     /// Whether the writer took them: of what is refused nothing is taken up, and the probes go on as they were;
     /// the next reading offers it again.
-    async fn take_up(&mut self, newer: Inputs, what: String, order: Option<&Apply>) -> bool {
+    async fn take_up(&mut self, newer: Inputs, what: String, order: Option<(&Apply, &Leave)>) -> bool {
         tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
+        let before = self.live.load_full();
         let Some(now) = offer(&self.events, newer.clone(), what.clone()).await else { return false };
+        let is_by_event =
+            newer.during != self.inputs.during && newer.policy.revision == self.inputs.policy.revision;
         self.inputs = newer;
         if std::mem::replace(&mut self.epoch, now) != now {
             self.probing.restart(&self.inputs, self.epoch).await;
         }
+        let moved = match order {
+            Some((_, Leave { moved: Some(moved), .. })) => Some(*moved),
+            _ => {
+                let after = self.live.load_full();
+                tokio::task::spawn_blocking(move || forecast::moved(&before, &after)).await.ok()
+            }
+        };
         match order {
-            Some(Apply { how, who, terms, .. }) => self.record(*how, who, &terms.why).await,
-            None => self.record(How::Edit, "whoever edited the folder", &what).await,
+            Some((Apply { how, who, terms, .. }, leave)) => {
+                let why = match leave.broken.as_slice() {
+                    [] => terms.why.clone(),
+                    broken => format!("{} (over {})", terms.why, broken.join(", ")),
+                };
+                self.record(*how, who, &why, moved).await;
+            }
+            // The files are those that are known.
+            None if is_by_event => {}
+            None => self.record(How::Edit, "whoever edited the folder", &what, moved).await,
         }
         true
     }
 
     /// Tells what came of an order, and puts the files before it back if nothing did.
-    async fn settle(
-        &self,
-        order: Apply,
-        placed: Placed,
-        former: &Inputs,
-        refused: Option<Refused>,
-        folder: &Path,
-    ) {
+    async fn settle(&self, done: Done, former: &Inputs, refused: Option<Refused>, folder: &Path) {
+        let Done { order, placed, leave } = done;
         if let Some(refused) = refused {
             let (folder, state) = (folder.to_owned(), self.desk.state().to_owned());
             let before = placed.before;
@@ -274,11 +348,13 @@ impl Reader {
             changed: policies::changes(&former.sources, &self.inputs.sources),
             warnings: placed.warnings,
             set_aside: placed.set_aside.map(|folder| folder.display().to_string()),
+            moved: leave.moved,
+            broken: leave.broken,
         }));
     }
 
-    async fn record(&self, how: How, who: &str, why: &str) {
-        let entry = Entry { how, who, why, generation: self.generation() };
+    async fn record(&self, how: How, who: &str, why: &str, moved: Option<Ppm>) {
+        let entry = Entry { how, who, why, generation: self.generation(), moved };
         self.desk.record(&self.inputs, entry).await;
     }
 
@@ -372,6 +448,11 @@ fn what_changed(old: &Inputs, new: &Inputs) -> String {
     paths.sort_unstable();
     paths.dedup();
     let mut parts: Vec<String> = paths.into_iter().filter(|path| changed(path)).map(str::to_owned).collect();
+    let is_in = |names: &[String], name: &String| names.contains(name);
+    let begun = new.during.iter().filter(|name| !is_in(&old.during, name));
+    parts.extend(begun.map(|name| format!("what event {name} brings with it")));
+    let over = old.during.iter().filter(|name| !is_in(&new.during, name));
+    parts.extend(over.map(|name| format!("what event {name} had brought with it")));
     if old.geo.revision() != new.geo.revision() && parts.is_empty() {
         parts.push("geo data".to_owned());
     }

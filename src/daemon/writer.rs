@@ -52,10 +52,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod carry;
 mod overriding;
 mod settling;
 mod situation;
 
+pub use carry::{Carried, Ground, carry, is_same_world};
 pub use situation::Situation;
 
 /// Pause between a node's failure and the table that evacuates it.
@@ -134,6 +136,8 @@ pub struct Refused;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     Inputs,
+    /// An edit that guardrails or rules speak against.
+    Edit,
     /// Reading back what a former run kept.
     Recovery,
     /// Writing it.
@@ -169,6 +173,8 @@ pub enum About {
     AdminCertificate,
     /// Overrides of a former run that cannot be read.
     Overrides,
+    /// Events that the fleet is not ready for.
+    Events,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -555,32 +561,14 @@ impl Writer {
     /// inputs in force here, which are not always those that were read last.
     fn reload(&mut self, mut inputs: Inputs, what: String) -> Result<u64, Refused> {
         inputs.zones = self.publisher.serials().apply(&inputs.policy, &inputs.zones);
-        let (old_policy, new_policy) = (&self.inputs.policy, &inputs.policy);
-        let (old_groups, new_groups) = (self.inputs.geo.groups(), inputs.geo.groups());
-        let remapped = schedule::remap(old_policy, old_groups, &self.assignment, new_policy, new_groups);
-        let fleet_changed = old_policy.fleet != new_policy.fleet;
-        let epoch = self.epoch + u64::from(fleet_changed);
-        // Ramps and dwell times outlive edits that leave the planner's world as it is.
-        let same_world = !fleet_changed
-            && old_policy.services == new_policy.services
-            && self.inputs.geo.revision() == inputs.geo.revision();
-        let memory = match same_world {
-            true => self.memory.clone(),
-            false => self.memory.carried_over(old_policy, new_policy),
-        };
-        let (now, wall) = (self.clock.mono(), self.clock.wall());
-        let mut health = match fleet_changed {
-            true => self.health.reload(Arc::new(new_policy.fleet.clone()), now, wall),
-            false => self.health.clone(),
-        };
-        health.bound_pools(new_policy.pool_bounds());
-        let paths = self.paths.carried_to(&mut inputs, now);
-        let counting = self.counting.carried_to(&inputs, now);
+        let carried = carry(&self.ground(), inputs, (self.clock.mono(), self.clock.wall()));
+        let Carried { inputs, health, assignment, memory, paths, counting, is_new_fleet } = carried;
+        let epoch = self.epoch + u64::from(is_new_fleet);
         let former = World {
             inputs: std::mem::replace(&mut self.inputs, inputs),
             epoch: std::mem::replace(&mut self.epoch, epoch),
             health: std::mem::replace(&mut self.health, health),
-            assignment: std::mem::replace(&mut self.assignment, Arc::new(remapped)),
+            assignment: std::mem::replace(&mut self.assignment, assignment),
             memory: std::mem::replace(&mut self.memory, memory),
             paths: std::mem::replace(&mut self.paths, paths),
             counting: std::mem::replace(&mut self.counting, counting),
@@ -589,7 +577,7 @@ impl Writer {
         self.impose();
         if self.replan(Pass::Full, Cause::Reload { what }) {
             self.keeper.keep_inputs(self.inputs.clone());
-            if fleet_changed {
+            if is_new_fleet {
                 // The new prober tells its own.
                 self.troubles = Troubles::default();
                 self.tell_troubles();
@@ -602,6 +590,17 @@ impl Writer {
             (self.paths, self.counting, self.pending) = (paths, counting, pending);
             self.show();
             Err(Refused)
+        }
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            inputs: &self.inputs,
+            health: &self.health,
+            assignment: &self.assignment,
+            memory: &self.memory,
+            paths: &self.paths,
+            counting: &self.counting,
         }
     }
 
@@ -724,7 +723,8 @@ fn is_new(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Published | Outcome::Held { is_published: true, .. })
 }
 
-fn provenance(inputs: &Inputs, parent: Generation, cause: Cause, wall: WallTime) -> Provenance {
+/// Of a table after `parent`.
+pub fn provenance(inputs: &Inputs, parent: Generation, cause: Cause, wall: WallTime) -> Provenance {
     Provenance {
         generation: Generation(parent.0 + 1),
         parent,
@@ -735,7 +735,11 @@ fn provenance(inputs: &Inputs, parent: Generation, cause: Cause, wall: WallTime)
     }
 }
 
-fn compile(
+/// The table of an assignment.
+///
+/// # Errors
+/// They do not fit together.
+pub fn compile(
     inputs: &Inputs,
     assignment: &Arc<Assignment>,
     health: Arc<Vec<NodeHealth>>,

@@ -61,6 +61,8 @@ pub struct Asked {
     pub latencies: Arc<Latencies>,
     /// Nothing in it: demand went by address space.
     pub demand: Arc<Shares>,
+    /// Events for whose sake the policy is not as `sources` have it.
+    pub during: Arc<[String]>,
     pub question: Question,
 }
 

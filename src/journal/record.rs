@@ -5,6 +5,7 @@
 
 use super::{Asked, Decision, FORMAT, MOST_MOVES, Made, NamedMove, Question};
 use crate::base::diagnostic::SourceFile;
+use crate::model::event;
 use crate::model::ids::NodeId;
 use crate::model::placement::Move;
 use crate::model::policy::Policy;
@@ -26,6 +27,8 @@ const QUESTION: u8 = 4;
 const DEMAND: u8 = 5;
 /// Not there: `rhumb`.
 const STRATEGY: u8 = 6;
+/// Not there: none was in force.
+const EVENTS: u8 = 7;
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,9 @@ pub fn pack(made: &Made) -> io::Result<Record> {
     if asked.strategy != Strategy::Rhumb {
         parts.push((STRATEGY, cbor(&asked.strategy)?));
     }
+    if !asked.during.is_empty() {
+        parts.push((EVENTS, cbor(&asked.during)?));
+    }
     Ok(Record { generation: provenance.generation.0, head: serde_json::to_vec(&decision)?, parts })
 }
 
@@ -121,8 +127,12 @@ pub fn unpack(record: &Record) -> Result<Recorded, RecordError> {
     let demand = if is_counted { Arc::new(part(record, DEMAND)?) } else { Arc::default() };
     let is_told = record.parts.iter().any(|(kind, _)| *kind == STRATEGY);
     let strategy: Strategy = if is_told { part(record, STRATEGY)? } else { Strategy::Rhumb };
+    let is_during = record.parts.iter().any(|(kind, _)| *kind == EVENTS);
+    let during: Vec<String> = if is_during { part(record, EVENTS)? } else { Vec::new() };
+    let policy = event::during(policy, &during);
     let (sources, policy) = (Arc::new(sources), strategy.policy(&Arc::new(policy)));
-    let asked = Asked { sources, policy, strategy, groups, latencies, demand, question };
+    let during = during.into();
+    let asked = Asked { sources, policy, strategy, groups, latencies, demand, during, question };
     Ok(Recorded { decision, asked })
 }
 

@@ -104,7 +104,8 @@ fn story_of(service: &str, strategy: Strategy) -> Vec<Made> {
         counted[at] += demand::WHOLE - parts * groups.len() as u32;
         let shares = Shares { groups: vec![Some(counted.into())], services: Arc::default() };
         let demand = Arc::new(if at == 0 { Shares::default() } else { shares });
-        let asked = Asked { sources, policy, strategy, groups, latencies, demand, question };
+        let during = Arc::default();
+        let asked = Asked { sources, policy, strategy, groups, latencies, demand, during, question };
         let plan = schedule::plan(&asked.input());
         previous = Some(Arc::new(plan.assignment.clone()));
         memory = plan.memory.clone();

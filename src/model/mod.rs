@@ -28,6 +28,8 @@
 //! | [`token`] | what is kept of a secret |
 //! | [`transfer`] | which zones go to whom |
 //! | [`preflight`] | what an override would do, told before it is done |
+//! | [`event`] | hours in which more is asked for than usual |
+//! | [`readiness`] | what the fleet would make of losing parts of itself, told |
 //! | [`portrait`] | one node, told in full |
 //! | [`status`] | what a running instance says of itself |
 
@@ -38,6 +40,7 @@ pub mod clients;
 pub mod demand;
 pub mod degradation;
 pub mod dnssec;
+pub mod event;
 pub mod fleet;
 pub mod ids;
 pub mod judgement;
@@ -53,6 +56,7 @@ pub mod probe;
 pub mod profile;
 pub mod provenance;
 pub mod reach;
+pub mod readiness;
 pub mod records;
 pub mod safety;
 pub mod service;

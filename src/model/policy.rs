@@ -3,9 +3,10 @@
 use super::alert::{AlertPolicy, AlertReceiver};
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
+use super::event::Event;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
-use super::safety::SafetyRule;
+use super::safety::{Guardrails, SafetyRule};
 use super::service::{Pool, PoolBound, Service};
 use super::transfer::TransferConfig;
 use crate::base::diagnostic::Span;
@@ -25,6 +26,10 @@ pub struct Policy {
     pub alerts: AlertPolicy,
     /// What operators may not break without saying so.
     pub safety: Vec<SafetyRule>,
+    /// Hours in which more is asked for, whose change freezes are among the safety rules.
+    pub events: Vec<Event>,
+    /// What an edit of the policy may do.
+    pub guardrails: Guardrails,
 }
 
 impl Policy {

@@ -16,6 +16,7 @@ use super::policy::Policy;
 use super::preflight::BrokenRule;
 use super::verdict::NodeHealth;
 use crate::base::clock::WallTime;
+use crate::base::units::Ppm;
 use std::collections::BTreeSet;
 
 /// Rules of a policy.
@@ -83,6 +84,50 @@ pub struct Window {
     pub to_min: u16,
     /// Minutes east of UTC.
     pub offset_min: i16,
+}
+
+/// What an edit of the policy may do at most, worked out before it is taken into force; `None`: as it likes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guardrails {
+    /// Of any service's clients, answered otherwise.
+    pub moved: Option<Ppm>,
+    /// Of any node's capacity.
+    pub utilisation: Option<Ppm>,
+    /// How much any service's 95th percentile of round trips may rise.
+    pub latency_p95: Option<Ppm>,
+    /// Demand that finds no room, capacity units.
+    pub unserved: Option<u64>,
+    /// What becomes of files edited in place that break one of these, or a window or freeze.
+    pub on_edit: OnEdit,
+}
+
+impl Guardrails {
+    pub fn is_empty(&self) -> bool {
+        let Self { moved, utilisation, latency_p95, unserved, on_edit: _ } = self;
+        moved.or(*utilisation).or(*latency_p95).is_none() && unserved.is_none()
+    }
+}
+
+/// Their names, as policy writes them and `--break-glass` takes them: no rule may be called so.
+pub const GUARDRAILS: [&str; 4] = ["moved", "utilisation", "latency_p95", "unserved"];
+
+/// See [`Guardrails::on_edit`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnEdit {
+    /// They are taken into force, and it is told.
+    #[default]
+    Apply,
+    /// They wait until somebody confirms them.
+    Hold,
+    /// They are not taken into force.
+    Refuse,
+}
+
+impl SafetyRule {
+    /// Whether it speaks of when things are done, and not of nodes: such rules bind edits of the policy too.
+    pub const fn is_of_time(&self) -> bool {
+        matches!(self.what, Assertion::Window(_) | Assertion::Freeze { .. })
+    }
 }
 
 /// Names of days, Monday first.

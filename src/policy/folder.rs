@@ -17,6 +17,7 @@ pub enum Kind {
     Alerts,
     Safety,
     Service,
+    Event,
     Zone,
     /// Notes and hidden files.
     Ignored,
@@ -38,6 +39,7 @@ impl Kind {
             ("", "safety.yaml") => Self::Safety,
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
+            ("events", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Event,
             ("zones", file) if file.len() > 5 && file.ends_with(".zone") => Self::Zone,
             // What zones may include; module `zone` reads it where it is named.
             (folder, file) if folder.split('/').next() == Some("zones") && file.ends_with(".inc") => {
@@ -53,7 +55,7 @@ pub fn report_unknown(at: u16, path: &str, findings: &mut Findings) {
     let help = match intended(path) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, profiles.yaml, alerts.yaml, safety.yaml, \
-                 services/*.yaml and zones/*.zone"
+                 services/*.yaml, events/*.yaml and zones/*.zone"
             .to_owned(),
     };
     findings.report(&codes::UNKNOWN_FILE, Place::start_of(at), format!("nothing reads `{path}`")).help(help);
@@ -73,8 +75,8 @@ fn intended(path: &str) -> Option<String> {
         };
     }
     let top = folder.split('/').next().unwrap_or(folder);
-    match did_you_mean(top, ["services", "zones"])? {
-        "services" => Some(format!("services/{stem}.yaml")),
+    match did_you_mean(top, ["services", "events", "zones"])? {
+        meant @ ("services" | "events") => Some(format!("{meant}/{stem}.yaml")),
         _ => Some(format!("zones/{stem}.zone")),
     }
 }
@@ -104,6 +106,7 @@ mod tests {
     fn paths_have_kinds_and_misspelt_ones_a_suggestion() {
         assert_eq!(Kind::of("services/live.yaml"), Kind::Service);
         assert_eq!(Kind::of("services/.yaml"), Kind::Ignored);
+        assert_eq!(Kind::of("events/final.yaml"), Kind::Event);
         assert_eq!(Kind::of("zones/deep/hosts.inc"), Kind::Zone);
         assert_eq!(Kind::of("hosts.inc"), Kind::Unknown);
         assert_eq!(Kind::of("services/eu/live.yaml"), Kind::Unknown);
@@ -113,6 +116,7 @@ mod tests {
             ("service/foo.yaml", "services/foo.yaml"),
             ("services/foo.yml", "services/foo.yaml"),
             ("services/eu/foo.yaml", "services/foo.yaml"),
+            ("event/final.yaml", "events/final.yaml"),
             ("zone/a.zone", "zones/a.zone"),
             ("a.test.zone", "zones/a.test.zone"),
             ("client.yaml", "clients.yaml"),

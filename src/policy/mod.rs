@@ -17,7 +17,7 @@ mod folder;
 mod lower;
 pub mod places;
 mod read;
-mod recovery;
+pub mod recovery;
 pub mod scalars;
 mod schema;
 mod shadow;
@@ -30,6 +30,7 @@ use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::model::policy::Policy;
 use files::alerts::AlertsFile;
 use files::clients::ClientsFile;
+use files::events::EventFile;
 use files::fleet::FleetFile;
 use files::profiles::ProfilesFile;
 use files::safety::SafetyFile;
@@ -65,6 +66,8 @@ struct Folder {
     services: Vec<(String, At<ServiceFile>)>,
     /// Whether some were.
     lacks_services: bool,
+    /// With the path of each.
+    events: Vec<(String, At<EventFile>)>,
 }
 
 fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
@@ -82,6 +85,11 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
                 Slot::Given(service) => folder.services.push((file.path.clone(), service)),
                 Slot::Absent | Slot::Broken => folder.lacks_services = true,
             },
+            Kind::Event => {
+                if let Slot::Given(event) = read_file(at, file, findings) {
+                    folder.events.push((file.path.clone(), event));
+                }
+            }
             Kind::Zone | Kind::Ignored => {}
             Kind::Unknown => folder::report_unknown(at, &file.path, findings),
         }
@@ -147,6 +155,9 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     let services = services.finish(&world, !folder.lacks_services, findings);
     lower::profiles::check_money(&services, &fleet, findings);
     let safety = lower::safety::lower(&folder.safety, findings);
+    let is_whole = !folder.lacks_services;
+    let referred = lower::events::World { services: &services, is_whole, clients: &clients };
+    let events = lower::events::lower(&folder.events, &referred, findings);
     let mut policy = Policy {
         revision: revision(files.iter().copied()),
         server,
@@ -155,11 +166,17 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         clients: clients.clients,
         alerts,
         safety: Vec::new(),
+        events: events.iter().map(|draft| draft.event.clone()).collect(),
+        guardrails: safety.guardrails.clone(),
     };
     if !findings.has_errors() {
         safety.check(&policy, findings);
     }
     policy.safety = safety.rules;
+    if !findings.has_errors() {
+        let freezes = lower::events::freezes(&events, &policy, findings);
+        policy.safety.extend(freezes);
+    }
     policy
 }
 

@@ -16,7 +16,7 @@ use super::findings::{Findings, Place};
 use super::lower::fleet::Lowered;
 use super::read::Slot;
 use super::scalars::{Ttl, duration_text};
-use crate::model::fleet::ProbeSpec;
+use crate::model::fleet::{Fleet, ProbeSpec};
 use crate::model::service::Service;
 use std::time::Duration;
 
@@ -26,6 +26,31 @@ pub const DECISION: Duration = Duration::from_secs(1);
 /// The longest time from a fault to the last cached answer's end, for one probe and TTL.
 pub fn worst_case(probe: &ProbeSpec, ttl: Duration) -> Duration {
     probe.interval * u32::from(probe.fall) + probe.timeout + DECISION + ttl
+}
+
+/// The probe that takes longest to bring a service back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowest {
+    /// Position in the fleet.
+    pub node: usize,
+    /// Position among its probes.
+    pub at: usize,
+    pub total: Duration,
+}
+
+fn lifetime(service: &Service) -> Duration {
+    Duration::from_secs(u64::from(service.ttl))
+}
+
+/// Of the probes of a service's nodes; `None`: they have none.
+pub fn slowest(service: &Service, fleet: &Fleet) -> Option<Slowest> {
+    let members = service.pools.iter().flat_map(|pool| &pool.members).map(|member| member.node.index());
+    let probes = members.flat_map(|node| {
+        let probes = fleet.nodes.get(node).map_or(&[][..], |node| &node.probes);
+        probes.iter().enumerate().map(move |(at, probe)| (node, at, worst_case(probe, lifetime(service))))
+    });
+    let worst = probes.max_by_key(|&(node, at, total)| (total, std::cmp::Reverse((node, at))));
+    worst.map(|(node, at, total)| Slowest { node, at, total })
 }
 
 /// Reports a service whose sum is above its tier.
@@ -40,17 +65,8 @@ pub fn check(
     if tier.is_broken() || ttl.is_broken() {
         return;
     }
-    let cached = Duration::from_secs(u64::from(service.ttl));
-    let members = service.pools.iter().flat_map(|pool| &pool.members).map(|member| member.node.index());
-    let worst = members
-        .flat_map(|node| {
-            fleet.fleet.nodes[node].probes.iter().enumerate().map(move |(at, probe)| (node, at, probe))
-        })
-        .max_by_key(|(node, at, probe)| (worst_case(probe, cached), std::cmp::Reverse((*node, *at))));
-    let Some((node, at, probe)) = worst else {
-        return;
-    };
-    let total = worst_case(probe, cached);
+    let Some(Slowest { node, at, total }) = slowest(service, &fleet.fleet) else { return };
+    let (cached, probe) = (lifetime(service), &fleet.fleet.nodes[node].probes[at]);
     if total <= service.tier.limit {
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::files::alerts::AlertsFile;
 use super::files::clients::ClientsFile;
+use super::files::events::EventFile;
 use super::files::fleet::FleetFile;
 use super::files::profiles::ProfilesFile;
 use super::files::safety::SafetyFile;
@@ -19,6 +20,7 @@ pub fn schema() -> Vec<(&'static str, Value)> {
         ("profiles.json", document("profiles.yaml", ProfilesFile::schema())),
         ("alerts.json", document("alerts.yaml", AlertsFile::schema())),
         ("safety.json", document("safety.yaml", SafetyFile::schema())),
+        ("event.json", document("events/*.yaml", EventFile::schema())),
         ("service.json", document("services/*.yaml", ServiceFile::schema())),
     ]
 }

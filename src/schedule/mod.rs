@@ -34,6 +34,7 @@
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `breaker` | the circuits of regions whose quality collapses |
 //! | `degrade` | the rungs of the ladder: who is shed, and since when |
+//! | `outlook` | what a memory says of the plans to come |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
 //! | `strategy` | the world with or without load, for comparison |
@@ -68,6 +69,7 @@ mod memory;
 mod methods;
 mod moves;
 mod order;
+mod outlook;
 mod pick;
 mod plan;
 mod polish;

@@ -1,10 +1,11 @@
 //! `safety.yaml`: what has to stay true of the fleet whatever operators do.
 
 use crate::base::clock::WallTime;
+use crate::base::units::Ppm;
 use crate::model::overrides::Target;
 use crate::model::safety::DAYS;
 use crate::policy::read::{Bad, OneOrMany, Scalar, Table, choice, record};
-use crate::policy::scalars::{Name, Text, Version, Whole, not_one_of};
+use crate::policy::scalars::{Name, Percent, Text, Version, Whole, not_one_of};
 use serde_json::{Value as Json, json};
 
 record! {
@@ -14,7 +15,30 @@ record! {
         gated version: Version,
         /// By the name that refusals tell and `--break-glass` takes.
         optional rules: Table<Name, SafetyRuleFile>,
+        /// What an edit of the policy may do at most; `docs/policies.md` explains.
+        optional guardrails: GuardrailsFile,
     }
+}
+
+record! {
+    /// Limits of what an edit does, worked out before it is taken into force. Each may be left out.
+    pub struct GuardrailsFile {
+        /// Of the clients of any service, so many may be answered with another node than before.
+        optional moved: Percent<0, 100>,
+        /// So full may a node become.
+        optional utilisation: Percent<1, 1_000>,
+        /// So much may the 95th percentile of round trips of any service rise: `+20%`.
+        optional latency_p95: Rise,
+        /// So many capacity units of demand may find no room.
+        optional unserved: Whole<0, 1_000_000_000_000>,
+        /// What becomes of files edited in place that break a guardrail, or a rule of kind `window` or `freeze`.
+        optional on_edit: OnEditWord = "apply",
+    }
+}
+
+choice! {
+    /// What becomes of an edit in place: taken into force and told, held until it is confirmed, refused.
+    pub enum OnEditWord { Apply = "apply", Hold = "hold", Refuse = "refuse", }
 }
 
 record! {
@@ -151,6 +175,21 @@ fn minutes(text: &str) -> Option<u16> {
     };
     let (hours, minutes) = (number(hours)?, number(minutes)?);
     (minutes < 60).then_some(hours * 60 + minutes)
+}
+
+/// How much something may rise: `+20%`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rise(pub Ppm);
+
+impl Scalar for Rise {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^\\+?[0-9]+(\\.[0-9]{1,4})?%$" })
+    }
+
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        let share = Percent::<0, 1_000>::parse(text.strip_prefix('+').unwrap_or(text), plain);
+        share.map(|share| Self(share.0)).map_err(|bad| Bad { help: "write it as +20%".to_owned(), ..bad })
+    }
 }
 
 /// A moment with its offset, as RFC 3339 writes it.

@@ -10,6 +10,7 @@ mod binding;
 mod chain;
 pub mod clients;
 mod compose;
+pub mod events;
 pub mod fleet;
 pub mod health;
 pub mod admin;

@@ -3,25 +3,34 @@
 use crate::model::overrides::Target;
 use crate::model::policy::Policy;
 use crate::model::preflight::{CAPACITY, LAST_NODE};
-use crate::model::safety::{Assertion, MOST_SAFETY_RULES, SafetyRule, Unit, Window};
+use crate::model::safety::{
+    Assertion, GUARDRAILS, Guardrails, MOST_SAFETY_RULES, OnEdit, SafetyRule, Unit, Window,
+};
 use crate::policy::codes;
 use crate::policy::files::safety::{
-    AtLeastFile, FreezeFile, SafetyFile, SafetyRuleFile, TargetText, UnitWord, WindowFile,
+    AtLeastFile, FreezeFile, GuardrailsFile, OnEditWord, SafetyFile, SafetyRuleFile, TargetText, UnitWord,
+    WindowFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
 use crate::policy::scalars::Name;
 
+/// Names that no rule of policy may have.
+const BUILT_IN: [&str; 2 + GUARDRAILS.len()] =
+    [CAPACITY, LAST_NODE, GUARDRAILS[0], GUARDRAILS[1], GUARDRAILS[2], GUARDRAILS[3]];
+
 /// Rules as far as they can be read, and where each names which target.
 #[derive(Default)]
 pub struct Safety {
     pub rules: Vec<SafetyRule>,
+    pub guardrails: Guardrails,
     targets: Vec<(Target, Place)>,
 }
 
 pub fn lower(file: &Slot<SafetyFile>, findings: &mut Findings) -> Safety {
     let mut safety = Safety::default();
-    let Some(SafetyFile { place: _, version: _, rules }) = file.value() else { return safety };
+    let Some(SafetyFile { place: _, version: _, rules, guardrails }) = file.value() else { return safety };
+    safety.guardrails = guardrails.value().map(lower_guardrails).unwrap_or_default();
     let rows = rules.value().map_or(&[][..], |table| &table.rows);
     if let Some((first, _)) = rows.get(MOST_SAFETY_RULES) {
         let message = format!("more than {MOST_SAFETY_RULES} safety rules");
@@ -48,7 +57,7 @@ impl Safety {
 
     fn rule(&mut self, name: &At<Name>, row: &SafetyRuleFile, findings: &mut Findings) -> Option<SafetyRule> {
         let SafetyRuleFile { place: _, at_least, never_both, window, freeze, among, runbook } = row;
-        if [CAPACITY, LAST_NODE].contains(&name.value.0.as_str()) {
+        if BUILT_IN.contains(&name.value.0.as_str()) {
             let message = format!("`{}` is a rule that rhumb comes with", name.value.0);
             findings.report(&codes::WRONG_VALUE, name.place, message).help("give it another name");
         }
@@ -80,6 +89,21 @@ impl Safety {
         let items = list.value().map_or(&[][..], |list| &list.0.items);
         self.targets.extend(items.iter().map(|item| (item.value.0.clone(), item.place)));
         items.iter().map(|item| item.value.0.clone()).collect()
+    }
+}
+
+fn lower_guardrails(file: &GuardrailsFile) -> Guardrails {
+    let GuardrailsFile { place: _, moved, utilisation, latency_p95, unserved, on_edit } = file;
+    Guardrails {
+        moved: moved.value().map(|share| share.0),
+        utilisation: utilisation.value().map(|share| share.0),
+        latency_p95: latency_p95.value().map(|rise| rise.0),
+        unserved: unserved.value().map(|units| units.0),
+        on_edit: on_edit.value().map_or(OnEdit::Apply, |word| match word {
+            OnEditWord::Apply => OnEdit::Apply,
+            OnEditWord::Hold => OnEdit::Hold,
+            OnEditWord::Refuse => OnEdit::Refuse,
+        }),
     }
 }
 
@@ -136,6 +160,7 @@ fn lower_freeze(file: &FreezeFile, findings: &mut Findings) -> Option<Assertion>
 mod tests {
     use super::*;
     use crate::base::diagnostic::SourceFile;
+    use crate::base::units::Ppm;
     use crate::policy;
 
     const FLEET: &str = "version: 1
@@ -210,8 +235,42 @@ nodes:
             let (policy, found) = load(text);
             assert!(policy.is_none() && found.iter().any(|it| it.contains(told)), "{text}: {found:?}");
         }
-        let (policy, found) = policy_named("capacity");
-        assert!(policy.is_none() && found.contains("a rule that rhumb comes with"), "{found}");
+        for name in ["capacity", "moved"] {
+            let (policy, found) = policy_named(name);
+            assert!(policy.is_none() && found.contains("a rule that rhumb comes with"), "{found}");
+        }
+    }
+
+    #[test]
+    fn guardrails_are_read_and_their_mistakes_told() {
+        let load = |text: &str| {
+            let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+            let text = format!("version: 1\nguardrails: {text}\n");
+            let (policy, found) = policy::load(&[file("fleet.yaml", FLEET), file("safety.yaml", &text)]);
+            let told =
+                found.iter().map(|it| format!("{} ({})", it.message, it.help.as_deref().unwrap_or("")));
+            (policy.map(|policy| policy.guardrails), told.collect::<Vec<_>>().join("; "))
+        };
+        let (limits, _) = load("{ moved: 30%, latency_p95: +20%, unserved: 0, on_edit: hold }");
+        let expected = Guardrails {
+            moved: Some(Ppm::from_percent(30)),
+            latency_p95: Some(Ppm::from_percent(20)),
+            unserved: Some(0),
+            on_edit: OnEdit::Hold,
+            ..Guardrails::default()
+        };
+        assert_eq!(limits, Some(expected));
+        assert_eq!(load("{}").0, Some(Guardrails::default()));
+        for (text, told) in [
+            ("{ moved: 30 }", "write it as 75%"),
+            ("{ moved: 130% }", "0% to 100%"),
+            ("{ latency_p95: 20ms }", "write it as +20%"),
+            ("{ on_edit: ask }", "apply"),
+            ("{ utilization: 95% }", "utilisation"),
+        ] {
+            let (limits, found) = load(text);
+            assert!(limits.is_none() && found.contains(told), "{text}: {found}");
+        }
     }
 
     fn policy_named(name: &str) -> (Option<Policy>, String) {

@@ -1,0 +1,70 @@
+//! Events at the admin address: those that are to come, and what became of those that were.
+//!
+//! ```text
+//!  GET /events   viewer   { planned: [PlannedEvent], kept: [KeptEvent] }, the newest of the kept first
+//! ```
+
+use crate::control::admin::refuse;
+use crate::history::{HistoryError, Record, Shelf};
+use crate::model::event::{EventReport, PlannedEvent};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Of the records of events.
+pub const KIND: &str = "event";
+/// Kept ones that are told.
+const MOST_TOLD: usize = 100;
+
+/// What the route needs.
+#[derive(Clone)]
+pub struct Events {
+    pub planned: watch::Receiver<Arc<Vec<PlannedEvent>>>,
+    pub history: Arc<Shelf>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventsShown {
+    pub planned: Vec<PlannedEvent>,
+    pub kept: Vec<KeptEvent>,
+}
+
+/// An event that goes on, or is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptEvent {
+    pub number: u64,
+    pub is_over: bool,
+    #[serde(flatten)]
+    pub report: EventReport,
+}
+
+/// The route, to be merged with the others.
+pub fn routes(events: Events) -> Router {
+    Router::new().route("/events", get(list)).with_state(events)
+}
+
+async fn list(State(events): State<Events>) -> Response {
+    let (planned, shelf) = (Arc::clone(&events.planned.borrow()), Arc::clone(&events.history));
+    let looking = tokio::task::spawn_blocking(move || shelf.history()?.records(KIND, MOST_TOLD));
+    let kept = match looking.await {
+        Ok(Ok(records)) => records.iter().filter_map(kept).collect(),
+        Ok(Err(error)) => return unreadable(&error),
+        Err(_) => return refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned()),
+    };
+    Json(EventsShown { planned: Vec::clone(&planned), kept }).into_response()
+}
+
+fn kept(record: &Record) -> Option<KeptEvent> {
+    let report = serde_json::from_str(&record.document).ok()?;
+    Some(KeptEvent { number: record.id, is_over: record.ended.is_some(), report })
+}
+
+fn unreadable(error: &HistoryError) -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}

@@ -1,0 +1,47 @@
+//! The situation that a start with a state folder would begin in, without starting anything.
+//!
+//! Nothing is locked and nothing is written: the folder may be a copy, or that of a running rhumb.
+
+use crate::base::clock::SharedClock;
+use crate::base::error::chain;
+use crate::daemon::first::{self, Former};
+use crate::daemon::inputs::{Loader, StateFolder};
+use crate::daemon::writer::Situation;
+use crate::routing;
+use crate::store::state_dir::{Found, StateDir};
+use std::path::Path;
+
+/// Of what `state` keeps; `folder` is the policy folder, for what policies name beside themselves.
+///
+/// # Errors
+/// A sentence: it keeps no policy or no table, or none that can be read.
+pub fn situation(state: &Path, folder: &Path, clock: &SharedClock) -> Result<Situation, String> {
+    let kept = StateDir::open_held(state);
+    let name = state.display();
+    let none = |what: &str| {
+        format!(
+            "{name} keeps no {what}; name the state folder of a rhumb that has been running (`state:` of rhumb.yaml)"
+        )
+    };
+    let inputs = kept.recall_inputs()?.ok_or_else(|| none("policy"))?.value;
+    let table = kept.recall_table()?.ok_or_else(|| none("table"))?.value;
+    let mut loader = Loader::new(folder).recalling(StateFolder::Given(state.to_owned())).by(clock);
+    let inputs = loader
+        .load_kept(inputs)
+        .map_err(|why| format!("the policy kept in {name} is of no use: {}", why.sentence()))?;
+    let former = Former {
+        table: Some(table),
+        is_history_lost: false,
+        latencies: value(kept.recall_latencies()),
+        demand: value(kept.recall_demand()),
+        overrides: value(kept.recall_overrides()).unwrap_or_default(),
+    };
+    let first = first::first_table(inputs, &former, || None, clock, routing::findings)
+        .map_err(|error| chain(&error))?;
+    Ok(Situation::of_first(first, clock))
+}
+
+/// What cannot be read is done without, as at a start.
+fn value<T>(found: Result<Option<Found<T>>, String>) -> Option<T> {
+    found.ok().flatten().map(|found| found.value)
+}
