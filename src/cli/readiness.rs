@@ -281,13 +281,8 @@ fn conclusion(told: &Readiness) -> Vec<(&'static str, String)> {
         said.push(("so       ", "every loss that was judged is carried".to_owned()));
         return said;
     }
-    match (weakest.remedy(), &weakest.no_remedy) {
-        (Some(remedy), _) => {
-            said.push(("remedy   ", format!("{remedy}: about the least that would carry it")));
-        }
-        (None, Some(why)) => said.push(("remedy   ", why.clone())),
-        (None, None) => {}
-    }
+    let added = weakest.remedy().map(|remedy| format!("{remedy}: about the least that would do"));
+    said.extend(added.into_iter().chain(weakest.no_remedy.clone()).map(|remedy| ("remedy   ", remedy)));
     said
 }
 

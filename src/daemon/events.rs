@@ -248,7 +248,7 @@ fn problem(event: &Event, told: &Readiness, since: WallTime) -> Option<Problem> 
     if told.is_ready() {
         return None;
     }
-    let remedy = told.weakest().and_then(|weakest| weakest.remedy().or_else(|| weakest.no_remedy.clone()));
+    let remedy = told.weakest().and_then(|weakest| weakest.remedy().or(weakest.no_remedy.clone()));
     let more = format!("`rhumb readiness --event {}` tells more", event.name);
     let runbook = event.runbook.as_ref().map_or_else(String::new, |runbook| format!(" (see {runbook})"));
     Some(Problem {

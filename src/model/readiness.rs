@@ -6,6 +6,10 @@
 use super::preflight::{Stranded, Unserved};
 use crate::base::units::{Micros, Ppm};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Of a remedy; of more nodes it tells sites.
+const MOST_NODES_NAMED: usize = 3;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,7 +86,7 @@ pub struct LossOutcome {
     pub bottleneck: Option<String>,
     /// What would make it fit, for the worst losses: about the least that does.
     pub add: Vec<Addition>,
-    /// Why nothing is told of what would make it fit, where something is amiss.
+    /// What no capacity makes fit, or why none is told.
     pub no_remedy: Option<String>,
 }
 
@@ -113,11 +117,30 @@ impl LossOutcome {
         self.fullest.as_ref().map_or(Ppm::ZERO, above)
     }
 
-    /// `add 1200 mbps at fra-1 (fra)`; `None`: nothing is known to help.
+    /// `add 1200 mbps at fra-1 (site fra)`, of many nodes by site; `None`: nothing is known to help.
     pub fn remedy(&self) -> Option<String> {
-        let told = |it: &Addition| format!("{} {} at {} (site {})", it.amount, it.unit, it.node, it.site);
-        let all: Vec<String> = self.add.iter().map(told).collect();
-        (!all.is_empty()).then(|| format!("add {}", all.join(", ")))
+        let at_node = |it: &Addition| format!("{} {} at {} (site {})", it.amount, it.unit, it.node, it.site);
+        let all: Vec<String> = match self.add.len() {
+            0 => return None,
+            ..=MOST_NODES_NAMED => self.add.iter().map(at_node).collect(),
+            _ => self.by_site(),
+        };
+        Some(format!("add {}", all.join(", ")))
+    }
+
+    /// The largest first.
+    fn by_site(&self) -> Vec<String> {
+        let mut sites: BTreeMap<(&str, &str), (u64, u32)> = BTreeMap::new();
+        for it in &self.add {
+            let (amount, nodes) = sites.entry((&it.site, &it.unit)).or_default();
+            (*amount, *nodes) = (amount.saturating_add(it.amount), *nodes + 1);
+        }
+        let mut sites: Vec<_> = sites.into_iter().collect();
+        sites.sort_by_key(|(_, (amount, _))| std::cmp::Reverse(*amount));
+        let told = |((site, unit), (amount, nodes)): ((&str, &str), (u64, u32))| {
+            format!("{amount} {unit} at site {site} ({nodes} {})", if nodes == 1 { "node" } else { "nodes" })
+        };
+        sites.into_iter().map(told).collect()
     }
 }
 
@@ -150,4 +173,26 @@ pub struct EventAsk {
     pub name: String,
     /// Its file's text; `None`: as the policy has it.
     pub text: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_names_few_nodes_and_of_more_the_sites() {
+        let add = |node: &str, amount: u64| Addition {
+            node: node.to_owned(),
+            site: node[..3].to_owned(),
+            amount,
+            unit: "mbps".to_owned(),
+        };
+        let told = |add: Vec<Addition>| LossOutcome { add, ..LossOutcome::default() }.remedy();
+        assert_eq!(told(Vec::new()), None);
+        let few = vec![add("fra-1", 20), add("lon-1", 5)];
+        assert_eq!(told(few).as_deref(), Some("add 20 mbps at fra-1 (site fra), 5 mbps at lon-1 (site lon)"));
+        let many = vec![add("lon-1", 9), add("fra-1", 8), add("fra-2", 7), add("fra-3", 6)];
+        let sites = "add 21 mbps at site fra (3 nodes), 9 mbps at site lon (1 node)";
+        assert_eq!(told(many).as_deref(), Some(sites));
+    }
 }

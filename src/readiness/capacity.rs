@@ -14,8 +14,13 @@ use crate::model::verdict::NodeHealth;
 use crate::schedule::Plan;
 use std::collections::BTreeMap;
 
-/// Times that what is still missing is added.
+/// Times that what is still missing is added,
 const STEPS: usize = 5;
+/// and that one node alone is tried.
+const ALONE_STEPS: usize = 2;
+
+/// Of clients without a node.
+pub const NO_CAPACITY_HELPS: &str = "no capacity helps who has no node left: give their chains another pool";
 
 /// By node: capacity units.
 type Added = BTreeMap<NodeId, u64>;
@@ -30,14 +35,20 @@ pub fn to_add(stage: &Stage<'_>, loss: &Loss) -> Result<Vec<Addition>, String> {
     let lacking = lacking(&stage.policy, &plan, &health);
     let Some((&most, _)) = lacking.iter().max_by_key(|(node, lacks)| (**lacks, std::cmp::Reverse(**node)))
     else {
-        return Err("no capacity helps: give these clients' chains another pool".to_owned());
+        return Err(NO_CAPACITY_HELPS.to_owned());
     };
     let trial = Trial { stage, health: &health };
-    // Amounts are rounded down.
-    let all = lacking.values().sum::<u64>().max(effect::unserved_total(&plan)) + 1;
-    let alone = Added::from([(most, room(&stage.policy, most, all))]);
-    if trial.missing(&alone).is_empty() {
-        return Ok(told(&stage.policy, &alone));
+    // Amounts are rounded down, those of nodes each by itself; what that hides is found by planning again.
+    let is_stranded = effect::stranded(&stage.calm, &plan, &stage.policy).iter().any(|it| it.after > 0);
+    let in_all = if is_stranded { 0 } else { effect::unserved_total(&plan) };
+    let all = lacking.values().sum::<u64>().max(in_all) + 1;
+    let mut alone = Added::from([(most, room(&stage.policy, most, all))]);
+    for _ in 0..ALONE_STEPS {
+        let missing = trial.missing(&alone);
+        if missing.is_empty() {
+            return Ok(told(&stage.policy, &alone));
+        }
+        *alone.entry(most).or_default() += room(&stage.policy, most, missing.values().sum());
     }
     let mut added = Added::new();
     let mut missing = lacking;

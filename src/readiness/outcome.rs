@@ -52,7 +52,10 @@ pub fn judge(stage: &Stage<'_>, loss: &Loss) -> LossOutcome {
 /// Adds what would make it fit, to the outcome of a loss that is not carried.
 pub fn mend(stage: &Stage<'_>, loss: &Loss, told: &mut LossOutcome) {
     match capacity::to_add(stage, loss) {
-        Ok(add) => told.add = add,
+        Ok(add) => {
+            told.add = add;
+            told.no_remedy = (told.stranded_total() > 0).then(|| capacity::NO_CAPACITY_HELPS.to_owned());
+        }
         Err(why) => told.no_remedy = Some(why),
     }
 }
