@@ -8,6 +8,7 @@
 mod admin_client;
 mod alerts;
 mod audit;
+mod backup;
 pub mod check;
 mod events;
 mod explain;
@@ -119,6 +120,10 @@ enum Command {
     Token(token::TokenArgs),
     /// Show and verify the record of what people did
     Audit(audit::AuditArgs),
+    /// Keep the state folder in one file, while rhumb runs or not
+    Backup(backup::BackupArgs),
+    /// Make the state folder what a backup holds
+    Restore(backup::RestoreArgs),
     /// Make the keys and passes of clients that measure
     Measure(measure::MeasureArgs),
     /// Look into geo databases, and build them
@@ -162,6 +167,8 @@ pub fn run() -> ExitCode {
         Command::Alerts(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),
+        Command::Backup(args) => args.run(),
+        Command::Restore(args) => args.run(),
         Command::Measure(args) => args.run(),
         Command::Geo(args) => args.run(),
         Command::Keys(args) => args.run(),
