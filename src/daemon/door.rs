@@ -116,6 +116,19 @@ pub struct Behind<'a> {
     pub post: &'a Post,
 }
 
+impl<'a> House<'a> {
+    /// Of a state folder and a policy folder.
+    pub fn of(
+        (state, folder): (&'a Path, &'a Path),
+        instance: &'a str,
+        clock: &'a SharedClock,
+        events: &'a SyncSender<Event>,
+        live: &'a Live,
+    ) -> Self {
+        Self { state, folder, instance, clock, events, live }
+    }
+}
+
 impl House<'_> {
     /// Begins to read the policy folder, and to carry out orders about it; what is wrong with the history is told.
     pub fn read_policies(

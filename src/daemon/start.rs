@@ -204,14 +204,7 @@ impl Daemon {
         let trigger = Trigger::default();
         let (sockets, post) = (Arc::clone(serving.counters()), probing.post().clone());
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
-        let house = House {
-            state: &folder,
-            folder: &options.policies,
-            instance: &server.instance,
-            clock: &clock,
-            events: &events,
-            live: &live,
-        };
+        let house = House::of((&folder, &options.policies), &server.instance, &clock, &events, &live);
         let (reload, policies) = house.read_policies(loader, inputs, probing, &trigger);
         let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);

@@ -122,7 +122,7 @@ impl LossOutcome {
         let at_node = |it: &Addition| format!("{} {} at {} (site {})", it.amount, it.unit, it.node, it.site);
         let all: Vec<String> = match self.add.len() {
             0 => return None,
-            ..=MOST_NODES_NAMED => self.add.iter().map(at_node).collect(),
+            1..=MOST_NODES_NAMED => self.add.iter().map(at_node).collect(),
             _ => self.by_site(),
         };
         Some(format!("add {}", all.join(", ")))

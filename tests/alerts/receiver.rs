@@ -1,5 +1,7 @@
 //! A receiver of alerts on loopback: it takes, fails or is silent as it is told, and keeps what it got.
 
+#![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
+
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
