@@ -285,7 +285,7 @@ fn edits_in_place_wait_where_policy_says_so_and_a_viewer_may_plan() {
 rules: { night: { freeze: { from: 2020-01-01T00:00:00Z, until: 2020-01-02T00:00:00Z } } }
 ",
     );
-    let _rhumb = world.serve();
+    let mut rhumb = world.serve();
     world.wait_share("fra-1", 33.3);
     let (code, token) = world.run(&["token", "create", "vera", "--role", "viewer"]);
     assert_eq!(code, 0, "{token}");
@@ -304,6 +304,11 @@ rules: { night: { freeze: { from: 2020-01-01T00:00:00Z, until: 2020-01-02T00:00:
         help.split("--confirm ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a revision");
     assert_eq!(world.newest()["how"], "start", "the last good policy stays: {held}");
     assert!((world.share("fra-1") - 33.3).abs() < 0.1);
+    // Nor does a restart take it into force.
+    rhumb.kill();
+    let _rhumb = world.serve();
+    wait_for("the edit to be held again", || world.problem("edit-held"));
+    world.wait_share("fra-1", 33.3);
     let (code, said) = world.run(&["apply", "--confirm", revision, "--why", "meant so"]);
     assert!(code == 0 && said.contains("over moved"), "{said}");
     world.wait_share("fra-1", 38.5);

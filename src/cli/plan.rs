@@ -21,6 +21,10 @@ use std::sync::Arc;
 /// Rows of a table: it is to be read in half a minute.
 const MOST_ROWS: usize = 8;
 
+/// Differences that are shown.
+const LEAST_CLIENTS_PPM: u32 = 500;
+const LEAST_LOAD_PPM: u32 = 10_000;
+
 /// Tell what the policy files of a folder would do, without doing it
 ///
 /// Asks the running rhumb: it checks the files, carries its live table, verdicts and demand over to them, and
@@ -170,7 +174,7 @@ fn push_moves(text: &mut String, forecast: &Forecast) {
 }
 
 fn push_regions(text: &mut String, differences: &[Difference]) {
-    let of = |kind: Kind| differences.iter().filter(move |it| it.of == kind);
+    let of = |kind: Kind| differences.iter().filter(move |it| it.of == kind && is_shown(it));
     let rows: Vec<(&str, &Difference)> = of(Kind::Region)
         .map(|it| ("region", it))
         .chain(of(Kind::Line).map(|it| ("line", it)))
@@ -189,6 +193,12 @@ fn push_regions(text: &mut String, differences: &[Difference]) {
     if rows.len() > 2 * MOST_ROWS {
         text.push_str(&format!("        and {} more: --format json\n", rows.len() - 2 * MOST_ROWS));
     }
+}
+
+/// Demand is estimated anew after an edit, so load may differ a little where nobody moves.
+fn is_shown(it: &Difference) -> bool {
+    let by = |[before, after]: [Ppm; 2]| before.0.abs_diff(after.0);
+    by(it.clients) >= LEAST_CLIENTS_PPM || by(it.load) >= LEAST_LOAD_PPM
 }
 
 fn push_nodes(text: &mut String, forecast: &Forecast) {

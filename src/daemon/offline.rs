@@ -5,8 +5,11 @@
 use crate::base::clock::SharedClock;
 use crate::base::error::chain;
 use crate::daemon::first::{self, Former};
-use crate::daemon::inputs::{Loader, StateFolder};
+use crate::daemon::inputs::{Inputs, Loader, StateFolder};
+use crate::daemon::planning::{self, Reach};
 use crate::daemon::writer::Situation;
+use crate::model::safety::OnEdit;
+use crate::policy;
 use crate::routing;
 use crate::store::state_dir::{Found, StateDir};
 use std::path::Path;
@@ -39,6 +42,22 @@ pub fn situation(state: &Path, folder: &Path, clock: &SharedClock) -> Result<Sit
     let first = first::first_table(inputs, &former, || None, clock, routing::findings)
         .map_err(|error| chain(&error))?;
     Ok(Situation::of_first(first, clock))
+}
+
+/// The last good inputs that `kept` has, where their policy holds back what has come into the folder since: `newer` would
+/// break a guardrail. Who reads the folder judges it again on what is live then, and tells.
+pub fn held_back(kept: &StateDir, folder: &Path, newer: &Inputs, clock: &SharedClock) -> Option<Inputs> {
+    let last = kept.recall_inputs().ok().flatten()?.value;
+    if last.revision == newer.policy.revision {
+        return None;
+    }
+    let policy = policy::load(&last.files).0?;
+    if policy.guardrails.on_edit == OnEdit::Apply || !planning::has_limits(&policy) {
+        return None;
+    }
+    let situation = situation(kept.path(), folder, clock).ok()?;
+    let planned = planning::weigh(&situation, newer.clone(), Reach::Moves).ok()?;
+    (!planned.broken.is_empty()).then_some(situation.inputs)
 }
 
 /// What cannot be read is done without, as at a start.

@@ -3,6 +3,7 @@
 use crate::base::clock::SharedClock;
 use crate::daemon::first::{self, FirstTable, Former};
 use crate::daemon::inputs::{self, Loaded, Loader, Refusal, StateFolder};
+use crate::daemon::offline;
 use crate::daemon::overrides::OverrideBook;
 use crate::daemon::start::{Options, StartError};
 use crate::daemon::writer::About;
@@ -55,6 +56,12 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     problems
         .found
         .extend(loaded.refusals.iter().map(|refusal| (About::Inputs, refusal.problem(clock.wall()))));
+    if let Some(newer) = loaded.inputs.as_ref().filter(|_| loaded.refusals.is_empty())
+        && let Some(last) = offline::held_back(&state, &options.policies, newer, clock)
+    {
+        tracing::warn!("an edit made since breaks a guardrail: starting with the last good policy");
+        loaded.inputs = Some(last);
+    }
     let Some(inputs) = loaded.inputs else {
         let none = || Refusal::Unreadable("there is no policy".to_owned());
         return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
