@@ -1,7 +1,6 @@
 //! The report of a drill as Markdown, for a wiki or a ticket.
 
-use super::span;
-use super::text::{counted, outcome, rows};
+use super::text::{asked, counted, outcome, rows};
 use crate::cli::render::moment;
 use crate::drill::report::Report;
 
@@ -20,17 +19,7 @@ pub fn report(report: &Report) -> String {
     if let Some(runbook) = &report.runbook {
         line("Runbook", runbook);
     }
-    let sample = &report.sample;
-    line(
-        "Asked",
-        &format!(
-            "{} client networks of {} groups for {}, each about every {}",
-            sample.clients,
-            sample.groups,
-            report.services.join(", "),
-            span(Some(sample.round_ms))
-        ),
-    );
+    line("Asked", &asked(report));
     text.push_str("\n| | predicted | observed |\n|---|--:|--:|\n");
     for row in rows(report) {
         text.push_str(&format!("| {} | {} | {} |\n", row.label, row.predicted, row.observed));

@@ -1,7 +1,7 @@
 //! The report of a drill as one page that needs nothing else: no script, nothing loaded from anywhere.
 
 use super::plot;
-use super::text::{counted, outcome, rows};
+use super::text::{asked, counted, outcome, rows};
 use crate::cli::render::moment;
 use crate::drill::report::{Report, Verdict};
 
@@ -47,23 +47,13 @@ pub fn report(report: &Report) -> String {
 }
 
 fn facts(report: &Report) -> String {
-    let sample = &report.sample;
     let mut rows = vec![
         ("Fault", format!("{} {}", report.fault, report.targets.join(", "))),
         ("Nodes", report.nodes.join(" ")),
         ("Begun", format!("{} UTC by {}", moment(report.began_at), report.by)),
         ("Policy", format!("revision {}", report.revision)),
         ("Tier", report.tier.name.clone()),
-        (
-            "Asked",
-            format!(
-                "{} client networks of {} groups for {}, each about every {:.1} s, over UDP",
-                sample.clients,
-                sample.groups,
-                report.services.join(", "),
-                sample.round_ms as f64 / 1e3
-            ),
-        ),
+        ("Asked", asked(report)),
     ];
     if !report.break_glass.is_empty() {
         rows.push(("Over rules", report.break_glass.join(", ")));
@@ -120,7 +110,7 @@ fn survivors(report: &Report) -> String {
     };
     let head = ["node", "before", "predicted", "peak", "cap"];
     let rows = report.survivors.iter().map(row).collect();
-    format!("<h2>Survivors, as planned, of their capacity</h2>\n{}", table(&head, 1, rows))
+    format!("<h2>Survivors: load as the planner reckons, of their capacity</h2>\n{}", table(&head, 1, rows))
 }
 
 fn answers(report: &Report) -> String {

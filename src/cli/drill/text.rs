@@ -37,7 +37,9 @@ pub fn rows(report: &Report) -> Vec<Row> {
         row("99 % answered right by the server after", &|it| span(it.answered.p99_ms)),
         row("50 % answered right behind caches after", &|it| span(it.followed.p50_ms)),
         row("90 % answered right behind caches after", &|it| span(it.followed.p90_ms)),
-        row("fullest survivor, as planned", &|it| it.utilisation.map(percent).unwrap_or_default()),
+        row("fullest survivor, as the planner reckons", &|it| {
+            it.utilisation.map(percent).unwrap_or_default()
+        }),
         row("round trip, mean, as planned", &worst(|it| it.mean.millis())),
         row("round trip, 95 % of clients, as planned", &worst(|it| it.p95.millis())),
         row(&format!("recovery time: 99 % behind caches ({})", tier.name), &|it| span(it.rto_ms())),
@@ -79,20 +81,12 @@ pub fn plan(report: &Report) -> String {
     if let Some(told) = &report.preflight {
         text.push_str(&preflight_text(told));
     }
-    text.push_str(&format!("{:<52} {:>12}\n", "predicted", ""));
+    text.push_str("predicted\n");
     for row in rows(report) {
         text.push_str(format!("  {:<50} {:>12}", row.label, row.predicted).trim_end());
         text.push('\n');
     }
-    let sample = &report.sample;
-    let asked = format!(
-        "{} client networks of {} groups, each about every {} for {}",
-        sample.clients,
-        sample.groups,
-        span(Some(sample.round_ms)),
-        report.services.join(", ")
-    );
-    push_wrapped(&mut text, "asked   ", &asked);
+    push_wrapped(&mut text, "asked   ", &asked(report));
     push_wrapped(&mut text, "lasts   ", &span(Some(report.planned_ms)));
     if let Some(runbook) = &report.runbook {
         push_wrapped(&mut text, "runbook ", &visible(runbook));
@@ -126,7 +120,7 @@ pub fn report(report: &Report) -> String {
     if !report.survivors.is_empty() {
         text.push_str(&format!(
             "\n  {:<28} {:>10} {:>11} {:>11} {:>12}\n",
-            "survivors, as planned", "before", "predicted", "peak", "cap"
+            "survivors", "before", "predicted", "peak", "cap"
         ));
         for it in report.survivors.iter().take(6) {
             let [before, predicted, peak, cap] = [it.before, it.predicted, it.peak, it.cap].map(percent);
@@ -144,12 +138,25 @@ pub fn report(report: &Report) -> String {
         let told = format!("{} times {}, first for {}", failure.count, failure.why, failure.example);
         push_wrapped(&mut text, "  failed  ", &visible(&told));
     }
+    push_wrapped(&mut text, "  asked   ", &asked(report));
     text.push('\n');
     report.timeline.iter().for_each(|mark| push_mark(&mut text, mark));
     if let Some(runbook) = &report.runbook {
         push_wrapped(&mut text, "runbook ", &visible(runbook));
     }
     text
+}
+
+/// Who is asked for, and how finely that shows times.
+pub fn asked(report: &Report) -> String {
+    let sample = &report.sample;
+    format!(
+        "{} client networks of {} groups for {}, each about every {}, over UDP",
+        sample.clients,
+        sample.groups,
+        report.services.join(", "),
+        span(Some(sample.round_ms)),
+    )
 }
 
 fn push_mark(text: &mut String, mark: &Mark) {
