@@ -346,7 +346,7 @@ async fn prepare(
         let round =
             Round::draw(&policy, &situation.inputs.geo, &told.account, &services, (seed, drill.clients));
         let against: Vec<BrokenRule> = told.preflight.forbids().cloned().collect();
-        let former = Former::of(status.as_deref(), told.standing.clone(), nodes);
+        let former = Former::of(status.as_deref(), (told.standing.clone(), told.account.base.clone()), nodes);
         let mut report = report_of(&drill, &policy, told, &round, seed);
         (report.by, report.began_at) = (by, at);
         report.traces.owner = format!("{}{} by {}", deeds::OWNER, drill.name, report.by);

@@ -110,7 +110,7 @@ fn survivors(report: &Report) -> String {
     };
     let head = ["node", "before", "predicted", "peak", "cap"];
     let rows = report.survivors.iter().map(row).collect();
-    format!("<h2>Survivors: load as the planner reckons, of their capacity</h2>\n{}", table(&head, 1, rows))
+    format!("<h2>Survivors: load as planned or reported, of their capacity</h2>\n{}", table(&head, 1, rows))
 }
 
 fn answers(report: &Report) -> String {

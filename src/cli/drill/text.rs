@@ -37,9 +37,7 @@ pub fn rows(report: &Report) -> Vec<Row> {
         row("99 % answered right by the server after", &|it| span(it.answered.p99_ms)),
         row("50 % answered right behind caches after", &|it| span(it.followed.p50_ms)),
         row("90 % answered right behind caches after", &|it| span(it.followed.p90_ms)),
-        row("fullest survivor, as the planner reckons", &|it| {
-            it.utilisation.map(percent).unwrap_or_default()
-        }),
+        row("fullest survivor, planned or reported", &|it| it.utilisation.map(percent).unwrap_or_default()),
         row("round trip, mean, as planned", &worst(|it| it.mean.millis())),
         row("round trip, 95 % of clients, as planned", &worst(|it| it.p95.millis())),
         row(&format!("recovery time: 99 % behind caches ({})", tier.name), &|it| span(it.rto_ms())),

@@ -15,15 +15,17 @@ pub struct Former {
     down: BTreeSet<String>,
     problems: BTreeSet<String>,
     pub standing: Standing,
+    /// By node: load that was not the plan's.
+    pub base: Vec<u64>,
     /// Ascending.
     pub targets: Vec<NodeId>,
 }
 
 impl Former {
-    pub fn of(status: Option<&Status>, standing: Standing, targets: Vec<NodeId>) -> Self {
+    pub fn of(status: Option<&Status>, (standing, base): (Standing, Vec<u64>), targets: Vec<NodeId>) -> Self {
         let down = status.iter().flat_map(|status| down(status)).collect();
         let codes = status.iter().flat_map(|status| status.problems.iter().map(|it| it.code.clone()));
-        Self { down, problems: codes.collect(), standing, targets }
+        Self { down, problems: codes.collect(), standing, base, targets }
     }
 
     pub fn facts(&self, status: &Status, now: &Standing, fleet: &Fleet, tally: &Tally, now_ms: u64) -> Facts {
@@ -33,7 +35,7 @@ impl Former {
         let codes = status.problems.iter().map(|it| it.code.clone());
         let trusted = status.vantages.iter().filter(|it| it.health.distrust.is_none()).count();
         Facts {
-            fullest: self.fullest(now, fleet),
+            fullest: self.fullest(status, now, fleet),
             p95: now.latency.map(|latency| latency.p95),
             answers,
             failed,
@@ -47,10 +49,11 @@ impl Former {
     }
 
     /// Of the nodes that are no targets and are fuller than before, the one that is fullest against its cap.
-    fn fullest(&self, now: &Standing, fleet: &Fleet) -> Option<(String, Ppm, Ppm)> {
+    fn fullest(&self, status: &Status, now: &Standing, fleet: &Fleet) -> Option<(String, Ppm, Ppm)> {
         let of = |node: NodeId| {
             let cap = fleet.nodes.get(node.index())?.capacity.as_ref()?.cap;
-            let share = (*now.utilisation.get(node.index())?)?;
+            let planned = (*now.utilisation.get(node.index())?)?;
+            let share = planned.max(reported(status, &fleet.node(node).name));
             let before = self.standing.utilisation.get(node.index()).copied().flatten().unwrap_or_default();
             (share > before).then_some((node, share, cap))
         };
@@ -58,6 +61,12 @@ impl Former {
         let fullest = others.filter_map(of).max_by_key(|(_, share, _)| *share)?;
         Some((fleet.node(fullest.0).name.clone(), fullest.1, fullest.2))
     }
+}
+
+/// What a node itself says; nothing where it says nothing.
+pub fn reported(status: &Status, name: &str) -> Ppm {
+    let node = status.nodes.iter().find(|node| node.name == name);
+    node.and_then(|node| Some(node.health.load.as_ref()?.utilisation)).unwrap_or_default()
 }
 
 fn down(status: &Status) -> impl Iterator<Item = String> + '_ {

@@ -93,8 +93,9 @@ pub fn forecast(
     let after = PlanInput { health: &health, ..input };
     let (was, now) = (schedule::plan(&input), schedule::plan(&after));
     let live = input.previous.unwrap_or(&was.assignment);
-    let standing = Standing::of(&input, live, &was.account, &services);
-    let then = Standing::of(&after, &now.assignment, &now.account, &services);
+    let base = &was.account.base;
+    let standing = Standing::of(&input, live, (&was.account, base), &services);
+    let then = Standing::of(&after, &now.assignment, (&now.account, base), &services);
     let mut told = preflight::weigh(&input, &after, &nodes);
     let change = Change { policy, before: input.health, after: &health, touched: &nodes, at };
     told.broken.extend(safety::judge(&policy.safety, &change));
@@ -250,15 +251,17 @@ fn each_placement(
 }
 
 impl Standing {
+    /// `base`: what nodes carry that is not the plan's, as it was before a fault. While clients move, what nodes report
+    /// lags behind what is planned, and would be counted twice.
     pub fn of(
         input: &PlanInput<'_>,
         assignment: &Assignment,
-        account: &Account,
+        (account, base): (&Account, &[u64]),
         services: &[ServiceId],
     ) -> Self {
         let fleet = &input.policy.fleet;
         let mut load: Vec<u64> =
-            (0..fleet.nodes.len()).map(|at| account.base.get(at).copied().unwrap_or(0)).collect();
+            (0..fleet.nodes.len()).map(|at| base.get(at).copied().unwrap_or(0)).collect();
         for id in input.policy.service_ids() {
             let whole = account.services.get(id.index()).copied().unwrap_or(0);
             each_placement(&[id], assignment, account, |group, _, placement| {

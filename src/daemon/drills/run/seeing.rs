@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::base::clock::WallTime;
+use crate::daemon::drills::facts::reported;
 use crate::daemon::drills::forecast::Standing;
 use crate::daemon::drills::{Setting, situation};
 use crate::drill::guardrail;
@@ -26,8 +27,9 @@ impl Run {
             self.report.mark(at_ms.max(since_ms), What::Published, told);
         }
         if self.standing.is_none() {
-            let (setting, services) = (self.setting.clone(), self.services.clone());
-            self.standing = Some(tokio::spawn(async move { standing(&setting, services).await }));
+            let (setting, services, base) =
+                (self.setting.clone(), self.services.clone(), self.former.base.clone());
+            self.standing = Some(tokio::spawn(async move { standing(&setting, services, base).await }));
         }
     }
 
@@ -107,6 +109,10 @@ impl Run {
         }
         let status = self.setting.status.borrow().clone();
         let Some(status) = status else { return };
+        for survivor in &mut self.report.survivors {
+            survivor.peak = survivor.peak.max(reported(&status, &survivor.node));
+        }
+        self.report.observed.utilisation = self.report.survivors.iter().map(|it| it.peak).max();
         let facts = self.former.facts(&status, &self.latest, &self.policy.fleet, &self.tally, self.now_ms());
         if let Some(ending) = guardrail::broken(&self.drill.guardrails, &facts) {
             self.end(ending);
@@ -115,12 +121,12 @@ impl Run {
 }
 
 /// How full nodes are and how far clients are from them now.
-async fn standing(setting: &Setting, services: Vec<ServiceId>) -> Option<Standing> {
+async fn standing(setting: &Setting, services: Vec<ServiceId>, base: Vec<u64>) -> Option<Standing> {
     let situation = situation(setting).await.ok()?;
     let worked_out = tokio::task::spawn_blocking(move || {
         let input = situation.asked.input();
         let plan = schedule::plan(&input);
-        Standing::of(&input, input.previous.unwrap_or(&plan.assignment), &plan.account, &services)
+        Standing::of(&input, input.previous.unwrap_or(&plan.assignment), (&plan.account, &base), &services)
     });
     worked_out.await.ok()
 }
