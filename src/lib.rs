@@ -13,6 +13,7 @@
 //! - [`forecast`]: what a change would do, from two tables.
 //! - [`readiness`]: what the fleet would make of every loss. [`sim`]: fleets and their clients, simulated around the
 //!   planner.
+//! - [`sim`]: fleets and their clients, simulated around the planner. [`drill`]: faults on purpose, and what they show.
 //! - [`probe`], [`store`], [`sign`], [`serve`], [`observe`], [`deliver`]: the network and the disk.
 //!   [`vantage`]: probes from elsewhere, and load that nodes push. [`measure`]: what clients measure.
 //!   [`audit`]: what people did. [`history`]: which policy was in force when.
@@ -27,6 +28,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod demand;
 pub mod dns;
+pub mod drill;
 pub mod explain;
 pub mod forecast;
 pub mod geo;

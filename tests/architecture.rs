@@ -44,6 +44,7 @@ const TABLE: &[Module] = &[
     pure(2, "demand", &["model"]),
     pure(2, "zone", &["model"]),
     pure(2, "schedule", &["model"]),
+    pure(2, "drill", &["model"]),
     pure(3, "routing", &["model", "geo", "zone"]),
     pure(3, "readiness", &["model", "schedule"]),
     pure(4, "dns", &["model", "geo", "zone", "routing"]),
@@ -94,6 +95,7 @@ const BELOW_DAEMON: &[&str] = &[
     "history",
     "readiness",
     "forecast",
+    "drill",
 ];
 
 const BELOW_CLI: &[&str] = &[
@@ -126,6 +128,7 @@ const BELOW_CLI: &[&str] = &[
     "history",
     "readiness",
     "forecast",
+    "drill",
 ];
 
 /// Functions longer than the limit, as long as they are now: file, name, lines. It only shrinks.

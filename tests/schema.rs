@@ -83,6 +83,7 @@ fn reading_knows_every_key_of_the_schema_and_refuses_others() {
         ("profiles.json", "profiles.yaml"),
         ("alerts.json", "alerts.yaml"),
         ("safety.json", "safety.yaml"),
+        ("drill.json", "drills/x.yaml"),
         ("service.json", "services/x.yaml"),
     ] {
         let schemas = policy::schema();

@@ -9,6 +9,7 @@ mod admin_client;
 mod alerts;
 mod audit;
 mod backup;
+mod drill;
 pub mod check;
 mod events;
 mod explain;
@@ -108,6 +109,8 @@ enum Command {
     /// Their clients are sent elsewhere at once, and are expected to reconnect there at once: for nodes that
     /// serve badly. For maintenance use `rhumb drain`.
     ForceDown(overrides::ForceArgs),
+    /// Have a fault on purpose, for a while, measured from outside
+    Drill(drill::DrillArgs),
     /// List, extend and cancel what operators have said of nodes
     Overrides(overrides::OverridesArgs),
     /// Tell what would become of every loss: node, site, region, line
@@ -161,6 +164,7 @@ pub fn run() -> ExitCode {
         Command::Undrain(args) => args.run(),
         Command::ForceUp(args) => args.run(Action::ForceUp),
         Command::ForceDown(args) => args.run(Action::ForceDown),
+        Command::Drill(args) => args.run(),
         Command::Overrides(args) => args.run(),
         Command::Readiness(args) => args.run(),
         Command::Events(args) => args.run(),

@@ -318,7 +318,7 @@ fn moment(at: WallTime) -> String {
 }
 
 /// For people, within 80 columns.
-fn preflight_text(told: &Preflight) -> String {
+pub(super) fn preflight_text(told: &Preflight) -> String {
     let mut text = String::new();
     push_wrapped(&mut text, "nodes   ", &told.nodes.join(" "));
     match told.moves.as_slice() {

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admin;
 pub mod events;
+pub mod drills;
 pub mod local;
 pub mod metrics;
 pub mod operators;

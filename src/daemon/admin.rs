@@ -37,6 +37,10 @@ impl Sights {
         Self { status: status.clone(), ready, pulse: pulse.clone(), alerts, traffic, post: post.clone() }
     }
 
+    pub fn status(&self) -> watch::Receiver<Option<Arc<Status>>> {
+        self.status.clone()
+    }
+
     pub fn routes(self, events: &SyncSender<Event>) -> Admin {
         let Self { status, ready, pulse, alerts, traffic, post } = self;
         let links = Arc::new(move || post.links());

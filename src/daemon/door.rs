@@ -11,12 +11,14 @@ use crate::base::clock::SharedClock;
 use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
+use crate::control::drills as drill_routes;
 use crate::control::policies::{self, Policies};
 use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
 use crate::daemon::answering::Live;
 use crate::daemon::audit_sending::{self, Sending};
 use crate::daemon::certificates::{self, Renewal};
+use crate::daemon::drills::{self, Drills};
 use crate::daemon::encrypted::Listener;
 use crate::daemon::events as daemon_events;
 use crate::daemon::inputs::{Inputs, Loader};
@@ -30,7 +32,7 @@ use crate::daemon::start::StartError;
 use crate::daemon::writer::{About, Event};
 use crate::model::alert::AlertReceiver;
 use crate::model::policy::{AdminAccess, EncryptedListener, ServerConfig as Settings};
-use crate::model::status::Problem;
+use crate::model::status::{Problem, Status};
 use crate::serve::certificate::Purpose;
 use crate::serve::handover::{Given, Served};
 use crate::serve::web::Peer;
@@ -47,6 +49,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Between attempts to have a local socket that another process has still.
@@ -113,6 +116,7 @@ pub struct House<'a> {
 pub struct Behind<'a> {
     pub sights: Sights,
     pub policies: Policies,
+    pub at: Drilled<'a>,
     pub post: &'a Post,
 }
 
@@ -127,6 +131,13 @@ impl<'a> House<'a> {
     ) -> Self {
         Self { state, folder, instance, clock, events, live }
     }
+}
+
+/// What drills ask, and where their programs are.
+pub struct Drilled<'a> {
+    pub folder: &'a Path,
+    /// Where DNS is answered over UDP.
+    pub dns: &'a [SocketAddr],
 }
 
 impl House<'_> {
@@ -153,6 +164,24 @@ impl House<'_> {
         let setting = Setting { clock, trigger: trigger.clone(), desk, live };
         let reading = tokio::spawn(reload::run(loader, inputs, probing, setting));
         (reading, Policies { orders, history, think })
+    }
+
+    /// Begins to take wishes about drills, once what a former run left of one is taken back.
+    fn run_drills(
+        &self,
+        status: watch::Receiver<Option<Arc<Status>>>,
+        policies: &Policies,
+        at: &Drilled<'_>,
+    ) -> Drills {
+        Drills::start(drills::Setting {
+            live: Arc::clone(self.live),
+            status,
+            clock: Arc::clone(self.clock),
+            events: self.events.clone(),
+            shelf: Arc::clone(&policies.history),
+            policies: at.folder.to_owned(),
+            dns: at.dns.first().copied(),
+        })
     }
 
     fn tell(&self, about: About, problems: Vec<Problem>) {
@@ -228,7 +257,8 @@ impl Bound {
         behind: Behind<'_>,
         config: &AdminAccess,
     ) -> Result<Door, StartError> {
-        let (House { state, clock, events, .. }, Behind { sights, policies, post }) = (house, behind);
+        let (House { state, clock, events, .. }, Behind { sights, policies, at, post }) = (house, behind);
+        let drills = house.run_drills(sights.status(), &policies, &at);
         let access = house.access(config);
         let overrides = sights.overrides(events);
         let (shown, planned) = tokio::sync::watch::channel(Arc::default());
@@ -238,12 +268,14 @@ impl Bound {
         let routes = admin::router(sights.routes(events))
             .merge(overrides)
             .merge(journal::routes(state))
+            .merge(drill_routes::routes(drills.wishes()))
             .merge(control::readiness::routes(readiness::foresee(events)))
             .merge(control::events::routes(of_events))
             .merge(plan::routes(Arc::clone(&policies.think)))
             .merge(policies::routes(policies));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
-        let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone())), tokio::spawn(watching)];
+        let mut tasks =
+            vec![tokio::spawn(watch_audit(access.clone(), events.clone())), tokio::spawn(watching)];
         let sending = config.audit_webhook.as_ref().map(|receiver| house.sending(receiver));
         tasks.extend(sending.map(|sending| tokio::spawn(audit_sending::run(sending))));
         let guarded = routes
@@ -273,7 +305,7 @@ impl Bound {
                 Some(running)
             }
         };
-        Ok(Door { address, tasks, running })
+        Ok(Door { address, tasks, running, drills: Some(drills) })
     }
 }
 
@@ -316,7 +348,7 @@ async fn serve_local(mut bound: Option<UnixListener>, address: SocketAddr, route
 }
 
 /// Has the audit log try again what waits, and tells what is wrong with it.
-async fn watch(access: Access, events: SyncSender<Event>) {
+async fn watch_audit(access: Access, events: SyncSender<Event>) {
     let mut was_well = true;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -343,9 +375,18 @@ pub struct Door {
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     running: Option<RunningEncrypted>,
+    /// None: they have ended.
+    drills: Option<Drills>,
 }
 
 impl Door {
+    /// Ends a drill that runs, and restores; no other is begun.
+    pub async fn end_drills(&mut self) {
+        if let Some(drills) = self.drills.take() {
+            drills.stop().await;
+        }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

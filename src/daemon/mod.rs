@@ -42,6 +42,7 @@
 //! | [`cookies`] | the secrets of DNS cookies |
 //! | [`querylog`], [`dnstap`] | logs of queries, off the workers' threads |
 //! | `reports` | what vantages and nodes report, to events |
+//! | `drills` | faults on purpose, measured from outside and always restored |
 //! | [`reload`] | edits and SIGHUP to events |
 //! | `rails` | orders and edits against guardrails |
 //! | `policies` | policies put into force by order, and their history |
@@ -61,6 +62,7 @@ pub mod cookies;
 mod counting;
 pub mod dnstap;
 mod door;
+mod drills;
 pub mod foresight;
 mod geo_keeper;
 pub mod inputs;

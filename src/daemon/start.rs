@@ -11,7 +11,7 @@ use crate::daemon::alerting::{Alerting, Alerts, Sources};
 use crate::daemon::answering::{Answerer, Live, SharedCounts};
 use crate::daemon::cookies::{Secrets, SecretsError};
 use crate::daemon::descriptors;
-use crate::daemon::door::{self, Behind, Door, House};
+use crate::daemon::door::{self, Behind, Door, Drilled, House};
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
 use crate::daemon::inputs::Refusal;
@@ -201,14 +201,14 @@ impl Daemon {
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
         let alerting = Alerting::new(Sources::of(&live, &status, &pulse, &clock, &events), &options.policies);
-        let trigger = Trigger::default();
+        let (trigger, (ready, is_ready)) = (Trigger::default(), watch::channel(true));
         let (sockets, post) = (Arc::clone(serving.counters()), probing.post().clone());
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
         let house = House::of((&folder, &options.policies), &server.instance, &clock, &events, &live);
         let (reload, policies) = house.read_policies(loader, inputs, probing, &trigger);
-        let (ready, is_ready) = watch::channel(true);
         let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
-        let door = door.open(&house, Behind { sights, policies, post: &post }, &server.admin_access)?;
+        let at = Drilled { folder: &options.policies, dns: serving.local_addresses() };
+        let door = door.open(&house, Behind { sights, policies, at, post: &post }, &server.admin_access)?;
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {
@@ -298,8 +298,9 @@ impl Daemon {
         self.end(Some(parting)).await;
     }
 
-    async fn end(self, parting: Option<Parting>) {
+    async fn end(mut self, parting: Option<Parting>) {
         self.ready.send_replace(false);
+        self.door.end_drills().await;
         // Until the end somebody may want to see how it goes, unless a successor tells.
         let door = match parting {
             Some(_) => {

@@ -38,6 +38,7 @@ pub mod actor;
 pub mod alert;
 pub mod clients;
 pub mod demand;
+pub mod drill;
 pub mod degradation;
 pub mod dnssec;
 pub mod event;

@@ -3,6 +3,7 @@
 use super::alert::{AlertPolicy, AlertReceiver};
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
+use super::drill::Drill;
 use super::event::Event;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
@@ -30,6 +31,8 @@ pub struct Policy {
     pub events: Vec<Event>,
     /// What an edit of the policy may do.
     pub guardrails: Guardrails,
+    /// Faults to be had on purpose, by name.
+    pub drills: Vec<Drill>,
 }
 
 impl Policy {

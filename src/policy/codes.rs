@@ -103,4 +103,7 @@ codes! {
     // Alerts.
     MIXED_SUBJECTS = Error "mixed-subjects", "conditions of nodes, services and the instance in one alert rule";
     CREDENTIALS_IN_CLEAR = Warning "credentials-in-clear", "a receiver that would be sent its token over plain http";
+
+    // Drills.
+    DRILL_TOO_SHORT = Warning "drill-too-short", "a drill that is over before caches forget";
 }

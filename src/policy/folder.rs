@@ -16,6 +16,7 @@ pub enum Kind {
     Profiles,
     Alerts,
     Safety,
+    Drill,
     Service,
     Event,
     Zone,
@@ -38,6 +39,7 @@ impl Kind {
             ("", "alerts.yaml") => Self::Alerts,
             ("", "safety.yaml") => Self::Safety,
             _ if path.split('/').any(|part| part.starts_with('.')) || file.ends_with(".md") => Self::Ignored,
+            ("drills", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Drill,
             ("services", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Service,
             ("events", file) if file.len() > 5 && file.ends_with(".yaml") => Self::Event,
             ("zones", file) if file.len() > 5 && file.ends_with(".zone") => Self::Zone,
@@ -55,7 +57,7 @@ pub fn report_unknown(at: u16, path: &str, findings: &mut Findings) {
     let help = match intended(path) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "policy is read from rhumb.yaml, fleet.yaml, clients.yaml, profiles.yaml, alerts.yaml, safety.yaml, \
-                 services/*.yaml, events/*.yaml and zones/*.zone"
+                 services/*.yaml, events/*.yaml, drills/*.yaml and zones/*.zone"
             .to_owned(),
     };
     findings.report(&codes::UNKNOWN_FILE, Place::start_of(at), format!("nothing reads `{path}`")).help(help);
@@ -75,8 +77,8 @@ fn intended(path: &str) -> Option<String> {
         };
     }
     let top = folder.split('/').next().unwrap_or(folder);
-    match did_you_mean(top, ["services", "events", "zones"])? {
-        meant @ ("services" | "events") => Some(format!("{meant}/{stem}.yaml")),
+    match did_you_mean(top, ["services", "events", "drills", "zones"])? {
+        meant @ ("services" | "events" | "drills") => Some(format!("{meant}/{stem}.yaml")),
         _ => Some(format!("zones/{stem}.zone")),
     }
 }
@@ -119,6 +121,7 @@ mod tests {
             ("event/final.yaml", "events/final.yaml"),
             ("zone/a.zone", "zones/a.zone"),
             ("a.test.zone", "zones/a.test.zone"),
+            ("drill/lose.yaml", "drills/lose.yaml"),
             ("client.yaml", "clients.yaml"),
             ("live.yaml", "services/live.yaml"),
         ] {

@@ -30,6 +30,7 @@ use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::model::policy::Policy;
 use files::alerts::AlertsFile;
 use files::clients::ClientsFile;
+use files::drill::DrillFile;
 use files::events::EventFile;
 use files::fleet::FleetFile;
 use files::profiles::ProfilesFile;
@@ -62,6 +63,7 @@ struct Folder {
     profiles: Slot<ProfilesFile>,
     alerts: Slot<AlertsFile>,
     safety: Slot<SafetyFile>,
+    drills: Vec<(String, At<DrillFile>)>,
     /// With the path of each; those that could not be read are left out.
     services: Vec<(String, At<ServiceFile>)>,
     /// Whether some were.
@@ -81,6 +83,10 @@ fn read_files(files: &[&SourceFile], findings: &mut Findings) -> Folder {
             Kind::Profiles => folder.profiles = read_file(at, file, findings),
             Kind::Alerts => folder.alerts = read_file(at, file, findings),
             Kind::Safety => folder.safety = read_file(at, file, findings),
+            Kind::Drill => match read_file(at, file, findings) {
+                Slot::Given(drill) => folder.drills.push((file.path.clone(), drill)),
+                Slot::Absent | Slot::Broken => {}
+            },
             Kind::Service => match read_file(at, file, findings) {
                 Slot::Given(service) => folder.services.push((file.path.clone(), service)),
                 Slot::Absent | Slot::Broken => folder.lacks_services = true,
@@ -158,6 +164,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
     let is_whole = !folder.lacks_services;
     let referred = lower::events::World { services: &services, is_whole, clients: &clients };
     let events = lower::events::lower(&folder.events, &referred, findings);
+    let drills = lower::drills::lower(&folder.drills, server.commands, findings);
     let mut policy = Policy {
         revision: revision(files.iter().copied()),
         server,
@@ -168,15 +175,18 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         safety: Vec::new(),
         events: events.iter().map(|draft| draft.event.clone()).collect(),
         guardrails: safety.guardrails.clone(),
+        drills: Vec::new(),
     };
     if !findings.has_errors() {
         safety.check(&policy, findings);
+        drills.check(&policy, findings);
     }
     policy.safety = safety.rules;
     if !findings.has_errors() {
         let freezes = lower::events::freezes(&events, &policy, findings);
         policy.safety.extend(freezes);
     }
+    policy.drills = drills.drills;
     policy
 }
 

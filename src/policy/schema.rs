@@ -2,6 +2,7 @@
 
 use super::files::alerts::AlertsFile;
 use super::files::clients::ClientsFile;
+use super::files::drill::DrillFile;
 use super::files::events::EventFile;
 use super::files::fleet::FleetFile;
 use super::files::profiles::ProfilesFile;
@@ -21,6 +22,7 @@ pub fn schema() -> Vec<(&'static str, Value)> {
         ("alerts.json", document("alerts.yaml", AlertsFile::schema())),
         ("safety.json", document("safety.yaml", SafetyFile::schema())),
         ("event.json", document("events/*.yaml", EventFile::schema())),
+        ("drill.json", document("drills/*.yaml", DrillFile::schema())),
         ("service.json", document("services/*.yaml", ServiceFile::schema())),
     ]
 }

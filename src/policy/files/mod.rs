@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod clients;
 pub mod events;
+pub mod drill;
 pub mod fleet;
 pub mod health;
 pub mod probe;

@@ -11,6 +11,7 @@ mod chain;
 pub mod clients;
 mod compose;
 pub mod events;
+pub mod drills;
 pub mod fleet;
 pub mod health;
 pub mod admin;

@@ -127,7 +127,7 @@ fn lower_never_both(name: &At<Name>, targets: &[Target], findings: &mut Findings
     Some(Assertion::NeverBoth)
 }
 
-fn lower_window(file: &WindowFile, findings: &mut Findings) -> Option<Assertion> {
+pub(super) fn lower_window(file: &WindowFile, findings: &mut Findings) -> Option<Assertion> {
     let WindowFile { place, days, from, to, utc_offset } = file;
     let mut on = [days.is_absent(); 7];
     for day in days.value().map_or(&[][..], |list| &list.0.items) {
