@@ -14,6 +14,7 @@ mod explain;
 mod geo;
 mod geo_build;
 mod history;
+mod incidents;
 pub mod keys;
 mod lab;
 mod measure;
@@ -21,12 +22,14 @@ mod node;
 mod overrides;
 mod plan;
 mod readiness;
+mod postmortem;
 mod records;
 pub mod render;
 mod replay;
 pub mod schema;
 mod serve;
 mod sim;
+mod slo;
 mod status;
 mod token;
 mod vantage;
@@ -115,6 +118,12 @@ enum Command {
     Events(events::EventsArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
+    /// Show what goes wrong for clients, since when, and why most likely
+    Incidents(incidents::IncidentsArgs),
+    /// Show one incident with its timeline, or draft its postmortem
+    Incident(incidents::IncidentArgs),
+    /// Show availability against objectives, error budgets and times to recover
+    Slo(slo::SloArgs),
     /// Give and take tokens for the admin address
     Token(token::TokenArgs),
     /// Show and verify the record of what people did
@@ -160,6 +169,9 @@ pub fn run() -> ExitCode {
         Command::Readiness(args) => args.run(),
         Command::Events(args) => args.run(),
         Command::Alerts(args) => args.run(),
+        Command::Incidents(args) => args.run(),
+        Command::Incident(args) => args.run(),
+        Command::Slo(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),
         Command::Measure(args) => args.run(),

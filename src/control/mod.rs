@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admin;
 pub mod events;
+pub mod incidents;
 pub mod local;
 pub mod metrics;
 pub mod operators;
@@ -13,3 +14,5 @@ pub mod overrides;
 pub mod plan;
 pub mod policies;
 pub mod readiness;
+mod status_html;
+pub mod status_page;

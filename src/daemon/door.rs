@@ -11,6 +11,7 @@ use crate::base::clock::SharedClock;
 use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
+use crate::control::incidents::{self, Incidents};
 use crate::control::policies::{self, Policies};
 use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
@@ -113,6 +114,7 @@ pub struct House<'a> {
 pub struct Behind<'a> {
     pub sights: Sights,
     pub policies: Policies,
+    pub incidents: Incidents,
     pub post: &'a Post,
 }
 
@@ -215,7 +217,8 @@ impl Bound {
         behind: Behind<'_>,
         config: &AdminAccess,
     ) -> Result<Door, StartError> {
-        let (House { state, clock, events, .. }, Behind { sights, policies, post }) = (house, behind);
+        let (House { state, clock, events, .. }, Behind { sights, policies, incidents, post }) =
+            (house, behind);
         let access = house.access(config);
         let overrides = sights.overrides(events);
         let (shown, planned) = tokio::sync::watch::channel(Arc::default());
@@ -228,7 +231,8 @@ impl Bound {
             .merge(control::readiness::routes(readiness::foresee(events)))
             .merge(control::events::routes(of_events))
             .merge(plan::routes(Arc::clone(&policies.think)))
-            .merge(policies::routes(policies));
+            .merge(policies::routes(policies))
+            .merge(incidents::routes(incidents));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
         let mut tasks = vec![tokio::spawn(watch(access.clone(), events.clone())), tokio::spawn(watching)];
         let sending = config.audit_webhook.as_ref().map(|receiver| house.sending(receiver));
