@@ -31,6 +31,8 @@ runbook: runbooks/live.md
 const ALERTS: &str = "version: 1
 resolve_after: 1s
 incidents: { close_after: 1s }
+rules:
+  node-down: { severity: warning, when: { verdict: down }, runbook: runbooks/node-down.md }
 ";
 
 const ZONE: &str = "$TTL 300
@@ -163,11 +165,14 @@ fn a_node_that_dies_is_told_of_kept_over_a_kill_and_closed_with_both_clocks() {
         "likeliest cause: node tyo-2: the other node of site tyo is well",
         "runbook: https://wiki.example.com/tyo",
         "runbook: runbooks/live.md",
+        "runbook: runbooks/node-down.md",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     let (_, said) = world.run(&["status"]);
     assert!(said.contains("incident 1, open"), "{said}");
+    let (_, said) = world.run(&["alerts"]);
+    assert!(said.contains("node tyo-2") && said.contains("runbook: runbooks/node-down.md"), "{said}");
     the_page_tells_and_has_no_secrets(&world, "A server failed");
 
     // Killed while it is open, and started again.

@@ -15,6 +15,8 @@ use serde::Serialize;
 const MOST_AREAS: usize = 4;
 /// Services on the page.
 const MOST_SERVICES: usize = 200;
+/// What was watched for less says nothing.
+const LONG_ENOUGH_MS: u64 = 3_600_000;
 
 /// How something does, the worst last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -177,7 +179,7 @@ impl Words<'_> {
             Some(_) => (Mood::Recovering, "Works. Some users were moved to other servers.".to_owned()),
             None => (Mood::Well, "Works.".to_owned()),
         };
-        let watched = slo.filter(|slo| slo.watched_ms > 0);
+        let watched = slo.filter(|slo| slo.watched_ms >= LONG_ENOUGH_MS);
         let objective = slo.map(|slo| slo.objective).unwrap_or_default();
         let day = |it: &crate::model::incident::NamedShare| PageDay {
             day: it.name.clone(),
@@ -302,4 +304,106 @@ fn length(ms: u64) -> String {
 fn moment(at: WallTime) -> String {
     let at = i64::try_from(at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::incident::{Clocks, Impact, LikelyCause, NamedShare};
+    use crate::model::slo::Recovery;
+    use std::net::SocketAddr;
+
+    fn incident() -> Incident {
+        let area = NamedShare { name: "asia".to_owned(), share: Ppm::from_percent(40) };
+        let service = ServiceImpact {
+            name: "live".to_owned(),
+            clients: Ppm::from_percent(12),
+            areas: vec![area],
+            ..ServiceImpact::default()
+        };
+        Incident {
+            id: 3,
+            cause: LikelyCause { of: CauseOf::Site, subject: "tyo".to_owned(), why: String::new() },
+            summary: "site tyo: 2 of 2 nodes down (tyo-1, tyo-2)".to_owned(),
+            impact: Impact { services: vec![service], ..Impact::default() },
+            clocks: Clocks { failed_at: WallTime(1_000), verdict_at: WallTime(2_000), ..Clocks::default() },
+            runbooks: vec!["https://wiki.example.com/tyo".to_owned()],
+            ..Incident::default()
+        }
+    }
+
+    fn words(names: bool, policy: &Policy) -> PageIncident {
+        Words { policy, names }.incident(&incident())
+    }
+
+    #[test]
+    fn names_are_told_only_if_the_policy_says_so() {
+        let policy = Policy::default();
+        let hidden = format!("{:?}", words(false, &policy));
+        assert!(hidden.contains("A location failed") && !hidden.contains("tyo"), "{hidden}");
+        assert!(hidden.contains("live: 12 % of users had to be moved (asia)."), "{hidden}");
+        let told = words(true, &policy);
+        assert_eq!(told.headline, "site tyo: 2 of 2 nodes down (tyo-1, tyo-2)");
+        assert!(!format!("{told:?}").contains("wiki"), "runbooks are for the people who have them");
+    }
+
+    #[test]
+    fn what_people_named_is_shown_as_text_and_never_as_markup() {
+        let page = StatusPage {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+            title: "<script>alert(1)</script>".to_owned(),
+            names: false,
+        };
+        let view = PageView {
+            title: page.title.clone(),
+            mood: Mood::Trouble,
+            sentence: "One service has trouble.".to_owned(),
+            now: "2026-11-22T10:00:00Z".to_owned(),
+            services: vec![PageService {
+                name: "a & \"b\"".to_owned(),
+                mood: Mood::Trouble,
+                sentence: "Works.".to_owned(),
+                availability: None,
+                watched: String::new(),
+                objective: "99.9 %".to_owned(),
+                days: Vec::new(),
+            }],
+            open: vec![words(false, &Policy::default())],
+            resolved: Vec::new(),
+        };
+        let html = view.render().html;
+        assert!(!html.contains("<script") && html.contains("&lt;script&gt;alert(1)"), "{html}");
+        assert!(html.contains("a &amp; &quot;b&quot;"), "{html}");
+        assert!(html.contains("<time>00:00:02</time>The failure was noticed."), "{html}");
+    }
+
+    #[test]
+    fn how_a_service_does_is_told_by_its_worst_incident() {
+        let policy = Policy::default();
+        let words = Words { policy: &policy, names: false };
+        let mut open = incident();
+        let told = |incident: &Incident, is_unserved| {
+            let service = words.service("live", is_unserved, std::slice::from_ref(incident), None);
+            (service.name, service.mood)
+        };
+        assert_eq!(told(&open, false), ("live".to_owned(), Mood::Trouble));
+        open.clocks.answer_at = Some(WallTime(9_000));
+        assert_eq!(told(&open, false).1, Mood::Recovering, "moved, and served");
+        assert_eq!(told(&open, true).1, Mood::Trouble, "somebody is not");
+        let slo = ServiceSlo { watched_ms: 1_000, recovery: Recovery::default(), ..ServiceSlo::default() };
+        let quiet = words.service("live", false, &[], Some(&slo));
+        assert_eq!((quiet.mood, quiet.availability), (Mood::Well, None), "a second says nothing");
+    }
+
+    #[test]
+    fn shares_and_lengths_in_words() {
+        assert_eq!(
+            [exact(Ppm::WHOLE), exact(Ppm(999_000)), exact(Ppm(999_844))],
+            ["100 %", "99.9 %", "99.984 %"]
+        );
+        assert_eq!(
+            [length(61_000), length(7_200_000), length(30 * 86_400_000)],
+            ["1 minute", "2 hours", "30 days"]
+        );
+    }
 }

@@ -22,7 +22,12 @@ const MOST_NAMED: usize = 4;
 /// Whether something new belongs to a case.
 pub(super) fn belongs(case: &Case, found: &Found) -> bool {
     match found.part {
-        Part::Node | Part::Reach => case.members().iter().any(|member| is_kin(member, found)),
+        Part::Node | Part::Reach => {
+            // What a service misses says which nodes it is only while nothing else is known.
+            let is_of_services = case.members().iter().all(|member| member.part == Part::Service);
+            let counts = |member: &&Member| is_of_services || member.part != Part::Service;
+            case.members().iter().filter(counts).any(|member| is_kin(member, found))
+        }
         Part::Region => {
             let is_there = |member: &Member| member.region == found.region && member.part != Part::Service;
             case.members().iter().any(is_there)

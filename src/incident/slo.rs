@@ -87,7 +87,8 @@ fn of_service(
     cells().for_each(|(_, cell)| all.add(cell));
     let allowed = u64::from(Ppm::WHOLE.0.saturating_sub(objective.availability.0));
     let budget_ms = allowed.saturating_mul(WINDOW_DAYS * DAY_MS) / 1_000_000;
-    let unavailable_ms = all.lost_ns() / 1_000_000;
+    // Who is without a node and waits for a cache is counted twice.
+    let unavailable_ms = (all.lost_ns() / 1_000_000).min(all.watched_ms);
     let by_day: Vec<NamedShare> =
         cells().map(|(day, cell)| NamedShare { name: date(day), share: cell.availability() }).collect();
     let skipped = by_day.len().saturating_sub(DAYS_TOLD);

@@ -378,6 +378,24 @@ fn two_nodes_far_apart_are_two_incidents() {
 }
 
 #[test]
+fn a_service_that_lost_a_node_does_not_draw_others_to_it() {
+    let mut world = World::new();
+    world.fall("tyo-1");
+    world.status.services[0].groups_all_down = 1;
+    world.pass(500);
+    world.fall("fra-1");
+    world.pass(500);
+    assert_eq!(world.causes(), [(CauseOf::Node, "tyo-1".to_owned()), (CauseOf::Node, "fra-1".to_owned())]);
+    // But where a service alone was short, what falls with it is the cause.
+    let mut world = World::new();
+    world.status.services[0].groups_all_down = 1;
+    world.pass(500);
+    world.fall("fra-1");
+    world.pass(500);
+    assert_eq!(world.causes(), [(CauseOf::Node, "fra-1".to_owned())]);
+}
+
+#[test]
 fn everything_at_once_by_one_vantage_is_us() {
     let mut world = World::new();
     for prefix in ["tyo", "osa", "fra"] {
