@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 /// Lines of the audit log that a postmortem looks through.
 const MOST_AUDIT: &str = "10000";
 
-/// Show what goes wrong for clients now
+/// Show what goes wrong for clients, since when, and why most likely
 ///
 /// An incident is opened by real faults (a node down, or degraded for long; a region cut; clients without a node or
 /// turned away; a frozen table) and never by what operators or drills withdraw. What has one likely cause is one
@@ -24,9 +24,9 @@ Examples:
   rhumb incidents --all              # those that are too, the newest first
   rhumb incident show 7              # with its timeline
   rhumb incident show 7 --format md > postmortem.md
-Clocks: `answer` is from the first failing observation until 99 % of the clients had
-another answer (the table, and a TTL for caches); `quality` until everything was
-back and ramped.")]
+Clocks: `answer` is from the first failing observation until 99 % of the clients
+had another answer (the table, and a TTL for caches); `quality` until everything
+was back and ramped.")]
 pub struct IncidentsArgs {
     /// Those that are over as well
     #[arg(long)]
@@ -41,7 +41,7 @@ pub struct IncidentsArgs {
     format: Format,
 }
 
-/// Look at one incident
+/// Show one incident with its timeline, or draft its postmortem
 #[derive(clap::Args)]
 pub struct IncidentArgs {
     #[command(subcommand)]

@@ -118,11 +118,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
-    /// Show what goes wrong for clients, since when, and why most likely
     Incidents(incidents::IncidentsArgs),
-    /// Show one incident with its timeline, or draft its postmortem
     Incident(incidents::IncidentArgs),
-    /// Show availability against objectives, error budgets and times to recover
     Slo(slo::SloArgs),
     /// Give and take tokens for the admin address
     Token(token::TokenArgs),

@@ -8,7 +8,7 @@ use crate::model::slo::{Recovery, ServiceSlo, SloReport, TierRecovery};
 use comfy_table::{Table, presets};
 use std::process::ExitCode;
 
-/// Show what services promised and what they kept
+/// Show availability against objectives, error budgets and times to recover
 ///
 /// Of the last 30 days: the share of clients and time that had a usable node, against the objective of each service
 /// (`slo:` of its file, or what its tier is), how much of the error budget is spent, and how long recovery took. Counted
@@ -18,10 +18,12 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Reading it:
-  AVAILABLE  of the time that was watched, all clients together
-  BUDGET     what the objective allows in 30 days, and how much of that is spent
-  INCIDENTS  that touched the service; RTO is the longest until 99 % of its clients had
-             another answer, MTTR the mean until everything was as before")]
+  AIM    the objective; KEPT what came of it, in the time that was watched
+  DOWN   as if all clients had been without an answer for so long
+  SPENT  of the error budget: of the time that the aim allows in 30 days
+  INC    incidents that touched the service
+  RTO    the longest until 99 % of its clients had another answer
+  MTTR   the mean until everything was as before")]
 pub struct SloArgs {
     #[command(flatten)]
     admin: Admin,
@@ -80,23 +82,37 @@ fn text(report: &SloReport) -> String {
 
 fn row(service: &ServiceSlo) -> [String; 9] {
     let ServiceSlo {
-        name, tier, objective, availability, watched_ms, unavailable_ms, budget_ms, spent, ..
+        name, tier, objective, availability, watched_ms, unavailable_ms, spent, recovery, ..
     } = service;
-    let Recovery { incidents, mttr_ms, rto_ms, above_tier } = service.recovery;
-    let available =
-        if *watched_ms == 0 { "-".to_owned() } else { format!("{:.3} %", availability.percent()) };
-    let late = if above_tier > 0 { format!(" ({above_tier} late)") } else { String::new() };
+    let kept = if *watched_ms == 0 { "-".to_owned() } else { exact(*availability) };
     [
         name.clone(),
         tier.clone(),
-        format!("{:.2} %", objective.percent()),
-        available,
-        length(*unavailable_ms),
-        format!("{:.0} % of {}", spent.percent(), length(*budget_ms)),
-        format!("{incidents}{late}"),
-        rto_ms.map_or_else(|| "-".to_owned(), length),
-        mttr_ms.map_or_else(|| "-".to_owned(), length),
+        exact(*objective),
+        kept,
+        short(*unavailable_ms),
+        format!("{:.0}%", spent.percent()),
+        recovery.incidents.to_string(),
+        recovery.rto_ms.map_or_else(|| "-".to_owned(), short),
+        recovery.mttr_ms.map_or_else(|| "-".to_owned(), short),
     ]
+}
+
+/// `99.984%`, `99.9%`.
+fn exact(share: Ppm) -> String {
+    let text = format!("{:.3}", share.percent());
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A length of time in six columns: `9.9s`, `3m10s`, `2h05m`, `12d`.
+fn short(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}.{}s", ms % 1_000 / 100),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d", seconds / 86_400),
+    }
 }
 
 /// `tier 15m: 3 incidents, none late; longest 9.9 s; by month 2026-10 9.9 s, 2026-11 4.1 s`.
@@ -112,4 +128,19 @@ fn of_tier(tier: &TierRecovery) -> String {
     let months = if months.len() > 1 { format!("; by month {}", months.join(", ")) } else { String::new() };
     let word = if incidents == 1 { "incident" } else { "incidents" };
     format!("tier {}: {incidents} {word}, {late}; longest RTO {longest}{months}\n", tier.tier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_shares_are_short() {
+        let told = [0, 9_950, 190_000, 7_500_000, 2_592_000_000].map(short);
+        assert_eq!(told, ["0.0s", "9.9s", "3m10s", "2h05m", "30d"]);
+        assert_eq!(
+            [exact(Ppm(999_500)), exact(Ppm::WHOLE), exact(Ppm(999_844))],
+            ["99.95%", "100%", "99.984%"]
+        );
+    }
 }

@@ -141,3 +141,44 @@ fn ratio(sum: u128, all: u64) -> Ppm {
         all => Ppm(u32::try_from(sum / u128::from(all)).unwrap_or(u32::MAX).min(Ppm::WHOLE.0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::NodeId;
+    use crate::model::placement::{Placement, Share};
+
+    fn group(v4_slash24: u32) -> ClientGroup {
+        ClientGroup {
+            key: String::new(),
+            country: None,
+            line: None,
+            location: None,
+            areas: Vec::new(),
+            v4_slash24,
+            v6_slash48: 0,
+        }
+    }
+
+    #[test]
+    fn clients_without_a_usable_node_count_by_their_address_space() {
+        let placement = |mode| {
+            let shares = vec![Share { node: NodeId(0), share: Ppm::WHOLE }];
+            Placement { shares, backups: Vec::new(), pool: None, mode }
+        };
+        let placements = vec![placement(PlacementMode::Normal), placement(PlacementMode::FailOpen)].into();
+        let plan = ServiceAssignment { placements, by_group: vec![0, 1, 0].into(), shed: Vec::new() };
+        assert_eq!(served(&plan, &[group(70), group(20), group(10)]), Ppm::from_percent(80));
+        assert_eq!(served(&plan, &[]), Ppm::WHOLE, "nobody lacks anything");
+    }
+
+    #[test]
+    fn parts_are_shares_of_their_own_clients() {
+        let mut parts = Parts::new(vec!["asia".to_owned(), "europe".to_owned()], 2);
+        parts.add(0, 40);
+        parts.add(1, 60);
+        parts.add_on(1, 0, 40 * 250_000);
+        assert_eq!(parts.on(1), [NamedShare { name: "asia".to_owned(), share: Ppm::from_percent(25) }]);
+        assert!(parts.on(0).is_empty());
+    }
+}

@@ -202,8 +202,9 @@ impl Watching {
             return;
         }
         let recalled = self.history.history().and_then(|history| {
+            let open = history.open_records(KIND)?;
             self.tally.recall(&history, now.wall)?;
-            history.open_records(KIND)
+            Ok(open)
         });
         match recalled {
             Ok(open) => {

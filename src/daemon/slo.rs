@@ -35,16 +35,20 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Goes on with the day that a former run left.
+    /// Goes on with the day that a former run left; what was counted before it could be read is part of it.
     pub fn recall(&mut self, history: &History, now: WallTime) -> Result<(), HistoryError> {
-        self.day.day = slo::day_of(now);
+        let (mut day, mut id) = (SloDay { day: slo::day_of(now), ..SloDay::default() }, None);
         for record in history.open_records(KIND)? {
-            let day = serde_json::from_str::<SloDay>(&record.document).ok();
-            match day.filter(|day| day.day == self.day.day) {
-                Some(day) => (self.day, self.id) = (day, Some(record.id)),
+            let kept = serde_json::from_str::<SloDay>(&record.document).ok();
+            match kept.filter(|kept| kept.day == day.day) {
+                Some(kept) => (day, id) = (kept, Some(record.id)),
                 None => history.rewrite(KIND, record.id, &record.document, Some(now))?,
             }
         }
+        for (service, cell) in std::mem::take(&mut self.day.services) {
+            day.services.entry(service).or_default().add(&cell);
+        }
+        (self.day, self.id) = (day, id);
         Ok(())
     }
 

@@ -229,7 +229,8 @@ impl Case {
         let is_gone = node.is_some_and(|node| !facts.nodes.contains_key(node));
         let is_known = match node {
             Some(node) => facts.is_known(node) || withdrawn.is_some(),
-            None => is_settled,
+            // What is planned follows from what is seen of nodes; a circuit from loads, which come later.
+            None => is_settled || (member.part != Part::Region && facts.is_all_seen()),
         };
         if !is_known {
             return;

@@ -87,6 +87,12 @@ impl<'a> Facts<'a> {
         self.nodes.get(node).is_none_or(|node| node.health.best().is_none_or(|health| health.observed))
     }
 
+    /// Whether every node that is probed was looked at since the start.
+    pub fn is_all_seen(&self) -> bool {
+        let is_seen = |node: &NodeStatus| node.health.best().is_none_or(|health| health.observed);
+        self.status.nodes.iter().filter(|node| node.probed).all(is_seen)
+    }
+
     /// Nodes of a site that are not withdrawn.
     pub fn nodes_of_site(&self, site: &str) -> usize {
         self.serving().filter(|node| node.site == site).count()

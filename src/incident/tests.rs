@@ -577,6 +577,28 @@ fn a_restart_takes_up_what_was_open() {
 }
 
 #[test]
+fn after_a_restart_what_is_planned_is_known_as_soon_as_every_node_was_looked_at() {
+    let mut world = World::new();
+    world.status.services[0].groups_all_down = 5;
+    world.pass(200);
+    let mut again = World::new();
+    again.now_ms = world.now_ms + 5_000;
+    let now = Moment { mono: MonoTime::from_millis(again.now_ms - START), wall: WallTime(again.now_ms) };
+    again.book.restore(vec![world.one().clone()], now);
+    let look = |world: &mut World, observed| {
+        for node in &mut world.status.nodes {
+            node.health.families[0].as_mut().expect("a family").observed = observed;
+        }
+    };
+    look(&mut again, false);
+    again.pass(5_000);
+    assert_eq!(again.one().phase, Phase::Open, "the table of the former run says nothing");
+    look(&mut again, true);
+    again.pass(200);
+    assert_eq!(again.one().phase, Phase::Recovering);
+}
+
+#[test]
 fn what_the_history_does_not_take_is_handed_out_again() {
     let mut world = World::new();
     world.fall("tyo-1");
