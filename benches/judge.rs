@@ -47,6 +47,7 @@ fn fleet(vantages: u8) -> Fleet {
         nodes: (0..NODES).map(node).collect(),
         judgement: Judgement { vantages: (0..vantages).map(vantage).collect(), ..Judgement::default() },
         circuits: Vec::new(),
+        runbooks: Default::default(),
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! - [`base`] and [`model`]: the words.
 //! - [`policy`], [`geo`], [`zone`]: text and databases to checked data. [`health`]: observations to
-//!   verdicts. [`demand`]: how much who asks. [`schedule`]: who goes where. [`alert`]: what people are told of. All pure.
+//!   verdicts. [`demand`]: how much who asks. [`schedule`]: who goes where. [`alert`]: what people are told of. [`incident`]:
+//!   what went wrong for clients, and what was promised them. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
 //! - [`forecast`]: what a change would do, from two tables.
@@ -34,6 +35,7 @@ pub mod forecast;
 pub mod geo;
 pub mod health;
 pub mod history;
+pub mod incident;
 pub mod journal;
 pub mod lab;
 pub mod latency;

@@ -103,6 +103,7 @@ fn status(fleet: &Fleet) -> Status {
         alerts: Vec::new(),
         alerts_omitted: 0,
         receivers: Vec::new(),
+        incidents: Vec::new(),
     }
 }
 

@@ -72,6 +72,7 @@ fn fleet(target: SocketAddr) -> Fleet {
         nodes: vec![node],
         judgement: Judgement { vantages: vec![Vantage::local(), gz], ..Judgement::default() },
         circuits: Vec::new(),
+        runbooks: Default::default(),
     }
 }
 

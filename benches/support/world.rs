@@ -11,7 +11,9 @@ use rhumb::model::fleet::{Capacity, Node, Region, Site};
 use rhumb::model::ids::{AreaId, LineId, NodeId, PoolId, RegionId, SiteId};
 use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
-use rhumb::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use rhumb::model::service::{
+    Care, ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service,
+};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -130,6 +132,7 @@ fn service(at: usize, size: Size, policy: &Policy) -> Service {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        care: Care::default(),
         audience: Vec::new(),
         source: format!("services/service{at}.yaml"),
     }

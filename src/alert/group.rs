@@ -32,6 +32,7 @@ pub(super) struct Group {
     pub key: String,
     pub rule: String,
     pub summary: String,
+    pub runbook: Option<String>,
     pub scope: AlertScope,
     pub subject: String,
     pub region: Option<String>,
@@ -117,6 +118,7 @@ impl Board {
             key: alert.key.clone(),
             rule: alert.rule.clone(),
             summary: rule.summary.clone(),
+            runbook: rule.runbook.clone(),
             scope: alert.scope,
             subject: alert.subject.clone(),
             region: label("region"),
@@ -192,6 +194,7 @@ impl Board {
             key: key.clone(),
             rule: rule.name.clone(),
             summary: String::new(),
+            runbook: None,
             scope: seat.scope,
             subject: seat.subject.to_owned(),
             region: seat.region.map(str::to_owned),
@@ -208,6 +211,7 @@ impl Board {
         });
         group.round = round;
         group.summary.clone_from(&rule.summary);
+        group.runbook.clone_from(&rule.runbook);
         group.severity = rule.severity.of(seat.scope);
         group.of = of;
         group.since = group.since.min(held.since);

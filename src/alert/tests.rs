@@ -51,6 +51,7 @@ fn empty() -> Status {
         alerts: Vec::new(),
         alerts_omitted: 0,
         receivers: Vec::new(),
+        incidents: Vec::new(),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn alert(group: &Group, instance: &str) -> Alert {
         subject: group.subject.clone(),
         labels: labels(group, instance),
         summary: summary(group, instance),
+        runbook: group.runbook.clone(),
         since: group.since,
         ended: None,
         replaces: group.replaces.clone(),

@@ -73,6 +73,9 @@ fn one(alert: &Alert, now: WallTime, most: usize) -> String {
         let state = if member.firing { "" } else { "well again; was: " };
         text.push_str(&format!("  {}: {state}{}\n", member.name, member.evidence));
     }
+    if let Some(runbook) = &alert.runbook {
+        text.push_str(&format!("  runbook: {runbook}\n"));
+    }
     text
 }
 

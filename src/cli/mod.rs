@@ -16,6 +16,7 @@ mod explain;
 mod geo;
 mod geo_build;
 mod history;
+mod incidents;
 pub mod keys;
 mod lab;
 mod measure;
@@ -23,12 +24,14 @@ mod node;
 mod overrides;
 mod plan;
 mod readiness;
+mod postmortem;
 mod records;
 pub mod render;
 mod replay;
 pub mod schema;
 mod serve;
 mod sim;
+mod slo;
 mod status;
 mod token;
 mod vantage;
@@ -119,6 +122,9 @@ enum Command {
     Events(events::EventsArgs),
     /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
+    Incidents(incidents::IncidentsArgs),
+    Incident(incidents::IncidentArgs),
+    Slo(slo::SloArgs),
     /// Give and take tokens for the admin address
     Token(token::TokenArgs),
     /// Show and verify the record of what people did
@@ -169,6 +175,9 @@ pub fn run() -> ExitCode {
         Command::Readiness(args) => args.run(),
         Command::Events(args) => args.run(),
         Command::Alerts(args) => args.run(),
+        Command::Incidents(args) => args.run(),
+        Command::Incident(args) => args.run(),
+        Command::Slo(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Audit(args) => args.run(),
         Command::Backup(args) => args.run(),

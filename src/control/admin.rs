@@ -3,6 +3,7 @@
 use crate::control::metrics;
 use crate::explain::{Explanation, Request};
 use crate::model::alert::AlertsShown;
+use crate::model::incident::Incident;
 use crate::model::portrait::NodePortrait;
 use crate::model::status::{Problem, Status, Traffic, VantageLink};
 use axum::extract::{Query, State};
@@ -40,6 +41,8 @@ pub struct Admin {
     pub ready: watch::Receiver<bool>,
     pub health: Health,
     pub alerts: watch::Receiver<Arc<AlertsShown>>,
+    /// Those that are not over.
+    pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
     pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
     /// How remote vantages are connected, by name.
     pub links: Arc<dyn Fn() -> BTreeMap<String, VantageLink> + Send + Sync>,
@@ -92,6 +95,7 @@ impl Admin {
         told.alerts.clone_from(alerts);
         told.alerts_omitted = *omitted;
         told.receivers.clone_from(receivers);
+        told.incidents = self.incidents.borrow().iter().map(Incident::brief).collect();
         let mut links = (self.links)();
         for vantage in told.vantages.iter_mut().filter(|vantage| vantage.is_remote) {
             vantage.link = links.remove(&vantage.health.name);
@@ -138,7 +142,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/node", get(node))
         .fallback(async || {
             let routes =
-                "/status /node?name= /explain?name=&client=&type= /journal /overrides /readiness /metrics /healthz /readyz";
+                "/status /node?name= /explain?name=&client=&type= /journal /overrides /readiness /incidents /slo /metrics /healthz /readyz";
             refuse(StatusCode::NOT_FOUND, format!("no such page; there are {routes}"))
         })
         .with_state(admin)
@@ -238,7 +242,8 @@ mod tests {
         let traffic = Arc::new(Traffic::default);
         let (node, alerts): (AskNode, _) = (Arc::new(|_| None), watch::channel(Arc::default()).1);
         let (links, questions) = (Arc::new(BTreeMap::new), Questions::default());
-        Admin { status, explain, node, ready, health, alerts, traffic, links, questions }
+        let incidents = watch::channel(Arc::default()).1;
+        Admin { status, explain, node, ready, health, alerts, incidents, traffic, links, questions }
     }
 
     #[tokio::test]

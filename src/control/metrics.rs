@@ -211,6 +211,7 @@ fn sockets(traffic: &Traffic) {
 }
 
 fn alerts(status: &Status) {
+    gauge!("rhumb_incidents_open").set(status.incidents.len() as f64);
     for alert in &status.alerts {
         let labels = [("rule", alert.rule.clone()), ("severity", alert.severity.name().to_owned())];
         gauge!("rhumb_alerts", &labels).increment(1.0);
@@ -254,6 +255,7 @@ fn measured(counts: MeasureCounts) {
 
 fn describe_overrides() {
     use metrics::describe_gauge as gauge;
+    gauge!("rhumb_incidents_open", "incidents that are not over");
     gauge!("rhumb_node_forced", "1 for what an operator says of a node, whatever its verdict");
     gauge!("rhumb_overrides", "overrides in force, by what they do");
     gauge!("rhumb_override_remaining_seconds", "how long an override goes on unless it is extended");

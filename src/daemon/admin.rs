@@ -8,6 +8,7 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::reports::Post;
 use crate::daemon::writer::Event;
 use crate::model::alert::AlertsShown;
+use crate::model::incident::Incident;
 use crate::model::status::{ConnectionCounts, LogCounts, Status, Traffic};
 use crate::serve::{Counters, Totals};
 use axum::Router;
@@ -21,6 +22,7 @@ pub struct Sights {
     ready: watch::Receiver<bool>,
     pulse: Pulse,
     alerts: watch::Receiver<Arc<AlertsShown>>,
+    incidents: watch::Receiver<Arc<Vec<Incident>>>,
     traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
     post: Post,
 }
@@ -30,11 +32,12 @@ impl Sights {
         status: &watch::Receiver<Option<Arc<Status>>>,
         ready: watch::Receiver<bool>,
         pulse: &Pulse,
-        alerts: watch::Receiver<Arc<AlertsShown>>,
+        told: (watch::Receiver<Arc<AlertsShown>>, watch::Receiver<Arc<Vec<Incident>>>),
         traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
         post: &Post,
     ) -> Self {
-        Self { status: status.clone(), ready, pulse: pulse.clone(), alerts, traffic, post: post.clone() }
+        let ((alerts, incidents), pulse) = (told, pulse.clone());
+        Self { status: status.clone(), ready, pulse, alerts, incidents, traffic, post: post.clone() }
     }
 
     pub fn status(&self) -> watch::Receiver<Option<Arc<Status>>> {
@@ -42,11 +45,11 @@ impl Sights {
     }
 
     pub fn routes(self, events: &SyncSender<Event>) -> Admin {
-        let Self { status, ready, pulse, alerts, traffic, post } = self;
+        let Self { status, ready, pulse, alerts, incidents, traffic, post } = self;
         let links = Arc::new(move || post.links());
         let health = Arc::new(move || pulse.check());
         let (explain, node, questions) = (ask_writer(events), ask_for_node(events), Questions::default());
-        Admin { status, explain, node, ready, health, alerts, traffic, links, questions }
+        Admin { status, explain, node, ready, health, alerts, incidents, traffic, links, questions }
     }
 
     /// Where operators say what is to be done with nodes.

@@ -12,6 +12,7 @@ use crate::base::error::chain;
 use crate::control::access::{self, Access, Caller};
 use crate::control::admin;
 use crate::control::drills as drill_routes;
+use crate::control::incidents::{self, Incidents};
 use crate::control::policies::{self, Policies};
 use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
@@ -117,6 +118,7 @@ pub struct Behind<'a> {
     pub sights: Sights,
     pub policies: Policies,
     pub at: Drilled<'a>,
+    pub incidents: Incidents,
     pub post: &'a Post,
 }
 
@@ -257,7 +259,8 @@ impl Bound {
         behind: Behind<'_>,
         config: &AdminAccess,
     ) -> Result<Door, StartError> {
-        let (House { state, clock, events, .. }, Behind { sights, policies, at, post }) = (house, behind);
+        let House { state, clock, events, .. } = house;
+        let Behind { sights, policies, at, incidents, post } = behind;
         let drills = house.run_drills(sights.status(), &policies, &at);
         let access = house.access(config);
         let overrides = sights.overrides(events);
@@ -272,7 +275,8 @@ impl Bound {
             .merge(control::readiness::routes(readiness::foresee(events)))
             .merge(control::events::routes(of_events))
             .merge(plan::routes(Arc::clone(&policies.think)))
-            .merge(policies::routes(policies));
+            .merge(policies::routes(policies))
+            .merge(incidents::routes(incidents));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
         let mut tasks =
             vec![tokio::spawn(watch_audit(access.clone(), events.clone())), tokio::spawn(watching)];

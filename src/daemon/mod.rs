@@ -47,8 +47,14 @@
 //! | `rails` | orders and edits against guardrails |
 //! | `policies` | policies put into force by order, and their history |
 //! | `audit_sending` | the audit log, on to a webhook |
+//! | `incidents`, `clientele`, `slo` | what goes wrong for clients, watched and kept; what was promised them |
+//! | `status_page` | the listener of the page that says so to everybody |
 
 mod admin;
+mod clientele;
+mod incidents;
+mod slo;
+mod status_page;
 pub mod alerting;
 pub mod answering;
 mod audit_sending;

@@ -424,6 +424,7 @@ fn restart_needed(started: &ServerConfig, edited: &ServerConfig, now: WallTime) 
         ("state", started.state_dir != edited.state_dir),
         ("query_log", started.query_log != edited.query_log),
         ("dnstap", started.dnstap != edited.dnstap),
+        ("status_page", started.status_page != edited.status_page),
     ];
     let changed: Vec<&str> =
         fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();

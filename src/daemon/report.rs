@@ -137,6 +137,7 @@ impl Reporter {
             alerts: Vec::new(),
             alerts_omitted: 0,
             receivers: Vec::new(),
+            incidents: Vec::new(),
         };
         self.status.send_replace(Some(Arc::new(status)));
     }

@@ -14,6 +14,7 @@ use crate::daemon::descriptors;
 use crate::daemon::door::{self, Behind, Door, Drilled, House};
 use crate::daemon::encrypted::{self, Encrypted};
 use crate::daemon::first::FirstTableError;
+use crate::daemon::incidents::{IncidentWatch, Seen, Watching};
 use crate::daemon::inputs::Refusal;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::measuring::PassKeysError;
@@ -24,6 +25,7 @@ use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{Probing, Trigger};
 use crate::daemon::report::{Identity, Reporter};
 use crate::daemon::reports::{self, Reports};
+use crate::daemon::status_page;
 use crate::daemon::takeover::{HeldStore, Inheritance, Offer, Parting};
 use crate::daemon::writer::{About, Event, Writer};
 use crate::model::alert::AlertReceiver;
@@ -80,6 +82,10 @@ pub enum StartError {
         "cannot bind {address} for reports: {source}; choose another `listen` under `reports:` in rhumb.yaml"
     )]
     Reports { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "cannot bind {address} for the status page: {source}; choose another `listen` under `status_page:` in rhumb.yaml"
+    )]
+    StatusPage { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -152,6 +158,7 @@ pub struct Daemon {
     reload: tokio::task::JoinHandle<()>,
     notify: tokio::task::JoinHandle<()>,
     alerts: Alerts,
+    incidents: IncidentWatch,
     door: Door,
     pulse: Pulse,
     writer: std::thread::JoinHandle<()>,
@@ -174,23 +181,20 @@ impl Daemon {
         let mut inheritance = Inheritance::claim(predecessor, activated, &mut state)?;
         let server = effective(&options, &inputs.policy.server, &inheritance.given);
         let secrets = start_secrets(&server, &options, inheritance.given.cookies.take(), &clock)?;
-        let Sockets { bound, encrypted, door, reports, offered } =
+        let Sockets { bound, encrypted, door, reports, status_page, offered } =
             open_sockets(&server, &options, &mut inheritance.given, &state, &secrets).await?;
         let (events, queue) = sync_channel(EVENT_QUEUE);
         let identity = identify(clock.wall(), &bound, &encrypted, door.address());
-        let listening = identity.listen.clone();
-        let counts = Arc::new(SharedCounts::default());
+        let (listening, counts) = (identity.listen.clone(), Arc::new(SharedCounts::default()));
         let (reporter, status) = Reporter::new(identity, Arc::clone(&counts));
         let folder = state.path().to_owned();
         let keeper = start_keeper(inheritance.guard(state), &clock, &events)?;
-        let shelf = keeper.alert_book();
-        let pulse = Pulse::new(Arc::clone(&clock));
+        let (shelf, pulse) = (keeper.alert_book(), Pulse::new(Arc::clone(&clock)));
         let writer = Writer::new(first, Arc::clone(&clock), keeper, reporter, pulse.clone());
         let (live, policy) = (Arc::clone(writer.live()), Arc::clone(&inputs.policy));
         let logs = QueryLogs::start(&server, &clock)?;
         let notifier = Notifier::new(&live, &status, &events, &clock, KeyFile::new(&options.policies));
-        let transfers = notifier.transfers();
-        let limits = descriptors::limits();
+        let (limits, transfers) = (descriptors::limits(), notifier.transfers());
         let plain = || Answerer::new(&live, secrets.live(), Arc::clone(&clock), counts.worker());
         let taps = |seat: usize| logs.taps(clock.wall().0 + seat as u64);
         let answerer =
@@ -206,9 +210,11 @@ impl Daemon {
         let traffic = admin::traffic(counts, sockets, encrypted.counters(), post.clone(), logs.counts());
         let house = House::of((&folder, &options.policies), &server.instance, &clock, &events, &live);
         let (reload, policies) = house.read_policies(loader, inputs, probing, &trigger);
-        let sights = admin::Sights::new(&status, is_ready, &pulse, alerting.shown(), traffic, &post);
+        let watching = Watching::new(Seen::of(&house, &status, &pulse), &policies, alerting.shown(), &server);
+        let sights = admin::Sights::new(&status, is_ready, &pulse, watching.told(), traffic, &post);
         let at = Drilled { folder: &options.policies, dns: serving.local_addresses() };
-        let door = door.open(&house, Behind { sights, policies, at, post: &post }, &server.admin_access)?;
+        let behind = Behind { sights, policies, at, incidents: watching.routes(), post: &post };
+        let door = door.open(&house, behind, &server.admin_access)?;
         let offer = inheritance.settle(offered).await?;
         encrypted.listen();
         Ok(Self {
@@ -229,6 +235,7 @@ impl Daemon {
             // Whoever is told of a change asks at once, and must not be answered by the predecessor.
             notify: tokio::spawn(notifier.run()),
             alerts: alerting.recalling(&folder, shelf).start(),
+            incidents: watching.start(status_page),
             door,
             pulse,
             writer,
@@ -316,6 +323,7 @@ impl Daemon {
         self.reload.abort();
         self.notify.abort();
         drop(self.alerts);
+        drop(self.incidents);
         let (events, writer) = (self.events, self.writer);
         let died = match parting {
             None => {
@@ -363,6 +371,7 @@ struct Sockets {
     encrypted: encrypted::Bound,
     door: door::Bound,
     reports: Option<reports::Bound>,
+    status_page: Option<status_page::Bound>,
     /// The same once more, for a successor.
     offered: Given,
 }
@@ -377,6 +386,7 @@ async fn open_sockets(
     // Those that are known by their address first: what is left over is plain DNS.
     let door = door::bind(server, &options.policies, given).await?;
     let reports = reports::bind(server.reports.as_ref(), &options.policies, given).await?;
+    let status_page = status_page::bind(server.status_page.as_ref(), given).await?;
     let encrypted = encrypted::bind(server, &options.policies, given)?;
     let bound = serve::bind_given(&server.listen, workers(server), given)?;
     let cookies = Some(secrets.cookies());
@@ -386,12 +396,13 @@ async fn open_sockets(
         encrypted.share(offered)?;
         door.share(offered)?;
         reports.iter().try_for_each(|bound| bound.share(offered))?;
+        status_page.iter().try_for_each(|bound| bound.share(offered))?;
         offered.lock = state.share_lock()?;
         Ok(())
     };
     share(&mut offered).map_err(StartError::Share)?;
     // What nobody listens on any more is closed by the caller with the rest of `given`.
-    Ok(Sockets { bound, encrypted, door, reports, offered })
+    Ok(Sockets { bound, encrypted, door, reports, status_page, offered })
 }
 
 /// Flags outrank `rhumb.yaml`, and sockets that a supervisor opened outrank both.
@@ -407,6 +418,7 @@ fn effective(options: &Options, configured: &Settings, given: &Given) -> Setting
             let reports = server.reports.iter().map(|reports| &reports.tls);
             let measure = server.measure.iter().map(|measure| &measure.tls);
             *address == server.admin
+                || server.status_page.as_ref().is_some_and(|page| page.listen == *address)
                 || encrypted
                     .into_iter()
                     .flatten()

@@ -55,13 +55,18 @@ fn annotations(alert: &Alert, bulletin: &Bulletin) -> Value {
         alert.members.iter().filter(|member| member.firing).map(|member| member.name.as_str()).collect();
     let lines: Vec<String> =
         alert.members.iter().map(|member| format!("{}: {}", member.name, member.evidence)).collect();
-    json!({
+    let mut told = json!({
         "summary": alert.summary,
         "description": lines.join("\n"),
         "members": firing.join(", "),
         "key": alert.key,
         "told_by": bulletin.instance,
-    })
+    });
+    // What is empty is left out: annotations are texts, and templates ask whether one is there.
+    if let Some(runbook) = &alert.runbook {
+        told["runbook"] = runbook.as_str().into();
+    }
+    told
 }
 
 /// The body of a webhook's POST.
@@ -86,6 +91,7 @@ pub(super) fn for_webhook(letter: &Letter, bulletin: &Bulletin) -> Value {
         "scope": alert.scope.name(),
         "subject": alert.subject,
         "summary": alert.summary,
+        "runbook": alert.runbook,
         "labels": alert.labels,
         "since": moment(alert.since),
         "ended": alert.ended.map(moment),

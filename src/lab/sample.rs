@@ -182,6 +182,7 @@ pub fn status() -> Status {
         alerts: Vec::new(),
         alerts_omitted: 0,
         receivers: Vec::new(),
+        incidents: Vec::new(),
     }
 }
 

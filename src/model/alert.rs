@@ -5,6 +5,7 @@
 //! become alerts is `alert`'s business, how alerts reach people is `deliver`'s.
 
 use super::degradation::Rung;
+use super::incident::IncidentRules;
 use super::status::ExpiryKind;
 use super::verdict::{Rule, Verdict};
 use crate::base::clock::WallTime;
@@ -62,6 +63,8 @@ pub struct AlertPolicy {
     pub resolve_after: Duration,
     pub rules: Vec<AlertRule>,
     pub receivers: Vec<AlertReceiver>,
+    /// What is more than an alert.
+    pub incidents: IncidentRules,
 }
 
 impl Default for AlertPolicy {
@@ -71,6 +74,7 @@ impl Default for AlertPolicy {
             resolve_after: Duration::from_secs(30),
             rules: Vec::new(),
             receivers: Vec::new(),
+            incidents: IncidentRules::default(),
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct AlertRule {
     pub when: When,
     /// How long it has to last before it is an alert.
     pub lasting: Duration,
+    /// Where people read on: a file beside the policies, or a URL.
+    pub runbook: Option<String>,
 }
 
 /// How much it matters, by what it is the matter with.
@@ -266,6 +272,9 @@ pub struct Alert {
     pub labels: BTreeMap<String, String>,
     /// For people, in a line.
     pub summary: String,
+    /// Where they read on: a file beside the policies, or a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
     pub since: WallTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<WallTime>,

@@ -21,6 +21,14 @@ pub struct Fleet {
     pub judgement: Judgement,
     /// Of the regions whose quality is watched.
     pub circuits: Vec<(RegionId, RegionCircuit)>,
+    pub runbooks: Runbooks,
+}
+
+/// Where people read on when something of the fleet is in trouble: files beside the policies, or URLs. By name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runbooks {
+    pub regions: BTreeMap<String, String>,
+    pub sites: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -25,6 +25,8 @@
 //! | [`provenance`] | why a generation exists |
 //! | [`safety`] | what has to stay true whatever operators do |
 //! | [`alert`] | what to tell of, and what is told |
+//! | [`incident`] | what went wrong for clients, until all was as before |
+//! | [`slo`] | what services promised and what they kept |
 //! | [`token`] | what is kept of a secret |
 //! | [`transfer`] | which zones go to whom |
 //! | [`preflight`] | what an override would do, told before it is done |
@@ -44,6 +46,7 @@ pub mod dnssec;
 pub mod event;
 pub mod fleet;
 pub mod ids;
+pub mod incident;
 pub mod judgement;
 pub mod latency;
 pub mod observation;
@@ -61,6 +64,7 @@ pub mod readiness;
 pub mod records;
 pub mod safety;
 pub mod service;
+pub mod slo;
 pub mod status;
 pub mod token;
 pub mod transfer;

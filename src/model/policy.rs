@@ -97,6 +97,23 @@ pub struct ServerConfig {
     pub dnstap: Option<DnstapConfig>,
     /// `None`: zones are not transferred.
     pub transfer: Option<TransferConfig>,
+    /// `None`: there is none.
+    pub status_page: Option<StatusPage>,
+}
+
+/// A page for everybody that says how services do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusPage {
+    /// Plain HTTP.
+    pub listen: SocketAddr,
+    /// What stands at its top.
+    pub title: String,
+    /// Whether sites, nodes and lines are named on it.
+    pub names: bool,
+}
+
+impl StatusPage {
+    pub const TITLE: &str = "Service status";
 }
 
 /// What kind of answer a response is, as far as limiting goes: one budget each per client prefix.
@@ -284,6 +301,7 @@ impl Default for ServerConfig {
             query_log: None,
             dnstap: None,
             transfer: None,
+            status_page: None,
         }
     }
 }

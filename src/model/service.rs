@@ -41,6 +41,7 @@ pub struct Service {
     pub records: Vec<RecordSet>,
     /// Expected demand in the capacity unit, if the operator states it.
     pub demand: Option<u64>,
+    pub care: Care,
     /// What is known of areas' parts in it, whatever is counted; the first rule that has a client is its.
     pub audience: Vec<AudienceRule>,
     /// Where in its file the service is, for messages of later stages: `services/live.yaml`.
@@ -52,6 +53,27 @@ pub struct Service {
 pub struct RecoveryTier {
     pub name: String,
     pub limit: Duration,
+}
+
+impl RecoveryTier {
+    /// What a service of this tier is to be available, where policy does not say.
+    pub fn availability(&self) -> Ppm {
+        match self.limit.as_secs() {
+            ..=300 => Ppm(999_900),
+            301..=900 => Ppm(999_500),
+            901..=1_800 => Ppm(999_000),
+            _ => Ppm(995_000),
+        }
+    }
+}
+
+/// What people who look after a service hold themselves to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Care {
+    /// `None`: as its tier has it.
+    pub availability: Option<Ppm>,
+    /// Where they read on when it is in trouble: a file beside the policies, or a URL.
+    pub runbook: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -218,6 +240,11 @@ impl Service {
         let is_hostname = self.hostnames.iter().any(|hostname| hostname == name);
         let is_there = move |set: &RecordSet| set.owner.as_deref().map_or(is_hostname, |owner| owner == name);
         self.records.iter().enumerate().filter(move |(_, set)| is_there(set))
+    }
+
+    /// The share of clients and time that has to be served.
+    pub fn objective(&self) -> Ppm {
+        self.care.availability.unwrap_or_else(|| self.tier.availability())
     }
 
     pub fn pool(&self, id: PoolId) -> &Pool {

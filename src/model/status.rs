@@ -5,6 +5,7 @@ use super::alert::{Alert, ReceiverStatus};
 use super::degradation::RungStatus;
 use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
+use super::incident::IncidentBrief;
 use super::overrides::OverrideStatus;
 use super::provenance::{Cause, Provenance};
 use super::verdict::{NodeHealth, Scope, VantageHealth};
@@ -48,6 +49,9 @@ pub struct Status {
     /// How telling them goes.
     #[serde(default)]
     pub receivers: Vec<ReceiverStatus>,
+    /// What went wrong for clients and is not over yet, the oldest first.
+    #[serde(default)]
+    pub incidents: Vec<IncidentBrief>,
 }
 
 /// Something that holds until a moment.

@@ -8,7 +8,9 @@ use crate::model::fleet::{Capacity, Node, Region, Site};
 use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::{Assignment, Latencies, Placement};
 use crate::model::policy::Policy;
-use crate::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use crate::model::service::{
+    Care, ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service,
+};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -64,6 +66,7 @@ pub(super) fn service(name: &str, pools: Vec<Pool>) -> Service {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        care: Care::default(),
         audience: Vec::new(),
         source: format!("services/{name}.yaml"),
     }

@@ -118,6 +118,7 @@ pub enum Served {
     Reports,
     Measure,
     Admin,
+    StatusPage,
 }
 
 impl Served {
@@ -130,6 +131,7 @@ impl Served {
             Served::Reports => Purpose::Reports.name(),
             Served::Measure => Purpose::Measure.name(),
             Served::Admin => "the admin address",
+            Served::StatusPage => "the status page",
         }
     }
 }

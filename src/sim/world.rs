@@ -13,7 +13,7 @@ use crate::model::ids::{NodeId, PoolId, RegionId, SiteId};
 use crate::model::placement::Latencies;
 use crate::model::policy::Policy;
 use crate::model::profile::Profile;
-use crate::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
+use crate::model::service::{Care, ChainRule, Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::schedule;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -230,6 +230,7 @@ pub fn service(name: &str, profile: Profile, pools: Vec<Pool>, demand: Option<u6
         records: Vec::new(),
         audience: Vec::new(),
         demand,
+        care: Care::default(),
         source: format!("services/{name}.yaml"),
     }
 }

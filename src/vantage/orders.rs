@@ -7,7 +7,7 @@
 use super::wire::{OrderedHttp, OrderedKind, OrderedNode, OrderedProbe, Orders};
 use crate::base::pattern::Pattern;
 use crate::base::prefix::Family;
-use crate::model::fleet::{Fleet, Node, ProbeSpec, Region, Site};
+use crate::model::fleet::{Fleet, Node, ProbeSpec, Region, Runbooks, Site};
 use crate::model::ids::{NodeId, RegionId, SiteId, VantageId};
 use crate::model::judgement::{Judgement, Vantage};
 use crate::model::observation::Trouble;
@@ -136,6 +136,7 @@ pub fn task(orders: Orders, name: &str, allow_commands: bool) -> Result<Task, St
             ..Judgement::default()
         },
         circuits: Vec::new(),
+        runbooks: Runbooks::default(),
     };
     for (at, node) in nodes.into_iter().enumerate() {
         let mut probes = Vec::with_capacity(node.probes.len());

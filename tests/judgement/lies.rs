@@ -57,6 +57,7 @@ fn model_of(vantages: u8) -> HealthModel {
         nodes: (0..NODES).map(node).collect(),
         judgement,
         circuits: Vec::new(),
+        runbooks: Default::default(),
     };
     HealthModel::new(Arc::new(fleet), &BTreeMap::new(), MonoTime(0), WallTime(0))
 }

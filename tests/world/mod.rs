@@ -28,7 +28,9 @@ use rhumb::model::placement::{Assignment, Placement, PlacementMode, ServiceAssig
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::records::{Binding, NodeText, RecordRule, RecordSet, RecordType, SrvRule};
-use rhumb::model::service::{ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service};
+use rhumb::model::service::{
+    Care, ChainRule, Method, OnAllDown, Pool, PoolMember, Profile, RecoveryTier, Service,
+};
 use rhumb::model::verdict::{FamilyHealth, NodeHealth, Scope, ScopedHealth, Verdict};
 use rhumb::routing::{CompileError, Snapshot, SnapshotInput, compile};
 use rhumb::zone::ZoneSet;
@@ -265,6 +267,7 @@ pub fn service(name: &str, hostname: &str, answers: u8, on_all_down: OnAllDown) 
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        care: Care::default(),
         audience: Vec::new(),
         source: format!("services/{name}.yaml"),
     }

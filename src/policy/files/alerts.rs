@@ -20,6 +20,8 @@ record! {
         optional receivers: Table<Name, ReceiverFile>,
         /// What is told. Left out: the rules that rhumb comes with.
         optional rules: Table<Name, RuleFile>,
+        /// What is more than an alert: kept, with a timeline. Left out: the defaults.
+        optional incidents: IncidentsFile,
     }
 }
 
@@ -56,6 +58,18 @@ record! {
         required when: OneOrMany<WhenFile>,
         /// How long it has to last.
         optional lasting: Span<0, 86_400_000> = "0s",
+        /// Where people read on: a file beside the policies, or a URL.
+        optional runbook: Text,
+    }
+}
+
+record! {
+    /// When something is an incident, and when it is over (docs/incidents.md).
+    pub struct IncidentsFile {
+        /// An incident is closed when nothing of it was the matter for so long, and quality was restored.
+        optional close_after: Span<1_000, 86_400_000> = "60s",
+        /// A node that was degraded for so long is an incident.
+        optional degraded_after: Span<1_000, 86_400_000> = "5m",
     }
 }
 

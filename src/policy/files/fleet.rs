@@ -38,6 +38,8 @@ record! {
         optional title: Text,
         /// When the region is given nobody, since its quality has collapsed. Left out: never.
         optional circuit: RegionCircuitFile,
+        /// Where people read on when it is in trouble: a file beside the policies, or a URL.
+        optional runbook: Text,
     }
 }
 
@@ -66,6 +68,8 @@ record! {
         optional title: Text,
         /// Where it stands; distances to clients are measured from here.
         optional location: LocationFile,
+        /// Where people read on when it is in trouble: a file beside the policies, or a URL.
+        optional runbook: Text,
     }
 }
 

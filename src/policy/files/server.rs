@@ -63,6 +63,20 @@ record! {
         optional dnstap: DnstapFile,
         /// Zone transfer to other servers (AXFR out, RFC 5936). Left out: refused.
         optional transfer: TransferFile,
+        /// A page for everybody that says how services do (docs/incidents.md). Left out: none.
+        optional status_page: StatusPageFile,
+    }
+}
+
+record! {
+    /// The status page: plain HTTP, read-only, without tokens. Put a proxy with TLS before it.
+    pub struct StatusPageFile {
+        /// Where to listen.
+        required listen: SocketAddr,
+        /// What stands at the top.
+        optional title: Text = "Service status",
+        /// Whether sites, nodes and lines are named in what went wrong. Never their addresses.
+        optional names: bool = false,
     }
 }
 

@@ -54,6 +54,19 @@ record! {
         optional transfer_default: OneOrMany<IpAddr>,
         /// What is steered besides A and AAAA.
         optional records: RecordsFile,
+        /// What it is to be held to (docs/incidents.md). Left out: what its tier is.
+        optional slo: SloFile,
+        /// Where people read on when it is in trouble: a file beside the policies, or a URL.
+        optional runbook: Text,
+    }
+}
+
+record! {
+    /// Objectives of a service.
+    pub struct SloFile {
+        /// Share of clients and time that has to have a usable node, over 30 days. Left out: 99.99% for the tier 5m,
+        /// 99.95% for 15m, 99.9% for 30m, 99.5% for 2h.
+        optional availability: Percent<50, 100>,
     }
 }
 

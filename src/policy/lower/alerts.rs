@@ -8,13 +8,14 @@ use crate::model::alert::{
     ReceiverKind, Severity, SeverityByScope, When,
 };
 use crate::model::degradation::Rung;
+use crate::model::incident::IncidentRules;
 use crate::model::status::ExpiryKind;
 use crate::model::verdict::{Rule, Verdict};
 use crate::policy::codes;
 use crate::policy::files::alerts::{
-    AlertsFile, BelowFile, DaysFile, EndingFile, ErringFile, ExpiryFile, ExpiryWord, FlappingFile, ReachFile,
-    ReasonWord, ReceiverFile, ReceiverUrl, RuleFile, RungWord, SeverityFile, SeverityWord, SlowFile,
-    VerdictWord, WhenFile,
+    AlertsFile, BelowFile, DaysFile, EndingFile, ErringFile, ExpiryFile, ExpiryWord, FlappingFile,
+    IncidentsFile, ReachFile, ReasonWord, ReceiverFile, ReceiverUrl, RuleFile, RungWord, SeverityFile,
+    SeverityWord, SlowFile, VerdictWord, WhenFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot, Table};
@@ -41,12 +42,22 @@ pub fn lower(file: &Slot<AlertsFile>, findings: &mut Findings) -> AlertPolicy {
     let Some(file) = file.value() else {
         return AlertPolicy { rules: BUILT_IN.clone(), ..defaults };
     };
-    let AlertsFile { place: _, version: _, group_wait, resolve_after, receivers, rules } = file;
+    let AlertsFile { place: _, version: _, group_wait, resolve_after, receivers, rules, incidents } = file;
     AlertPolicy {
         group_wait: group_wait.value().map_or(defaults.group_wait, |span| span.0),
         resolve_after: resolve_after.value().map_or(defaults.resolve_after, |span| span.0),
         receivers: lower_receivers(receivers, findings),
         rules: if rules.is_absent() { BUILT_IN.clone() } else { lower_rules(rules, findings) },
+        incidents: lower_incidents(incidents),
+    }
+}
+
+fn lower_incidents(file: &Slot<IncidentsFile>) -> IncidentRules {
+    let defaults = IncidentRules::default();
+    let Some(IncidentsFile { place: _, close_after, degraded_after }) = file.value() else { return defaults };
+    IncidentRules {
+        close_after: close_after.value().map_or(defaults.close_after, |span| span.0),
+        degraded_after: degraded_after.value().map_or(defaults.degraded_after, |span| span.0),
     }
 }
 
@@ -117,13 +128,14 @@ fn lower_rules(table: &Slot<Table<Name, RuleFile>>, findings: &mut Findings) -> 
 }
 
 fn lower_rule(name: &At<Name>, file: &RuleFile, findings: &mut Findings) -> Option<AlertRule> {
-    let RuleFile { place: _, summary, severity, when, lasting } = file;
+    let RuleFile { place: _, summary, severity, when, lasting, runbook } = file;
     Some(AlertRule {
         name: name.value.0.clone(),
         summary: summary.value().map_or_else(|| name.value.0.replace(['-', '_'], " "), |text| text.0.clone()),
         when: lower_when(when.given()?, findings)?,
         severity: reach(severity.value()?),
         lasting: lasting.value().map_or(Duration::ZERO, |span| span.0),
+        runbook: runbook.value().map(|text| text.0.clone()),
     })
 }
 

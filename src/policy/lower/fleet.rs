@@ -8,7 +8,7 @@ use super::{LINE, Names, REGION, SITE, location, title};
 use crate::base::prefix::Family;
 use crate::base::units::{Money, Ppm};
 use crate::model::degradation::RegionCircuit;
-use crate::model::fleet::{Capacity, Fleet, Node, Region, Site};
+use crate::model::fleet::{Capacity, Fleet, Node, Region, Runbooks, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
 use crate::policy::codes;
 use crate::policy::files::fleet::{
@@ -18,7 +18,7 @@ use crate::policy::files::fleet::{
 use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{List, OrNone, Slot, Table};
-use crate::policy::scalars::Name;
+use crate::policy::scalars::{Name, Text};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -73,6 +73,7 @@ pub fn lower(
                 regions: lower_regions(regions),
                 judgement: health::lower(health, vantages, places, findings),
                 circuits: lower_circuits(regions, findings),
+                runbooks: lower_runbooks(regions, sites),
                 ..Fleet::default()
             },
             nodes: Names::default(),
@@ -122,9 +123,28 @@ fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {
     let rows = regions.value().map_or(&[][..], |table| &table.rows);
     let lower = |(name, region): &(At<Name>, Option<RegionFile>)| Region {
         name: name.value.0.clone(),
-        title: region.as_ref().and_then(|RegionFile { place: _, title: text, circuit: _ }| title(text)),
+        title: region
+            .as_ref()
+            .and_then(|RegionFile { place: _, title: text, circuit: _, runbook: _ }| title(text)),
     };
     rows.iter().map(lower).collect()
+}
+
+fn lower_runbooks(regions: &Slot<Table<Name, RegionFile>>, sites: &Slot<Table<Name, SiteFile>>) -> Runbooks {
+    fn named<T>(
+        table: &Slot<Table<Name, T>>,
+        runbook: impl Fn(&T) -> Option<&Text>,
+    ) -> BTreeMap<String, String> {
+        let rows = table.value().map_or(&[][..], |table| &table.rows);
+        let of = |(name, row): &(At<Name>, Option<T>)| {
+            Some((name.value.0.clone(), runbook(row.as_ref()?)?.0.clone()))
+        };
+        rows.iter().filter_map(of).collect()
+    }
+    Runbooks {
+        regions: named(regions, |region| region.runbook.value()),
+        sites: named(sites, |site| site.runbook.value()),
+    }
 }
 
 fn check_defaults(defaults: &Slot<DefaultsFile>, commands: bool, findings: &mut Findings) {
@@ -174,7 +194,7 @@ impl Lowering<'_> {
             let mut lowered =
                 Site { name: name.value.0.clone(), title: None, region: RegionId(0), location: None };
             let mut region_name = None;
-            if let Some(SiteFile { place: _, region, title: text, location: place }) = site {
+            if let Some(SiteFile { place: _, region, title: text, location: place, runbook: _ }) = site {
                 if let Some(At { value: Name(region), place }) = region.given() {
                     let found =
                         self.regions.resolve(region, *place, &codes::UNKNOWN_REGION, REGION, findings);

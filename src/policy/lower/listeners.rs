@@ -1,5 +1,5 @@
 //! Whether the listeners of `rhumb.yaml` can all be bound: TCP carries plain DNS, TLS, HTTPS,
-//! measurements, reports and the admin address, UDP plain DNS and QUIC, and each address and port of either serves one of them.
+//! measurements, reports, the status page and the admin address, UDP plain DNS and QUIC, and each address and port of either serves one of them.
 //!
 //! Only what the file says is compared: defaults may be replaced on the command line.
 
@@ -29,6 +29,8 @@ pub(super) fn check(file: &ServerFile, findings: &mut Findings) {
     let reports = file.reports.value().and_then(|reports| reports.listen.given());
     over_tcp.extend(reports.map(|at| Listener { key: "reports", address: at.value, place: at.place }));
     over_tcp.extend(admin);
+    let page = file.status_page.value().and_then(|page| page.listen.given());
+    over_tcp.extend(page.map(|at| Listener { key: "status_page", address: at.value, place: at.place }));
     for (protocol, listeners) in [("TCP", over_tcp), ("UDP", over_udp)] {
         for (at, later) in listeners.iter().enumerate() {
             if let Some(first) = listeners[..at].iter().find(|first| meet(first, later)) {

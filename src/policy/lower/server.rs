@@ -5,17 +5,17 @@ use crate::base::prefix::Prefix;
 use crate::model::dnssec::{Algorithm, DnssecConfig, SignedZones};
 use crate::model::policy::{
     AnswerClass, DnstapConfig, EncryptedListener, LogTarget, MeasureListener, MeasureRules, QueryLimit,
-    QueryLogConfig, RateLimit, ReportsListener, ServerConfig,
+    QueryLogConfig, RateLimit, ReportsListener, ServerConfig, StatusPage,
 };
 use crate::policy::codes;
 use crate::policy::files::server::{
     AlgorithmWord, ClassWord, DnssecFile, DnstapFile, EncryptedFile, MeasureFile, QueryLimitFile,
-    QueryLogFile, RateLimitFile, ReportsFile, ServerFile, ZoneWord,
+    QueryLogFile, RateLimitFile, ReportsFile, ServerFile, StatusPageFile, ZoneWord,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::places::Cidr;
 use crate::policy::read::{List, OneOrMany, OrNone, Slot};
-use crate::policy::scalars::Whole;
+use crate::policy::scalars::{Text, Whole};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -52,6 +52,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         query_log,
         dnstap,
         transfer,
+        status_page,
     } = file;
     super::listeners::check(file, findings);
     ServerConfig {
@@ -71,9 +72,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         admin: admin.value().copied().unwrap_or(defaults.admin),
         admin_access: super::admin::lower(admin_access.value(), admin, findings),
         state_dir: state.value().map_or(defaults.state_dir, |text| PathBuf::from(&text.0)),
-        geo_files: geo.value().map_or(defaults.geo_files, |files| {
-            files.0.items.iter().map(|file| PathBuf::from(&file.value.0)).collect()
-        }),
+        geo_files: geo.value().map_or(defaults.geo_files, paths),
         workers: workers.value().map_or(defaults.workers, |n| u16::try_from(n.0).unwrap_or(u16::MAX)),
         tick: tick.value().map_or(defaults.tick, |span| span.0),
         commands: commands.value().copied().unwrap_or(defaults.commands),
@@ -88,8 +87,13 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
             Some(OrNone(limit)) => limit.as_ref().map(|limit| lower_query_limit(limit, findings)),
             None => defaults.query_limit,
         },
+        status_page: status_page.value().and_then(lower_status_page),
         transfer: transfer.given().map(|at| super::transfer::lower(&at.value, at.place, findings)),
     }
+}
+
+fn paths(files: &OneOrMany<Text>) -> Vec<PathBuf> {
+    files.0.items.iter().map(|file| PathBuf::from(&file.value.0)).collect()
 }
 
 /// Networks of an allow list: every limited response looks at each.
@@ -182,6 +186,15 @@ fn lower_measure(file: &MeasureFile, findings: &mut Findings) -> Option<MeasureL
             max_age: max_age.value().map_or(defaults.max_age, |span| span.0),
             least_sources: least_sources.value().map_or(defaults.least_sources, |count| count.0 as usize),
         },
+    })
+}
+
+fn lower_status_page(file: &StatusPageFile) -> Option<StatusPage> {
+    let StatusPageFile { place: _, listen, title, names } = file;
+    Some(StatusPage {
+        listen: *listen.value()?,
+        title: title.value().map_or_else(|| StatusPage::TITLE.to_owned(), |text| text.0.clone()),
+        names: names.value().copied().unwrap_or(false),
     })
 }
 

@@ -11,17 +11,18 @@ use crate::base::diagnostic::Span;
 use crate::base::units::{Micros, Ppm};
 use crate::model::ids::NodeId;
 use crate::model::records::RecordSet;
-use crate::model::service::{Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
+use crate::model::service::{Care, Method, OnAllDown, Pool, PoolMember, RecoveryTier, Service};
 use crate::policy::codes;
 use crate::policy::files::service::{
-    MethodWord, OnAllDownWord, PlainWord, PoolFile, ServiceFile, TierWord, WeightFile,
+    MethodWord, OnAllDownWord, PlainWord, PoolFile, ServiceFile, SloFile, TierWord, WeightFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
 use crate::policy::recovery;
-use crate::policy::scalars::{Hostname, Name, Ttl};
+use crate::policy::scalars::{Hostname, Name, Text, Ttl};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 const WEIGHT: u16 = 100;
 const MIN_ALIVE: Ppm = Ppm::from_percent(50);
@@ -73,6 +74,8 @@ impl<'a> Services<'a> {
             audience,
             transfer_default,
             records: _,
+            slo,
+            runbook,
         } = &file.value;
         let name = self.take_name(path, name, file.place, findings);
         let pool_names = Names::of(pools, "pools", findings);
@@ -90,10 +93,9 @@ impl<'a> Services<'a> {
             ttl: ttl.value().map_or(Ttl::DEFAULT, |ttl| ttl.0),
             on_all_down: lower_on_all_down(on_all_down),
             shed: None,
-            line_penalty: line_penalty
-                .value()
-                .map_or(LINE_PENALTY, |span| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX))),
+            line_penalty: line_penalty.value().map_or(LINE_PENALTY, |span| micros(span.0)),
             demand: demand.value().map(|demand| demand.0),
+            care: lower_care(slo, runbook, findings),
             audience: audience::lower(audience, world.clients, findings),
             transfer_default: addresses(transfer_default),
             records: Vec::new(),
@@ -243,6 +245,23 @@ fn lower_tier(slot: &Slot<TierWord>) -> RecoveryTier {
     let default = TierWord::default_tier();
     let TierWord { name, limit } = slot.value().unwrap_or(&default);
     RecoveryTier { name: (*name).to_owned(), limit: *limit }
+}
+
+fn micros(span: Duration) -> Micros {
+    Micros(u32::try_from(span.as_micros()).unwrap_or(u32::MAX))
+}
+
+fn lower_care(slo: &Slot<SloFile>, runbook: &Slot<Text>, findings: &mut Findings) -> Care {
+    let availability = slo.value().and_then(|SloFile { place: _, availability }| availability.given());
+    if let Some(At { place, .. }) = availability.filter(|at| at.value.0 == Ppm::WHOLE) {
+        findings
+            .report(&codes::WRONG_VALUE, *place, "an objective of 100 % leaves no time to recover in")
+            .help("99.99% is 4 minutes in 30 days, 99.95% is 21 minutes, 99.9% is 43 minutes");
+    }
+    Care {
+        availability: availability.map(|at| at.value.0),
+        runbook: runbook.value().map(|text| text.0.clone()),
+    }
 }
 
 fn lower_on_all_down(slot: &Slot<OnAllDownWord>) -> OnAllDown {

@@ -6,7 +6,7 @@ use crate::model::demand::Split;
 use crate::model::fleet::{Capacity, Node, Site};
 use crate::model::ids::{AreaId, PoolId, RegionId, SiteId};
 use crate::model::profile::Profile;
-use crate::model::service::{ChainRule, Method, Pool, PoolMember, RecoveryTier};
+use crate::model::service::{Care, ChainRule, Method, Pool, PoolMember, RecoveryTier};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict as Up};
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ fn world() -> World {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        care: Care::default(),
         audience: Vec::new(),
         source: "services/live.yaml".to_owned(),
     }];
@@ -73,12 +74,10 @@ fn world() -> World {
         v4_slash24: 1,
         v6_slash48: 0,
     };
+    let fifths = vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5].into();
     let account = Account {
         services: vec![Account::fine(100)],
-        split: Split {
-            assumed: vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5].into(),
-            counted: Vec::new(),
-        },
+        split: Split { assumed: fifths, counted: Vec::new() },
         base: vec![0; 5],
         budget_ppb: 100_000_000,
         ..Account::default()
