@@ -70,6 +70,7 @@ pub fn policy() -> Policy {
         records: Vec::new(),
         demand: None,
         audience: Vec::new(),
+        care: crate::model::service::Care::default(),
         source: "services/live.yaml".to_owned(),
     });
     policy
