@@ -69,6 +69,7 @@ pub fn policy() -> Policy {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
+        care: Default::default(),
         audience: Vec::new(),
         care: crate::model::service::Care::default(),
         source: "services/live.yaml".to_owned(),
