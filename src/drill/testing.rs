@@ -69,9 +69,8 @@ pub fn policy() -> Policy {
         transfer_default: Vec::new(),
         records: Vec::new(),
         demand: None,
-        care: Default::default(),
-        audience: Vec::new(),
         care: crate::model::service::Care::default(),
+        audience: Vec::new(),
         source: "services/live.yaml".to_owned(),
     });
     policy
