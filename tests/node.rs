@@ -67,6 +67,8 @@ fn a_node_is_told_in_one_screen() {
     let (port, admin) = (world.port, world.admin.to_string());
     let node = |last: u8| TestNode::start(SocketAddr::from(([127, 1, 1, last], port)));
     let (_one, mut two) = (node(1), node(2));
+    // Before the first probe: one that was under way would find its connection reset, not refused.
+    two.stop();
     let mut rhumb = world.serve();
     let ask = |name: &str, format: &str| run(&["node", name, "--admin", &admin, "--format", format]);
     let json = |name: &str| -> serde_json::Value {
@@ -74,7 +76,6 @@ fn a_node_is_told_in_one_screen() {
         assert_eq!(code, 0, "{err}");
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
     };
-    two.stop();
     let down = wait_for("tyo-2 to go down", || {
         let told = json("tyo-2");
         (told["verdict"] == "down").then_some(told)
