@@ -3,6 +3,7 @@
 
 mod counting;
 mod refusal;
+mod room;
 
 use super::first::{FirstTable, Former, first_table};
 use super::foresight::Outlook;

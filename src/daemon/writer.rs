@@ -6,8 +6,9 @@
 //! ```
 //!
 //! An evacuation does not wait for the tick; it waits [`COALESCE`] so that the nodes of one site,
-//! whose probes end within milliseconds of each other, become one table. The loop reads no clock
-//! but the one it was given.
+//! whose probes end within milliseconds of each other, become one table. If it leaves nodes as good as
+//! full, others make room for whom it moved right after it, since those clients connect again now and
+//! not at the next tick; a further evacuation goes first. The loop reads no clock but the one it was given.
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
 use crate::base::error::chain;
@@ -183,9 +184,18 @@ struct Pending {
     down: Vec<(NodeId, Option<Scope>)>,
     up: Vec<(NodeId, Option<Scope>)>,
     evacuate_at: Option<MonoTime>,
+    /// When others are asked to make room for whom an evacuation moved.
+    make_room_at: Option<MonoTime>,
     /// Overrides that ended lately, or force nodes up, until a table gives these clients.
     released: Vec<String>,
     released_at: Option<MonoTime>,
+}
+
+impl Pending {
+    /// When something is to be done next; `tick` at the latest.
+    fn due(&self, tick: MonoTime) -> MonoTime {
+        [self.evacuate_at, self.make_room_at].into_iter().flatten().fold(tick, MonoTime::min)
+    }
 }
 
 /// What a reload replaces, and puts back if its table is refused.
@@ -303,10 +313,7 @@ impl Writer {
         let mut last_tick = self.clock.mono();
         loop {
             self.pulse.beat();
-            let due = self
-                .pending
-                .evacuate_at
-                .map_or(self.next_tick(last_tick), |at| at.min(self.next_tick(last_tick)));
+            let due = self.pending.due(self.next_tick(last_tick));
             match events.recv_timeout(due.since(self.clock.mono()).min(BEAT)) {
                 Ok(event) => {
                     let mut burst = std::iter::once(event).chain(events.try_iter().take(MAX_BURST));
@@ -320,6 +327,8 @@ impl Writer {
             let now = self.clock.mono();
             if self.pending.evacuate_at.is_some_and(|at| at <= now) {
                 self.evacuate();
+            } else if self.pending.make_room_at.is_some_and(|at| at <= now) {
+                self.make_room();
             }
             if self.next_tick(last_tick) <= now {
                 self.tick();
@@ -439,6 +448,14 @@ impl Writer {
         self.replan(Pass::Evacuation, cause);
     }
 
+    /// The pass after an evacuation that left no room, where it may be made.
+    fn make_room(&mut self) {
+        self.pending.make_room_at = None;
+        if self.health.freeze().is_none() {
+            self.rebalance();
+        }
+    }
+
     fn tick(&mut self) {
         let transitions = self.health.tick(self.clock.mono(), self.clock.wall());
         for transition in &transitions {
@@ -456,6 +473,7 @@ impl Writer {
         self.measure();
         self.count(false);
         rungs::turn(&self.publisher.snapshot(), self.clock.mono());
+        self.pending.make_room_at = None;
         match self.health.freeze() {
             // Nobody is moved by choice on what is not surely known; who recovered waits.
             Some(_) => self.show(),
@@ -645,6 +663,9 @@ impl Writer {
             };
             let memory = std::mem::replace(&mut self.memory, memory);
             if is_new(&outcome) {
+                if pass == Pass::Evacuation && plan.is_tight() {
+                    self.pending.make_room_at = Some(self.clock.mono());
+                }
                 let question = Question { health: seen, previous, memory, now_ms, pass };
                 let asked = self.inputs.asked(question, self.counting.shares());
                 let is_held = matches!(outcome, Outcome::Held { .. });

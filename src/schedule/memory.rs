@@ -118,6 +118,16 @@ impl PlannerMemory {
         self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= DWELL_MS)
     }
 
+    pub(super) fn has_full_node(&self) -> bool {
+        self.nodes.iter().any(|node| node.full)
+    }
+
+    /// Whether a batch of moves at discretion may make room: the last was long enough ago, or clients lost a node since.
+    pub(super) fn may_make_room(&self) -> bool {
+        self.is_apart()
+            || self.lost_at_ms.is_some_and(|lost| self.moved_at_ms.is_none_or(|moved| lost >= moved))
+    }
+
     /// Whether clients lost a node a short while ago.
     pub(super) fn is_aftermath(&self) -> bool {
         self.lost_at_ms.is_some_and(|at| self.at_ms.saturating_sub(at) < AFTERMATH_MS)

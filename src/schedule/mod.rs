@@ -161,3 +161,11 @@ pub struct Plan {
     #[serde(skip)]
     pub account: Account,
 }
+
+impl Plan {
+    /// Whether there is demand above what nodes may be given, or a node as good as full: a pass that may ask
+    /// everybody might do better.
+    pub fn is_tight(&self) -> bool {
+        !self.unserved.is_empty() || self.memory.has_full_node()
+    }
+}

@@ -7,7 +7,7 @@ use crate::routing::judge::{Case, Faults};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two nodes, of which the Frankfurt one is probed at `port`; `more` nodes beside them.
 fn fleet(port: u16, more: &str) -> String {
@@ -25,7 +25,7 @@ fn refuse_third_node(candidate: &Snapshot, _: Option<&Snapshot>) -> Findings {
     Findings { general, services: Vec::new() }
 }
 
-async fn wait_status(
+pub(super) async fn wait_status(
     status: &mut watch::Receiver<Option<Arc<Status>>>,
     what: &str,
     is_so: impl Fn(&Status) -> bool,
@@ -41,7 +41,7 @@ fn node<'s>(status: &'s Status, name: &str) -> Option<&'s NodeStatus> {
     status.nodes.iter().find(|node| node.name == name)
 }
 
-fn is(status: &Status, name: &str, verdict: Verdict) -> bool {
+pub(super) fn is(status: &Status, name: &str, verdict: Verdict) -> bool {
     let judged = node(status, name).and_then(|node| node.health.family(Family::V4));
     judged.is_some_and(|judged| judged.observed && judged.verdict == verdict)
 }
