@@ -59,12 +59,13 @@ async fn who_can_go_elsewhere_makes_room_before_the_next_tick() {
     // Without tyo-1, tyo-2 has room for who must be near, and not for others beside them.
     write("services/bound.yaml", &service("bound", "near", 80));
     write("services/free.yaml", &service("free", "near, far", 40));
-    write("rhumb.yaml", "version: 1\ntick: 60s\n");
     let daemon = start(folder.path()).await;
     let mut status = daemon.status();
     let all_up =
         |status: &Status| ["tyo-1", "tyo-2", "fra-1"].iter().all(|name| is(status, name, Verdict::Up));
     wait_status(&mut status, "probed", all_up).await;
+    write("rhumb.yaml", "version: 1\ntick: 60s\n");
+    daemon.reload().await;
     drop(first);
     let is_evacuation = |cause: &Cause| matches!(cause, Cause::Evacuation { .. });
     let made_room = |status: &Status| {
