@@ -98,7 +98,7 @@ fn told(entry: &Entry) -> String {
     }
 }
 
-/// Its beginning, in lines that a screen shows. JSON has no spaces to fold it at, but commas.
+/// Its beginning, in lines that a screen shows: folded after commas and spaces, and where there is none.
 fn short(told: &Json) -> String {
     if told.is_null() {
         return String::new();
@@ -108,15 +108,18 @@ fn short(told: &Json) -> String {
     if shown.len() < text.len() {
         shown.push_str("..");
     }
+    let room = WIDTH - INDENT.len();
     let (mut folded, mut line) = (String::new(), String::new());
-    for part in shown.split_inclusive(',') {
-        if !line.is_empty() && line.chars().count() + part.chars().count() > WIDTH - INDENT.len() {
-            folded.push_str(&format!("{INDENT}{line}\n"));
+    let parts: Vec<Vec<char>> =
+        shown.split_inclusive([',', ' ']).map(|part| part.chars().collect()).collect();
+    for part in parts.iter().flat_map(|part| part.chunks(room)) {
+        if line.chars().count() + part.len() > room {
+            folded.push_str(&format!("{INDENT}{}\n", line.trim_end()));
             line.clear();
         }
-        line.push_str(part);
+        line.extend(part);
     }
-    folded + &format!("{INDENT}{line}\n")
+    folded + &format!("{INDENT}{}\n", line.trim_end())
 }
 
 fn verify(state: &Path, file: Option<&Path>, format: Format) -> Result<ExitCode, String> {
