@@ -144,9 +144,10 @@ fn one_changed_octet_of_the_audit_log_is_found_and_a_crash_leaves_it_whole() {
     let mut rhumb = world.serve();
     world.token("bob", "viewer");
     let (code, shown, _) = world.rhumb(&["audit", "show"]);
-    let told: Vec<&str> = shown.lines().collect();
+    // What was sent and answered stands below, further in.
+    let told: Vec<&str> = shown.lines().filter(|line| !line.starts_with("      ")).collect();
     assert!(code == 0 && told.len() == 4, "{shown}");
-    assert!(told[0].contains("POST /tokens") && told[0].contains("alice"), "{shown}");
+    assert!(told[0].contains("POST /tokens") && shown.contains("alice"), "{shown}");
     assert!(told[3].contains("3: done (200)"), "{shown}");
     let hash = &std::fs::read_to_string(world.folder.root.path().join("bob.token")).expect("there")[..64];
     assert!(!shown.contains(hash), "no token is told");

@@ -3,16 +3,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
 
+#[path = "support/stage.rs"]
+mod stage;
 mod support;
 
 use serde_json::Value;
+use stage::{NODES, Stage};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-use support::{Folder, Rhumb, TestNode, ask, free_port, run, wait_for};
-
-/// Of 100 units each, of which 90 may be planned.
-const NODES: [(&str, [u8; 4]); 3] =
-    [("tyo-1", [127, 1, 9, 1]), ("tyo-2", [127, 1, 9, 2]), ("fra-1", [127, 1, 9, 3])];
+use std::net::IpAddr;
+use support::{ask, wait_for};
 
 /// Two nodes carry it, one does not.
 const SERVICE: &str = "version: 1
@@ -26,71 +25,11 @@ chains:
   - pools: [all]
 ";
 
-const ZONE: &str = "$TTL 300
-@ IN SOA ns1 hostmaster 1 3600 600 86400 60
-@ IN NS ns1
-ns1 IN A 127.0.0.1
-";
-
-fn fleet(port: u16) -> String {
-    let row = |(name, [a, b, c, d]): &(&str, [u8; 4])| {
-        format!(
-            "  {name}: {{ site: {}, addresses: [{a}.{b}.{c}.{d}], labels: {{ role: edge }} }}\n",
-            &name[..3]
-        )
-    };
-    let rows: String = NODES.iter().map(row).collect();
-    format!(
-        "version: 1
-regions: {{ ea: {{}}, eu: {{}} }}
-sites:
-  tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
-  fra: {{ region: eu, location: {{ lat: 50.11, lon: 8.68 }} }}
-defaults:
-  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]
-  capacity: {{ unit: mbps, amount: 100, cap: 90% }}
-nodes:
-{rows}"
-    )
+fn world() -> Stage {
+    Stage::with(&[("services/live.yaml", SERVICE)])
 }
 
-struct World {
-    folder: Folder,
-    dns: SocketAddr,
-    admin: SocketAddr,
-    _nodes: Vec<TestNode>,
-}
-
-impl World {
-    fn new() -> Self {
-        let port = free_port();
-        let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let folder = Folder::with(&[
-            ("fleet.yaml", &fleet(port)),
-            ("services/live.yaml", SERVICE),
-            ("zones/example.test.zone", ZONE),
-        ]);
-        folder.write_server("");
-        let node = |(_, address): &(&str, [u8; 4])| TestNode::start(SocketAddr::from((*address, port)));
-        Self { folder, dns: local(), admin: local(), _nodes: NODES.iter().map(node).collect() }
-    }
-
-    fn serve(&self) -> Rhumb {
-        self.folder.serve(self.dns, self.admin)
-    }
-
-    /// Exit code and what is printed, both streams.
-    fn run(&self, args: &[&str]) -> (i32, String) {
-        let admin = self.admin.to_string();
-        let (code, out, err) = run(&[args, &["--admin", &admin]].concat());
-        (code, out + &err)
-    }
-
-    fn json(&self, args: &[&str]) -> (i32, Value) {
-        let (code, said) = self.run(&[args, &["--format", "json"]].concat());
-        (code, serde_json::from_str(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}")))
-    }
-
+impl Stage {
     fn overrides(&self) -> Vec<Value> {
         // A moment after a start there is nothing to list yet.
         wait_for("the list", || {
@@ -103,12 +42,6 @@ impl World {
         let (_, status) = self.json(&["status"]);
         let nodes = status["nodes"].as_array().expect("nodes");
         nodes.iter().find(|node| node["name"] == name).expect("a node of this name").clone()
-    }
-
-    fn wait_all_up(&self) {
-        wait_for("all nodes to be up", || {
-            NODES.iter().all(|(name, _)| self.node(name)["families"][0]["verdict"] == "up").then_some(())
-        });
     }
 
     /// The nodes that clients of many networks are given.
@@ -146,7 +79,7 @@ fn names(all: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn mistakes_are_refused_with_what_was_meant() {
-    let world = World::new();
+    let world = world();
     let _rhumb = world.serve();
     let drain = |rest: &[&str]| world.run(&[&["drain"], rest].concat());
     for (args, code, told) in [
@@ -185,7 +118,7 @@ fn mistakes_are_refused_with_what_was_meant() {
 
 #[test]
 fn a_drain_empties_its_nodes_outlives_a_kill_and_is_undone() {
-    let world = World::new();
+    let world = world();
     let mut rhumb = world.serve();
     world.wait_all_up();
     let drain = ["drain", "node/*-2", "--for", "30m", "--reason", "CHG-7: new disks"];
@@ -248,7 +181,7 @@ fn a_drain_empties_its_nodes_outlives_a_kill_and_is_undone() {
 
 #[test]
 fn what_the_rest_cannot_carry_and_what_rules_forbid_needs_its_name() {
-    let world = World::new();
+    let world = world();
     world.folder.write(
         "safety.yaml",
         "version: 1
@@ -306,7 +239,7 @@ rules:
 
 #[test]
 fn an_override_ends_by_itself_and_a_dead_node_can_be_forced_up() {
-    let mut world = World::new();
+    let mut world = world();
     let _rhumb = world.serve();
     world.wait_all_up();
     let (code, _) = world.run(&["drain", "tyo-2", "--for", "3s", "--reason", "a moment"]);
@@ -317,7 +250,7 @@ fn an_override_ends_by_itself_and_a_dead_node_can_be_forced_up() {
     let decisions = listed["decisions"].as_array().expect("a list");
     assert!(decisions.iter().any(|it| it["cause"]["kind"] == "release"), "{listed:#}");
 
-    world._nodes[1].stop();
+    world.nodes[1] = None;
     wait_for("tyo-2 to be out", || (!world.answered().contains("tyo-2")).then_some(()));
     let (code, said) = world.run(&["force-up", "tyo-2", "--for", "10m", "--reason", "the probe is wrong"]);
     assert!(code == 0 && said.contains("clients are sent there all the same"), "{said}");

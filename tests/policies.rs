@@ -1,10 +1,5 @@
 //! Policies applied, looked back at and rolled back, as operators do it: the spawned binary.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "it kills after a while, and takes how often from the environment"
-)]
-
 mod support;
 
 use serde_json::Value;
@@ -200,50 +195,4 @@ fn a_history_that_is_damaged_is_moved_aside_and_the_service_starts() {
     world.wait_www("192.0.2.10");
     wait_for("a history anew", || (world.history().len() == 1).then_some(()));
     assert!(world.json_status()["problems"].to_string().contains("history-damaged"));
-}
-
-/// Kills in the middle of an apply: of them `RHUMB_KILLS`, or a few.
-fn kills() -> u64 {
-    std::env::var("RHUMB_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
-}
-
-#[test]
-fn killed_at_any_moment_of_an_apply_it_starts_with_one_policy_or_the_other() {
-    let world = World::new();
-    let texts = ["192.0.2.10", "192.0.2.20"];
-    let proposals = [world.proposal("one", texts[0]), world.proposal("two", texts[1])];
-    // A file that one of them has and the other has not.
-    std::fs::write(Path::new(&proposals[1]).join("zones/more.test.zone"), ZONE).expect("writes");
-    let mut rhumb = world.serve();
-    world.wait_www(texts[0]);
-    for round in 0..kills() {
-        let folder = &proposals[(round as usize + 1) % 2];
-        let admin = world.admin.to_string();
-        let mut apply = std::process::Command::new(env!("CARGO_BIN_EXE_rhumb"))
-            .args(["apply", folder, "--why", "killed", "--admin", &admin])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("starts");
-        // From before it is asked to after it is done, in uneven steps.
-        std::thread::sleep(std::time::Duration::from_micros((round * 7_919) % 60_000));
-        rhumb.kill();
-        apply.wait().expect("ends");
-        rhumb = world.serve();
-        let zone = read(&world.zone_file());
-        let at = texts.iter().position(|text| zone.contains(text)).expect("one of the two");
-        let has_more = world.folder.path("zones/more.test.zone").exists();
-        assert_eq!(has_more, at == 1, "round {round}: some files of each");
-        world.wait_www(texts[at]);
-        let beside = std::fs::read_dir(world.folder.path("zones")).expect("a folder").filter(|entry| {
-            entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with('.'))
-        });
-        assert!(beside.count() <= 1, "what was written beside a file is written over the next time");
-        let (code, told, error) = run(&["audit", "verify", "--state", &world.folder.state()]);
-        assert!(code == 0 || error.contains("nobody has done anything"), "round {round}: {told}{error}");
-        wait_for("the history to tell what is in force", || {
-            let now = world.json_status()["table"]["policy"].as_str()?.to_owned();
-            (world.history().first()?[0] == now).then_some(())
-        });
-    }
 }

@@ -3,15 +3,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
 
+#[path = "support/stage.rs"]
+mod stage;
 mod support;
 
 use serde_json::Value;
-use std::net::SocketAddr;
-use support::{Folder, Rhumb, TestNode, ask, free_port, run, wait_for};
-
-/// Of 100 units each, of which 90 may be planned.
-const NODES: [(&str, [u8; 4]); 3] =
-    [("tyo-1", [127, 1, 11, 1]), ("tyo-2", [127, 1, 11, 2]), ("fra-1", [127, 1, 11, 3])];
+use stage::{Stage, fleet};
+use support::{ask, run, wait_for};
 
 /// One node carries it.
 const SERVICE: &str = "version: 1
@@ -25,39 +23,6 @@ chains:
   - pools: [all]
 ";
 
-const ZONE: &str = "$TTL 300
-@ IN SOA ns1 hostmaster 1 3600 600 86400 60
-@ IN NS ns1
-ns1 IN A 127.0.0.1
-";
-
-/// `more`: added to the capacity of fra-1.
-fn fleet(port: u16, more: u64) -> String {
-    let row = |(name, [a, b, c, d]): &(&str, [u8; 4])| {
-        let own = match *name {
-            "fra-1" => format!(", capacity: {{ unit: mbps, amount: {}, cap: 90% }}", 100 + more),
-            _ => String::new(),
-        };
-        format!(
-            "  {name}: {{ site: {}, addresses: [{a}.{b}.{c}.{d}], labels: {{ role: edge }}{own} }}\n",
-            &name[..3]
-        )
-    };
-    let rows: String = NODES.iter().map(row).collect();
-    format!(
-        "version: 1
-regions: {{ ea: {{}}, eu: {{}} }}
-sites:
-  tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
-  fra: {{ region: eu, location: {{ lat: 50.11, lon: 8.68 }} }}
-defaults:
-  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]
-  capacity: {{ unit: mbps, amount: 100, cap: 90% }}
-nodes:
-{rows}"
-    )
-}
-
 /// Twice the load, within so many seconds from now.
 fn event(from_s: i64, until_s: i64) -> String {
     let now = jiff::Timestamp::now().as_second();
@@ -65,56 +30,28 @@ fn event(from_s: i64, until_s: i64) -> String {
     format!("version: 1\nfrom: {}\nuntil: {}\nexpect: {{factor: 2}}\nttl: 10\n", at(from_s), at(until_s))
 }
 
-struct World {
-    folder: Folder,
-    dns: SocketAddr,
-    admin: SocketAddr,
-    port: u16,
-    _nodes: Vec<TestNode>,
+fn world(more: &[(&str, &str)]) -> Stage {
+    Stage::with(&[&[("services/live.yaml", SERVICE)], more].concat())
 }
 
-impl World {
-    fn new(more: &[(&str, &str)]) -> Self {
-        let port = free_port();
-        let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let fleet = fleet(port, 0);
-        let own = [("fleet.yaml", fleet.as_str()), ("services/live.yaml", SERVICE)];
-        let folder = Folder::with(&[&own[..], &[("zones/example.test.zone", ZONE)], more].concat());
-        folder.write_server("");
-        let node = |(_, address): &(&str, [u8; 4])| TestNode::start(SocketAddr::from((*address, port)));
-        Self { folder, dns: local(), admin: local(), port, _nodes: NODES.iter().map(node).collect() }
-    }
+/// `more`: added to the capacity of fra-1.
+fn fleet_with(port: u16, more: u64) -> String {
+    let fra = fleet(port).replace(
+        "  fra-1: { ",
+        &format!("  fra-1: {{ capacity: {{ unit: mbps, amount: {}, cap: 90% }}, ", 100 + more),
+    );
+    assert_ne!(fra, fleet(port), "it is in the fleet");
+    fra
+}
 
-    /// Serving, with every node seen.
-    fn serve(&self) -> Rhumb {
-        let rhumb = self.folder.serve(self.dns, self.admin);
-        wait_for("all nodes to be up", || {
-            let status = self.json(&["status"])?;
-            let nodes = status["nodes"].as_array()?;
-            nodes.iter().all(|node| node["families"][0]["verdict"] == "up").then_some(())
-        });
-        rhumb
-    }
-
-    /// Exit code, what is printed, and errors.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
-        run(&[args, &["--admin", &self.admin.to_string()]].concat())
-    }
-
-    fn json(&self, args: &[&str]) -> Option<Value> {
-        let (_, said, _) = self.run(&[args, &["--format", "json"]].concat());
-        serde_json::from_str(&said).ok()
-    }
-
+impl Stage {
     /// Exit code, and what is told.
     fn readiness(&self, args: &[&str]) -> (i32, Value) {
-        let (code, said, error) = self.run(&[&["readiness", "--format", "json"], args].concat());
-        let told = serde_json::from_str(&said);
-        (code, told.unwrap_or_else(|wrong| panic!("{args:?}: {wrong}: {said}{error}")))
+        self.json(&[&["readiness"], args].concat())
     }
 
     fn problems(&self) -> Vec<String> {
-        let status = self.json(&["status"]).unwrap_or_default();
+        let status = self.status().unwrap_or_default();
         let problems = status["problems"].as_array().cloned().unwrap_or_default();
         problems.iter().map(|it| format!("{} {} {}", it["code"], it["message"], it["help"])).collect()
     }
@@ -126,10 +63,10 @@ impl World {
 
 #[test]
 fn the_weakest_loss_is_named_with_what_would_make_it_fit_and_that_does() {
-    let world = World::new(&[]);
-    let _rhumb = world.serve();
-    let (code, text, error) = world.run(&["readiness"]);
-    assert_eq!(code, 0, "one node carries it: {text}{error}");
+    let world = world(&[]);
+    let _rhumb = world.serve_all_up();
+    let (code, text) = world.run(&["readiness"]);
+    assert_eq!(code, 0, "one node carries it: {text}");
     assert!(text.contains("every loss that was judged is carried"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 
@@ -140,7 +77,7 @@ fn the_weakest_loss_is_named_with_what_would_make_it_fit_and_that_does() {
     let (node, more) = (&weakest["add"][0]["node"], weakest["add"][0]["amount"].as_u64().expect("an amount"));
     assert_eq!(node, "fra-1", "{weakest:#}");
     assert!((77..=80).contains(&more), "160 less 90, of which 90 % may be planned: {more}");
-    let (code, text, _) = world.run(&["readiness", "--factor", "2"]);
+    let (code, text) = world.run(&["readiness", "--factor", "2"]);
     assert!(code == 3 && text.contains("weakest  region/ea") && text.contains("mbps at fra-1"), "{text}");
 
     let (code, pairs) = world.readiness(&["--n", "2"]);
@@ -150,8 +87,8 @@ fn the_weakest_loss_is_named_with_what_would_make_it_fit_and_that_does() {
     let (code, text, error) = run(&["readiness", "--state", &world.folder.state(), "--factor", "2"]);
     assert!(code == 3 && text.contains("region/ea") && text.contains("as of generation"), "{text}{error}");
 
-    world.folder.write("fleet.yaml", &fleet(world.port, more));
-    let (_, text, _) = wait_for("the capacity to be in force", || {
+    world.folder.write("fleet.yaml", &fleet_with(world.port, more));
+    let (_, text) = wait_for("the capacity to be in force", || {
         Some(world.run(&["readiness", "--factor", "2"])).filter(|(code, ..)| *code == 0)
     });
     assert!(text.contains("every loss that was judged is carried"), "{text}");
@@ -159,8 +96,8 @@ fn the_weakest_loss_is_named_with_what_would_make_it_fit_and_that_does() {
 
 #[test]
 fn mistakes_are_told_with_their_remedy() {
-    let world = World::new(&[("events/final.yaml", &event(86_400, 90_000))]);
-    let _rhumb = world.serve();
+    let world = world(&[("events/final.yaml", &event(86_400, 90_000))]);
+    let _rhumb = world.serve_all_up();
     let draft = world.folder.root.path().join("draft.yaml");
     std::fs::write(&draft, event(86_400, 90_000).replace("factor: 2", "factor: 2, areas: europa"))
         .expect("writes");
@@ -172,8 +109,8 @@ fn mistakes_are_told_with_their_remedy() {
         (&["--event", "events/other.yaml"], 2, "there is no file events/other.yaml"),
         (&["--event", draft], 1, "there is no area `europa`"),
     ] {
-        let (is, text, error) = world.run(&[&["readiness"], args].concat());
-        assert!(is == code && error.contains(told), "{args:?}: {is} {text}{error}");
+        let (is, text) = world.run(&[&["readiness"], args].concat());
+        assert!(is == code && text.contains(told), "{args:?}: {is} {text}");
     }
     let (code, told) = world.readiness(&["--event", "final"]);
     assert_eq!((code, &told["scenario"]), (3, &"event final at its peak".into()), "{told:#}");
@@ -181,14 +118,14 @@ fn mistakes_are_told_with_their_remedy() {
     std::fs::write(draft, event(86_400, 90_000).replace("factor: 2", "factor: 1.1")).expect("writes");
     let (code, told) = world.readiness(&["--event", draft]);
     assert_eq!((code, &told["demand"][0]["units"]), (0, &88.into()), "{told:#}");
-    let (code, _, error) = world.run(&["events", "7"]);
-    assert!(code == 1 && error.contains("there is no event 7"), "{error}");
+    let (code, text) = world.run(&["events", "7"]);
+    assert!(code == 1 && text.contains("there is no event 7"), "{text}");
     // The problem tells of it, a day ahead.
     let problem = wait_for("the problem", || {
         world.problems().into_iter().find(|problem| problem.contains("event-not-ready"))
     });
     assert!(problem.contains("region/ea") && problem.contains("mbps at fra-1"), "{problem}");
-    let (_, text, _) = world.run(&["events"]);
+    let (_, text) = world.run(&["events"]);
     assert!(text.contains("event final") && text.contains("NOT READY"), "{text}");
     world.folder.write("events/final.yaml", &event(86_400, 90_000).replace("factor: 2", "factor: 1.1"));
     wait_for("the fleet to be ready", || {
@@ -198,31 +135,31 @@ fn mistakes_are_told_with_their_remedy() {
 
 #[test]
 fn an_event_lowers_ttls_freezes_changes_and_is_reported() {
-    let world = World::new(&[]);
-    let _rhumb = world.serve();
+    let world = world(&[]);
+    let _rhumb = world.serve_all_up();
     assert_eq!(world.ttl(), Some(30));
     // Caches may hold answers for 30 s: the TTL is lowered by then, so at once.
     world.folder.write("events/final.yaml", &event(2, 15));
     wait_for("the lower TTL", || (world.ttl() == Some(10)).then_some(()));
     let drain = ["drain", "tyo-1", "--for", "1m", "--reason", "test"];
     let refusal = wait_for("the freeze", || {
-        let (code, text, error) = world.run(&[&drain[..], &["--dry-run"]].concat());
-        (code == 1).then_some(text + &error)
+        let (code, text) = world.run(&[&drain[..], &["--dry-run"]].concat());
+        (code == 1).then_some(text)
     });
     assert!(refusal.contains("event-final"), "{refusal}");
-    let (code, text, error) = world.run(&[&drain[..], &["--break-glass", "event-final"]].concat());
-    assert_eq!(code, 0, "{text}{error}");
+    let (code, text) = world.run(&[&drain[..], &["--break-glass", "event-final"]].concat());
+    assert_eq!(code, 0, "{text}");
     wait_for("the old TTL", || (world.ttl() == Some(30)).then_some(()));
     let kept = wait_for("the report", || {
-        let shown = world.json(&["events"])?;
+        let (_, shown) = world.json(&["events"]);
         shown["kept"].as_array()?.iter().find(|kept| kept["is_over"] == true).cloned()
     });
     let service = &kept["services"][0];
     assert_eq!((&service["before"], &service["expected"]), (&80.into(), &160.into()), "{kept:#}");
     assert_eq!((&service["came"], &kept["is_cut_short"]), (&80.into(), &false.into()), "{kept:#}");
     assert!(kept["looks"].as_u64().expect("a count") >= 1 && kept["unserved"] == 0, "{kept:#}");
-    let (code, replayed, _) = world.run(&["replay", "--all"]);
+    let (code, replayed) = world.run(&["replay", "--all"]);
     assert_eq!(code, 0, "decided again, with the event and without: {replayed}");
-    let (code, text, _) = world.run(&["events", &kept["number"].to_string()]);
+    let (code, text) = world.run(&["events", &kept["number"].to_string()]);
     assert!(code == 0 && text.contains("event final: over") && text.contains("160"), "{text}");
 }

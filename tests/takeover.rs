@@ -34,12 +34,7 @@ impl World {
     }
 
     fn spawn(&self, more: &[&str]) -> Rhumb {
-        let (dns, admin) = (self.dns.to_string(), self.admin.to_string());
-        let (policies, state) = (self.folder.policies(), self.folder.state());
-        let mut args = vec!["serve", "--policies", &policies, "--state", &state, "--listen", &dns];
-        args.extend(["--admin", &admin, "--log", "human"]);
-        args.extend(more);
-        Rhumb::spawn(&args)
+        self.folder.spawn(self.dns, self.admin, more)
     }
 
     fn serve(&self, more: &[&str]) -> Rhumb {
@@ -193,6 +188,40 @@ fn cookies_stay_valid_under_a_successor_and_not_under_another_process() {
     second.terminate();
     let _other = world.serve(&[]);
     assert_ne!(cookie(world.dns, &whole), whole, "secrets are written nowhere");
+}
+
+/// What the kernel calls the socket that listens on this port.
+fn listening(port: u16) -> String {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("readable");
+    // `sl local_address rem_address st .. inode`, where 0A is a socket that listens.
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut own =
+        rows.filter(|row| row.len() > 9 && row[1].ends_with(&format!(":{port:04X}")) && row[3] == "0A");
+    own.next().expect("somebody listens")[9].to_owned()
+}
+
+#[test]
+fn the_listener_of_the_status_page_is_handed_over_too() {
+    let world = World::new();
+    let port = free_port();
+    world.folder.write_server(&format!("status_page: {{ listen: \"127.0.0.1:{port}\" }}\n"));
+    let wait_page = || {
+        wait_for("the status page", || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens all the time");
+            write!(stream, "GET / HTTP/1.1\r\nhost: status\r\n\r\n").ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            text.starts_with("HTTP/1.1 200 OK\r\n").then_some(())
+        });
+    };
+    let mut first = world.serve(&[]);
+    wait_page();
+    let socket = listening(port);
+    let mut second = world.serve(&["--takeover"]);
+    assert_eq!(exit_code(&mut first), Some(0));
+    assert_eq!(listening(port), socket, "the socket itself, with whoever waits in its queue");
+    wait_page();
+    assert_eq!(second.terminate(), Some(0));
 }
 
 #[test]

@@ -7,8 +7,11 @@ use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Characters of what was sent or answered, in a line for people.
-const MOST_TOLD: usize = 160;
+/// Characters of what was sent or answered, for people.
+const MOST_TOLD: usize = 140;
+/// Of a screen, and before what was sent or answered.
+const WIDTH: usize = 80;
+const INDENT: &str = "      ";
 
 /// Show and verify the record of what people did
 ///
@@ -75,36 +78,48 @@ fn show(most: usize, admin: &Admin, format: Format) -> Result<ExitCode, String> 
             println!("{}", serde_json::to_string_pretty(&entries).map_err(|error| error.to_string())?);
         }
         Format::Text if entries.is_empty() => println!("nobody has done anything yet"),
-        Format::Text => entries.iter().for_each(|entry| println!("{}", told(entry))),
+        Format::Text => entries.iter().for_each(|entry| print!("{}", told(entry))),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for people.
+/// A line for people, and below it what was sent or answered.
 fn told(entry: &Entry) -> String {
-    let at = jiff::Timestamp::from_second(entry.at.as_second()).unwrap_or(entry.at);
-    let number = entry.seq;
+    let (at, number) = (entry.at.strftime("%Y-%m-%d %H:%M:%S"), entry.seq);
     match &entry.event {
         Event::Begun { who, role, from, action, detail } => {
-            format!("{number:>5} {at} {who} ({role}, {from}) {action}{}", short(detail))
+            format!("{number:>5} {at} {who} ({role}, {from}) {action}\n{}", short(detail))
         }
         Event::Ended { of, status, outcome } => {
             let word = if (200..300).contains(status) { "done" } else { "refused" };
-            format!("{number:>5} {at}   {of}: {word} ({status}){}", short(outcome))
+            format!("{number:>5} {at}   {of}: {word} ({status})\n{}", short(outcome))
         }
-        Event::Noted { what } => format!("{number:>5} {at} note: {what}"),
+        Event::Noted { what } => format!("{number:>5} {at} note: {what}\n"),
     }
 }
 
+/// Its beginning, in lines that a screen shows: folded after commas and spaces, and where there is none.
 fn short(told: &Json) -> String {
     if told.is_null() {
         return String::new();
     }
     let text = told.to_string();
-    match text.char_indices().nth(MOST_TOLD) {
-        Some((cut, _)) => format!(" {}..", &text[..cut]),
-        None => format!(" {text}"),
+    let mut shown: String = text.chars().take(MOST_TOLD).collect();
+    if shown.len() < text.len() {
+        shown.push_str("..");
     }
+    let room = WIDTH - INDENT.len();
+    let (mut folded, mut line) = (String::new(), String::new());
+    let parts: Vec<Vec<char>> =
+        shown.split_inclusive([',', ' ']).map(|part| part.chars().collect()).collect();
+    for part in parts.iter().flat_map(|part| part.chunks(room)) {
+        if line.chars().count() + part.len() > room {
+            folded.push_str(&format!("{INDENT}{}\n", line.trim_end()));
+            line.clear();
+        }
+        line.extend(part);
+    }
+    folded + &format!("{INDENT}{}\n", line.trim_end())
 }
 
 fn verify(state: &Path, file: Option<&Path>, format: Format) -> Result<ExitCode, String> {
@@ -142,7 +157,7 @@ fn verify(state: &Path, file: Option<&Path>, format: Format) -> Result<ExitCode,
                 first => format!("; it begins with number {first}, older lines are elsewhere"),
             };
             println!(
-                "{place}: {} lines, none changed{older}\nnewest: number {}, hash {}",
+                "{place}: {} lines, none changed{older}\nnewest: number {}, whose hash is\n  {}",
                 verdict.lines, verdict.head.seq, verdict.head.hash
             );
         }

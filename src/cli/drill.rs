@@ -44,7 +44,7 @@ struct Where {
   rhumb drill plan lose-a-region          what it would do now; nothing is done
   rhumb drill run lose-a-region           asks first; --yes does not
   rhumb drill abort                       everything back, at once
-  rhumb drill list                        what was run: is recovery getting slower?
+  rhumb drill list                        what was run; is recovery slower?
   rhumb drill show 3 --format html > drill-3.html
 
 Exit codes: 0 done, 1 refused, aborted or failed, 2 could not ask; of `run`:

@@ -66,8 +66,7 @@ impl EventsArgs {
 fn listed(shown: &EventsShown) -> String {
     let mut text = String::new();
     if shown.planned.is_empty() && shown.kept.is_empty() {
-        return "no events: files of events/ beside the other policy files say when more is asked for\n"
-            .to_owned();
+        return "no events: files in events/ of the policy folder say when more is asked for\n".to_owned();
     }
     for it in &shown.planned {
         text.push_str(&planned(it));

@@ -20,6 +20,11 @@ const DEFAULT_POLICIES: &str = "policies";
 
 /// Look into geo data.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb geo lookup 133.11.0.1
+  rhumb geo info geo-data/country.mmdb
+  rhumb geo build --help       # what it takes, and where that comes from")]
 pub struct GeoArgs {
     #[command(subcommand)]
     command: GeoCommand,

@@ -9,7 +9,7 @@ use crate::control::policies::{Confirmation, Current, InForce, Proposal, Return,
 use crate::history::{Applied, FileChange, Kept};
 use crate::model::ids::Revision;
 use crate::store::policy_dir;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
+/// Of a screen.
+const WIDTH: u16 = 80;
 
 /// Put the policy files of a folder into force, or a plan
 ///
@@ -29,8 +31,8 @@ const CONTEXT: usize = 3;
 #[command(after_help = "\
 Examples:
   rhumb apply new-policies --why 'more weight for tyo, ticket 4711'
-  rhumb apply plan.json --why 'as planned'     # refused if another came into force since, or it
-                                               # would move much more by now
+  rhumb apply plan.json --why 'as planned'      # refused if another came into
+                             # force since, or it would move much more by now
   rhumb apply new-policies --base 4f2a91c07d3e --why 'ticket 4711'
   rhumb apply new-policies --break-glass moved --why 'tyo has to go'
   rhumb apply --confirm c07d3e --why 'meant so' # an edit in place that waits
@@ -224,11 +226,10 @@ impl HistoryArgs {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["REVISION", "IN FORCE FROM", "BY", "HOW", "GEN", "MOVED", "WHY"]);
+        table.set_width(WIDTH);
+        table.set_header(["REVISION", "IN FORCE FROM (UTC)", "BY", "HOW", "GEN", "MOVED", "WHY"]);
         for applied in &listed {
-            let at =
-                i64::try_from(applied.at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-            let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
+            let at = render::moment(applied.at);
             let Applied { revision, who, how, generation, why, moved_ppm, .. } = applied;
             let (how, generation) = (how.word().to_owned(), generation.0.to_string());
             let moved =
@@ -236,7 +237,12 @@ impl HistoryArgs {
             let row = [revision.to_string(), at, who.clone(), how, generation, moved, why.clone()];
             table.add_row(row);
         }
-        println!("{table}");
+        // The reason alone is folded.
+        let columns = table.column_count() - 1;
+        table.column_iter_mut().take(columns).for_each(|column| {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        });
+        println!("{}", table.trim_fmt());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -317,8 +323,10 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
         };
         println!("  {word:8} {}", path_of(change));
     }
-    if let Some(moved) = moved.filter(|_| !changed.is_empty()) {
-        println!("moves {:.1} % of clients, by the change budget", moved.percent());
+    match moved.filter(|_| !changed.is_empty()) {
+        Some(Ppm(0)) => println!("moves no clients"),
+        Some(moved) => println!("moves {:.1} % of clients, by the change budget", moved.percent()),
+        None => {}
     }
     if !broken.is_empty() {
         println!("over {}, which is recorded", broken.join(", "));

@@ -21,10 +21,13 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  rhumb keys generate example.com        one key for everything, then the DS record for the parent
-  rhumb keys list
-  rhumb keys roll example.com            begin to replace it; `rhumb keys list` tells the next step
-  rhumb keys roll example.com --ds-seen  the parent has the new DS: the new key signs")]
+  rhumb keys generate example.com        one key for everything; its DS record
+                                         is for the zone above
+  rhumb keys list                        with the next step of each
+  rhumb keys roll example.com            begin to replace it
+  rhumb keys roll example.com --ds-seen  the zone above has the new DS record:
+                                         the new key signs
+  rhumb keys ds example.com              the DS record once more")]
 pub struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,

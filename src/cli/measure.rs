@@ -19,7 +19,8 @@ use std::time::Duration;
 #[command(after_help = "\
 Examples:
   rhumb measure key player >> policies/passes && chmod 600 policies/passes
-  rhumb measure pass --keys policies/passes --key player --client 203.0.113.7 --for 1h
+  rhumb measure pass --keys policies/passes --key player \\
+      --client 203.0.113.7 --for 1h
   curl https://dns.example.net:8854/measure -H \"Authorization: Bearer $PASS\" \\
       -d '{\"node\": \"tyo-1\", \"rtt_ms\": 41.5}'")]
 pub struct MeasureArgs {

@@ -15,6 +15,8 @@ mod events;
 mod explain;
 mod geo;
 mod geo_build;
+#[cfg(test)]
+mod help;
 mod history;
 mod incidents;
 pub mod keys;
@@ -52,14 +54,15 @@ use std::time::Duration;
 /// rhumb answers each query from a table that says which node serves which clients, and rebuilds
 /// that table within a second of a node's failure.
 #[derive(Parser)]
-#[command(name = "rhumb", version, propagate_version = true)]
+#[command(name = "rhumb", version, propagate_version = true, max_term_width = 80)]
 #[command(after_help = "\
 Start here:
-  rhumb lab                                    a fleet on loopback, probes, DNS answering, live view
+  rhumb lab                    a fleet on loopback, probes, DNS, a live view
   dig @127.0.0.1 -p 5300 live.rhumb.test +subnet=101.6.6.0/24
-  rhumb lab fault tyo --down                   break a site and watch its clients move
-  rhumb drain site/tyo --for 10m --reason test take it out of the answers, and give it back
-  rhumb check policies                         every mistake in the policy files, at its place")]
+  rhumb lab fault tyo --down   break a site and watch its clients move
+  rhumb drain site/tyo --for 10m --reason test
+                               out of the answers, and back after ten minutes
+  rhumb check policies         every mistake in policy files, at its place")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -69,6 +69,9 @@ pub struct ForceArgs {
 /// Ends every drain of exactly this target. It is never refused by a rule.
 #[derive(Args)]
 #[command(after_help = "\
+  rhumb undrain site/tyo --reason 'the switches are in'
+  rhumb overrides              what is drained, and by which target
+
 Exit codes: 0 done, 1 nothing is drained by this target, 2 could not run")]
 pub struct UndrainArgs {
     /// The target as it was drained
@@ -87,6 +90,7 @@ pub struct UndrainArgs {
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
   rhumb overrides
+  rhumb overrides list --format json
   rhumb overrides extend 3 --for 1h
   rhumb overrides cancel 3 --reason done
 

@@ -32,13 +32,15 @@ const LEAST_LOAD_PPM: u32 = 10_000;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  rhumb plan                                # ./policies against what is in force
-  rhumb plan new-policies --out plan.json   # and keep it, for `rhumb apply plan.json`
-  rhumb plan new-policies --state state     # without a running rhumb, from its state folder
-Shares are of clients, services counting alike; load is capacity units. What is told is where it
-ends; moves by choice get there by the change budget, 20 % of demand a minute.
-Exit codes: 0 nothing changes, 2 something does, 3 a guardrail or rule speaks against it,
-1 mistakes in the files, or it could not be worked out")]
+  rhumb plan                               ./policies, against what is in force
+  rhumb plan new-policies --out plan.json  the same, kept for `rhumb apply`
+  rhumb plan new-policies --state state    without a running rhumb, from its
+                                           state folder
+Shares are of clients, services counting alike; load is in capacity units. What
+is told is where it ends; moves by choice get there by the change budget, 20 %
+of demand a minute.
+Exit codes: 0 nothing changes, 2 something does, 3 a guardrail or rule speaks
+against it, 1 mistakes in the files, or it could not be worked out")]
 pub struct PlanArgs {
     /// Folder with the files; all of them, since what is not in it would be removed
     #[arg(default_value = "policies", value_name = "DIR")]
@@ -266,7 +268,8 @@ fn push_recovery(text: &mut String, it: &Recovery) {
 fn push_worst(text: &mut String, it: &LossOutcome) {
     let carried = if it.is_carried { "the rest carries it" } else { "the rest cannot carry it" };
     let mut told = format!("losing {}: {carried}", it.lost);
-    if let Some(fullest) = &it.fullest {
+    // Where nobody is served any more, there is nothing to tell of nodes and ways.
+    if let Some(fullest) = it.fullest.as_ref().filter(|it| it.utilisation > Ppm::ZERO) {
         let (at, cap) = (fullest.utilisation.percent(), fullest.cap.percent());
         told.push_str(&format!(", {} at {at:.1} % (cap {cap:.0} %)", fullest.node));
     }
@@ -276,7 +279,9 @@ fn push_worst(text: &mut String, it: &LossOutcome) {
     if it.stranded_total() > 0 {
         told.push_str(&format!(", {} client groups without a node", it.stranded_total()));
     }
-    told.push_str(&format!(", p95 {:.1} ms", it.latency.p95.millis()));
+    if it.latency.p95.0 > 0 {
+        told.push_str(&format!(", p95 {:.1} ms", it.latency.p95.millis()));
+    }
     push_wrapped(text, "worst   ", &told);
     if let Some(remedy) = it.remedy() {
         push_wrapped(text, "        ", &remedy);

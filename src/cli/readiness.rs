@@ -1,6 +1,7 @@
 //! `rhumb readiness`: what would become of every loss.
 
 use crate::base::units::{Micros, Ppm};
+use crate::cli::overrides::push_wrapped;
 use crate::cli::records::{SourceArgs, read};
 use crate::cli::{Format, chain};
 use crate::control::readiness::{MOST_TEXT, of_factor};
@@ -33,7 +34,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// it fit.
 #[derive(clap::Args)]
 #[command(after_help = "\
-  rhumb readiness                     every single loss, with the demand as it is
+  rhumb readiness                     every single loss, demand as it is now
   rhumb readiness --factor 1.5        with half as much again
   rhumb readiness --event final       at the peak of events/final.yaml
   rhumb readiness --event draft.yaml  of an event that is not in force yet
@@ -197,12 +198,8 @@ fn waiting<T>(work: impl FnOnce() -> T) -> T {
 /// For people, within 80 columns.
 fn text(told: &Readiness, all: bool) -> String {
     let count = |n: usize| format!("{n} {}", if n == 1 { "loss" } else { "losses" });
-    let mut text = format!(
-        "demand {}; {} judged, {} not carried\n",
-        told.scenario,
-        count(told.judged),
-        told.not_carried
-    );
+    let with = if told.scenario == "now" { "the demand as it is now" } else { &told.scenario };
+    let mut text = format!("with {with}; {} judged, {} not carried\n", count(told.judged), told.not_carried);
     let raised = told.demand.iter().filter(|it| it.units != it.units_now);
     raised.for_each(|it| {
         text.push_str(&format!("  {}: {} units, {} now\n", it.service, it.units, it.units_now));
@@ -329,23 +326,6 @@ fn cut(text: &str, most: usize) -> String {
     }
     let head: String = text.chars().take(most.saturating_sub(1)).collect();
     format!("{head}…")
-}
-
-/// The value wrapped at the width, each line indented as far as the label is long.
-fn push_wrapped(text: &mut String, label: &str, value: &str) {
-    let room = WIDTH - label.len();
-    let (mut line, mut head) = (String::new(), label.to_owned());
-    for word in value.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            text.push_str(&format!("{head}{line}\n"));
-            (line, head) = (String::new(), " ".repeat(label.len()));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    text.push_str(&format!("{head}{line}\n"));
 }
 
 #[cfg(test)]

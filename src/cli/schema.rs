@@ -9,6 +9,10 @@ use std::process::ExitCode;
 /// Name the schema on a file's first line and editors complete and check it:
 /// `# yaml-language-server: $schema=../docs/schema/fleet.json`
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb schema service
+  rhumb schema --out docs/schema    # a file for each kind, for editors")]
 pub struct SchemaArgs {
     /// Only this kind of file; all of them otherwise, as one object
     #[arg(value_name = "FILE KIND", value_parser = kinds())]

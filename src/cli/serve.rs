@@ -28,8 +28,9 @@ const SHORTEST_WATCHDOG: Duration = Duration::from_millis(10);
 #[command(after_help = "\
 Examples:
   rhumb serve --policies policies --state /var/lib/rhumb
-  rhumb serve --listen 192.0.2.1:53 --listen '[2001:db8::1]:53' --admin 127.0.0.1:8053
-  rhumb serve --policies policies --state /var/lib/rhumb --takeover   # a new version, no query lost")]
+  rhumb serve --listen 192.0.2.1:53 --listen '[2001:db8::1]:53'
+  rhumb serve --policies policies --state /var/lib/rhumb --takeover
+                                  # a new version: no query is lost")]
 pub struct ServeArgs {
     /// Folder with the policy files
     #[arg(long, default_value = "policies", value_name = "DIR")]

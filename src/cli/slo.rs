@@ -17,13 +17,17 @@ use std::process::ExitCode;
 /// Exits 1 when a budget is spent.
 #[derive(clap::Args)]
 #[command(after_help = "\
+Examples:
+  rhumb slo
+  rhumb slo --format json    # with each day, and each month's times to recover
 Reading it:
-  AIM    the objective; KEPT what came of it, in the time that was watched
-  DOWN   as if all clients had been without an answer for so long
-  SPENT  of the error budget: of the time that the aim allows in 30 days
-  INC    incidents that touched the service
-  RTO    the longest until 99 % of its clients had another answer
-  MTTR   the mean until everything was as before")]
+  AVAILABLE  what came of the objective, in the time that was watched
+  DOWN       as if all clients had been without an answer for so long
+  SPENT      of the error budget: of the time that the objective allows to be
+             lost in 30 days
+  INCIDENTS  that touched the service
+  RTO        the longest until 99 % of its clients had another answer
+  MTTR       the mean until everything was as before")]
 pub struct SloArgs {
     #[command(flatten)]
     admin: Admin,
@@ -62,7 +66,7 @@ fn text(report: &SloReport) -> String {
         "OBJECTIVE",
         "AVAILABLE",
         "DOWN",
-        "BUDGET",
+        "SPENT",
         "INCIDENTS",
         "RTO",
         "MTTR",
@@ -70,7 +74,7 @@ fn text(report: &SloReport) -> String {
     for service in &report.services {
         table.add_row(row(service));
     }
-    let mut text = format!("{table}\n");
+    let mut text = format!("{}\n", table.trim_fmt());
     for tier in report.tiers.iter().filter(|tier| tier.recovery.incidents > 0) {
         text.push_str(&of_tier(tier));
     }

@@ -1,7 +1,8 @@
 //! `rhumb token`: who may use the admin address from elsewhere.
 
-use crate::base::clock::{Clock, SystemClock, WallTime};
+use crate::base::clock::{Clock, SystemClock};
 use crate::cli::admin_client::Admin;
+use crate::cli::render::moment;
 use crate::cli::{Format, chain, duration, random};
 use crate::control::operators::NewToken;
 use crate::model::actor::Role;
@@ -25,9 +26,10 @@ Examples:
   rhumb token create alice --role operator --for 2160h > alice.token
   rhumb status --admin https://dns.example.net:8053 --token-file alice.token
   RHUMB_TOKEN=$(cat alice.token) rhumb node tyo-1
-  curl -H \"Authorization: Bearer $(cat alice.token)\" http://127.0.0.1:8053/metrics
+  curl -H \"Authorization: Bearer $(cat alice.token)\" \\
+      http://127.0.0.1:8053/metrics
   rhumb token list
-  rhumb token revoke alice                     # at once, also for connections that are open")]
+  rhumb token revoke alice         # at once, also for connections that are open")]
 pub struct TokenArgs {
     #[command(subcommand)]
     what: What,
@@ -97,17 +99,12 @@ fn create(name: &str, role: Role, lasting: Option<Duration>, admin: &Admin) -> R
     };
     let made: TokenShown = admin.post("/tokens", &new).map_err(|error| chain(&error))?;
     println!("{token}");
-    eprintln!("{name} is let in as {role}{}; the token is shown only now", until(&made));
+    eprintln!("{name} is let in as {role}{};\nthe token is shown only now", until(&made));
     Ok(())
 }
 
 fn until(token: &TokenShown) -> String {
-    token.expires_at.map_or_else(String::new, |at| format!(" until {}", moment(at)))
-}
-
-fn moment(at: WallTime) -> String {
-    let at = i64::try_from(at.0 / 1_000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+    token.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", moment(at)))
 }
 
 fn list(admin: &Admin, format: Format) -> Result<(), String> {
@@ -124,7 +121,7 @@ fn list(admin: &Admin, format: Format) -> Result<(), String> {
     let now = SystemClock::new().wall();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["NAME", "ROLE", "MADE", "BY", "UNTIL"]);
+    table.set_header(["NAME", "ROLE", "MADE (UTC)", "BY", "UNTIL (UTC)"]);
     for token in &tokens {
         let until = match token.expires_at {
             Some(at) if at <= now => format!("expired {}", moment(at)),
@@ -134,7 +131,7 @@ fn list(admin: &Admin, format: Format) -> Result<(), String> {
         let TokenShown { name, role, made_at, made_by, .. } = token;
         table.add_row([name.clone(), role.to_string(), moment(*made_at), made_by.clone(), until]);
     }
-    println!("{table}");
+    println!("{}", table.trim_fmt());
     Ok(())
 }
 

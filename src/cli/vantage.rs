@@ -28,10 +28,10 @@ const LONGEST_TOKEN: usize = 512;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
-  rhumb vantage token gz > gz.token            # the policy line is printed beside it
+  rhumb vantage token gz > gz.token     # with the line that fleet.yaml takes
   rhumb vantage --scheduler dns.example.net:8853 --name gz --token-file gz.token
-  rhumb vantage --scheduler 192.0.2.1:8853 --server-name dns.example.net --ca ca.pem \\
-      --name gz --cert gz.pem --key gz-key.pem")]
+  rhumb vantage --scheduler 192.0.2.1:8853 --server-name dns.example.net \\
+      --ca ca.pem --name gz --cert gz.pem --key gz-key.pem")]
 pub struct VantageArgs {
     #[command(subcommand)]
     make: Option<Make>,

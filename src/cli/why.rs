@@ -27,7 +27,7 @@ const MOST_SHOWN: usize = 20;
 Examples:
   rhumb why
   rhumb why 42
-  rhumb why 42 --save 42.record            # everything it was decided on, for a colleague
+  rhumb why 42 --save 42.record            # all it was decided on, for others
   rhumb why --file 42.record
   rhumb why --state /var/lib/rhumb 42      # where no rhumb runs")]
 pub struct WhyArgs {

@@ -55,7 +55,8 @@ struct CheckArgs {
 #[command(after_help = "\
 Examples:
   rhumb zone dump rhumb.test policies/zones/rhumb.test.zone
-  diff <(rhumb zone dump rhumb.test old.zone) <(rhumb zone dump rhumb.test new.zone)")]
+  diff <(rhumb zone dump rhumb.test old.zone) \\
+       <(rhumb zone dump rhumb.test new.zone)")]
 struct DumpArgs {
     #[command(flatten)]
     file: ZoneFile,
@@ -65,6 +66,9 @@ struct DumpArgs {
 ///
 /// The same as `rhumb keys ds`. Exits 1 when the zone has no key, 2 when the keys could not be read.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb zone ds example.com")]
 struct ZoneDsArgs {
     #[command(flatten)]
     zone: keys::DsArgs,

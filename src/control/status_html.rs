@@ -1,6 +1,7 @@
 //! The status page as HTML: one file without scripts, fonts or pictures, readable on a phone, light and dark.
 
 use super::status_page::{Mood, PageIncident, PageService, PageView};
+use crate::base::html::escaped;
 use std::fmt::Write;
 
 /// Seconds until a browser asks again.
@@ -133,19 +134,4 @@ const fn mood(mood: Mood) -> &'static str {
 /// `2026-11-22 10:31:04`, of a moment as RFC 3339 has it.
 fn clock(moment: &str) -> String {
     escaped(&moment.replace('T', " ").replace('Z', ""))
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

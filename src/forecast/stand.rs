@@ -11,7 +11,7 @@ use crate::geo::GeoTable;
 use crate::model::account::Account;
 use crate::model::demand::Split;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
-use crate::model::placement::{Assignment, PlacementMode};
+use crate::model::placement::PlacementMode;
 use crate::model::policy::Policy;
 use crate::routing::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,7 @@ impl Sums {
             service: service.name.clone(),
             demand: side.account.services.get(id.index()).map_or(0, |demand| demand >> FINE_BITS),
             unserved: self.unserved(side, id),
-            stranded: stranded_groups(&side.table.assignment, id),
+            stranded: side.table.assignment.stranded(id),
             latency: latency(&mut paths),
             scopes: scopes(side.table, id, leaves, &side.table.geo),
             ttl: service.ttl,
@@ -243,16 +243,6 @@ fn utilisation(planned: u64, account: &Account, policy: &Policy, node: NodeId) -
     let capacity = policy.fleet.node(node).capacity.as_ref()?;
     let base = account.base.get(node.index()).copied().unwrap_or(0) >> FINE_BITS;
     Some(Ppm::ratio(planned.saturating_add(base), capacity.amount))
-}
-
-/// Client groups of a service that no node may serve.
-fn stranded_groups(assignment: &Assignment, id: ServiceId) -> u32 {
-    let Some(service) = assignment.services.get(id.index()) else { return 0 };
-    let is_stranded = |at: &&u32| {
-        let placement = service.placements.get(**at as usize);
-        placement.is_none_or(|it| it.mode != PlacementMode::Normal || it.shares.is_empty())
-    };
-    u32::try_from(service.by_group.iter().filter(is_stranded).count()).unwrap_or(u32::MAX)
 }
 
 fn latency(paths: &mut [(u32, u128)]) -> Latency {

@@ -265,6 +265,16 @@ impl Assignment {
         let service = self.services.get(service.index())?;
         service.placements.get(*service.by_group.get(group.index())? as usize)
     }
+
+    /// Client groups of a service that no node may serve.
+    pub fn stranded(&self, service: ServiceId) -> u32 {
+        let Some(service) = self.services.get(service.index()) else { return 0 };
+        let is_stranded = |at: &&u32| {
+            let placement = service.placements.get(**at as usize);
+            placement.is_none_or(|it| it.mode != PlacementMode::Normal || it.shares.is_empty())
+        };
+        u32::try_from(service.by_group.iter().filter(is_stranded).count()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A move of clients between two generations, for the log, the view and the journal.

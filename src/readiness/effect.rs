@@ -8,19 +8,17 @@
 //! once others make way, which takes the writer one tick more, when nodes report whom they were sent. What is
 //! without room then is what the rest cannot carry.
 
-use crate::base::units::{Micros, Ppm};
+use crate::base::round_trips::RoundTrips;
+use crate::base::units::Ppm;
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::{Assignment, Latencies, PlacementMode};
+use crate::model::placement::{Latencies, PlacementMode};
 use crate::model::policy::Policy;
 use crate::model::preflight::{Stranded, Unserved};
 use crate::model::readiness::Latency;
 use crate::model::verdict::NodeHealth;
 use crate::schedule::{self, Pass, Plan, PlanInput};
-
-/// Round trips are counted to the millisecond, up to this.
-const LONGEST_MS: usize = 2_000;
 
 /// The plan for `after`, an evacuation, once others have made way where that helps.
 pub fn settled(after: &PlanInput<'_>) -> Plan {
@@ -96,19 +94,10 @@ pub fn unserved(was: &Plan, now: &Plan, policy: &Policy) -> Vec<Unserved> {
 pub fn stranded(was: &Plan, now: &Plan, policy: &Policy) -> Vec<Stranded> {
     let told = |id: ServiceId| Stranded {
         service: policy.service(id).name.clone(),
-        before: stranded_groups(&was.assignment, id),
-        after: stranded_groups(&now.assignment, id),
+        before: was.assignment.stranded(id),
+        after: now.assignment.stranded(id),
     };
     policy.service_ids().map(told).filter(|it| it.before > 0 || it.after > 0).collect()
-}
-
-fn stranded_groups(assignment: &Assignment, id: ServiceId) -> u32 {
-    let Some(service) = assignment.services.get(id.index()) else { return 0 };
-    let is_stranded = |at: &&u32| {
-        let placement = service.placements.get(**at as usize);
-        placement.is_none_or(|it| it.mode != PlacementMode::Normal || it.shares.is_empty())
-    };
-    u32::try_from(service.by_group.iter().filter(is_stranded).count()).unwrap_or(u32::MAX)
 }
 
 /// Clients that are elsewhere, of all clients: services count alike.
@@ -120,8 +109,7 @@ pub fn moved(plan: &Plan) -> Ppm {
 
 /// Round trips of the clients that have a node, as the planner estimates them.
 pub fn latency(plan: &Plan, policy: &Policy, groups: &[ClientGroup], latencies: &Latencies) -> Latency {
-    let mut histogram = vec![0_u128; LONGEST_MS + 1];
-    let (mut sum, mut all) = (0_u128, 0_u128);
+    let mut trips = RoundTrips::default();
     for (service, own) in plan.assignment.services.iter().enumerate() {
         for group in 0..groups.len().min(own.by_group.len()) {
             let placement = own.by_group.get(group).and_then(|at| own.placements.get(*at as usize));
@@ -129,21 +117,10 @@ pub fn latency(plan: &Plan, policy: &Policy, groups: &[ClientGroup], latencies: 
             let (row, fraction) = (latencies.row(group), plan.account.split.fraction(service, group));
             for share in &placement.shares {
                 let site = policy.fleet.node(share.node).site;
-                let Some(&Micros(rtt)) = row.get(site.index()) else { continue };
-                let weight = u128::from(fraction) * u128::from(share.share.0);
-                histogram[(rtt as usize / 1_000).min(LONGEST_MS)] += weight;
-                (sum, all) = (sum + weight * u128::from(rtt), all + weight);
+                let Some(&rtt) = row.get(site.index()) else { continue };
+                trips.add(rtt, u128::from(fraction) * u128::from(share.share.0));
             }
         }
     }
-    if all == 0 {
-        return Latency::default();
-    }
-    let mut seen = 0;
-    let p95 = histogram.iter().position(|weight| {
-        seen += weight;
-        seen * 100 >= all * 95
-    });
-    let p95_ms = u32::try_from(p95.unwrap_or(LONGEST_MS)).unwrap_or(u32::MAX);
-    Latency { mean: Micros(u32::try_from(sum / all).unwrap_or(u32::MAX)), p95: Micros::from_millis(p95_ms) }
+    trips.mean_and_p95().map_or_else(Latency::default, |(mean, p95)| Latency { mean, p95 })
 }

@@ -9,7 +9,7 @@
 mod mmdb;
 
 use mmdb::{Item, Writer};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as LocalAddress, UnixStream};
@@ -328,12 +328,17 @@ pub struct Folder {
 impl Folder {
     /// Serves it, with these addresses; ready.
     pub fn serve(&self, dns: SocketAddr, admin: SocketAddr) -> Rhumb {
+        let mut rhumb = self.spawn(dns, admin, &[]);
+        rhumb.wait_line("ready: DNS");
+        rhumb
+    }
+
+    /// The same, also by other words, and nobody waits until it serves.
+    pub fn spawn(&self, dns: SocketAddr, admin: SocketAddr, more: &[&str]) -> Rhumb {
         let (dns, admin) = (dns.to_string(), admin.to_string());
         let (policies, state) = (self.policies(), self.state());
         let folders = ["serve", "--policies", &policies, "--state", &state, "--log", "human"];
-        let mut rhumb = Rhumb::spawn(&[&folders[..], &["--listen", &dns, "--admin", &admin]].concat());
-        rhumb.wait_line("ready: DNS");
-        rhumb
+        Rhumb::spawn(&[&folders[..], &["--listen", &dns, "--admin", &admin], more].concat())
     }
 
     pub fn with(files: &[(&str, &str)]) -> Self {
@@ -397,25 +402,33 @@ fn text(path: &Path) -> String {
 
 /// What an admin address says over its local socket, head and body.
 pub fn fetch(address: SocketAddr, path: &str) -> String {
-    let local = LocalAddress::from_abstract_name(format!("rhumb-admin/{address}")).expect("a name");
-    let mut stream = wait_for("the admin address", || UnixStream::connect_addr(&local).ok());
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: rhumb\r\nconnection: close\r\n\r\n").expect("asks");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answers");
-    text
+    let stream = wait_for("the admin address", || connect(address).ok());
+    talk(stream, "GET", path, "").expect("answers")
 }
 
 /// What it says to a document.
 pub fn post(address: SocketAddr, path: &str, document: &str) -> String {
+    let stream = wait_for("the admin address", || connect(address).ok());
+    talk(stream, "POST", path, document).expect("answers")
+}
+
+/// One request to it; an error where it is not there, or goes away before its answer is whole.
+pub fn request(address: SocketAddr, method: &str, path: &str, document: &str) -> io::Result<String> {
+    talk(connect(address)?, method, path, document)
+}
+
+fn connect(address: SocketAddr) -> io::Result<UnixStream> {
     let local = LocalAddress::from_abstract_name(format!("rhumb-admin/{address}")).expect("a name");
-    let mut stream = wait_for("the admin address", || UnixStream::connect_addr(&local).ok());
+    UnixStream::connect_addr(&local)
+}
+
+fn talk(mut stream: UnixStream, method: &str, path: &str, document: &str) -> io::Result<String> {
     let length = document.len();
     let head = "host: rhumb\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{document}")
-        .expect("asks");
+    write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{document}")?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answers");
-    text
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Runs somebody else's program to its end: whether it was content, and what it said. `None`: it is not

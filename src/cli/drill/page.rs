@@ -2,6 +2,7 @@
 
 use super::plot;
 use super::text::{asked, counted, outcome, rows};
+use crate::base::html::escaped;
 use crate::cli::render::moment;
 use crate::drill::report::{Report, Verdict};
 
@@ -145,22 +146,6 @@ fn table(head: &[&str], numbers: usize, rows: String) -> String {
     };
     let head: String = head.iter().enumerate().map(cell).collect();
     format!("<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>\n")
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -26,17 +26,19 @@ const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Add
 const STEPS: u64 = 1_000;
 
 const DEFINITIONS: &str = "\
-Figures, from the fault to the end, of the nodes it leaves alone; a sample each 200 ms:
+Figures, from the fault to the end, of the nodes it leaves alone, with a sample
+each 200 ms:
   peak        highest utilisation of any of them, as a part of its capacity
   above cap   seconds above the cap, added up over the nodes
   overload    seconds above the whole capacity, likewise
-  moved       networks (with a name each) that were sent elsewhere than before, as a part of
-              all that were placed at the fault; each change counts
+  moved       networks (with a name each) that were sent elsewhere than before,
+              as a part of all that were placed at the fault; each change counts
   cut         sessions that ended with the nodes of the fault
-  failed      tries that found their node down, past its capacity, or no answer at all
+  failed      tries that found their node down, past its capacity, or no answer
 
-Both runs are real time: daemon, nodes and clients on loopback, state in a temporary folder.
-Clients are drawn so that by the nearest node all nodes would be equally full before the fault.
+Both runs are real time: daemon, nodes and clients on loopback, state in a
+temporary folder. Clients are drawn so that by the nearest node all nodes would
+be equally full before the fault.
 
 Examples:
   rhumb lab compare --load 70% --fault site/fra --out docs/lab-site-loss.svg

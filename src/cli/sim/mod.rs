@@ -11,6 +11,11 @@ use std::process::ExitCode;
 
 /// Simulate fleets, their clients and what steers them
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  rhumb sim region-loss    # a region lost: rhumb, nearest node, weights, turns
+  rhumb sim stability      # does the loop settle, and how many does it move?
+  rhumb sim oracle         # plans against the least cost there is")]
 pub struct SimArgs {
     #[command(subcommand)]
     command: SimCommand,

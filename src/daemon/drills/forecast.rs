@@ -7,7 +7,8 @@
 
 use crate::base::clock::WallTime;
 use crate::base::diagnostic::did_you_mean;
-use crate::base::units::{Micros, Ppm};
+use crate::base::round_trips::RoundTrips;
+use crate::base::units::Ppm;
 use crate::daemon::preflight;
 use crate::daemon::writer::Situation;
 use crate::drill::recovery::{self, Loss};
@@ -33,8 +34,6 @@ const PROBLEMS: &str = "problems";
 const TARGETS_AWAY: &str = "targets-away";
 /// Of those that overrides know nothing of.
 const OWN_RULES: [&str; 4] = [BLACKOUT, OTHERS_DOWN, PROBLEMS, TARGETS_AWAY];
-/// Round trips are counted to the millisecond, up to this.
-const LONGEST_MS: usize = 2_000;
 
 /// See the module.
 pub struct Forecast {
@@ -290,26 +289,17 @@ fn latency(
     account: &Account,
     services: &[ServiceId],
 ) -> Option<Latency> {
-    let mut by_ms = vec![0_u128; LONGEST_MS + 1];
-    let (mut sum, mut all) = (0_u128, 0_u128);
+    let mut trips = RoundTrips::default();
     each_placement(services, assignment, account, |group, fraction, placement| {
         let row = input.latencies.row(group);
         for share in &placement.shares {
             let site = input.policy.fleet.node(share.node).site;
-            let Some(rtt) = row.get(site.index()) else { continue };
-            let weight = u128::from(fraction) * u128::from(share.share.0);
-            by_ms[(rtt.0 as usize / 1_000).min(LONGEST_MS)] += weight;
-            sum += weight * u128::from(rtt.0);
-            all += weight;
+            if let Some(rtt) = row.get(site.index()) {
+                trips.add(*rtt, u128::from(fraction) * u128::from(share.share.0));
+            }
         }
     });
-    let mean = Micros(u32::try_from(sum.checked_div(all)?).unwrap_or(u32::MAX));
-    let mut seen = 0_u128;
-    let p95 = by_ms.iter().position(|weight| {
-        seen += weight;
-        seen * 100 >= all * 95
-    })?;
-    Some(Latency { mean, p95: Micros::from_millis(u32::try_from(p95).unwrap_or(u32::MAX)) })
+    trips.mean_and_p95().map(|(mean, p95)| Latency { mean, p95 })
 }
 
 fn survivors(policy: &Policy, nodes: &[NodeId], was: &Standing, then: &Standing) -> Vec<Survivor> {
