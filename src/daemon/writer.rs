@@ -53,6 +53,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 mod carry;
+mod drilled;
 mod overriding;
 mod settling;
 mod situation;
@@ -108,6 +109,11 @@ pub enum Event {
         ask: Box<OverrideAsk>,
         by: Actor,
         reply: tokio::sync::oneshot::Sender<Answer>,
+    },
+    /// Verdicts of these nodes, by name, are this drill's from now on; none: it has let them go.
+    Drilled {
+        run: u64,
+        nodes: Vec<String>,
     },
     /// What it plans on, to be thought about on another thread.
     Situation {
@@ -175,6 +181,10 @@ pub enum About {
     Overrides,
     /// Events that the fleet is not ready for.
     Events,
+    /// Drills that wait for a word.
+    DrillDates,
+    /// Drills that could not be restored.
+    DrillsLeft,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -218,6 +228,7 @@ pub struct Writer {
     pulse: Pulse,
     pending: Pending,
     overrides: OverrideBook,
+    drilled: drilled::Drilled,
     /// Of the probes of this epoch.
     troubles: Troubles,
     /// A verdict changed since the table was last kept.
@@ -261,6 +272,7 @@ impl Writer {
             pulse,
             pending: Pending::default(),
             overrides,
+            drilled: drilled::Drilled::default(),
             troubles: Troubles::default(),
             verdicts_moved: false,
             judge: routing::judge,
@@ -368,6 +380,7 @@ impl Writer {
             Event::Override { ask, by, reply } => {
                 let _ = reply.send(self.take_word(*ask, &by));
             }
+            Event::Drilled { run, nodes } => self.take_drilled(run, nodes),
             Event::Situation { reply } => {
                 let _ = reply.send(self.situation());
             }
@@ -713,7 +726,8 @@ impl Writer {
         let demand = self.counting.shown();
         let (planned_load, memory) = (&self.planned_load, &self.memory);
         let overrides = statuses(&self.overrides.list(), &self.inputs.policy);
-        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides };
+        let drilled = self.drilled.names();
+        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides, drilled };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

@@ -8,7 +8,8 @@
 //! | client groups answered by `on_all_down`, newcomers shed, demand above what nodes may be given | a service |
 //! | the table is frozen, the writer silent | this instance |
 //!
-//! A node that an operator or a drill withdrew is no fault, whatever its verdict.
+//! A node that an operator or a drill withdrew is no fault, whatever its verdict; nor is one that a drill breaks for
+//! a while by other means.
 
 use crate::base::clock::WallTime;
 use crate::base::units::Ppm;
@@ -64,13 +65,16 @@ impl<'a> Facts<'a> {
     pub fn of(status: &'a Status, rules: &IncidentRules, now: WallTime) -> Self {
         let nodes: BTreeMap<&str, &NodeStatus> =
             status.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
-        let withdrawn: BTreeMap<&str, String> = status
+        let mut withdrawn: BTreeMap<&str, String> = status
             .nodes
             .iter()
             .filter_map(|node| Some((node.name.as_str(), node.health.forced.as_ref()?)))
             .filter(|(_, forced)| !forced.action.serves())
             .map(|(name, forced)| (name, forced.told()))
             .collect();
+        for name in &status.drilled {
+            withdrawn.entry(name).or_insert_with(|| "a drill has it".to_owned());
+        }
         let mut found = Vec::new();
         for node in status.nodes.iter().filter(|node| !withdrawn.contains_key(node.name.as_str())) {
             found.extend(of_node(node, rules, now));
