@@ -166,6 +166,8 @@ pub enum About {
     Probes,
     /// Regions whose circuit is not closed.
     Circuits,
+    /// Nodes and regions that a safety rule keeps in.
+    KeptIn,
     /// Receivers of alerts that cannot be reached.
     Alerts,
     /// The history of policies, as it was found.
@@ -529,6 +531,17 @@ impl Writer {
             tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
         }
         self.reporter.set_problems(About::Trust, problems);
+        self.tell_kept_in();
+    }
+
+    /// Tells whom a safety rule keeps from being withdrawn by choice.
+    fn tell_kept_in(&mut self) {
+        let at = (self.clock.mono().0 / 1_000, self.clock.wall());
+        let kept = rungs::kept_in(&self.health, &self.memory, &self.inputs.policy, at);
+        for problem in kept.iter().filter(|problem| !self.reporter.knows(problem)) {
+            tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        self.reporter.set_problems(About::KeptIn, kept);
     }
 
     /// Takes over the serials that were raised in publishing; whether there were any.

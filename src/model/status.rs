@@ -220,6 +220,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "tokens-damaged",
     "transfer-keys-unreadable",
     "vantage-distrusted",
+    "withdrawal-held",
     "writer-silent",
 ];
 
