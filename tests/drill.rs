@@ -364,14 +364,19 @@ fn what_a_drill_breaks_is_its_own_and_other_faults_end_it() {
     });
     let ending = &report["ending"];
     let why = ending["why"].as_str().expect("a reason");
-    assert!(ending["rail"] == "incidents" && why.contains("tyo-1"), "{ending:#}");
-    let incidents = world.json(&["incidents"]);
-    let subjects: Vec<&Value> =
-        incidents.as_array().expect("a list").iter().map(|it| &it["cause"]["subject"]).collect();
-    assert_eq!(subjects, ["tyo-1"], "{incidents:#}");
-    let (code, said) = world.run(&["drill", "plan", "next"]);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(code == 1 && said.contains("breaks `open-incidents`: incident 1 (node tyo-1: down)"), "{said}");
+    assert!(ending["rail"] == "incidents" && why.contains("tyo"), "{ending:#}");
+    let is_of_fra = || {
+        let incidents = world.json(&["incidents"]);
+        let all = incidents.as_array().expect("a list");
+        assert!(!all.is_empty(), "that of tyo is open");
+        all.iter().any(|it| it["summary"].as_str().is_some_and(|told| told.contains("fra")))
+    };
+    assert!(!is_of_fra(), "what the drill breaks is none");
+    wait_for("the refusal of another", || {
+        let (code, said) = world.run(&["drill", "plan", "next"]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        (code == 1 && said.contains("breaks `open-incidents`: incident 1 (")).then_some(())
+    });
 
     // Its program does not heal: that is a problem until it does, and nobody's incident.
     let unrestored = || {
@@ -383,7 +388,7 @@ fn what_a_drill_breaks_is_its_own_and_other_faults_end_it() {
     let message = problem["message"].as_str().expect("a sentence");
     assert!(message.contains("(break) did to node/fra-1 is not taken back"), "{message}");
     assert_eq!(world.report(id)["traces"]["is_restored"], false);
-    assert_eq!(world.json(&["incidents"]).as_array().map(Vec::len), Some(1));
+    assert!(!is_of_fra(), "it is still the drill's");
     std::fs::write(&may_heal, "").expect("writes");
     wait_for("it to be healed", || (!broken.exists()).then_some(()));
     wait_for("the end of the problem", || unrestored()?.is_none().then_some(()));
@@ -413,7 +418,10 @@ fn an_events_freeze_refuses_drills_and_applies_and_lets_everything_back() {
         (code == 1 && said.contains("breaks `event-final`")).then_some(())
     });
     let (code, said) = world.run(&["drill", "run", "lose-fra", "--yes"]);
-    assert!(code == 1 && said.contains("breaks `event-final`") && said.contains("nothing was done"), "{said}");
+    assert!(
+        code == 1 && said.contains("breaks `event-final`") && said.contains("nothing was done"),
+        "{said}"
+    );
 
     // An apply of the same policies with a little more demand.
     let next = world.folder.root.path().join("next");

@@ -179,10 +179,16 @@ impl Desk {
         break_glass: Vec<String>,
         by: Actor,
     ) -> Result<u64, Refused> {
+        if self.dates.book.is_none() {
+            self.look_at_dates().await;
+        }
         let mut dates = std::mem::take(&mut self.dates);
         let asks = dates.book.as_ref().and_then(|book| book.asks(name));
         let done = match asks {
             Some(id) => self.try_date(&mut dates, id, break_glass, by).await,
+            None if dates.book.is_none() => {
+                Err(Refused::NotNow("dates of drills cannot be read yet: see `rhumb status`".to_owned()))
+            }
             None => Err(self.why_no_date(name)),
         };
         self.tell(&mut dates);

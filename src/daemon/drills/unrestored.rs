@@ -22,6 +22,7 @@ pub async fn keep(setting: Setting, mut found: mpsc::Receiver<Report>) {
     loop {
         tokio::select! {
             report = found.recv() => match report {
+                Some(report) if left.iter().any(|it| it.report.id == report.id) => continue,
                 Some(report) => {
                     tracing::error!(drill = report.name, id = report.id, "the drill is not restored");
                     // Its nodes are the drill's until they are healed.
