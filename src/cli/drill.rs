@@ -46,7 +46,7 @@ struct Where {
   rhumb drill run lose-a-region           asks first; --yes does not
   rhumb drill abort                       everything back, at once
   rhumb drill confirm lose-a-region       begins the date that waits for a word
-  rhumb drill list                        what was run: is recovery getting slower?
+  rhumb drill list                        next dates, and what was run
   rhumb drill show 3 --format html > drill-3.html
 
 Exit codes: 0 done, 1 refused, aborted or failed, 2 could not ask; of `run`:
