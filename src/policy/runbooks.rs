@@ -67,7 +67,7 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            [("fleet.yaml", 3, 32, "runbooks/tyo.md"), ("alerts.yaml", 2, 35, "https://wiki.test/a")]
+            [("fleet.yaml", 3, 31, "runbooks/tyo.md"), ("alerts.yaml", 2, 35, "https://wiki.test/a")]
         );
     }
 }
