@@ -95,13 +95,14 @@ fn listed() -> [Listed; 7] {
         Listed { part: "Steering", codes: routing::codes::ALL.to_vec(), load: steering },
         Listed { part: "Signing", codes: sign::codes::ALL.to_vec(), load: steering },
         Listed { part: "Certificates", codes: daemon::certificates::CODES.to_vec(), load: steering },
-        Listed { part: "Secrets", codes: cli::check::CODES.to_vec(), load: steering },
+        Listed { part: "Files beside the policies", codes: cli::check::CODES.to_vec(), load: steering },
         Listed { part: "Probes", codes: probe::means::CODES.to_vec(), load: steering },
     ]
 }
 
 /// Codes whose example would fill the page; their own module's tests hold them.
-const WITHOUT_EXAMPLE: [&str; 3] = ["zone-rrset-size", "keys-unreadable", "secrets-unusable"];
+const WITHOUT_EXAMPLE: [&str; 4] =
+    ["zone-rrset-size", "keys-unreadable", "runbook-missing", "secrets-unusable"];
 
 #[test]
 fn every_code_is_documented_once_with_its_severity_and_meaning() {

@@ -125,6 +125,13 @@ impl World {
         wait_for(phase, || (self.report(id)["phase"] == phase).then_some(()));
     }
 
+    /// `None`: it cannot be asked; within: there is none.
+    fn problem(&self, code: &str) -> Option<Option<Value>> {
+        let status = self.json(&["status"]);
+        let problems = status["problems"].as_array()?;
+        Some(problems.iter().find(|problem| problem["code"] == code).cloned())
+    }
+
     fn has_overrides(&self) -> bool {
         let overrides = self.json(&["overrides"]);
         overrides.as_array().expect("a list").iter().any(|_| true)
@@ -326,4 +333,138 @@ fn what_the_rest_cannot_carry_and_mistakes_are_refused_and_guardrails_hold() {
     assert!(begun.elapsed() < Duration::from_secs(3_600), "long before its hold is over");
     let (code, said) = world.run(&["drill", "run", "guarded", "--yes"]);
     assert!(code == 1 && said.contains("breaks `others-down`: tyo-1 may not serve"), "{said}");
+}
+
+#[test]
+fn what_a_drill_breaks_is_its_own_and_other_faults_end_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (broken, may_heal) = (place.path().join("broken"), place.path().join("may-heal"));
+    let hook = format!(
+        "targets: node/fra-1\nhold: 2h\nfault:\n  inject: [touch, \"{0}\"]\n  \
+         heal: [sh, \"-c\", \"test -e {1} && rm -f {0}\"]\n\
+         guardrails: {{ others_down: 5, failed_answers: 100%, utilisation: 200%, problems: [], quorum: false }}\n",
+        broken.display(),
+        may_heal.display()
+    );
+    let mut world =
+        World::new(60, &[("break", drill(&hook)), ("next", drill("targets: node/tyo-2\nhold: 5s\n"))]);
+    let _rhumb = world.serve();
+    let id = world.begin("break");
+    wait_for("the fault", || broken.exists().then_some(()));
+    world.nodes[2].stop();
+    let is_told = |report: &Value, what: &str, part: &str| {
+        let timeline = report["timeline"].as_array().expect("a timeline");
+        timeline.iter().any(|mark| {
+            mark["what"] == what && mark["detail"].as_str().is_some_and(|told| told.contains(part))
+        })
+    };
+    wait_for("its verdict in the timeline", || {
+        is_told(&world.report(id), "verdict", "fra-1 is down: ").then_some(())
+    });
+    let status = world.json(&["status"]);
+    assert_eq!(status["drilled"], serde_json::json!(["fra-1"]), "{status:#}");
+
+    // A node that is no target fails: that is an incident, and the end of the drill.
+    world.nodes[0].stop();
+    let report = wait_for("the guardrail", || {
+        Some(world.report(id)).filter(|report| report["ending"]["kind"] == "guardrail")
+    });
+    let ending = &report["ending"];
+    let why = ending["why"].as_str().expect("a reason");
+    assert!(ending["rail"] == "incidents" && why.contains("tyo"), "{ending:#}");
+    let is_of_fra = || {
+        let incidents = world.json(&["incidents"]);
+        let all = incidents.as_array().expect("a list");
+        assert!(!all.is_empty(), "that of tyo is open");
+        all.iter().any(|it| it["summary"].as_str().is_some_and(|told| told.contains("fra")))
+    };
+    assert!(!is_of_fra(), "what the drill breaks is none");
+    wait_for("the refusal of another", || {
+        let (code, said) = world.run(&["drill", "plan", "next"]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        (code == 1 && said.contains("breaks `open-incidents`: incident 1 (")).then_some(())
+    });
+
+    // Its program does not heal: that is a problem until it does, and nobody's incident.
+    let unrestored = || world.problem("drill-unrestored");
+    let problem = wait_for("the problem", || unrestored()?);
+    let message = problem["message"].as_str().expect("a sentence");
+    assert!(message.contains("(break) did to node/fra-1 is not taken back"), "{message}");
+    assert_eq!(world.report(id)["traces"]["is_restored"], false);
+    assert!(!is_of_fra(), "it is still the drill's");
+    std::fs::write(&may_heal, "").expect("writes");
+    wait_for("it to be healed", || (!broken.exists()).then_some(()));
+    wait_for("the end of the problem", || unrestored().and_then(|it| it.is_none().then_some(())));
+    let report = world.report(id);
+    assert_eq!(report["traces"]["is_restored"], true, "{report:#}");
+    assert!(is_told(&report, "restored", "after all"), "{report:#}");
+    // Well again, it is nobody's any more.
+    world.nodes[2] = TestNode::start(world.nodes[2].address);
+    wait_for("it to be let go", || {
+        let status = world.json(&["status"]);
+        (status.is_object() && status["drilled"].is_null()).then_some(())
+    });
+}
+
+#[test]
+fn an_events_freeze_refuses_drills_and_applies_and_lets_everything_back() {
+    let world = World::new(60, &[("lose-fra", drill("targets: site/fra\nhold: 2h\n"))]);
+    let _rhumb = world.serve();
+    let base = world.json(&["history"])[0]["revision"].as_str().expect("a revision").to_owned();
+    world.folder.write(
+        "events/final.yaml",
+        "version: 1\nfrom: 2020-01-01T00:00:00Z\nuntil: 2100-01-01T00:00:00Z\nservices: live\n\
+         expect: { factor: 1.1 }\n",
+    );
+    wait_for("the freeze", || {
+        let (code, said) = world.run(&["drill", "plan", "lose-fra"]);
+        (code == 1 && said.contains("breaks `event-final`")).then_some(())
+    });
+    let (code, said) = world.run(&["drill", "run", "lose-fra", "--yes"]);
+    assert!(
+        code == 1 && said.contains("breaks `event-final`") && said.contains("nothing was done"),
+        "{said}"
+    );
+
+    // An apply that moves clients, likewise.
+    let next = world.folder.root.path().join("next");
+    copy(std::path::Path::new(&world.folder.policies()), &next);
+    std::fs::write(
+        next.join("services/live.yaml"),
+        service(60).replace("select: { role: edge }", "members: [tyo-1, tyo-2]"),
+    )
+    .expect("writes");
+    let next = next.to_str().expect("UTF-8");
+    let (code, said) = world.run(&["apply", next, "--why", "fra is sold"]);
+    assert!(code == 1 && said.contains("`event-final` speaks against it"), "{said}");
+
+    // Named, the rule is broken; and what takes something back is not asked.
+    let body = "{\"name\": \"lose-fra\", \"break_glass\": [\"event-final\"]}";
+    let id = wait_for("the start", || {
+        let answer = support::post(world.admin, "/drills", body);
+        let said: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1)?).ok()?;
+        said["id"].as_u64()
+    });
+    world.wait_phase(id, "holding");
+    assert_eq!(world.report(id)["break_glass"], serde_json::json!(["event-final"]));
+    let (code, said) = world.run(&["drill", "abort"]);
+    assert!(code == 0 && said.contains("everything is given back"), "{said}");
+    let (code, said) = world.run(&["apply", next, "--why", "fra is sold", "--break-glass", "event-final"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = world.run(&["rollback", &base, "--why", "the event is off"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(!world.folder.path("events/final.yaml").exists(), "as it was before");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("creates");
+    for entry in std::fs::read_dir(from).expect("reads") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).expect("copies");
+        }
+    }
 }

@@ -99,6 +99,7 @@ fn status(fleet: &Fleet) -> Status {
         problems: Vec::new(),
         queries: QueryCounts::default(),
         overrides: Vec::new(),
+        drilled: Vec::new(),
         expiries: Vec::new(),
         alerts: Vec::new(),
         alerts_omitted: 0,

@@ -47,6 +47,7 @@ fn empty() -> Status {
         problems: Vec::new(),
         queries: QueryCounts::default(),
         overrides: Vec::new(),
+        drilled: Vec::new(),
         expiries: Vec::new(),
         alerts: Vec::new(),
         alerts_omitted: 0,

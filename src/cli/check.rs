@@ -6,6 +6,7 @@ use crate::daemon::{certificates, cookies, inputs, measuring, notify};
 use crate::dns::TsigKeys;
 use crate::model::policy::ServerConfig;
 use crate::model::transfer::TransferConfig;
+use crate::policy::runbooks::{Named, runbooks};
 use crate::probe::means;
 use crate::store::policy_dir;
 use serde_json::json;
@@ -56,11 +57,25 @@ impl CheckArgs {
     }
 }
 
+pub const RUNBOOK: &str = "runbook-missing";
 pub const SECRETS: &str = "secrets-unusable";
 
 /// Code, severity, meaning; `docs/diagnostics.md` lists them.
-pub const CODES: &[(&str, Severity, &str)] =
-    &[(SECRETS, Severity::Warning, "a file of keys or secrets cannot be used")];
+pub const CODES: &[(&str, Severity, &str)] = &[
+    (RUNBOOK, Severity::Warning, "a runbook that is named is not there"),
+    (SECRETS, Severity::Warning, "a file of keys or secrets cannot be used"),
+];
+
+/// Warnings, since nothing waits for a text. A URL is not asked for.
+fn check_runbooks(sources: &[SourceFile], folder: &Path) -> Vec<Diagnostic> {
+    let is_missing = |it: &Named| !it.runbook.contains("://") && !folder.join(&it.runbook).is_file();
+    let tell = |Named { file, span, runbook }: Named| {
+        let message = format!("there is no runbook `{runbook}` in the policy folder");
+        let help = format!("write {runbook} beside the policies, correct the name, or give a URL");
+        Diagnostic::warning(RUNBOOK, file, Some(span), message).help(help)
+    };
+    runbooks(sources).into_iter().filter(is_missing).map(tell).collect()
+}
 
 /// Files that only rhumb may read. Warnings, since the machine that checks need not be the one that has them.
 fn check_secrets(server: &ServerConfig, folder: &Path) -> Vec<Diagnostic> {
@@ -104,6 +119,7 @@ pub fn diagnose(sources: &[SourceFile], folder: &Path) -> Vec<Diagnostic> {
     let (policy, _, mut diagnostics) = inputs::diagnose(sources);
     diagnostics.extend(policy.iter().flat_map(|policy| certificates::check(&policy.server, folder)));
     diagnostics.extend(policy.iter().flat_map(|policy| check_secrets(&policy.server, folder)));
+    diagnostics.extend(check_runbooks(sources, folder));
     diagnostics.extend(policy.iter().flat_map(|policy| means::check(&policy.fleet, folder)));
     diagnostics.sort_by(|a, b| (&a.file, a.span).cmp(&(&b.file, b.span)));
     diagnostics
@@ -123,6 +139,23 @@ pub(super) fn as_json(diagnostics: &[Diagnostic], files: usize) -> serde_json::V
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn runbooks_are_looked_for_where_they_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "version: 1\nrules:\n  a:\n    severity: notice\n    when: {verdict: down}\n    \
+                    runbook: runbooks/down.md\n  b:\n    severity: notice\n    when: {verdict: down}\n    \
+                    runbook: https://wiki.example.com/b\n";
+        let source = SourceFile { path: "alerts.yaml".to_owned(), text: text.to_owned() };
+        let told = || diagnose(std::slice::from_ref(&source), folder.path());
+        let missing: Vec<Diagnostic> = told().into_iter().filter(|it| it.code == RUNBOOK).collect();
+        let [one] = &missing[..] else { panic!("{missing:?}") };
+        assert_eq!((one.span.expect("a place").line, one.is_error()), (6, false));
+        assert!(one.message.contains("`runbooks/down.md`"), "{one:?}");
+        std::fs::create_dir(folder.path().join("runbooks")).expect("creates");
+        std::fs::write(folder.path().join("runbooks/down.md"), "# Down\n").expect("writes");
+        assert!(told().iter().all(|it| it.code != RUNBOOK));
+    }
 
     #[test]
     fn secrets_are_looked_at_where_they_are_named() {

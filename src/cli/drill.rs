@@ -9,6 +9,7 @@ use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::{Format, chain};
 use crate::control::drills::{AbortBody, StartBody};
 use crate::control::policies::Current;
+use crate::drill::dates::Date;
 use crate::drill::report::{Report, Summary, Verdict};
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::StatusCode;
@@ -44,7 +45,8 @@ struct Where {
   rhumb drill plan lose-a-region          what it would do now; nothing is done
   rhumb drill run lose-a-region           asks first; --yes does not
   rhumb drill abort                       everything back, at once
-  rhumb drill list                        what was run; is recovery slower?
+  rhumb drill confirm lose-a-region       begins the date that waits for a word
+  rhumb drill list                        next dates, and what was run
   rhumb drill show 3 --format html > drill-3.html
 
 Exit codes: 0 done, 1 refused, aborted or failed, 2 could not ask; of `run`:
@@ -85,7 +87,25 @@ Exit codes: 0 recovered within the tier, 3 not, or given up by a guardrail,
         #[command(flatten)]
         at: Where,
     },
-    /// List drills of the policy, and what was run
+    /// Begin the date of a drill that waits for somebody's word
+    ///
+    /// A drill whose schedule says `confirm: true` is not begun by itself: `rhumb status` tells that it is due, and it
+    /// lapses when its window (`within`, 2 h) is over. It is shown to its end, as `run` does.
+    #[command(after_help = "\
+Exit codes: 0 recovered within the tier, 3 not, or given up by a guardrail,
+1 refused, none waits, aborted, failed or left running, 2 could not ask")]
+    Confirm {
+        /// Its name, or its file: policies/drills/NAME.yaml
+        drill: String,
+        /// A rule that it may break, by name; several: again, or with commas
+        #[arg(long, value_name = "RULE", value_delimiter = ',')]
+        break_glass: Vec<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// List drills of the policy with their next dates, and what was run
     List {
         /// So many runs, the newest
         #[arg(long, default_value_t = 20)]
@@ -130,6 +150,8 @@ enum ReportFormat {
 #[derive(Deserialize)]
 struct Listed {
     drills: Vec<Value>,
+    #[serde(default)]
+    dates: Vec<Date>,
     runs: Vec<Summary>,
 }
 
@@ -152,6 +174,9 @@ impl DrillArgs {
             DrillCommand::Plan { drill, format, at } => at.plan(drill, *format),
             DrillCommand::Run { drill, yes, break_glass, format, at } => {
                 at.run(drill, *yes, break_glass, *format)
+            }
+            DrillCommand::Confirm { drill, break_glass, format, at } => {
+                at.begin("/drills/confirm", at.name_of(drill), break_glass, *format)
             }
             DrillCommand::List { most, format, at } => at.list(*most, *format),
             DrillCommand::Show { id, format, at } => at.show(id, *format),
@@ -215,8 +240,19 @@ impl Where {
         if !yes {
             self.confirm(&name)?;
         }
-        let body = StartBody { name, break_glass: break_glass.to_vec() };
-        let (status, said) = self.admin.try_post("/drills", &body)?;
+        self.begin("/drills", Ok(name), break_glass, format)
+    }
+
+    /// Has a drill begun, and shows how it goes.
+    fn begin(
+        &self,
+        path: &str,
+        name: Result<String, Stop>,
+        break_glass: &[String],
+        format: Format,
+    ) -> Result<u8, Stop> {
+        let body = StartBody { name: name?, break_glass: break_glass.to_vec() };
+        let (status, said) = self.admin.try_post(path, &body)?;
         if !status.is_success() {
             return Err(refused(status, &said, format));
         }
@@ -295,7 +331,7 @@ impl Where {
         }
         let listed: Listed = serde_json::from_value(said)
             .map_err(|error| Stop::Refused(format!("that rhumb speaks otherwise: {error}")))?;
-        print!("{}", text::list(&listed.drills, &listed.runs));
+        print!("{}", text::list(&listed.drills, &listed.dates, &listed.runs));
         Ok(0)
     }
 

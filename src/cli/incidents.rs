@@ -4,7 +4,7 @@ use crate::audit::Entry;
 use crate::base::clock::WallTime;
 use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::{Format, chain, postmortem};
-use crate::model::incident::{Incident, IncidentBrief, LikelyCause, Phase, Step, percent};
+use crate::model::incident::{Incident, IncidentBrief, LikelyCause, Phase, Severity, Step, percent};
 use std::process::ExitCode;
 
 /// Columns of a screen.
@@ -136,6 +136,7 @@ pub(super) fn brief(incident: &IncidentBrief) -> String {
     let IncidentBrief {
         id,
         phase,
+        severity,
         cause,
         summary,
         impact,
@@ -146,7 +147,8 @@ pub(super) fn brief(incident: &IncidentBrief) -> String {
         runbooks,
     } = incident;
     let until = closed_at.map_or_else(String::new, |at| format!(" until {}", clock(at)));
-    let mut text = format!("incident {id}, {}, since {}{until}\n", phase.name(), clock(*failed_at));
+    let minor = if *severity == Severity::Minor { ", minor" } else { "" };
+    let mut text = format!("incident {id}, {}{minor}, since {}{until}\n", phase.name(), clock(*failed_at));
     text.push_str(&folded("  ", summary));
     text.push_str(&folded("  impact: ", impact));
     text.push_str(&folded("  likeliest cause: ", &likeliest(cause)));

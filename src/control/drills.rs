@@ -4,6 +4,7 @@
 //!  GET  /drills                      viewer    drills of the policy, what was run, what runs
 //!  GET  /drills/plan?name=           viewer    what a drill would do now; nothing is done
 //!  POST /drills                      operator  starts one: {"name": "..", "break_glass": []}
+//!  POST /drills/confirm              operator  gives the word that a date waits for: the same
 //!  GET  /drills/{id}                 viewer    its report, also while it runs
 //!  POST /drills/{id}/abort           operator  restores at once: {"why": ".."}; `current` for the one that runs
 //! ```
@@ -32,11 +33,31 @@ pub enum RunId {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    List { most: usize },
-    Plan { name: String },
-    Show { id: RunId },
-    Start { name: String, break_glass: Vec<String>, by: Actor },
-    Abort { id: RunId, why: Option<String>, by: Actor },
+    List {
+        most: usize,
+    },
+    Plan {
+        name: String,
+    },
+    Show {
+        id: RunId,
+    },
+    Start {
+        name: String,
+        break_glass: Vec<String>,
+        by: Actor,
+    },
+    /// The word that a date of its schedule waits for.
+    Confirm {
+        name: String,
+        break_glass: Vec<String>,
+        by: Actor,
+    },
+    Abort {
+        id: RunId,
+        why: Option<String>,
+        by: Actor,
+    },
 }
 
 /// Something that is asked, with where the answer goes.
@@ -56,7 +77,15 @@ pub enum Refused {
     NotNow(String),
 }
 
-/// What starts one.
+impl Refused {
+    pub fn told(&self) -> &str {
+        match self {
+            Self::Wrong(why) | Self::Unknown(why) | Self::Against(why, _) | Self::NotNow(why) => why,
+        }
+    }
+}
+
+/// What starts one, or confirms its date.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartBody {
@@ -99,6 +128,7 @@ pub fn routes(drills: Drills) -> Router {
     Router::new()
         .route("/drills", get(list).post(start))
         .route("/drills/plan", get(plan))
+        .route("/drills/confirm", post(confirm))
         .route("/drills/{id}", get(show))
         .route("/drills/{id}/abort", post(abort))
         .with_state(drills)
@@ -126,6 +156,19 @@ async fn start(
 ) -> Response {
     match body {
         Ok(Json(StartBody { name, break_glass })) => drills.put(Wish::Start { name, break_glass, by }).await,
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+    }
+}
+
+async fn confirm(
+    State(drills): State<Drills>,
+    Extension(by): Extension<Actor>,
+    body: Result<Json<StartBody>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(StartBody { name, break_glass })) => {
+            drills.put(Wish::Confirm { name, break_glass, by }).await
+        }
         Err(rejection) => refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
     }
 }

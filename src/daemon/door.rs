@@ -172,15 +172,18 @@ impl House<'_> {
     fn run_drills(
         &self,
         status: watch::Receiver<Option<Arc<Status>>>,
-        policies: &Policies,
+        (policies, incidents): (&Policies, &Incidents),
         at: &Drilled<'_>,
+        audit: &Arc<AuditLog>,
     ) -> Drills {
         Drills::start(drills::Setting {
             live: Arc::clone(self.live),
             status,
+            incidents: incidents.open.clone(),
             clock: Arc::clone(self.clock),
             events: self.events.clone(),
             shelf: Arc::clone(&policies.history),
+            audit: Arc::clone(audit),
             policies: at.folder.to_owned(),
             dns: at.dns.first().copied(),
         })
@@ -261,8 +264,8 @@ impl Bound {
     ) -> Result<Door, StartError> {
         let House { state, clock, events, .. } = house;
         let Behind { sights, policies, at, incidents, post } = behind;
-        let drills = house.run_drills(sights.status(), &policies, &at);
         let access = house.access(config);
+        let drills = house.run_drills(sights.status(), (&policies, &incidents), &at, &access.audit);
         let overrides = sights.overrides(events);
         let (shown, planned) = tokio::sync::watch::channel(Arc::default());
         let of_events = control::events::Events { planned, history: Arc::clone(&policies.history) };

@@ -11,42 +11,49 @@
 //! | `forecast` | what it would do, and what forbids it |
 //! | `run` | one under way |
 //! | `observer` | asks for a thousand clients, and judges the answers |
+//! | `prepare` | all that has to be known before one is begun |
+//! | `dates` | dates that come by themselves |
+//! | `telling` | what is told of them |
 //! | `deeds` | what is done to the fleet, and how it is taken back |
 //! | `hook` | programs that break and heal |
 //! | `facts` | what the guardrails are about |
 //! | `former` | what a former run left, taken back |
+//! | `unrestored` | what could not be taken back: tried on, and told |
 //! | `records` | reports in the history |
 //!
 //! What is pure of it (course, judgement, measures) is in [`crate::drill`].
 
+mod dates;
 mod deeds;
 mod facts;
 mod forecast;
 mod former;
 mod hook;
 mod observer;
+mod prepare;
 mod records;
 mod run;
+mod telling;
+mod unrestored;
 
-use crate::base::clock::SharedClock;
-use crate::base::diagnostic::did_you_mean;
-use crate::base::hash::mix_pair;
+pub use records::KIND;
+
+use crate::audit::AuditLog;
+use crate::base::clock::{SharedClock, WallTime};
 use crate::control::drills::{Ask, Drills as Wishes, Refused, RunId, Wish};
 use crate::daemon::answering::Live;
-use crate::daemon::drills::facts::Former;
-use crate::daemon::drills::forecast::Forecast;
+use crate::daemon::drills::dates::Dates;
 use crate::daemon::drills::former::take_back;
-use crate::daemon::drills::observer::{Round, reachable};
-use crate::daemon::drills::run::{Beginning, Run};
-use crate::daemon::writer::{Event, Situation};
-use crate::drill::machine::{Ending, Phase};
-use crate::drill::report::{FORMAT, Report, Sample, Summary, Tier, Traces};
-use crate::drill::script::Script;
+use crate::daemon::drills::observer::reachable;
+use crate::daemon::drills::prepare::{Prepared, prepare};
+use crate::daemon::drills::run::Run;
+use crate::daemon::writer::Event;
+use crate::drill::machine::Ending;
+use crate::drill::report::Report;
 use crate::history::Shelf;
 use crate::model::actor::Actor;
-use crate::model::drill::{Drill, Fault};
-use crate::model::overrides::{LONGEST_REASON, names};
-use crate::model::policy::Policy;
+use crate::model::incident::Incident;
+use crate::model::overrides::LONGEST_REASON;
 use crate::model::preflight::BrokenRule;
 use crate::model::status::Status;
 use serde_json::{Value, json};
@@ -60,21 +67,24 @@ use tokio::task::JoinHandle;
 
 /// Wishes that may wait for their turn.
 const WAITING: usize = 32;
-/// Runs in one answer.
-const MOST_LISTED: usize = 1_000;
 /// Longest that an abort waits for the restoration before it answers.
 const ABORT_WAIT: Duration = Duration::from_secs(10);
 /// Longest that a stop of the daemon waits for it.
 const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks at the calendar.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What drills need of the daemon.
 #[derive(Clone)]
 pub struct Setting {
     pub live: Live,
     pub status: watch::Receiver<Option<Arc<Status>>>,
+    /// That are not over.
+    pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
     pub clock: SharedClock,
     pub events: SyncSender<Event>,
     pub shelf: Arc<Shelf>,
+    pub audit: Arc<AuditLog>,
     /// Working folder of programs.
     pub policies: PathBuf,
     /// Where DNS is answered over UDP, if it is.
@@ -92,7 +102,9 @@ impl Drills {
     pub fn start(setting: Setting) -> Self {
         let (asks, wishes) = mpsc::channel(WAITING);
         let (stop, stopped) = watch::channel(false);
-        let desk = Desk { setting, wishes, stopped, running: None };
+        let (unrestored, found) = mpsc::channel(WAITING);
+        tokio::spawn(unrestored::keep(setting.clone(), found));
+        let desk = Desk { setting, wishes, stopped, running: None, dates: Dates::default(), unrestored };
         Self { asks, stop, task: tokio::spawn(desk.run()) }
     }
 
@@ -115,6 +127,9 @@ struct Desk {
     wishes: mpsc::Receiver<Ask>,
     stopped: watch::Receiver<bool>,
     running: Option<Running>,
+    dates: Dates,
+    /// Takes over what could not be restored.
+    unrestored: mpsc::Sender<Report>,
 }
 
 /// What the desk turns to.
@@ -124,6 +139,8 @@ enum Turn {
     Ended {
         is_well: bool,
     },
+    /// A look at the calendar is due.
+    Look,
     Stop,
 }
 
@@ -139,24 +156,32 @@ impl Desk {
     async fn run(mut self) {
         let mut stopped = self.stopped.clone();
         tokio::select! {
-            () = take_back(&self.setting) => {}
+            () = take_back(&self.setting, &self.unrestored) => {}
             _ = stopped.changed() => return,
         }
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let turn = tokio::select! {
                 ask = self.wishes.recv() => Turn::Wish(ask),
                 is_well = ended(&mut self.running) => Turn::Ended { is_well },
+                _ = look.tick() => Turn::Look,
                 _ = stopped.changed() => Turn::Stop,
             };
             match turn {
                 Turn::Wish(Some(ask)) => self.answer(ask).await,
                 Turn::Ended { is_well } => {
-                    self.running = None;
+                    let report = self.running.take().map(|running| running.shown.borrow().clone());
+                    let left = report.filter(|report| is_well && !report.traces.is_restored);
+                    if let Some(report) = left {
+                        let _ = self.unrestored.try_send(Report::clone(&report));
+                    }
                     if !is_well {
                         tracing::error!("a drill died; please report it. What it left is taken back");
-                        take_back(&self.setting).await;
+                        take_back(&self.setting, &self.unrestored).await;
                     }
                 }
+                Turn::Look => self.look_at_dates().await,
                 Turn::Wish(None) | Turn::Stop => break,
             }
         }
@@ -171,22 +196,32 @@ impl Desk {
         let current = self.running.as_ref().map(|running| (running.id, running.shown.clone()));
         match wish {
             Wish::List { most } => {
-                tokio::spawn(async move { reply.send(list(&setting, most, current).await) });
+                tokio::spawn(async move { reply.send(telling::list(&setting, most, current).await) });
             }
             Wish::Plan { name } => {
-                tokio::spawn(async move { reply.send(plan(&setting, &name).await) });
+                tokio::spawn(async move { reply.send(telling::plan(&setting, &name).await) });
             }
             Wish::Show { id } => {
-                tokio::spawn(async move { reply.send(show(&setting, id, current).await) });
+                tokio::spawn(async move { reply.send(telling::show(&setting, id, current).await) });
             }
             Wish::Start { name, break_glass, by } => {
-                let _ = reply.send(self.begin(&name, break_glass, by).await);
+                let _ = reply.send(self.begin(&name, break_glass, by, None).await.map(number));
+            }
+            Wish::Confirm { name, break_glass, by } => {
+                let _ = reply.send(self.confirm(&name, break_glass, by).await.map(number));
             }
             Wish::Abort { id, why, by } => self.abort(id, why, by, reply),
         }
     }
 
-    async fn begin(&mut self, name: &str, break_glass: Vec<String>, by: Actor) -> Result<Value, Refused> {
+    /// Begins a drill, of a date if it has one; the number of the run.
+    async fn begin(
+        &mut self,
+        name: &str,
+        break_glass: Vec<String>,
+        by: Actor,
+        due_at: Option<WallTime>,
+    ) -> Result<u64, Refused> {
         if let Some(running) = &self.running {
             let told = running.shown.borrow().clone();
             return Err(Refused::Against(
@@ -207,6 +242,7 @@ impl Desk {
             let rules: Vec<String> = against.iter().map(told).collect();
             return Err(Refused::Against(rules.join("; "), Some(Box::new(json!(beginning.report)))));
         }
+        beginning.report.due_at = due_at;
         let without = |why| Refused::NotNow(format!("{why}; without a record no drill is begun"));
         let id = self.setting.begin_record(&beginning.report).await.map_err(without)?;
         let report = &mut beginning.report;
@@ -219,7 +255,7 @@ impl Desk {
         let (show, shown) = watch::channel(Arc::new(report.clone()));
         let run = Run::new(&self.setting, beginning, reachable(server), ordered, show);
         self.running = Some(Running { id, orders, shown, task: tokio::spawn(run.go()) });
-        Ok(json!({ "id": id }))
+        Ok(id)
     }
 
     fn abort(
@@ -256,6 +292,10 @@ impl Desk {
     }
 }
 
+fn number(id: u64) -> Value {
+    json!({ "id": id })
+}
+
 /// Whether the run ended as it should; forever while there is none.
 async fn ended(running: &mut Option<Running>) -> bool {
     match running {
@@ -271,148 +311,4 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
-}
-
-type Current = Option<(u64, watch::Receiver<Arc<Report>>)>;
-
-async fn list(setting: &Setting, most: usize, current: Current) -> Result<Value, Refused> {
-    let runs = setting.summaries(most.min(MOST_LISTED)).await.map_err(Refused::NotNow)?;
-    let live: Option<Summary> = current.map(|(_, shown)| shown.borrow().summary());
-    let newer = |run: Summary| live.clone().filter(|live| live.id == run.id).unwrap_or(run);
-    let runs: Vec<Summary> = runs.into_iter().map(newer).collect();
-    let policy = Arc::clone(&setting.live.load().policy);
-    let told = |drill: &Drill| {
-        json!({
-            "name": drill.name,
-            "title": drill.title,
-            "fault": drill.fault.name(),
-            "targets": drill.targets,
-            "hold_s": drill.hold.as_secs(),
-            "tier": drill.tier.name,
-        })
-    };
-    let drills: Vec<Value> = policy.drills.iter().map(told).collect();
-    Ok(json!({ "drills": drills, "runs": runs, "running": live.map(|live| live.id) }))
-}
-
-async fn show(setting: &Setting, id: RunId, current: Current) -> Result<Value, Refused> {
-    let wanted = |own: u64| id == RunId::Current || id == RunId::Number(own);
-    if let Some((_, shown)) = current.filter(|(own, _)| wanted(*own)) {
-        return Ok(json!(**shown.borrow()));
-    }
-    let RunId::Number(id) = id else {
-        return Err(Refused::Unknown(
-            "no drill is running; `rhumb drill list` shows what was run".to_owned(),
-        ));
-    };
-    match setting.find_report(id).await.map_err(Refused::NotNow)? {
-        Some(report) => Ok(json!(report)),
-        None => {
-            Err(Refused::Unknown(format!("there is no drill {id}; `rhumb drill list` shows what was run")))
-        }
-    }
-}
-
-async fn plan(setting: &Setting, name: &str) -> Result<Value, Refused> {
-    let nobody = Actor { name: String::new(), role: crate::model::actor::Role::Viewer };
-    let prepared = prepare(setting, name, Vec::new(), &nobody).await?;
-    Ok(json!(prepared.beginning.report))
-}
-
-struct Prepared {
-    beginning: Beginning,
-    /// Rules that forbid it.
-    against: Vec<BrokenRule>,
-}
-
-/// All that has to be known before a drill is begun; nothing is done.
-async fn prepare(
-    setting: &Setting,
-    name: &str,
-    break_glass: Vec<String>,
-    by: &Actor,
-) -> Result<Prepared, Refused> {
-    let situation = situation(setting).await.map_err(Refused::NotNow)?;
-    let policy = Arc::clone(&situation.inputs.policy);
-    let drill = find(&policy, name)?;
-    forecast::names_rules(&policy, &break_glass).map_err(Refused::Wrong)?;
-    let (status, at, by) = (setting.status.borrow().clone(), setting.clock.wall(), by.name.clone());
-    let worked_out = tokio::task::spawn_blocking(move || {
-        let told = forecast::forecast(&situation, &drill, status.as_deref(), at, &break_glass);
-        let nodes = drill.nodes(&policy);
-        let services = Drill::services(&policy, &nodes);
-        // Another sample each time, which its report tells.
-        let seed = mix_pair(at.0, crate::base::hash::stable_hash(drill.name.as_bytes()));
-        let round =
-            Round::draw(&policy, &situation.inputs.geo, &told.account, &services, (seed, drill.clients));
-        let against: Vec<BrokenRule> = told.preflight.forbids().cloned().collect();
-        let former = Former::of(status.as_deref(), (told.standing.clone(), told.account.base.clone()), nodes);
-        let mut report = report_of(&drill, &policy, told, &round, seed);
-        (report.by, report.began_at) = (by, at);
-        report.traces.owner = format!("{}{} by {}", deeds::OWNER, drill.name, report.by);
-        let beginning = Beginning { drill, policy, services, former, round, report };
-        Prepared { beginning, against }
-    });
-    worked_out.await.map_err(|_| Refused::NotNow("the daemon is stopping".to_owned()))
-}
-
-fn find(policy: &Policy, name: &str) -> Result<Drill, Refused> {
-    let names = || policy.drills.iter().map(|drill| drill.name.as_str());
-    policy.drills.iter().find(|drill| drill.name == name).cloned().ok_or_else(|| {
-        let help = match did_you_mean(name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if policy.drills.is_empty() => "write one in drills/ of the policy folder".to_owned(),
-            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-        };
-        Refused::Unknown(format!("no drill in force is called `{name}`; {help}"))
-    })
-}
-
-fn report_of(drill: &Drill, policy: &Policy, told: Forecast, round: &Round, seed: u64) -> Report {
-    let nodes = drill.nodes(policy);
-    let services = Drill::services(policy, &nodes);
-    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let heal = match &drill.fault {
-        Fault::Withdraw(_) => (Vec::new(), 0),
-        Fault::Hook(hook) => (hook.heal.clone(), millis(hook.timeout)),
-    };
-    let mut observed = crate::drill::report::Measures::default();
-    (observed.before, observed.during) = (told.predicted.before, told.predicted.before);
-    Report {
-        format: FORMAT,
-        name: drill.name.clone(),
-        title: drill.title.clone(),
-        runbook: drill.runbook.clone(),
-        break_glass: told.preflight.overridden(),
-        fault: drill.fault.name().to_owned(),
-        targets: drill.targets.iter().map(ToString::to_string).collect(),
-        nodes: names(&nodes, &policy.fleet),
-        services: services.iter().map(|id| policy.service(*id).name.clone()).collect(),
-        revision: policy.revision.to_string(),
-        phase: Phase::Planned.name().to_owned(),
-        planned_ms: millis(Script::of(drill).total()),
-        tier: Tier { name: drill.tier.name.clone(), limit_s: drill.tier.limit.as_secs() },
-        traces: Traces { heal: heal.0, heal_timeout_ms: heal.1, ..Traces::default() },
-        sample: Sample {
-            seed,
-            clients: round.clients,
-            groups: round.groups,
-            pairs: u32::try_from(round.pairs.len()).unwrap_or(u32::MAX),
-            round_ms: millis(round.lasts()),
-        },
-        predicted: told.predicted,
-        observed,
-        survivors: told.survivors,
-        ways: told.ways,
-        preflight: Some(told.preflight),
-        ..Report::default()
-    }
-}
-
-async fn situation(setting: &Setting) -> Result<Situation, String> {
-    let (reply, answer) = oneshot::channel();
-    if setting.events.try_send(Event::Situation { reply }).is_err() {
-        return Err("the writer's queue is full; ask again".to_owned());
-    }
-    answer.await.map_err(|_| "the writer has ended: see `rhumb status`".to_owned())
 }

@@ -26,6 +26,7 @@ use crate::model::ids::Generation;
 use crate::model::latency::KeptLatencies;
 use crate::model::overrides::{KeptOverrides, forces};
 use crate::model::provenance::{Cause, Provenance};
+use crate::model::safety;
 use crate::model::status::Problem;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Pass, Plan, PlannerMemory};
@@ -148,6 +149,7 @@ fn make(
     let restored = saved.map_or_else(BTreeMap::new, |table| table.health.clone());
     let mut health = HealthModel::new(Arc::new(inputs.policy.fleet.clone()), &restored, now, wall);
     health.bound_pools(inputs.policy.pool_bounds());
+    health.bound_safety(safety::bounds(&inputs.policy));
     // Before the first answer: who was drained is not asked for a moment.
     let (overrides, _) = OverrideBook::restore(&former.overrides, now, wall);
     health.force(forces(&overrides.list(), &inputs.policy));

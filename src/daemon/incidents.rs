@@ -19,7 +19,7 @@ use crate::daemon::door::House;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::slo::{self, Tally};
 use crate::daemon::status_page::{Bound, StatusListener};
-use crate::history::{History, HistoryError, NewRecord, Shelf};
+use crate::history::{History, HistoryError, NewRecord, Record, Shelf};
 use crate::incident::{IncidentBook, Kept, Moment};
 use crate::model::alert::AlertsShown;
 use crate::model::incident::{Clientele, Incident, KIND, Member, Part};
@@ -71,6 +71,8 @@ pub struct Watching {
     held: Option<Arc<Snapshot>>,
     /// Records of incidents, by serial.
     records: BTreeMap<u64, u64>,
+    /// Nodes that a drill of a former run broke, as long as its record is open.
+    drilled: Vec<String>,
     is_recalled: bool,
     figures_at: Option<MonoTime>,
     page: PageState,
@@ -127,6 +129,7 @@ impl Watching {
             tally: Tally::default(),
             held: None,
             records: BTreeMap::new(),
+            drilled: Vec::new(),
             is_recalled: false,
             figures_at: None,
             page: PageState { is_stale: true, ..PageState::default() },
@@ -186,6 +189,10 @@ impl Watching {
         let live = self.seen.live.load_full();
         let now = Moment { mono: self.seen.clock.mono(), wall: self.seen.clock.wall() };
         self.recall(now);
+        if !self.drilled.is_empty() {
+            self.drilled = self.history.history().map_or_else(|_| Vec::new(), |history| drilled(&history));
+            Arc::make_mut(&mut status).drilled.extend_from_slice(&self.drilled);
+        }
         self.book.set_rules(live.policy.alerts.incidents);
         self.observe(&status, &live, now);
         let alerts = Arc::clone(&self.alerts.borrow());
@@ -203,6 +210,7 @@ impl Watching {
         }
         let recalled = self.history.history().and_then(|history| {
             let open = history.open_records(KIND)?;
+            self.drilled = drilled(&history);
             self.tally.recall(&history, now.wall)?;
             Ok(open)
         });
@@ -328,6 +336,16 @@ impl Watching {
         );
         self.shown.page.send_replace(Arc::new(view.render()));
     }
+}
+
+/// Nodes of drills that were never ended: whoever takes them back is about to.
+fn drilled(history: &History) -> Vec<String> {
+    let open = history.open_records(crate::daemon::drills::KIND).unwrap_or_default();
+    let nodes = |record: &Record| -> Vec<String> {
+        let report = serde_json::from_str::<crate::drill::report::Report>(&record.document);
+        report.map_or_else(|_| Vec::new(), |report| report.nodes)
+    };
+    open.iter().flat_map(nodes).collect()
 }
 
 /// Of the places and services that it touches, and of the alerts that stand for its members.

@@ -51,6 +51,7 @@ pub struct Seen<'a> {
     /// By service id.
     pub demand: &'a [DemandCounts],
     pub overrides: Vec<OverrideStatus>,
+    pub drilled: Vec<String>,
 }
 
 impl Reporter {
@@ -132,6 +133,7 @@ impl Reporter {
             problems: self.problems.values().flatten().cloned().collect(),
             queries: self.counts.sum(),
             overrides: seen.overrides,
+            drilled: seen.drilled,
             expiries: self.expiries.values().flatten().cloned().collect(),
             // Others put in what they are told of.
             alerts: Vec::new(),

@@ -3,6 +3,7 @@
 //! Who climbs is decided in `schedule::degrade`, who is shed in `routing::guard`.
 
 use crate::base::clock::{MonoTime, WallTime};
+use crate::health::HealthModel;
 use crate::model::degradation::Rung;
 use crate::model::policy::Policy;
 use crate::model::provenance::Cause;
@@ -51,6 +52,29 @@ pub fn problems(memory: &PlannerMemory, policy: &Policy, now: WallTime) -> Vec<P
     }
     };
     memory.cut_regions(policy).into_iter().map(tell).collect()
+}
+
+/// Of each node and region that a safety rule keeps in, though it would be withdrawn by choice.
+pub fn kept_in(
+    health: &HealthModel,
+    memory: &PlannerMemory,
+    policy: &Policy,
+    (now_ms, now): (u64, WallTime),
+) -> Vec<Problem> {
+    let tell = |subject: String, rule: &str, what: &str| Problem {
+        since: now,
+        code: "withdrawal-held".to_owned(),
+        message: format!("the safety rule `{rule}` keeps {subject} in: {what}"),
+        help: "bring back others that the rule counts, or mend it; a failure of it is followed all the same"
+            .to_owned(),
+    };
+    let nodes = health.kept_in();
+    let nodes =
+        nodes.iter().map(|(node, rule, what)| tell(policy.fleet.node(*node).name.clone(), rule, what));
+    let regions = memory.kept_regions(policy, &health.view(), now_ms);
+    let regions =
+        regions.iter().map(|(name, rule)| tell(format!("region {name}"), rule, "its circuit would open"));
+    nodes.chain(regions).collect()
 }
 
 /// A line for each area that changed.

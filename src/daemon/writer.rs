@@ -54,6 +54,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 mod carry;
+mod drilled;
 mod overriding;
 mod settling;
 mod situation;
@@ -110,6 +111,11 @@ pub enum Event {
         by: Actor,
         reply: tokio::sync::oneshot::Sender<Answer>,
     },
+    /// Verdicts of these nodes, by name, are this drill's from now on; none: it has let them go.
+    Drilled {
+        run: u64,
+        nodes: Vec<String>,
+    },
     /// What it plans on, to be thought about on another thread.
     Situation {
         reply: tokio::sync::oneshot::Sender<Situation>,
@@ -161,6 +167,8 @@ pub enum About {
     Probes,
     /// Regions whose circuit is not closed.
     Circuits,
+    /// Nodes and regions that a safety rule keeps in.
+    KeptIn,
     /// Receivers of alerts that cannot be reached.
     Alerts,
     /// The history of policies, as it was found.
@@ -176,6 +184,10 @@ pub enum About {
     Overrides,
     /// Events that the fleet is not ready for.
     Events,
+    /// Drills that wait for a word.
+    DrillDates,
+    /// Drills that could not be restored.
+    DrillsLeft,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -228,6 +240,7 @@ pub struct Writer {
     pulse: Pulse,
     pending: Pending,
     overrides: OverrideBook,
+    drilled: drilled::Drilled,
     /// Of the probes of this epoch.
     troubles: Troubles,
     /// A verdict changed since the table was last kept.
@@ -271,6 +284,7 @@ impl Writer {
             pulse,
             pending: Pending::default(),
             overrides,
+            drilled: drilled::Drilled::default(),
             troubles: Troubles::default(),
             verdicts_moved: false,
             judge: routing::judge,
@@ -377,6 +391,7 @@ impl Writer {
             Event::Override { ask, by, reply } => {
                 let _ = reply.send(self.take_word(*ask, &by));
             }
+            Event::Drilled { run, nodes } => self.take_drilled(run, nodes),
             Event::Situation { reply } => {
                 let _ = reply.send(self.situation());
             }
@@ -534,6 +549,17 @@ impl Writer {
             tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
         }
         self.reporter.set_problems(About::Trust, problems);
+        self.tell_kept_in();
+    }
+
+    /// Tells whom a safety rule keeps from being withdrawn by choice.
+    fn tell_kept_in(&mut self) {
+        let at = (self.clock.mono().0 / 1_000, self.clock.wall());
+        let kept = rungs::kept_in(&self.health, &self.memory, &self.inputs.policy, at);
+        for problem in kept.iter().filter(|problem| !self.reporter.knows(problem)) {
+            tracing::warn!(code = problem.code, help = problem.help, "{}", problem.message);
+        }
+        self.reporter.set_problems(About::KeptIn, kept);
     }
 
     /// Takes over the serials that were raised in publishing; whether there were any.
@@ -734,7 +760,8 @@ impl Writer {
         let demand = self.counting.shown();
         let (planned_load, memory) = (&self.planned_load, &self.memory);
         let overrides = statuses(&self.overrides.list(), &self.inputs.policy);
-        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides };
+        let drilled = self.drilled.names();
+        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides, drilled };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

@@ -24,6 +24,8 @@ pub struct Facts {
     pub failure: Option<String>,
     /// Other nodes that went down since the start.
     pub others_down: Vec<String>,
+    /// Incidents that opened since the start, each in a few words.
+    pub incidents: Vec<String>,
     /// Codes of problems that came up since the start.
     pub problems: Vec<String>,
     pub vantages: u32,
@@ -33,7 +35,8 @@ pub struct Facts {
 
 /// The first guardrail that is broken, as the end of the drill.
 pub fn broken(rails: &Guardrails, seen: &Facts) -> Option<Ending> {
-    let Guardrails { utilisation, latency_p95, failed_answers, others_down, problems, quorum } = rails;
+    let Guardrails { utilisation, latency_p95, failed_answers, others_down, incidents, problems, quorum } =
+        rails;
     let is_of_note = |code: &&String| problems.contains(code);
     let (rail, why) = if let Some((node, share, most)) =
         seen.fullest.as_ref().map(|(node, share, cap)| (node, *share, utilisation.unwrap_or(*cap)))
@@ -50,6 +53,8 @@ pub fn broken(rails: &Guardrails, seen: &Facts) -> Option<Ending> {
         ("failed_answers", format!("{} of {} answers failed{reason}", seen.failed, seen.answers))
     } else if seen.others_down.len() > *others_down as usize {
         ("others_down", format!("{} went down, which {} no target", seen.others_down.join(", "), is(seen)))
+    } else if let Some(told) = seen.incidents.first().filter(|_| *incidents) {
+        ("incidents", format!("{told} opened, which is not of the drill"))
     } else if let Some(code) = seen.problems.iter().find(is_of_note) {
         ("problems", format!("the problem {code} came up"))
     } else if *quorum && seen.is_frozen {
@@ -104,6 +109,9 @@ mod tests {
         let down = Facts { others_down: vec!["n7".to_owned()], ..fact() };
         check(rails(), down.clone(), Some(("others_down", "n7 went down, which is no target")));
         check(Guardrails { others_down: 1, ..rails() }, down, None);
+        let opened = Facts { incidents: vec!["incident 7 (node n7: down)".to_owned()], ..fact() };
+        check(rails(), opened.clone(), Some(("incidents", "incident 7 (node n7: down) opened")));
+        check(Guardrails { incidents: false, ..rails() }, opened, None);
         let problem = |code: &str| Facts { problems: vec![code.to_owned()], ..fact() };
         check(rails(), problem("history-damaged"), None);
         check(rails(), problem("table-refused"), Some(("problems", "table-refused")));

@@ -9,6 +9,8 @@
 //! ```
 //! | file | holds |
 //! |---|---|
+//! | [`calendar`] | on which days a schedule falls |
+//! | [`dates`] | what becomes of each: begun, refused, missed, lapsed |
 //! | [`script`] | when what is due |
 //! | [`machine`] | the course, and how every end leads over the restoration |
 //! | [`guardrail`] | when it is given up |
@@ -20,6 +22,8 @@
 //!
 //! Pure: what is asked, set and written is done by the daemon (`daemon::drills`), the same live as in tests.
 
+pub mod calendar;
+pub mod dates;
 pub mod guardrail;
 pub mod judge;
 pub mod machine;

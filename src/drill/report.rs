@@ -29,6 +29,9 @@ pub struct Report {
     pub title: Option<String>,
     /// Who started it.
     pub by: String,
+    /// The date of its schedule that it was begun for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<WallTime>,
     /// Rules that it broke, which they named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub break_glass: Vec<String>,

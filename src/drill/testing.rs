@@ -25,6 +25,7 @@ pub fn drill(targets: &[&str]) -> Drill {
         guardrails: Guardrails::default(),
         blackout: Vec::new(),
         tier: tier(),
+        schedule: None,
         runbook: None,
     }
 }

@@ -46,6 +46,11 @@ impl Circuit {
         self.state
     }
 
+    /// Closed, and bad for long enough to be open: it was not allowed to.
+    pub fn is_to_open(&self) -> bool {
+        self.state == State::Closed && self.streak >= TO_OPEN
+    }
+
     /// Takes in a reading; `may_open`: every pool can do without the node.
     pub fn read(&mut self, rate: Ppm, now: MonoTime, may_open: bool, rules: &ErrorRules) {
         self.pass(now);

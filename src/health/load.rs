@@ -171,6 +171,11 @@ impl LoadState {
         self.read_at.map(|at| now.since(at))
     }
 
+    /// Whether the error rate would have opened the circuit, had it been allowed to.
+    pub fn is_to_open(&self) -> bool {
+        self.circuit.is_to_open()
+    }
+
     pub fn circuit_state(&self) -> State {
         self.circuit.state()
     }

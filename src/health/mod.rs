@@ -70,6 +70,7 @@ use crate::model::ids::{NodeId, VantageId};
 use crate::model::judgement::Vantage;
 use crate::model::observation::{AnchorReport, LoadReport, Observation};
 use crate::model::overrides::Forced;
+use crate::model::safety::Bound;
 use crate::model::service::PoolBound;
 use crate::model::verdict::{Freeze, NodeHealth, Scope, Verdict};
 use family::{Bench, Case, FamilyState, Scoped};
@@ -104,6 +105,8 @@ pub struct HealthModel {
     sights: Vec<Sight>,
     bench: Bench,
     pools: Pools,
+    /// Safety rules about who serves.
+    safety: Vec<Bound>,
     /// Nodes of each site, for comparing them.
     sites: Vec<Vec<NodeId>>,
     /// By node: its faults are a drill's.
@@ -158,6 +161,7 @@ impl HealthModel {
         let mut model = Self {
             sights,
             bench: Bench::default(),
+            safety: Vec::new(),
             pools: Pools::default(),
             sites,
             drilled: vec![false; nodes.len()],
@@ -176,6 +180,31 @@ impl HealthModel {
     /// What the pools of all services can bear, for what is done to nodes by choice.
     pub fn bound_pools(&mut self, bounds: Vec<PoolBound>) {
         self.pools = Pools::new(bounds, self.nodes.len());
+    }
+
+    /// What safety rules say of who serves, likewise.
+    pub fn bound_safety(&mut self, safety: Vec<Bound>) {
+        self.safety = safety;
+    }
+
+    /// Nodes that would be withdrawn by choice if it were not for a safety rule: node, rule, and what would be done.
+    pub fn kept_in(&self) -> Vec<(NodeId, &str, &'static str)> {
+        let of = |id: NodeId| {
+            let state = &self.nodes[id.index()];
+            let is_damped =
+                |family: &FamilyState| family.damping.is_armed() && family.held.verdict.may_serve();
+            let what = match state.load.is_open() || state.load.is_to_open() {
+                true => "its circuit would open",
+                false if state.families.iter().flatten().any(is_damped) => {
+                    "it would be held back for flapping"
+                }
+                false => return None,
+            };
+            let is_pooled = Family::BOTH.into_iter().any(|family| self.is_pooled(id, family));
+            let rule = self.forbidding(id, None).filter(|_| !is_pooled)?;
+            Some((id, rule, what))
+        };
+        if self.safety.is_empty() { Vec::new() } else { self.fleet.node_ids().filter_map(of).collect() }
     }
 
     /// Faults of these nodes are a drill's from now on, and of no others: they are no flips.
@@ -365,8 +394,36 @@ impl HealthModel {
         changed
     }
 
-    /// Whether some pool cannot do without the node in this family, which it has.
+    /// Whether some pool cannot do without the node in this family, or a safety rule without the node.
     fn is_needed(&self, node: NodeId, family: Family) -> bool {
+        self.is_pooled(node, family) || self.forbidding(node, Some(family)).is_some()
+    }
+
+    /// The safety rule that would be broken without the node; `by`: in this family alone.
+    fn forbidding(&self, node: NodeId, by: Option<Family>) -> Option<&str> {
+        let may_serve = |other: NodeId| {
+            let Some(state) = self.nodes.get(other.index()) else { return false };
+            let by_verdict = match other == node {
+                // By its verdict it may be away already, for the reason that is in question.
+                true => true,
+                false => Family::BOTH.into_iter().any(|family| state.may_serve(family) == Some(true)),
+            };
+            by_verdict && !self.is_withdrawn(other)
+        };
+        let of = |family: Family| self.nodes.get(node.index())?.may_serve(family);
+        let serves_otherwise = by.is_some_and(|by| {
+            let others = Family::BOTH.into_iter().filter(|family| *family != by);
+            others.filter_map(of).any(|may_serve| may_serve)
+        });
+        let forbids = |bound: &&Bound| {
+            bound.forbids(|other| other == node, may_serve, |other| self.is_withdrawn(other))
+        };
+        let found = if serves_otherwise { None } else { self.safety.iter().find(forbids) };
+        found.map(|bound| bound.rule.as_str())
+    }
+
+    /// Whether some pool cannot do without the node in this family, which it has.
+    fn is_pooled(&self, node: NodeId, family: Family) -> bool {
         let has = self.fleet.nodes.get(node.index()).is_some_and(|node| node.has_family(family));
         let may_serve = |other: NodeId| {
             let by_verdict = self.nodes.get(other.index())?.may_serve(family)?;

@@ -6,8 +6,10 @@ use crate::base::hash::SeededRng;
 use crate::base::units::{Micros, Ppm};
 use crate::model::fleet::{FeedSource, LoadFeed};
 use crate::model::ids::VantageId;
-use crate::model::judgement::StaleLoad;
+use crate::model::judgement::{ERROR_RATE, StaleLoad};
 use crate::model::observation::{FailureReason, LoadSample, Measured, Outcome};
+use crate::model::policy::Policy;
+use crate::model::safety::{self, Assertion, SafetyRule, Unit};
 use std::time::Duration;
 
 fn fleet_of_two() -> Fleet {
@@ -235,5 +237,40 @@ fn announced_changes_add_up_to_the_view() {
             let held = node.families.clone().map(|family| family.expect("both families").verdict);
             assert_eq!(held, believed, "seed {seed}");
         }
+    }
+}
+
+#[test]
+fn a_safety_rule_keeps_in_whom_a_circuit_would_take_and_never_who_fails() {
+    let fleet = fleet_of_two();
+    let what = Assertion::AtLeast { count: 2, of: Unit::Node };
+    let rule = SafetyRule { name: "two-nodes".to_owned(), what, among: Vec::new(), runbook: None };
+    let policy = Policy { fleet: fleet.clone(), safety: vec![rule], ..Policy::default() };
+    let both = |model: &mut HealthModel, node: u16, at_ms: u64, outcome: Outcome| {
+        for family in Family::BOTH {
+            model.apply(&Observation { family, ..seen(node, at_ms, outcome.clone()) }, WallTime(at_ms));
+        }
+    };
+    for (is_bound, verdict) in [(false, Verdict::Down), (true, Verdict::Degraded)] {
+        let mut model = model_of(fleet.clone());
+        if is_bound {
+            model.bound_safety(safety::bounds(&policy));
+        }
+        for at_ms in [1_000, 2_000, 3_000] {
+            (0..2).for_each(|node| both(&mut model, node, at_ms, answer(3)));
+            let ratios = vec![(ERROR_RATE.to_owned(), Ppm::from_percent(80))];
+            let sample = LoadSample { amount: None, ratios };
+            let at = MonoTime::from_millis(at_ms);
+            model.apply_load(&LoadReport { node: NodeId(1), at, result: Ok(sample) }, WallTime(at_ms));
+            model.tick(at, WallTime(at_ms));
+        }
+        assert_eq!(model.view()[1].verdict(), verdict, "{:?}", model.view()[1]);
+        let kept: Vec<&str> = model.kept_in().into_iter().map(|(_, rule, _)| rule).collect();
+        assert_eq!(kept, if is_bound { vec!["two-nodes"] } else { vec![] });
+        for at_ms in [4_000, 5_000, 6_000, 7_000] {
+            both(&mut model, 0, at_ms, answer(3));
+            both(&mut model, 1, at_ms + 1, refusal());
+        }
+        assert_eq!(model.view()[1].verdict(), Verdict::Down, "a failure does not ask");
     }
 }

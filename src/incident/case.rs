@@ -10,6 +10,7 @@ use crate::model::incident::{
 };
 use crate::model::provenance::Cause;
 use crate::model::status::{Change, Status};
+use crate::model::verdict::Verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,11 +237,14 @@ impl Case {
             return;
         }
         let subject = told(member.part, &member.name);
+        let health = node.and_then(|node| facts.nodes.get(node)?.health.best());
+        let is_lost = member.part == Part::Reach && health.is_some_and(|it| it.verdict == Verdict::Down);
         let what = match (withdrawn, is_gone) {
             (Some(said), _) => {
                 format!("{subject}: {said}; whatever it does from now on is not of this incident")
             }
             (None, true) => format!("{subject}: the policy has it no more"),
+            (None, false) if is_lost => format!("{subject}: the whole node is down now"),
             (None, false) => format!("{subject}: well again"),
         };
         let (falls, verdict_at) = (member.falls, member.verdict_at);

@@ -4,15 +4,18 @@
 //! |---|---|
 //! | its verdict is down, or was degraded for long | a node |
 //! | down for the clients of a line or area, and not for all | a node, as a `reach` |
+//! | down over one address family, and not over the other | a node, as a `reach` |
 //! | its circuit is open | a region |
 //! | client groups answered by `on_all_down`, newcomers shed, demand above what nodes may be given | a service |
 //! | the table is frozen, the writer silent | this instance |
 //!
-//! A node that an operator or a drill withdrew is no fault, whatever its verdict.
+//! A node that an operator or a drill withdrew is no fault, whatever its verdict; nor is one that a drill breaks for
+//! a while by other means.
 
 use crate::base::clock::WallTime;
+use crate::base::prefix::Family;
 use crate::base::units::Ppm;
-use crate::model::incident::{IncidentRules, Part, percent};
+use crate::model::incident::{DOWN_OVER, IncidentRules, Part, percent};
 use crate::model::status::{NodeStatus, ServiceStatus, Status};
 use crate::model::verdict::{FamilyHealth, Scope, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,13 +67,16 @@ impl<'a> Facts<'a> {
     pub fn of(status: &'a Status, rules: &IncidentRules, now: WallTime) -> Self {
         let nodes: BTreeMap<&str, &NodeStatus> =
             status.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
-        let withdrawn: BTreeMap<&str, String> = status
+        let mut withdrawn: BTreeMap<&str, String> = status
             .nodes
             .iter()
             .filter_map(|node| Some((node.name.as_str(), node.health.forced.as_ref()?)))
             .filter(|(_, forced)| !forced.action.serves())
             .map(|(name, forced)| (name, forced.told()))
             .collect();
+        for name in &status.drilled {
+            withdrawn.entry(name).or_insert_with(|| "a drill has it".to_owned());
+        }
         let mut found = Vec::new();
         for node in status.nodes.iter().filter(|node| !withdrawn.contains_key(node.name.as_str())) {
             found.extend(of_node(node, rules, now));
@@ -116,7 +122,7 @@ fn of_node(node: &NodeStatus, rules: &IncidentRules, now: WallTime) -> Vec<Found
     match best.verdict {
         Verdict::Down => vec![fault(node, best, "down")],
         Verdict::Degraded if lasted >= rules.degraded_after => vec![fault(node, best, "degraded")],
-        _ => reaches(node),
+        _ => families(node).chain(reaches(node)).collect(),
     }
 }
 
@@ -158,6 +164,17 @@ fn evidence(health: &FamilyHealth) -> String {
         told.push_str(&format!("; seen from {vantage}"));
     }
     told
+}
+
+/// Families over which a node is down while another serves; it serves on, with fewer addresses.
+fn families(node: &NodeStatus) -> impl Iterator<Item = Found> + '_ {
+    let of = |family: Family| {
+        let health = node.health.family(family).filter(|it| it.observed && it.verdict == Verdict::Down)?;
+        let name = format!("{} for {family}", node.name);
+        let what = format!("{DOWN_OVER} {family}");
+        Some(Found { part: Part::Reach, name, what, line: None, lasting: LASTING, ..fault(node, health, "") })
+    };
+    Family::BOTH.into_iter().filter_map(of)
 }
 
 /// Where a node is down for some clients only.

@@ -6,7 +6,7 @@ use crate::base::units::Ppm;
 use crate::model::ids::{Generation, Revision};
 use crate::model::incident::{
     CauseOf, Clientele, Incident, IncidentRules, MOST_STEPS, NamedShare, NodeClients, Part, Phase,
-    ServiceClients, StepKind,
+    ServiceClients, Severity, StepKind,
 };
 use crate::model::overrides::{Action, Forced, Override, OverrideId, OverrideStatus};
 use crate::model::provenance::{Cause, Provenance};
@@ -64,6 +64,7 @@ fn empty() -> Status {
         problems: Vec::new(),
         queries: QueryCounts::default(),
         overrides: Vec::new(),
+        drilled: Vec::new(),
         expiries: Vec::new(),
         alerts: Vec::new(),
         alerts_omitted: 0,
@@ -252,7 +253,10 @@ fn a_node_falls_and_comes_back() {
     let incident = world.one();
     assert_eq!(incident.summary, "node tyo-1: down");
     assert_eq!(incident.cause.why, "the other node of site tyo is well");
-    assert_eq!(incident.impact.told(), "live: 10 % of clients were on what is lost (area-ea)");
+    assert_eq!(
+        incident.impact.told(),
+        "live: 10 % of clients were on what is lost (area-ea); 10 % of all planned demand"
+    );
     assert_eq!(incident.impact.share, Ppm::from_percent(10));
     assert_eq!(incident.clocks.failed_at, WallTime(failed_at));
     assert_eq!(kinds(incident), [StepKind::Failing, StepKind::Verdict, StepKind::Published]);
@@ -452,6 +456,47 @@ fn a_flapping_node_is_one_incident() {
     assert!(!incident.timeline.iter().any(|step| step.what.contains("again (time 9)")), "not each of them");
     world.pass(40_000);
     assert_eq!((world.closed.len(), world.open().len()), (1, 0));
+}
+
+#[test]
+fn one_family_down_is_a_minor_incident_that_says_which() {
+    let mut world = World::new();
+    let down = FamilyHealth {
+        verdict: Verdict::Down,
+        since: WallTime(world.now_ms),
+        reason: "3 of 3 probes refused".to_owned(),
+        observed: true,
+        ..FamilyHealth::default()
+    };
+    world.nodes("tyo-1").for_each(|node| node.health.families[1] = Some(down.clone()));
+    world.pass(9_000);
+    assert!(world.open().is_empty(), "it may be over at once");
+    world.pass(2_000);
+    let incident = world.one();
+    assert_eq!((incident.cause.of, incident.cause.subject.as_str()), (CauseOf::Node, "tyo-1"));
+    assert_eq!(incident.summary, "node tyo-1: down over IPv6");
+    assert_eq!((incident.severity(), incident.impact.share), (Severity::Minor, Ppm::ZERO));
+    // The other one too: the node is lost.
+    world.fall("tyo-1");
+    world.pass(1_000);
+    assert_eq!(world.one().severity(), Severity::Major);
+}
+
+#[test]
+fn what_a_drill_breaks_is_no_incident_while_it_has_the_node() {
+    let mut world = World::new();
+    world.status.drilled = vec!["tyo-1".to_owned(), "tyo-2".to_owned()];
+    world.fall("tyo");
+    world.pass(20_000);
+    assert!(world.open().is_empty());
+    world.fall("fra-1");
+    world.pass(1_000);
+    assert_eq!(world.causes(), [(CauseOf::Node, "fra-1".to_owned())]);
+    // The drill lets go of one that is still down.
+    world.rise("tyo-1", Ppm::from_percent(10));
+    world.status.drilled.clear();
+    world.pass(1_000);
+    assert_eq!(world.causes().last(), Some(&(CauseOf::Node, "tyo-2".to_owned())));
 }
 
 #[test]

@@ -178,6 +178,7 @@ pub fn status() -> Status {
         }],
         queries: QueryCounts::default(),
         overrides: Vec::new(),
+        drilled: Vec::new(),
         expiries: Vec::new(),
         alerts: Vec::new(),
         alerts_omitted: 0,

@@ -116,6 +116,19 @@ pub enum Part {
     Instance,
 }
 
+/// What of a node that is down by one address family begins with.
+pub const DOWN_OVER: &str = "down over";
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Everybody is served: nodes are degraded, or have one address family only.
+    Minor,
+    #[default]
+    Major,
+}
+
 /// One thing that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -316,6 +329,8 @@ pub struct Incident {
 pub struct IncidentBrief {
     pub id: u64,
     pub phase: Phase,
+    #[serde(default)]
+    pub severity: Severity,
     pub cause: LikelyCause,
     pub summary: String,
     /// Who feels it, in a line.
@@ -339,6 +354,7 @@ impl Incident {
         IncidentBrief {
             id: self.id,
             phase: self.phase,
+            severity: self.severity(),
             cause: self.cause.clone(),
             summary: self.summary.clone(),
             impact: self.impact.told(),
@@ -347,6 +363,16 @@ impl Incident {
             answer_ms: self.clocks.answer_ms,
             quality_ms: self.clocks.quality_ms,
             runbooks: self.runbooks.clone(),
+        }
+    }
+
+    pub fn severity(&self) -> Severity {
+        let is_minor = |it: &Member| it.what == "degraded" || it.what.starts_with(DOWN_OVER);
+        let is_served =
+            self.impact.services.iter().all(|it| it.unserved == Ppm::ZERO && it.shed == Ppm::ZERO);
+        match !self.members.is_empty() && self.members.iter().all(is_minor) && is_served {
+            true => Severity::Minor,
+            false => Severity::Major,
         }
     }
 
@@ -362,13 +388,17 @@ impl Incident {
 }
 
 impl Impact {
-    /// `live: 23 % of clients had to be moved (asia, europe)`.
+    /// By address space of each service, and by demand of all: `live: 23 % of clients were on what is lost (asia);
+    /// 31 % of all planned demand`.
     pub fn told(&self) -> String {
         let mut touched: Vec<&ServiceImpact> = self.services.iter().filter(|it| it.is_touched()).collect();
         touched.sort_by_key(|it| std::cmp::Reverse((it.unserved, it.clients)));
         let mut told: Vec<String> = touched.iter().take(MOST_NAMED).map(|it| it.told()).collect();
         if touched.len() > MOST_NAMED {
             told.push(format!("{} more services", touched.len() - MOST_NAMED));
+        }
+        if self.share > Ppm::ZERO && !told.is_empty() {
+            told.push(format!("{} of all planned demand", percent(self.share)));
         }
         if told.is_empty() { "no client is touched".to_owned() } else { told.join("; ") }
     }

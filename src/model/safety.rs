@@ -7,7 +7,7 @@
 //! | `window` | it is set outside these hours |
 //! | `freeze` | it is set within this time |
 //!
-//! They bind operators, never an evacuation: a node that fails leaves the answers whatever a rule says. What ends an
+//! They bind operators, and [`Bound`]s what rhumb withdraws by choice; never an evacuation: a node that fails leaves the answers whatever a rule says. What ends an
 //! override is not judged at all. A rule can be broken by naming it, which is recorded with the override.
 
 use super::ids::NodeId;
@@ -17,7 +17,7 @@ use super::preflight::BrokenRule;
 use super::verdict::NodeHealth;
 use crate::base::clock::WallTime;
 use crate::base::units::Ppm;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules of a policy.
 pub const MOST_SAFETY_RULES: usize = 64;
@@ -193,13 +193,7 @@ type Finding = (String, String);
 
 impl Change<'_> {
     fn nodes(&self, rule: &SafetyRule) -> Vec<NodeId> {
-        match rule.among.as_slice() {
-            [] => self.policy.fleet.node_ids().collect(),
-            targets => {
-                let all: BTreeSet<NodeId> = targets.iter().flat_map(|it| it.nodes(self.policy)).collect();
-                all.into_iter().collect()
-            }
-        }
+        among(rule, self.policy)
     }
 
     fn touches(&self, rule: &SafetyRule) -> bool {
@@ -208,11 +202,7 @@ impl Change<'_> {
 
     fn too_few(&self, rule: &SafetyRule, count: u32, of: Unit) -> Option<Finding> {
         let nodes = self.nodes(rule);
-        let unit = |node: NodeId| match of {
-            Unit::Node => node.index(),
-            Unit::Site => self.policy.fleet.node(node).site.index(),
-            Unit::Region => self.policy.fleet.site_of(node).region.index(),
-        };
+        let unit = |node: NodeId| unit(self.policy, of, node);
         let serving = |health: &[NodeHealth]| {
             let serves = |node: &&NodeId| health.get(node.index()).is_none_or(NodeHealth::may_serve);
             nodes.iter().filter(serves).map(|node| unit(*node)).collect::<BTreeSet<usize>>().len()
@@ -264,6 +254,88 @@ impl Change<'_> {
             let why = format!("nothing is to be changed now, for about {left_h} h more");
             (why, "wait until the change freeze is over".to_owned())
         })
+    }
+}
+
+/// A rule about who serves, by node ids: what is withdrawn by choice and without a word (flap damping, circuits) stops
+/// at it, as it stops at what pools need. A failure does not ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub rule: String,
+    what: Bounded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Bounded {
+    /// So many of these units.
+    AtLeast { count: usize, units: Vec<Vec<NodeId>> },
+    /// Of these targets only one may be away.
+    NeverBoth { targets: Vec<Vec<NodeId>> },
+}
+
+/// Those of a policy's rules that speak of who serves.
+pub fn bounds(policy: &Policy) -> Vec<Bound> {
+    let of = |rule: &SafetyRule| {
+        let what = match rule.what {
+            Assertion::AtLeast { count, of } => {
+                let mut units: BTreeMap<usize, Vec<NodeId>> = BTreeMap::new();
+                for node in among(rule, policy) {
+                    units.entry(unit(policy, of, node)).or_default().push(node);
+                }
+                Bounded::AtLeast { count: count as usize, units: units.into_values().collect() }
+            }
+            Assertion::NeverBoth => {
+                Bounded::NeverBoth { targets: rule.among.iter().map(|target| target.nodes(policy)).collect() }
+            }
+            Assertion::Window(_) | Assertion::Freeze { .. } => return None,
+        };
+        Some(Bound { rule: rule.name.clone(), what })
+    };
+    policy.safety.iter().filter_map(of).collect()
+}
+
+impl Bound {
+    /// Whether the rule speaks against the loss of nodes; `is_withdrawn`: by an operator.
+    pub fn forbids(
+        &self,
+        is_lost: impl Fn(NodeId) -> bool,
+        serves: impl Fn(NodeId) -> bool,
+        is_withdrawn: impl Fn(NodeId) -> bool,
+    ) -> bool {
+        let still = |node: &NodeId| serves(*node) && !is_lost(*node);
+        match &self.what {
+            Bounded::AtLeast { count, units } => {
+                let before = units.iter().filter(|unit| unit.iter().any(|node| serves(*node))).count();
+                let after = units.iter().filter(|unit| unit.iter().any(still)).count();
+                after < *count && after < before
+            }
+            Bounded::NeverBoth { targets } => {
+                let withdrawn = |target: &[NodeId]| target.iter().any(|node| is_withdrawn(*node));
+                let away = |serves: &dyn Fn(&NodeId) -> bool| {
+                    targets.iter().filter(|it| withdrawn(it) || !it.iter().any(serves)).count()
+                };
+                let (before, after) = (away(&|node| serves(*node)), away(&still));
+                after > 1 && after > before
+            }
+        }
+    }
+}
+
+fn among(rule: &SafetyRule, policy: &Policy) -> Vec<NodeId> {
+    match rule.among.as_slice() {
+        [] => policy.fleet.node_ids().collect(),
+        targets => {
+            let all: BTreeSet<NodeId> = targets.iter().flat_map(|it| it.nodes(policy)).collect();
+            all.into_iter().collect()
+        }
+    }
+}
+
+fn unit(policy: &Policy, of: Unit, node: NodeId) -> usize {
+    match of {
+        Unit::Node => node.index(),
+        Unit::Site => policy.fleet.node(node).site.index(),
+        Unit::Region => policy.fleet.site_of(node).region.index(),
     }
 }
 
@@ -377,5 +449,36 @@ mod tests {
         };
         assert!(frozen(0, 1));
         assert!(!frozen(1, 2));
+    }
+
+    #[test]
+    fn what_is_withdrawn_by_choice_stops_at_the_same_rules() {
+        let regions = rule(Assertion::AtLeast { count: 2, of: Unit::Region }, &[]);
+        let sites = rule(Assertion::NeverBoth, &["site/a", "site/c"]);
+        let night = rule(Assertion::Freeze { from: WallTime(0), until: WallTime(9) }, &[]);
+        let mut policy = policy();
+        policy.safety = vec![regions, sites, night];
+        let bounds = bounds(&policy);
+        assert_eq!(bounds.len(), 2, "times are not asked");
+        // The fleet, who would be lost, and whether each rule forbids it.
+        for (states, lost, forbidden) in [
+            ("+++", 0, [false, false]),
+            ("+++", 2, [true, false]),
+            ("-++", 1, [true, false]),
+            ("-++", 2, [true, true]),
+            ("d++", 2, [true, true]),
+            ("d++", 1, [true, false]),
+            ("--+", 2, [true, true]),
+            ("++-", 1, [false, false]),
+            ("++-", 0, [false, true]),
+        ] {
+            let fleet = fleet(states);
+            let found = bounds.iter().map(|bound| {
+                let of = |node: NodeId| &fleet[node.index()];
+                let is_withdrawn = |node| of(node).forced_to_serve() == Some(false);
+                bound.forbids(|node| node == NodeId(lost), |node| of(node).may_serve(), is_withdrawn)
+            });
+            assert_eq!(found.collect::<Vec<_>>(), forbidden, "{states}, {lost}");
+        }
     }
 }

@@ -37,6 +37,9 @@ pub struct Status {
     /// What operators have said of nodes, by number.
     #[serde(default)]
     pub overrides: Vec<OverrideStatus>,
+    /// Nodes that a drill has, by name, ascending: what is judged of them is the drill's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drilled: Vec<String>,
     /// What of this instance ends some day.
     #[serde(default)]
     pub expiries: Vec<Expiry>,
@@ -192,6 +195,8 @@ pub const PROBLEM_CODES: &[&str] = &[
     "audit-unsent",
     "audit-unwritable",
     "certificate-refused",
+    "drill-unrestored",
+    "drill-waiting",
     "edit-held",
     "edit-over-guardrail",
     "edit-refused",
@@ -215,6 +220,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "tokens-damaged",
     "transfer-keys-unreadable",
     "vantage-distrusted",
+    "withdrawal-held",
     "writer-silent",
 ];
 

@@ -105,5 +105,6 @@ codes! {
     CREDENTIALS_IN_CLEAR = Warning "credentials-in-clear", "a receiver that would be sent its token over plain http";
 
     // Drills.
+    DRILL_NEVER_DUE = Error "drill-never-due", "a schedule whose dates are all within the drill's blackout";
     DRILL_TOO_SHORT = Warning "drill-too-short", "a drill that is over before caches forget";
 }

@@ -18,6 +18,7 @@ mod lower;
 pub mod places;
 mod read;
 pub mod recovery;
+pub mod runbooks;
 pub mod scalars;
 mod schema;
 mod shadow;

@@ -23,6 +23,7 @@ use crate::model::fleet::{Fleet, Region};
 use crate::model::ids::{NodeId, RegionId};
 use crate::model::policy::Policy;
 use crate::model::reach::View;
+use crate::model::safety;
 use crate::model::verdict::NodeHealth;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +76,10 @@ impl Circuits {
         for &(region, policy) in &fleet.circuits {
             let is_bad = is_collapsed(input, region, &policy, global);
             let Some(circuit) = self.0.get_mut(region.index()) else { continue };
-            circuit.step(is_bad, &policy, now_ms, || is_dispensable(input.policy, region, global));
+            circuit.step(is_bad, &policy, now_ms, || {
+                is_dispensable(input.policy, region, global)
+                    && forbidding(input.policy, region, input.health).is_none()
+            });
             if circuit.state == State::Open {
                 // An operator's word goes before the circuit.
                 let is_forced = |node: &NodeId| is_forced_up(input.health, *node);
@@ -129,6 +133,18 @@ impl Circuits {
         cut.map(tell).collect()
     }
 
+    /// Regions whose circuit would be open if it were not for a safety rule, with its name.
+    pub fn kept_in(&self, policy: &Policy, health: &[NodeHealth], now_ms: u64) -> Vec<(String, String)> {
+        let is_bad = |circuit: &Circuit| circuit.state != State::Open && circuit.has_lasted(now_ms);
+        let bad =
+            policy.fleet.circuits.iter().filter(|(region, _)| self.0.get(region.index()).is_some_and(is_bad));
+        let of = |(region, _): &(RegionId, RegionCircuit)| {
+            let rule = forbidding(policy, *region, health)?;
+            Some((policy.fleet.regions.get(region.index())?.name.clone(), rule))
+        };
+        bad.filter_map(of).collect()
+    }
+
     /// By name: regions of another policy keep what is known of them.
     pub fn carried_over(&self, old: &Policy, new: &Policy) -> Self {
         let of = |name: &str| old.fleet.regions.iter().position(|region| region.name == name);
@@ -142,7 +158,7 @@ impl Circuit {
         let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let age_ms = now_ms.saturating_sub(self.since_ms);
         self.bad_since_ms = is_bad.then(|| self.bad_since_ms.unwrap_or(now_ms));
-        let lasts = self.bad_since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= COLLAPSE_MS);
+        let lasts = self.has_lasted(now_ms);
         let next = match self.state {
             State::Closed | State::HalfOpen if lasts && is_dispensable() => State::Open,
             State::Open if age_ms >= millis(policy.open_for).saturating_mul(self.times.max(1).into()) => {
@@ -161,6 +177,21 @@ impl Circuit {
         };
         (self.state, self.since_ms, self.bad_since_ms) = (next, now_ms, None);
     }
+
+    fn has_lasted(&self, now_ms: u64) -> bool {
+        self.bad_since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= COLLAPSE_MS)
+    }
+}
+
+/// The safety rule that would be broken without the region.
+fn forbidding(policy: &Policy, region: RegionId, health: &[NodeHealth]) -> Option<String> {
+    let of = |node: NodeId| health.get(node.index());
+    let serves = |node| of(node).is_none_or(NodeHealth::may_serve);
+    let is_withdrawn = |node| of(node).and_then(NodeHealth::forced_to_serve) == Some(false);
+    // Whom an operator forces up stays.
+    let is_lost = |node| region_of(&policy.fleet, node) == region && !is_forced_up(health, node);
+    let found = safety::bounds(policy).into_iter().find(|bound| bound.forbids(is_lost, serves, is_withdrawn));
+    found.map(|bound| bound.rule)
 }
 
 fn is_forced_up(health: &[NodeHealth], node: NodeId) -> bool {
@@ -343,6 +374,29 @@ mod tests {
         world.latencies.quality = (0..2).map(|group| PathQuality { group, site: 0, quality }).collect();
         let plan = world.run(plan, 1_000, 8);
         assert_eq!(rung(&world, &plan), Rung::Circuit);
+        assert_eq!(of_first(&plan), 0);
+    }
+
+    #[test]
+    fn a_region_that_a_safety_rule_speaks_for_stays_and_the_rule_is_told() {
+        use crate::model::safety::{Assertion, SafetyRule, Unit};
+        let mut world = world();
+        let plan = plan_first(&world);
+        let mut erring = loaded(10);
+        if let Some(load) = &mut erring.load {
+            load.error_rate = Some(Ppm::WHOLE);
+        }
+        world.health = vec![erring, up()];
+        let name = "two-regions".to_owned();
+        let what = Assertion::AtLeast { count: 2, of: Unit::Region };
+        world.policy.safety = vec![SafetyRule { name, what, among: Vec::new(), runbook: None }];
+        let plan = world.run(plan, 1_000, 20);
+        assert_eq!((of_first(&plan), rung(&world, &plan)), (1_000_000, Rung::Normal));
+        let kept = plan.memory.kept_regions(&world.policy, &world.health, 21_000);
+        assert_eq!(kept.iter().map(|(_, rule)| rule.as_str()).collect::<Vec<_>>(), ["two-regions"]);
+        // It fails for real: nobody asks a rule.
+        world.health = vec![super::super::testing::down(), up()];
+        let plan = world.plan(Some(&plan), 30_000, Pass::Evacuation);
         assert_eq!(of_first(&plan), 0);
     }
 

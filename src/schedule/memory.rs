@@ -177,6 +177,11 @@ impl PlannerMemory {
         self.circuits.tell(&policy.fleet)
     }
 
+    /// Regions whose circuit would be open if it were not for a safety rule: name, rule.
+    pub fn kept_regions(&self, policy: &Policy, health: &[NodeHealth], now_ms: u64) -> Vec<(String, String)> {
+        self.circuits.kept_in(policy, health, now_ms)
+    }
+
     /// By rule of a service: how far its clients are from normal service, as the last plan had it.
     pub fn rungs(&self, policy: &Policy, service: usize) -> Vec<RungStatus> {
         self.degradation.tell(policy, service, self.at_ms)

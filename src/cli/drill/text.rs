@@ -1,9 +1,11 @@
 //! Drills for the terminal, within 80 columns.
 
 use super::{by_name, span};
+use crate::base::clock::WallTime;
 use crate::base::units::Ppm;
 use crate::cli::overrides::{preflight_text, push_wrapped};
 use crate::cli::render::{moment, visible};
+use crate::drill::dates::{Date, State};
 use crate::drill::report::{Counts, Latency, Mark, Measures, Report, Summary, Verdict, What};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
@@ -162,8 +164,8 @@ fn push_mark(text: &mut String, mark: &Mark) {
     push_wrapped(text, &label, &visible(&mark.detail));
 }
 
-/// Drills there are, and runs there were.
-pub fn list(drills: &[Value], runs: &[Summary]) -> String {
+/// Drills there are, what came of their dates, and runs there were.
+pub fn list(drills: &[Value], dates: &[Date], runs: &[Summary]) -> String {
     let mut text = String::new();
     let word = |drill: &Value, key: &str| drill[key].as_str().unwrap_or_default().to_owned();
     for drill in drills {
@@ -171,14 +173,49 @@ pub fn list(drills: &[Value], runs: &[Summary]) -> String {
             drill["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let fault = format!("{} {}", word(drill, "fault"), targets.join(", "));
         push_wrapped(&mut text, &format!("{:<24} ", word(drill, "name")), &visible(&fault));
+        if let Some(next) = drill["schedule"]["next_at"].as_u64() {
+            let told = drill["schedule"]["told"].as_str().unwrap_or_default();
+            let how = if drill["schedule"]["confirm"] == true { "with a word" } else { "by itself" };
+            let next = format!("next {} UTC, {how}: {told}", moment(WallTime(next)));
+            push_wrapped(&mut text, &format!("{:<24} ", ""), &visible(&next));
+        }
     }
     if drills.is_empty() {
         text.push_str("no drills in force: docs/drills.md tells how to write one\n");
     }
+    push_dates(&mut text, dates);
     if runs.is_empty() {
         text.push_str("\nnone was run yet\n");
         return text;
     }
+    push_runs(&mut text, runs);
+    text
+}
+
+fn push_dates(text: &mut String, dates: &[Date]) {
+    if dates.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{:<19} {:<20} what came of the date\n", "due (UTC)", "drill"));
+    for date in dates {
+        let why = || date.why.clone().unwrap_or_default();
+        let told = match date.state {
+            State::Begun => date.run.map_or_else(String::new, |run| format!("run {run}")),
+            State::Waiting if date.confirm => {
+                format!("waits for `rhumb drill confirm {}` until {} UTC", date.drill, moment(date.until))
+            }
+            State::Waiting => format!("tried until {} UTC; so far: {}", moment(date.until), why()),
+            State::Refused => format!("refused: {}", why()),
+            State::Missed => format!("missed: {}", why()),
+            State::Lapsed => format!("lapsed: {}", why()),
+            State::Dropped => format!("dropped: {}", why()),
+        };
+        let name: String = date.drill.chars().take(20).collect();
+        push_wrapped(text, &format!("{:<19} {name:<20} ", moment(date.due_at)), &visible(&told));
+    }
+}
+
+fn push_runs(text: &mut String, runs: &[Summary]) {
     text.push_str(&format!(
         "\n{:>4} {:<20} {:<19} {:>9} {:>9} {:>4}  {}\n",
         "run", "drill", "begun (UTC)", "predicted", "recovered", "tier", "failed"
@@ -214,7 +251,6 @@ pub fn list(drills: &[Value], runs: &[Summary]) -> String {
             text.push_str(&format!("\n{name}: the last run was {told} the first of these {}\n", times.len()));
         }
     }
-    text
 }
 
 fn is_measured(run: &Summary) -> bool {

@@ -11,6 +11,10 @@ use crate::model::actor::{Actor, Role};
 use crate::model::overrides::{
     Action, OverrideAsk, OverrideDone, OverrideId, OverrideRefusal, OverrideRequest, OverrideStatus, Target,
 };
+use crate::model::status::{NodeStatus, Status};
+use crate::model::verdict::Verdict;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -18,6 +22,11 @@ use tokio::sync::oneshot;
 pub const MARGIN: Duration = Duration::from_secs(60);
 /// What overrides of drills are owned by begins so.
 pub const OWNER: &str = "drill ";
+/// After the restoration its nodes may take so long to be well again.
+const AFTERMATH: Duration = Duration::from_secs(300);
+/// Between attempts to tell the writer, of which there are so many.
+const AGAIN: Duration = Duration::from_millis(100);
+const MARK_ATTEMPTS: u32 = 50;
 /// Longest that the writer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -89,6 +98,35 @@ impl Setting {
             Ok(_) | Err(OverrideRefusal::Unknown(_)) => Ok(()),
             Err(_) => Err(format!("override {id} could not be cancelled")),
         }
+    }
+
+    /// What is judged of these nodes is the run's from now on.
+    pub async fn mark(&self, run: u64, nodes: Vec<String>) {
+        for _ in 0..MARK_ATTEMPTS {
+            let event = Event::Drilled { run, nodes: nodes.clone() };
+            if self.events.try_send(event).is_ok() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        tracing::error!(run, "the writer is too busy to be told which nodes a drill has");
+    }
+
+    /// Lets go of a run's nodes once they are well again, or have had their time: what is wrong with them then is
+    /// not the drill's any more.
+    pub async fn let_go(self, run: u64, nodes: Vec<String>) {
+        let mut status = self.status.clone();
+        let nodes: BTreeSet<String> = nodes.into_iter().collect();
+        let is_well = |status: &Option<Arc<Status>>| {
+            let of = |node: &&NodeStatus| nodes.contains(&node.name);
+            let up = |node: &NodeStatus| node.health.best().is_none_or(|best| best.verdict == Verdict::Up);
+            status.as_ref().is_some_and(|status| status.nodes.iter().filter(of).all(up))
+        };
+        let waited = tokio::time::timeout(AFTERMATH, status.wait_for(is_well)).await.is_err();
+        if waited {
+            tracing::warn!(run, "nodes of the drill are not well yet, which is not the drill's any more");
+        }
+        self.mark(run, Vec::new()).await;
     }
 
     /// Overrides that drills of this or a former process have set and that are in force.

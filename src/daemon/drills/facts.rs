@@ -1,11 +1,13 @@
 //! What of the status and the table a drill's guardrails are about, against how it was before.
 
 use super::forecast::Standing;
+use crate::base::clock::WallTime;
 use crate::base::units::Ppm;
 use crate::drill::guardrail::Facts;
 use crate::drill::tally::Tally;
 use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
+use crate::model::incident::{Incident, Phase};
 use crate::model::status::Status;
 use std::collections::BTreeSet;
 
@@ -14,6 +16,8 @@ use std::collections::BTreeSet;
 pub struct Former {
     down: BTreeSet<String>,
     problems: BTreeSet<String>,
+    /// Of incidents that were open: when each was opened, since it may have no number yet.
+    incidents: BTreeSet<WallTime>,
     pub standing: Standing,
     /// By node: load that was not the plan's.
     pub base: Vec<u64>,
@@ -22,10 +26,20 @@ pub struct Former {
 }
 
 impl Former {
-    pub fn of(status: Option<&Status>, (standing, base): (Standing, Vec<u64>), targets: Vec<NodeId>) -> Self {
+    pub fn of(
+        (status, incidents): (Option<&Status>, &[Incident]),
+        (standing, base): (Standing, Vec<u64>),
+        targets: Vec<NodeId>,
+    ) -> Self {
         let down = status.iter().flat_map(|status| down(status)).collect();
         let codes = status.iter().flat_map(|status| status.problems.iter().map(|it| it.code.clone()));
-        Self { down, problems: codes.collect(), standing, base, targets }
+        let incidents = open(incidents).map(|incident| incident.opened_at).collect();
+        Self { down, problems: codes.collect(), incidents, standing, base, targets }
+    }
+
+    /// Incidents that were not open before.
+    pub fn opened(&self, incidents: &[Incident]) -> Vec<String> {
+        open(incidents).filter(|incident| !self.incidents.contains(&incident.opened_at)).map(called).collect()
     }
 
     pub fn facts(&self, status: &Status, now: &Standing, fleet: &Fleet, tally: &Tally, now_ms: u64) -> Facts {
@@ -41,6 +55,7 @@ impl Former {
             failed,
             failure,
             others_down: others.collect(),
+            incidents: Vec::new(),
             problems: codes.filter(|code| !self.problems.contains(code)).collect(),
             vantages: u32::try_from(status.vantages.len()).unwrap_or(u32::MAX),
             trusted: u32::try_from(trusted).unwrap_or(u32::MAX),
@@ -71,4 +86,15 @@ pub fn reported(status: &Status, name: &str) -> Ppm {
 
 fn down(status: &Status) -> impl Iterator<Item = String> + '_ {
     status.nodes.iter().filter(|node| !node.health.may_serve()).map(|node| node.name.clone())
+}
+
+/// Incidents of which something is the matter now.
+pub fn open(incidents: &[Incident]) -> impl Iterator<Item = &Incident> {
+    incidents.iter().filter(|incident| incident.phase == Phase::Open)
+}
+
+/// `incident 7 (node tyo-1: down)`.
+pub fn called(incident: &Incident) -> String {
+    let Incident { id, summary, .. } = incident;
+    if *id == 0 { format!("an incident ({summary})") } else { format!("incident {id} ({summary})") }
 }

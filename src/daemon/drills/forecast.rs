@@ -5,6 +5,7 @@
 //!          └──▶ the targets taken away ▶ evacuation ┴▶ shares, utilisation, round trips, recovery; rules
 //! ```
 
+use super::facts;
 use crate::base::clock::WallTime;
 use crate::base::diagnostic::did_you_mean;
 use crate::base::round_trips::RoundTrips;
@@ -16,6 +17,7 @@ use crate::drill::report::{Latency, MOST_SURVIVORS, Measures, Survivor, WayShare
 use crate::model::account::Account;
 use crate::model::drill::{Drill, Fault};
 use crate::model::ids::{NodeId, ServiceId};
+use crate::model::incident::Incident;
 use crate::model::overrides::{Action, Forced, OverrideId};
 use crate::model::placement::{Assignment, Placement};
 use crate::model::policy::Policy;
@@ -27,13 +29,22 @@ use crate::policy::recovery::worst_case;
 use crate::schedule::{self, Pass, PlanInput};
 use std::time::Duration;
 
+/// What is around a drill when it is to begin.
+pub struct Around<'a> {
+    pub status: Option<&'a Status>,
+    /// That are not over.
+    pub incidents: &'a [Incident],
+    pub at: WallTime,
+}
+
 /// Rules of drills, besides those of overrides and of safety.yaml.
 const BLACKOUT: &str = "blackout";
+const OPEN_INCIDENTS: &str = "open-incidents";
 const OTHERS_DOWN: &str = "others-down";
 const PROBLEMS: &str = "problems";
 const TARGETS_AWAY: &str = "targets-away";
 /// Of those that overrides know nothing of.
-const OWN_RULES: [&str; 4] = [BLACKOUT, OTHERS_DOWN, PROBLEMS, TARGETS_AWAY];
+const OWN_RULES: [&str; 5] = [BLACKOUT, OPEN_INCIDENTS, OTHERS_DOWN, PROBLEMS, TARGETS_AWAY];
 
 /// See the module.
 pub struct Forecast {
@@ -80,8 +91,7 @@ pub fn of_overrides(named: &[String]) -> Vec<String> {
 pub fn forecast(
     situation: &Situation,
     drill: &Drill,
-    status: Option<&Status>,
-    at: WallTime,
+    around: &Around<'_>,
     break_glass: &[String],
 ) -> Forecast {
     let input = PlanInput { pass: Pass::Evacuation, ..situation.asked.input() };
@@ -96,9 +106,9 @@ pub fn forecast(
     let standing = Standing::of(&input, live, (&was.account, base), &services);
     let then = Standing::of(&after, &now.assignment, (&now.account, base), &services);
     let mut told = preflight::weigh(&input, &after, &nodes);
-    let change = Change { policy, before: input.health, after: &health, touched: &nodes, at };
+    let change = Change { policy, before: input.health, after: &health, touched: &nodes, at: around.at };
     told.broken.extend(safety::judge(&policy.safety, &change));
-    told.broken.extend(own_rules(drill, policy, input.health, &nodes, status, at));
+    told.broken.extend(own_rules(drill, policy, input.health, &nodes, around));
     for broken in &mut told.broken {
         broken.is_overridden = break_glass.contains(&broken.rule);
     }
@@ -142,8 +152,7 @@ fn own_rules(
     policy: &Policy,
     health: &[NodeHealth],
     nodes: &[NodeId],
-    status: Option<&Status>,
-    at: WallTime,
+    around: &Around<'_>,
 ) -> Vec<BrokenRule> {
     let broken = |rule: &str, why: String, way_out: &str| BrokenRule {
         rule: rule.to_owned(),
@@ -152,7 +161,7 @@ fn own_rules(
         is_overridden: false,
     };
     let mut found = Vec::new();
-    if drill.blackout.iter().any(|window| window.is_open(at)) {
+    if drill.blackout.iter().any(|window| window.is_open(around.at)) {
         let why = "it is one of the hours in which this drill does not begin".to_owned();
         found.push(broken(BLACKOUT, why, "come back when they are over (`blackout` in its file)"));
     }
@@ -171,7 +180,13 @@ fn own_rules(
         let why = format!("{} may not serve now: there would be nothing to see", targets.join(", "));
         found.push(broken(TARGETS_AWAY, why, "wait until the targets serve, or name others"));
     }
-    let problems = status.map_or(&[][..], |status| &status.problems);
+    let incidents: Vec<String> = facts::open(around.incidents).map(facts::called).collect();
+    if !incidents.is_empty() {
+        let is = if incidents.len() == 1 { "is" } else { "are" };
+        let why = format!("{} {is} open", incidents.join(", "));
+        found.push(broken(OPEN_INCIDENTS, why, "see `rhumb incidents`, and wait until it is over"));
+    }
+    let problems = around.status.map_or(&[][..], |status| &status.problems);
     let of_note: Vec<&str> =
         problems.iter().map(|it| it.code.as_str()).filter(|code| stands_against(drill, code)).collect();
     if !of_note.is_empty() {

@@ -6,13 +6,17 @@
 use super::{Setting, deeds, records};
 use crate::drill::report::{Report, Traces};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Between attempts.
 const AGAIN: Duration = Duration::from_secs(2);
-const MOST_ATTEMPTS: u32 = 30;
+const MOST_ATTEMPTS: u32 = 5;
+/// Records that are looked through for what was never taken back.
+const MOST_LOOKED: usize = 50;
 
 /// Takes back what drills of a former process left, and ends their records. A drill that nobody runs is over.
-pub(super) async fn take_back(setting: &Setting) {
+/// What cannot be taken back goes to `unrestored`.
+pub(super) async fn take_back(setting: &Setting, unrestored: &mpsc::Sender<Report>) {
     let mut status = setting.status.clone();
     if status.wait_for(Option::is_some).await.is_err() {
         return;
@@ -24,9 +28,12 @@ pub(super) async fn take_back(setting: &Setting) {
             Vec::new()
         }
     };
+    for report in setting.unrestored(MOST_LOOKED).await.unwrap_or_default() {
+        let _ = unrestored.try_send(report);
+    }
     for record in open {
         match records::read(&record) {
-            Ok(report) => end_former(setting, report).await,
+            Ok(report) => end_former(setting, report, unrestored).await,
             Err(error) => {
                 tracing::error!("{error}; its overrides are cancelled all the same");
                 let _ = setting.end_record(record, setting.clock.wall()).await;
@@ -44,7 +51,7 @@ pub(super) async fn take_back(setting: &Setting) {
     }
 }
 
-async fn end_former(setting: &Setting, mut report: Report) {
+async fn end_former(setting: &Setting, mut report: Report, unrestored: &mpsc::Sender<Report>) {
     let Report { id, name, .. } = &report;
     tracing::warn!(id, "drill {name} was not ended: what it did is taken back");
     // Numbers that a lost state folder gave anew are somebody else's; and one may not be on record yet.
@@ -52,6 +59,9 @@ async fn end_former(setting: &Setting, mut report: Report) {
     let left = setting.left_behind();
     let own: Vec<u64> =
         left.iter().filter(|it| own(&it.set.owner, &it.set.reason)).map(|it| it.set.id.0).collect();
+    if !report.traces.broken.is_empty() {
+        setting.mark(report.id, report.nodes.clone()).await;
+    }
     let count = own.len() + report.traces.broken.len();
     report.traces.overrides = own;
     let told = match restore(setting, &mut report.traces).await {
@@ -65,6 +75,11 @@ async fn end_former(setting: &Setting, mut report: Report) {
     report.traces.is_restored = is_restored;
     if let Err(error) = setting.rewrite_record(&report).await {
         tracing::error!("the report of a former drill is not ended: {error}");
+    }
+    if is_restored {
+        tokio::spawn(setting.clone().let_go(report.id, report.nodes));
+    } else {
+        let _ = unrestored.try_send(report);
     }
 }
 

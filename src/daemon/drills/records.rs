@@ -29,6 +29,14 @@ impl Setting {
         self.in_history(|history| history.open_records(KIND)).await
     }
 
+    /// Of the newest `most` those that have ended and have something broken that nobody has healed.
+    pub async fn unrestored(&self, most: usize) -> Result<Vec<Report>, String> {
+        let found = self.in_history(move |history| history.records(KIND, most)).await?;
+        let ended = found.iter().filter(|record| record.ended.is_some());
+        let reports = ended.filter_map(|record| read(record).ok());
+        Ok(reports.filter(|it| !it.traces.is_restored && !it.traces.broken.is_empty()).collect())
+    }
+
     /// Of a record that cannot be read by this version: it has ended, as it is.
     pub async fn end_record(&self, record: Record, at: WallTime) -> Result<(), String> {
         self.in_history(move |history| history.rewrite(KIND, record.id, &record.document, Some(at))).await
@@ -45,7 +53,7 @@ impl Setting {
         Ok(found.iter().filter_map(|record| Some(read(record).ok()?.summary())).collect())
     }
 
-    async fn in_history<T: Send + 'static>(
+    pub(super) async fn in_history<T: Send + 'static>(
         &self,
         look: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, String> {

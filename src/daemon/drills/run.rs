@@ -17,6 +17,8 @@ use crate::drill::tally::Tally;
 use crate::model::drill::{Drill, Fault};
 use crate::model::ids::{Generation, NodeId, ServiceId};
 use crate::model::policy::Policy;
+use crate::model::verdict::Verdict;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +31,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const POINT_MS: u64 = 1_000;
 /// Answers that wait to be taken in.
 const HEARD: usize = 4_096;
-/// Between attempts to restore, of which there are so many.
+/// Between attempts to restore or to keep the report.
 const AGAIN: Duration = Duration::from_secs(1);
-const MOST_ATTEMPTS: u32 = 30;
+/// Then others go on restoring, and the status tells.
+const RESTORE_ATTEMPTS: u32 = 5;
+const KEEP_ATTEMPTS: u32 = 30;
 
 /// What a run begins with.
 pub struct Beginning {
@@ -65,6 +69,8 @@ pub struct Run {
     writing: Option<JoinHandle<()>>,
     next_point_ms: u64,
     attempts: u32,
+    /// Of the targets' nodes, by name: verdicts as they were last.
+    verdicts: BTreeMap<String, Verdict>,
     observing: JoinHandle<()>,
 }
 
@@ -97,6 +103,7 @@ impl Run {
             What::Began,
             format!("{} asks for {} pairs of client and service", report.by, pairs.len()),
         );
+        let verdicts = verdicts(setting, &report.nodes);
         Self {
             machine: Machine::new(Script::of(&drill), start),
             tally: Tally::new(pairs),
@@ -117,6 +124,7 @@ impl Run {
             writing: None,
             next_point_ms: POINT_MS,
             attempts: 0,
+            verdicts,
             observing: tokio::spawn(observer.run(questions)),
         }
     }
@@ -196,6 +204,9 @@ impl Run {
         let target = self.drill.targets[at].clone();
         let nodes = target.nodes(&self.policy);
         let fault = self.drill.fault.clone();
+        if at == 0 {
+            self.setting.mark(self.report.id, self.report.nodes.clone()).await;
+        }
         let at_ms = match fault {
             Fault::Withdraw(action) => {
                 let lasts = Script::of(&self.drill).lasts(at) + self.drill.watch;
@@ -239,7 +250,7 @@ impl Run {
                 let told = "every override of the drill is cancelled, everything broken is healed";
                 self.report.mark(self.now_ms(), What::Restored, told);
             }
-            Err(why) if self.attempts < MOST_ATTEMPTS => {
+            Err(why) if self.attempts < RESTORE_ATTEMPTS => {
                 self.attempts += 1;
                 tracing::error!(drill = self.report.name, "not everything is restored, trying again: {why}");
                 tokio::time::sleep(AGAIN).await;
@@ -276,9 +287,7 @@ impl Run {
         if live.provenance.generation != self.seen {
             self.note_table(self.now_ms());
         }
-        if matches!(self.drill.fault, Fault::Hook(_)) && !self.report.has(What::Verdict) {
-            self.note_verdict();
-        }
+        self.note_verdicts();
         if !self.report.has(What::FirstGood)
             && let Some(at_ms) = self.tally.first_good_ms()
         {
@@ -337,7 +346,7 @@ impl Run {
         }
         self.report.ended_at = Some(self.setting.clock.wall());
         self.show();
-        for _ in 0..MOST_ATTEMPTS {
+        for _ in 0..KEEP_ATTEMPTS {
             match self.write_now().await {
                 Ok(()) => break,
                 Err(error) => tracing::error!("the report of a drill is not kept, trying again: {error}"),
@@ -345,10 +354,27 @@ impl Run {
             tokio::time::sleep(AGAIN).await;
         }
         tracing::info!(drill = self.report.name, id = self.report.id, "the drill is over");
+        // What is still broken is still the drill's.
+        if self.report.traces.is_restored {
+            tokio::spawn(self.setting.let_go(self.report.id, self.report.nodes));
+        }
     }
 
     fn injected_ms(&self) -> Option<u64> {
         let injected = |mark: &&Mark| mark.what == What::Injected;
         self.report.timeline.iter().find(injected).map(|mark| mark.at_ms)
     }
+}
+
+/// What is judged of these nodes now.
+fn verdicts(setting: &Setting, nodes: &[String]) -> BTreeMap<String, Verdict> {
+    let mut verdicts: BTreeMap<String, Verdict> =
+        nodes.iter().map(|node| (node.clone(), Verdict::default())).collect();
+    let status = setting.status.borrow().clone();
+    for node in status.iter().flat_map(|status| &status.nodes) {
+        if let Some((known, best)) = verdicts.get_mut(&node.name).zip(node.health.best()) {
+            *known = best.verdict;
+        }
+    }
+    verdicts
 }

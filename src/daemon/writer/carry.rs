@@ -6,6 +6,7 @@ use crate::daemon::inputs::Inputs;
 use crate::daemon::paths::Paths;
 use crate::health::HealthModel;
 use crate::model::placement::Assignment;
+use crate::model::safety;
 use crate::schedule::{self, PlannerMemory};
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub fn carry(from: &Ground<'_>, mut inputs: Inputs, (now, wall): (MonoTime, Wall
         false => from.health.clone(),
     };
     health.bound_pools(new.pool_bounds());
+    health.bound_safety(safety::bounds(new));
     let paths = from.paths.carried_to(&mut inputs, now);
     let counting = from.counting.carried_to(&inputs, now);
     Carried { inputs, health, assignment: Arc::new(assignment), memory, paths, counting, is_new_fleet }

@@ -1,10 +1,11 @@
 //! `drills/*.yaml`: faults on purpose, for a while, watched from outside.
 
 use super::alerts::ProblemWord;
-use super::safety::{TargetText, WindowFile};
+use super::safety::{TargetText, TimeOfDay, WindowFile};
 use super::service::TierWord;
+use crate::model::drill::On;
 use crate::policy::findings::Findings;
-use crate::policy::read::{List, OneOrMany, Read, choice, record};
+use crate::policy::read::{Bad, List, OneOrMany, Read, Scalar, choice, record};
 use crate::policy::scalars::{Percent, Span, Text, Version, Whole};
 use crate::policy::tree::{Node, Value};
 use serde_json::{Value as Json, json};
@@ -36,8 +37,48 @@ record! {
         optional blackout: OneOrMany<WindowFile>,
         /// Recovery tier that it is held against: 5m (payments), 15m (messaging, live), 30m (internal), 2h (the rest).
         required tier: TierWord,
+        /// When it runs by itself. Left out: when somebody runs it.
+        optional schedule: ScheduleFile,
         /// Where people read on: a file beside the policies, or a URL.
         optional runbook: Text,
+    }
+}
+
+record! {
+    /// Dates of a drill, in UTC. What forbids a run by hand forbids this too; it is tried again while its window lasts.
+    pub struct ScheduleFile {
+        /// How often. quarterly: in January, April, July and October.
+        required every: EveryWord,
+        /// The day: `first tuesday`, `last friday`, `15` or `last` of the month; weekly: `tuesday`.
+        required on: OnText,
+        /// Its moment in UTC: `10:00`.
+        required at: TimeOfDay,
+        /// It waits for `rhumb drill confirm`, and lapses with its window. false: it begins by itself.
+        optional confirm: bool = "true",
+        /// Its window: so long after its moment it may still begin.
+        optional within: Span<600_000, 86_400_000> = "2h",
+    }
+}
+
+choice! {
+    /// How often.
+    pub enum EveryWord { Weekly = "weekly", Monthly = "monthly", Quarterly = "quarterly", }
+}
+
+/// A day of a week or month.
+#[derive(Clone, Copy, Debug)]
+pub struct OnText(pub On);
+
+impl Scalar for OnText {
+    fn schema() -> Json {
+        let days = "(mon(day)?|tue(sday)?|wed(nesday)?|thu(rsday)?|fri(day)?|sat(urday)?|sun(day)?)";
+        let pattern = format!("^([1-9]|[12][0-9]|3[01]|last|((first|second|third|fourth|last) )?{days})$");
+        json!({ "type": ["string", "integer"], "pattern": pattern, "minimum": 1, "maximum": 31 })
+    }
+
+    fn parse(text: &str, _plain: bool) -> Result<Self, Bad> {
+        let help = "first tuesday, last friday, 15 or last; weekly: tuesday";
+        On::parse(text).map(Self).ok_or_else(|| Bad::value(format!("`{text}` is not a day"), help))
     }
 }
 
@@ -90,6 +131,8 @@ record! {
         optional failed_answers: Percent<0, 100> = "1%",
         /// More nodes that are no targets are down.
         optional others_down: Whole<0, 60_000> = 0,
+        /// No incident may open but of what the drill itself causes.
+        optional incidents: bool = "true",
         /// Problems of `rhumb status` that come up meanwhile. Left out: those of the planner and the table.
         optional problems: List<ProblemWord>,
         /// Most vantages have to be trusted, and the table must not be frozen.

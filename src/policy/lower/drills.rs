@@ -1,5 +1,6 @@
 //! `drills/*.yaml` to [`Drill`]s, and whether their targets name anything.
 
+use super::drill_schedule;
 use super::safety::lower_window;
 use crate::model::drill::{Drill, Fault, Guardrails, Hook, MOST_DRILL_TARGETS, MOST_DRILLS};
 use crate::model::overrides::Action;
@@ -61,6 +62,7 @@ fn lower_drill(
         guardrails,
         blackout,
         tier,
+        schedule,
         runbook,
     } = &file.value;
     let items = targets.value().map_or(&[][..], |list| &list.0.items);
@@ -75,7 +77,8 @@ fn lower_drill(
         Assertion::Window(window) => Some(window),
         _ => None,
     });
-    let blackout = blackout.collect();
+    let blackout: Vec<_> = blackout.collect();
+    let schedule = drill_schedule::lower(schedule, &blackout, findings);
     let name = lower_name(path, file.place, findings);
     let fault = lower_fault(fault, commands, findings);
     let ramp_len = ramp.value().map_or(Duration::ZERO, |span| span.0);
@@ -98,6 +101,7 @@ fn lower_drill(
         guardrails: lower_guardrails(guardrails.value()),
         blackout,
         tier: RecoveryTier { name: tier.name.to_owned(), limit: tier.limit },
+        schedule,
         runbook: runbook.value().map(|text| text.0.clone()),
     };
     (!drill.targets.is_empty()).then_some((drill, places))
@@ -150,8 +154,16 @@ fn lower_command(slot: &Slot<List<Text>>, findings: &mut Findings) -> Option<Vec
 fn lower_guardrails(file: Option<&GuardrailsFile>) -> Guardrails {
     let defaults = Guardrails::default();
     let Some(file) = file else { return defaults };
-    let GuardrailsFile { place: _, utilisation, latency_p95, failed_answers, others_down, problems, quorum } =
-        file;
+    let GuardrailsFile {
+        place: _,
+        utilisation,
+        latency_p95,
+        failed_answers,
+        others_down,
+        incidents,
+        problems,
+        quorum,
+    } = file;
     let micros = |span: Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
     let problems = problems.value();
     Guardrails {
@@ -159,6 +171,7 @@ fn lower_guardrails(file: Option<&GuardrailsFile>) -> Guardrails {
         latency_p95: latency_p95.value().map(|span| crate::base::units::Micros(micros(span.0))),
         failed_answers: failed_answers.value().map_or(defaults.failed_answers, |percent| percent.0),
         others_down: others_down.value().map_or(0, |it| u32::try_from(it.0).unwrap_or(u32::MAX)),
+        incidents: incidents.value().copied().unwrap_or(true),
         problems: problems
             .map_or(defaults.problems, |list| list.items.iter().map(|item| item.value.0.clone()).collect()),
         quorum: quorum.value().copied().unwrap_or(true),
@@ -241,13 +254,14 @@ nodes:
         let text = "targets: [site/fra, site/tyo]\nramp: 10s\nhold: 1m\ntier: payments\nclients: 20\n\
                     fault: {inject: [drills/break, \"{name}\"], heal: [drills/mend], timeout: 5s}\n\
                     guardrails: {utilisation: 80%, latency_p95: 200ms, failed_answers: 0%, others_down: 2, \
-                    problems: [], quorum: false}\n\
+                    problems: [], incidents: false, quorum: false}\n\
                     blackout: [{days: [fri, sat], from: \"22:00\", to: \"06:00\"}]\n";
         let (policy, told) = load("two", text, "commands: true\n");
         let drill = &policy.unwrap_or_else(|| panic!("{told:?}")).drills[0];
         let Fault::Hook(hook) = &drill.fault else { panic!("a hook") };
         assert_eq!((hook.inject.len(), hook.timeout.as_secs(), drill.blackout.len()), (2, 5, 1));
         assert_eq!((drill.guardrails.others_down, drill.guardrails.problems.len()), (2, 0));
+        assert!(!drill.guardrails.incidents && Guardrails::default().incidents);
     }
 
     #[test]

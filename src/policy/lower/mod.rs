@@ -11,6 +11,7 @@ mod chain;
 pub mod clients;
 mod compose;
 pub mod events;
+mod drill_schedule;
 pub mod drills;
 pub mod fleet;
 pub mod health;

@@ -2,17 +2,22 @@
 
 use super::Run;
 use crate::base::clock::WallTime;
+use crate::daemon::drills::Setting;
 use crate::daemon::drills::facts::reported;
 use crate::daemon::drills::forecast::Standing;
-use crate::daemon::drills::{Setting, situation};
-use crate::drill::guardrail;
+use crate::daemon::drills::prepare::situation;
+use crate::drill::guardrail::{self, Facts};
 use crate::drill::machine::Phase;
 use crate::drill::report::{Latency, WayShare, What};
 use crate::drill::tally::Part;
 use crate::model::ids::ServiceId;
 use crate::model::provenance::Cause;
-use crate::model::verdict::Verdict;
+use crate::model::verdict::{FamilyHealth, Verdict};
 use crate::schedule;
+use std::sync::Arc;
+
+/// Verdicts in the timeline: others have to have room.
+const MOST_VERDICTS: usize = 60;
 
 impl Run {
     /// Marks a table that takes nodes of the targets out, and has its load worked out.
@@ -33,23 +38,36 @@ impl Run {
         }
     }
 
-    /// Of a real fault: when it was seen, and when it was believed.
-    pub(super) fn note_verdict(&mut self) {
-        let status = self.setting.status.borrow().clone();
+    /// Tells what becomes of the targets' verdicts: it is the drill's, and nobody's incident.
+    pub(super) fn note_verdicts(&mut self) {
+        if !self.setting.status.has_changed().unwrap_or(false) {
+            return;
+        }
+        let status = self.setting.status.borrow_and_update().clone();
         let Some(status) = status else { return };
-        let is_target = |name: &str| self.report.nodes.iter().any(|node| node == name);
-        let families = status.nodes.iter().filter(|node| is_target(&node.name)).flat_map(|node| {
-            node.health.families.iter().flatten().map(|family| (node.name.clone(), family.clone()))
-        });
-        let down = families
-            .filter(|(_, family)| family.verdict == Verdict::Down && family.since >= self.report.began_at);
-        let Some((name, family)) = down.min_by_key(|(_, family)| family.since) else { return };
         let began_at = self.report.began_at;
         let since = |at: WallTime| at.0.saturating_sub(began_at.0);
-        if let Some(first) = family.evidence.first.filter(|first| *first >= began_at) {
-            self.report.mark(since(first), What::FirstFailure, format!("of {name}"));
+        let mut changed: Vec<(&str, &FamilyHealth)> = Vec::new();
+        for node in &status.nodes {
+            let known = self.verdicts.get_mut(&node.name);
+            let Some((known, best)) = known.zip(node.health.best()) else { continue };
+            if std::mem::replace(known, best.verdict) != best.verdict {
+                changed.push((&node.name, best));
+            }
         }
-        self.report.mark(since(family.since), What::Verdict, format!("{name} is down: {}", family.reason));
+        changed.sort_by_key(|(_, health)| health.since);
+        for (name, health) in changed {
+            let first = health.evidence.first.filter(|first| *first >= began_at);
+            let is_fault = matches!(health.verdict, Verdict::Down | Verdict::Degraded);
+            if let Some(first) = first.filter(|_| is_fault && !self.report.has(What::FirstFailure)) {
+                self.report.mark(since(first), What::FirstFailure, format!("of {name}"));
+            }
+            let count = self.report.timeline.iter().filter(|mark| mark.what == What::Verdict).count();
+            if count < MOST_VERDICTS {
+                let told = format!("{name} is {}: {}", health.verdict, health.reason);
+                self.report.mark(since(health.since.max(began_at)), What::Verdict, told);
+            }
+        }
     }
 
     /// A table's load, against the highest so far.
@@ -107,13 +125,16 @@ impl Run {
         if !matches!(self.machine.phase(), Phase::Injecting | Phase::Holding) {
             return;
         }
+        // Those first: what an incident was opened by is in the status then.
+        let incidents = Arc::clone(&self.setting.incidents.borrow());
         let status = self.setting.status.borrow().clone();
         let Some(status) = status else { return };
         for survivor in &mut self.report.survivors {
             survivor.peak = survivor.peak.max(reported(&status, &survivor.node));
         }
         self.report.observed.utilisation = self.report.survivors.iter().map(|it| it.peak).max();
-        let facts = self.former.facts(&status, &self.latest, &self.policy.fleet, &self.tally, self.now_ms());
+        let seen = self.former.facts(&status, &self.latest, &self.policy.fleet, &self.tally, self.now_ms());
+        let facts = Facts { incidents: self.former.opened(&incidents), ..seen };
         if let Some(ending) = guardrail::broken(&self.drill.guardrails, &facts) {
             self.end(ending);
         }
