@@ -10,6 +10,7 @@ mod alerts;
 mod audit;
 mod backup;
 mod drill;
+mod canary;
 pub mod check;
 mod events;
 mod explain;
@@ -79,6 +80,7 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Put the policy files of a folder into force, or a plan
     Apply(history::ApplyArgs),
+    Canary(canary::CanaryArgs),
     /// Show which policies were in force, by whom and why
     History(history::HistoryArgs),
     /// Show what differs between two revisions of the policy
@@ -158,6 +160,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Plan(args) => args.run(),
         Command::Apply(args) => args.run(),
+        Command::Canary(args) => args.run(),
         Command::History(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Rollback(args) => args.run(),

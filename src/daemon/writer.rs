@@ -36,6 +36,7 @@ use crate::health::{HealthModel, Transition};
 use crate::journal::{Made, Question};
 use crate::latency::PathReport;
 use crate::model::actor::Actor;
+use crate::model::canary::CanaryBrief;
 use crate::model::ids::{Generation, NodeId};
 use crate::model::overrides::{OverrideAsk, statuses};
 use crate::model::placement::Assignment;
@@ -113,6 +114,8 @@ pub enum Event {
     Situation {
         reply: tokio::sync::oneshot::Sender<Situation>,
     },
+    /// How the canary is, to be shown.
+    Canary(Box<CanaryBrief>),
     Stop,
     /// A defect, for the tests of what happens then.
     #[cfg(test)]
@@ -175,6 +178,8 @@ pub enum About {
     Overrides,
     /// Events that the fleet is not ready for.
     Events,
+    /// A canary that somebody has to decide about.
+    Canary,
 }
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
@@ -371,6 +376,7 @@ impl Writer {
             Event::Situation { reply } => {
                 let _ = reply.send(self.situation());
             }
+            Event::Canary(brief) => self.reporter.set_canary(*brief),
             Event::Stop => return true,
             #[cfg(test)]
             Event::Panic => panic!("as a test asked"),
