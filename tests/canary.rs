@@ -219,6 +219,11 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
     };
     assert_eq!(networks(&(0..GROUPS).collect()), networks(&members));
 
+    let held = (0..GROUPS).find(|group| !members.contains(group)).expect("somebody is held");
+    for (group, is_told) in [(held, true), (*members.first().expect("somebody is in it"), false)] {
+        let (_, said) = world.run(&["explain", "live.example.test", "--client", &format!("5.{group}.1.1")]);
+        assert_eq!(said.contains("while a canary runs"), is_told, "{said}");
+    }
     mistakes(&world, &next);
 
     // An edit in place waits, and so does whatever is applied.
@@ -374,5 +379,48 @@ fn left_alone_it_looks_ten_times_and_goes_to_all() {
     wait_for("no problem", || {
         (!world.status()["problems"].to_string().contains("canary-held")).then_some(())
     });
+    assert_eq!(rhumb.terminate(), Some(0));
+}
+
+#[test]
+fn killed_at_any_moment_of_its_beginning_it_goes_on_or_back() {
+    let world = World::new();
+    let next = world.proposal("next", "services/live.yaml", &service(1, 1_000));
+    let mut rhumb = world.serve();
+    world.wait_all_up();
+    for round in 0..4_u64 {
+        let admin = world.admin.to_string();
+        let mut apply = std::process::Command::new(env!("CARGO_BIN_EXE_rhumb"))
+            .args([
+                "apply", &next, "--canary", "30%", "--for", "1h", "--why", "x", "--detach", "--admin", &admin,
+            ])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        // From before it is asked to after it is in force.
+        std::thread::sleep(std::time::Duration::from_millis(round * round * 150));
+        rhumb.kill();
+        apply.wait().expect("ends");
+        rhumb = world.serve();
+        // Either it goes on, or all is as before; nothing in between, for long.
+        let is_running = wait_for("one or the other", || {
+            let (code, said) = world.run(&["canary", "--format", "json"]);
+            let stage = serde_json::from_str::<Canary>(&said).ok().map(|canary| canary.stage.word());
+            let file = std::fs::read_to_string(world.folder.path("services/live.yaml")).expect("readable");
+            match (stage, file == service(1, 1_000)) {
+                (Some("running"), true) => Some(true),
+                (Some("aborted"), false) => Some(false),
+                (None, false) if code == 1 && said.contains("no canary yet") => Some(false),
+                _ => None,
+            }
+        });
+        if is_running {
+            let (code, said) = world.run(&["canary", "abort", "--why", "round over"]);
+            assert!(code == 0 && said.contains("is aborted"), "round {round}: {said}");
+        }
+        let file = std::fs::read_to_string(world.folder.path("services/live.yaml")).expect("readable");
+        assert_eq!(file, service(100, 100), "round {round}");
+    }
     assert_eq!(rhumb.terminate(), Some(0));
 }

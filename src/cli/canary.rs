@@ -243,12 +243,12 @@ async fn following(admin: &Admin, format: Format) -> ExitCode {
 fn line(canary: &Canary) -> String {
     let left_s = canary.until.0.saturating_sub(now_ms()) / 1_000;
     let told = |name: &str, it: Option<Comparison>, unit: f64| {
-        it.map(|it| format!(", {name} {:+.1} p {}", it.difference / unit, told_p(it.test.p)))
+        it.map(|it| format!("; {name} {:+.1} p {}", it.difference / unit, told_p(it.test.p)))
             .unwrap_or_default()
     };
     let look = canary.look;
     format!(
-        "canary {}: {left_s} s left, {} of {LOOKS} looks{}{}",
+        "canary {}: {left_s} s, look {}/{LOOKS}{}{}",
         canary.id,
         canary.looks,
         told("ms", look.and_then(|look| look.latency), 1e3),
@@ -300,23 +300,19 @@ fn text(canary: &Canary) -> String {
 
 fn compared(look: &Look, looks: u32, rules: &CanaryRules) -> String {
     let [own, others] = look.measured;
-    let mut text = format!(
-        "  looks     {looks} of {LOOKS}; clients measured {own} paths of the canary's, {others} of the others'\n\n"
-    );
-    text.push_str("  change since the beginning   canary     others       more         t        p\n");
+    let mut text =
+        format!("  looks     {looks} of {LOOKS}; clients measured {own} paths in it, {others} outside\n\n");
+    text.push_str("  change          canary      others        more        t         p\n");
     let mut row = |name: &str, it: Option<Comparison>, unit: f64, kind: &str| match it {
-        None => {
-            text.push_str(&format!("  {name:<24} fewer than {} groups of one side say\n", rules.min_groups))
-        }
+        None => text.push_str(&format!("  {name:<11} fewer than {} groups of one side\n", rules.min_groups)),
         Some(it) => {
             let figure = |value: f64| format!("{:+.2} {kind}", value / unit);
             let t = it.test.t.map_or_else(|| "-".to_owned(), |t| format!("{t:.2}"));
-            let (canary, control) = (figure(it.canary.mean), figure(it.control.mean));
-            let more = figure(it.difference);
-            let p = told_p(it.test.p);
-            let mark = if it.is_worse() { "  worse" } else { "" };
+            let (canary, control, more) =
+                (figure(it.canary.mean), figure(it.control.mean), figure(it.difference));
+            let (p, mark) = (told_p(it.test.p), if it.is_worse() { " worse" } else { "" });
             text.push_str(&format!(
-                "  {name:<24} {canary:>10} {control:>10} {more:>10} {t:>9} {p:>8}{mark}\n"
+                "  {name:<11} {canary:>11} {control:>11} {more:>11} {t:>8} {p:>9}{mark}\n"
             ));
         }
     };
@@ -345,4 +341,74 @@ pub fn brief(status: &Status) -> String {
         canary.revision,
         canary.reached.percent()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canary::sample::{Samples, Sides};
+    use crate::canary::{Arm, Decision, Evidence};
+    use crate::model::canary::Hold;
+    use crate::model::ids::Revision;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn flags_are_read_and_their_mistakes_told() {
+        assert_eq!(share("2.5%"), Ok(Ppm(25_000)));
+        assert_eq!((rise("5ms"), rise("5%")), (Ok(Rise::By(Micros(5_000))), Ok(Rise::ByPart(Ppm(50_000)))));
+        assert_eq!(lasts("1h30m"), Ok(5_400));
+        for (told, text) in [
+            (share("10").unwrap_err(), "write it as 10%"),
+            (share("101%").unwrap_err(), "write it as 10%"),
+            (rise("fast").unwrap_err(), "write it as 5ms"),
+            (lasts("10").unwrap_err(), "is not a length of time"),
+            (thin("ask").unwrap_err(), "neither `hold` nor `promote`"),
+        ] {
+            assert!(told.contains(text), "{told}");
+        }
+    }
+
+    /// One that has looked once.
+    fn looked(by_us: f64) -> (Canary, Decision) {
+        let now = SystemClock::new().wall();
+        let revision = |name: &str| Revision(name.to_owned());
+        let mut canary = Canary {
+            id: 12_345,
+            base: revision("4f2a91c07d3e"),
+            revision: revision("c07d3e91aa42"),
+            who: "root".to_owned(),
+            why: "ticket 4711".to_owned(),
+            began: crate::base::clock::WallTime(now.0 - 120_000),
+            until: crate::base::clock::WallTime(now.0 + 600_000),
+            rules: CanaryRules::DEFAULT,
+            hold: Hold { share: CanaryRules::DEFAULT.share, seed: 1 },
+            reached: Ppm(104_000),
+            groups: [3_100, 29_000],
+            services: Vec::new(),
+            gaining: BTreeMap::new(),
+            rungs: BTreeMap::new(),
+            stage: Stage::Running,
+            look: None,
+            looks: 0,
+        };
+        let arm = |count: u32, mean: f64| Arm { count, mean, variance: 1e6 };
+        let sides = |by: f64| Sides { canary: arm(1_000, by), control: arm(1_000, -by) };
+        let (latency, loss) = (sides(by_us), sides(by_us / 20.0));
+        let samples = Samples { latency, loss, before_us: 1e6, measured: [1_000, 1_000] };
+        let decision = canary.judge(now, &Evidence { samples: Some(samples), ..Evidence::default() });
+        (canary, decision)
+    }
+
+    #[test]
+    fn what_is_shown_fits_a_screen_and_marks_what_is_worse() {
+        for (by_us, is_worse) in [(0.0, false), (9_999_000.0, true)] {
+            let (canary, decision) = looked(by_us);
+            assert_eq!(matches!(decision, Decision::Abort(_)), is_worse);
+            let shown = text(&canary);
+            assert_eq!(shown.contains(" worse"), is_worse, "{shown}");
+            for shown in shown.lines().chain([line(&canary).as_str()]) {
+                assert!(shown.chars().count() <= 80, "{shown}");
+            }
+        }
+    }
 }

@@ -261,6 +261,10 @@ impl Reader {
     /// Judges an order if there is one, carries it out and reads; whether anything is new. `None`: reading panicked.
     async fn carry_out(&mut self, loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
         let Some(mut order) = order else { return self.turn(loader, None).await };
+        if order.how == How::Rollback {
+            // It goes to all, at once.
+            order.terms.canary = None;
+        }
         if let Some(refused) = self.against(order.how) {
             order.refuse(refused);
             return Some((loader, false));

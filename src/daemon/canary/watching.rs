@@ -38,8 +38,7 @@ pub async fn watch(look: Look) {
     let mut told = None;
     loop {
         let current = seen.borrow_and_update().clone();
-        if told != current {
-            look.tell(current.as_deref());
+        if told != current && look.tell(current.as_deref()).await {
             told.clone_from(&current);
         }
         match current.filter(|canary| canary.stage.is_open()) {
@@ -141,10 +140,9 @@ impl Look {
         }
     }
 
-    /// Status and problems of what is so now.
-    fn tell(&self, canary: Option<&Canary>) {
-        let Some(canary) = canary else { return };
-        let _ = self.events.try_send(Event::Canary(Box::new(canary.brief())));
+    /// Status, problems and the record in the history, of what is so now; whether all of them know.
+    async fn tell(&self, canary: Option<&Canary>) -> bool {
+        let Some(canary) = canary else { return true };
         let held = matches!(canary.stage, Stage::Held { .. }).then(|| Problem {
             since: self.clock.wall(),
             code: "canary-held".to_owned(),
@@ -152,19 +150,21 @@ impl Look {
             help: "look at `rhumb canary`; then `rhumb canary promote --why '...'` or `rhumb canary abort --why '...'`"
                 .to_owned(),
         });
-        self.problem(held);
-        self.keep(canary.clone());
+        let is_shown = self.events.try_send(Event::Canary(Box::new(canary.brief()))).is_ok();
+        let is_told = self.problem(held);
+        // One after the other: the newest word has to be the last.
+        self.keep(canary.clone()).await;
+        is_shown && is_told
     }
 
-    fn problem(&self, problem: Option<Problem>) {
+    fn problem(&self, problem: Option<Problem>) -> bool {
         let problems = problem.into_iter().collect();
-        let _ = self.events.try_send(Event::Problems { about: About::Canary, problems });
+        self.events.try_send(Event::Problems { about: About::Canary, problems }).is_ok()
     }
 
-    /// Its record in the history follows.
-    fn keep(&self, canary: Canary) {
+    async fn keep(&self, canary: Canary) {
         let (history, now) = (Arc::clone(&self.history), self.clock.wall());
-        tokio::task::spawn_blocking(move || {
+        let keeping = tokio::task::spawn_blocking(move || {
             let document = serde_json::to_string(&canary).unwrap_or_default();
             let ended = (!canary.stage.is_open()).then_some(now);
             let kept = history.history().map(|history| history.rewrite(KIND, canary.id, &document, ended));
@@ -172,6 +172,7 @@ impl Look {
                 tracing::warn!("the record of the canary is not as it should be: {error}");
             }
         });
+        let _ = keeping.await;
     }
 }
 

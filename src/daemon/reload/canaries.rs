@@ -160,9 +160,13 @@ impl Reader {
     /// Another policy came into force over the canary.
     pub(super) async fn overtaken(&mut self, who: &str) {
         if self.open_canary().is_some() && self.inputs.hold.is_none() {
-            let (at, by) = (self.clock.wall(), who.to_owned());
-            let why = format!("revision {} was put into force in its place", self.inputs.policy.revision);
-            let _ = self.end_as(Stage::Aborted { at, by, why }).await;
+            let (at, by, now) = (self.clock.wall(), who.to_owned(), &self.inputs.policy.revision);
+            let why = format!("revision {now} was put into force for all");
+            let stage = match self.open_canary().is_some_and(|canary| canary.revision == *now) {
+                true => Stage::Promoted { at, by, why },
+                false => Stage::Aborted { at, by, why },
+            };
+            let _ = self.end_as(stage).await;
         }
     }
 
