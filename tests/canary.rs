@@ -50,7 +50,8 @@ fn without_tokyo() -> String {
     text.lines().filter(|line| !line.contains("tyo-1")).map(|line| format!("{line}\n")).collect()
 }
 
-fn fleet(port: u16) -> String {
+/// Without a port nobody watches the nodes, so that a machine too busy to answer probes ends no canary.
+fn fleet(port: Option<u16>) -> String {
     let row = |(name, [a, b, c, d]): &(&str, [u8; 4])| {
         format!(
             "  {name}: {{ site: {}, addresses: [{a}.{b}.{c}.{d}], labels: {{ role: edge }} }}\n",
@@ -58,15 +59,19 @@ fn fleet(port: u16) -> String {
         )
     };
     let rows: String = NODES.iter().map(row).collect();
+    let probe = |port: u16| {
+        format!(
+            "defaults:\n  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]\n"
+        )
+    };
+    let probes = port.map_or_else(String::new, probe);
     format!(
         "version: 1
 regions: {{ ea: {{}}, eu: {{}} }}
 sites:
   tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
   fra: {{ region: eu, location: {{ lat: 50.11, lon: 8.68 }} }}
-defaults:
-  probes: [{{ kind: http, port: {port}, path: /health, class: fast, body: ok }}]
-nodes:
+{probes}nodes:
 {rows}"
     )
 }
@@ -96,7 +101,15 @@ type Answers = Vec<Vec<IpAddr>>;
 
 impl World {
     fn new() -> Self {
-        let port = free_port();
+        Self::with(None)
+    }
+
+    /// With probes, and nodes that answer them.
+    fn watched() -> Self {
+        Self::with(Some(free_port()))
+    }
+
+    fn with(port: Option<u16>) -> Self {
         let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = Folder::with(&[
             ("fleet.yaml", &fleet(port)),
@@ -105,8 +118,9 @@ impl World {
             ("zones/example.test.zone", ZONE),
         ]);
         folder.write_server("");
-        let node = |(_, address): &(&str, [u8; 4])| TestNode::start(SocketAddr::from((*address, port)));
-        Self { folder, dns: local(), admin: local(), nodes: NODES.iter().map(node).collect() }
+        let node = |port: u16| NODES.map(|(_, address)| TestNode::start(SocketAddr::from((address, port))));
+        let nodes = port.map_or_else(Vec::new, |port| node(port).into());
+        Self { folder, dns: local(), admin: local(), nodes }
     }
 
     fn serve(&self) -> Rhumb {
@@ -226,15 +240,7 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
     }
     mistakes(&world, &next);
 
-    // An edit in place waits, and so does whatever is applied.
-    world.folder.write("services/live.yaml", &service(300, 100));
-    wait_for("the edit to wait", || {
-        world.status()["problems"].to_string().contains("waits for the end of canary 1").then_some(())
-    });
-    world.folder.write("services/live.yaml", &service(1, 1_000));
-    wait_for("nothing to wait", || {
-        (!world.status()["problems"].to_string().contains("edit-held")).then_some(())
-    });
+    edits_wait(&world);
 
     rhumb.kill();
     let mut rhumb = world.serve();
@@ -271,6 +277,18 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
     assert_eq!(rhumb.terminate(), Some(0));
 }
 
+/// An edit in place waits for its end, and is forgotten when it is mended.
+fn edits_wait(world: &World) {
+    world.folder.write("services/live.yaml", &service(300, 100));
+    wait_for("the edit to wait", || {
+        world.status()["problems"].to_string().contains("waits for the end of canary 1").then_some(())
+    });
+    world.folder.write("services/live.yaml", &service(1, 1_000));
+    wait_for("nothing to wait", || {
+        (!world.status()["problems"].to_string().contains("edit-held")).then_some(())
+    });
+}
+
 /// What people do wrong while one runs; each is told how to do it right, and nothing changes.
 fn mistakes(world: &World, next: &str) {
     let revision = world.canary().revision;
@@ -294,7 +312,7 @@ fn mistakes(world: &World, next: &str) {
 
 #[test]
 fn what_a_canary_cannot_be_is_refused_and_a_node_that_falls_ends_it() {
-    let mut world = World::new();
+    let mut world = World::watched();
     let mut rhumb = world.serve();
     world.wait_all_up();
     let (code, said) = world.run(&["canary"]);
@@ -332,10 +350,6 @@ fn what_a_canary_cannot_be_is_refused_and_a_node_that_falls_ends_it() {
     let (code, said) =
         world.run(&["apply", &next, "--canary", "30%", "--for", "30m", "--why", "x", "--detach"]);
     assert_eq!(code, 0, "{said}");
-    let members = world.members(&world.canary());
-    world.wait_answers("the canary's clients to be in Frankfurt", |answers| {
-        members.iter().all(|&group| is_all_of(answers, group, 1))
-    });
     world.nodes[1].stop();
     let aborted = world.wait_stage("aborted");
     let why = aborted.stage.why().unwrap_or_default().to_owned();
@@ -351,7 +365,7 @@ fn what_a_canary_cannot_be_is_refused_and_a_node_that_falls_ends_it() {
     assert!(status.contains("was aborted"), "{status}");
     wait_for("the audit log to tell", || {
         let (_, told) = world.run(&["audit", "show"]);
-        (told.contains("canary aborted") && told.contains("is down")).then_some(())
+        (told.contains("canary aborted") && told.contains("which its clients come to")).then_some(())
     });
     assert_eq!(rhumb.terminate(), Some(0));
 }

@@ -1,8 +1,8 @@
 //! A canary whose clients say that they fare worse: over TLS, with passes, as players do.
 
-use super::canary_of;
 use super::support::{self, Rhumb, run, wait_for};
 use super::vantage::World;
+use super::{canary_of, fleet, service};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -19,10 +19,6 @@ struct Players {
     listener: SocketAddr,
     keys: String,
     _rhumb: Rhumb,
-}
-
-fn service(tyo: u16, fra: u16) -> String {
-    super::service(tyo, fra)
 }
 
 fn start() -> Players {
@@ -42,7 +38,7 @@ fn start() -> Players {
     world.folder.write_server(&format!(
         "measure: {{ listen: \"{listener}\", certificate: tls/cert.pem, key: tls/key.pem, passes: passes, least_sources: 2 }}\n"
     ));
-    world.write_fleet("");
+    world.folder.write("fleet.yaml", &fleet(None));
     world.folder.write("services/live.yaml", &service(100, 100));
     let area = |at: usize| format!("  a{at:03}: {{ cidrs: [5.{at}.0.0/16] }}\n");
     let areas: String = (0..GROUPS).map(area).collect();
@@ -106,9 +102,6 @@ impl Players {
 fn clients_that_measure_worse_round_trips_end_a_canary() {
     let players = start();
     let world = &players.world;
-    for node in ["tyo-1", "fra-1"] {
-        world.wait_verdict(node, "up");
-    }
     players.measure();
     wait_for("the map to be drawn", || players.votes().filter(|&votes| votes > 0));
     let next = world.folder.root.path().join("next");
