@@ -11,7 +11,7 @@
 //!   what went wrong for clients, and what was promised them. All pure.
 //! - [`routing`]: the table and the [`routing::snapshot::Snapshot`] it lives in; [`dns`] answers
 //!   from it; [`explain`] tells why.
-//! - [`forecast`]: what a change would do, from two tables.
+//! - [`forecast`]: what a change would do, from two tables. [`canary`]: what it does to a share of the clients first.
 //! - [`readiness`]: what the fleet would make of every loss. [`sim`]: fleets and their clients, simulated around the
 //!   planner.
 //! - [`sim`]: fleets and their clients, simulated around the planner. [`drill`]: faults on purpose, and what they show.
@@ -23,6 +23,7 @@
 pub mod alert;
 pub mod audit;
 pub mod base;
+pub mod canary;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -46,6 +46,7 @@ const TABLE: &[Module] = &[
     pure(2, "zone", &["model"]),
     pure(2, "schedule", &["model"]),
     pure(2, "drill", &["model"]),
+    pure(2, "canary", &["model"]),
     pure(3, "routing", &["model", "geo", "zone"]),
     pure(3, "readiness", &["model", "schedule"]),
     pure(4, "dns", &["model", "geo", "zone", "routing"]),
@@ -63,7 +64,7 @@ const TABLE: &[Module] = &[
     io(5, "observe", &["model", "zone", "dns"]),
     io(6, "vantage", &["model", "probe", "serve"]),
     io(6, "measure", &["model", "latency", "serve"]),
-    io(7, "control", &["model", "explain", "forecast", "store", "audit", "history"]),
+    io(7, "control", &["model", "canary", "explain", "forecast", "store", "audit", "history"]),
     io(8, "daemon", BELOW_DAEMON),
     io(8, "lab", &["model", "geo", "observe"]),
     io(9, "cli", BELOW_CLI),
@@ -71,6 +72,7 @@ const TABLE: &[Module] = &[
 
 const BELOW_DAEMON: &[&str] = &[
     "model",
+    "canary",
     "policy",
     "geo",
     "health",
@@ -102,6 +104,7 @@ const BELOW_DAEMON: &[&str] = &[
 
 const BELOW_CLI: &[&str] = &[
     "model",
+    "canary",
     "policy",
     "geo",
     "health",

@@ -94,6 +94,9 @@ fn text(told: &Explanation) -> String {
             line(if gate.is_shed { "shed" } else { "not shed" }, gate.because.clone());
         }
         let plan = &steering.plan;
+        if plan.is_held {
+            line("held", "stays where it is while a canary runs: `rhumb canary`".to_owned());
+        }
         line("service", format!("{} (profile {}: {})", plan.service, plan.profile, plan.weights));
         let rule =
             steering.plan.area.as_ref().map_or("the catch-all".to_owned(), |area| format!("area {area}"));

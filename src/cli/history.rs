@@ -3,6 +3,7 @@
 use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::units::Ppm;
 use crate::cli::admin_client::{Admin, AskError};
+use crate::cli::canary::{self, CanaryFlags};
 use crate::cli::{Format, chain, check, render};
 use crate::control::plan::{FORMAT, PlanFile};
 use crate::control::policies::{Confirmation, Current, InForce, Proposal, Return, Terms};
@@ -36,7 +37,8 @@ Examples:
   rhumb apply new-policies --base 4f2a91c07d3e --why 'ticket 4711'
   rhumb apply new-policies --break-glass moved --why 'tyo has to go'
   rhumb apply --confirm c07d3e --why 'meant so' # an edit in place that waits
-Exit codes: 0 in force, 1 mistakes or refused, 2 could not ask")]
+  rhumb apply new-policies --canary 10% --for 10m --why 'ticket 4711'
+Exit codes: 0 in force, 1 mistakes, refused, or a canary that was aborted or held, 2 could not ask")]
 pub struct ApplyArgs {
     /// Folder with the files, all of them, since what is not in it is removed; or the file of `rhumb plan --out`
     #[arg(required_unless_present = "confirm", value_name = "DIR or PLAN")]
@@ -47,6 +49,8 @@ pub struct ApplyArgs {
     /// A guardrail or rule that this may break, by name; several: again, or with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     break_glass: Vec<String>,
+    #[command(flatten)]
+    canary: CanaryFlags,
     #[command(flatten)]
     terms: TermArgs,
     #[command(flatten)]
@@ -162,7 +166,8 @@ impl ApplyArgs {
     }
 
     fn apply(&self) -> Result<ExitCode, Failure> {
-        let mut terms = Terms { break_glass: self.break_glass.clone(), ..self.terms.terms() };
+        let canary = self.canary.ask();
+        let mut terms = Terms { break_glass: self.break_glass.clone(), canary, ..self.terms.terms() };
         let Some(what) = &self.what else {
             let revision = self.confirm.clone().unwrap_or_default();
             let confirmation = Confirmation { revision, terms };
@@ -175,7 +180,7 @@ impl ApplyArgs {
                 return Err(Failure::Refused(format!("{what} was planned on {planned}: leave --base out")));
             }
             (terms.base, terms.planned) = (Some(planned.base), Some(planned.forecast.moved.clients));
-            return tell(&self.admin.post("/policy", &Proposal { files, terms })?, self.format);
+            return self.put(&Proposal { files, terms });
         }
         let sources = read(what)?;
         let diagnostics = check::diagnose(&sources, what);
@@ -184,7 +189,17 @@ impl ApplyArgs {
             return Err(Failure::Refused("nothing was applied".to_owned()));
         }
         let files = sources.into_iter().map(|file| (file.path, file.text)).collect();
-        tell(&self.admin.post("/policy", &Proposal { files, terms })?, self.format)
+        self.put(&Proposal { files, terms })
+    }
+
+    /// Asks for it, and follows a canary to its end.
+    fn put(&self, proposal: &Proposal) -> Result<ExitCode, Failure> {
+        let done: InForce = self.admin.post("/policy", proposal)?;
+        let follows = done.canary.is_some() && self.canary.follows();
+        if !follows || self.format == Format::Text {
+            tell(&done, self.format)?;
+        }
+        Ok(if follows { canary::follow(&self.admin, self.format) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -310,7 +325,7 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
     if format == Format::Json {
         return json(done);
     }
-    let InForce { revision, parent, generation, changed, warnings, set_aside, moved, broken } = done;
+    let InForce { revision, parent, generation, changed, warnings, set_aside, moved, broken, canary } = done;
     match changed.is_empty() {
         true => println!("{revision} is in force already"),
         false => println!("{revision} is in force in place of {parent}, from generation {}", generation.0),
@@ -322,6 +337,15 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
             FileChange::Removed(_) => "removed",
         };
         println!("  {word:8} {}", path_of(change));
+    }
+    if let Some(canary) = canary {
+        println!(
+            "as canary {} for {:.1} % of demand ({} of {} client groups); others stay where they are",
+            canary.id,
+            canary.reached.percent(),
+            canary.groups[0],
+            canary.groups[0] + canary.groups[1]
+        );
     }
     match moved.filter(|_| !changed.is_empty()) {
         Some(Ppm(0)) => println!("moves no clients"),
@@ -338,7 +362,10 @@ fn tell(done: &InForce, format: Format) -> Result<ExitCode, Failure> {
         println!("the edits that were in the folder are in {folder} on its machine");
     }
     if !changed.is_empty() {
-        println!("back: rhumb rollback {parent} --why '...'");
+        match canary {
+            Some(_) => println!("back: rhumb canary abort --why '...'"),
+            None => println!("back: rhumb rollback {parent} --why '...'"),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

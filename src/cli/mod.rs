@@ -10,6 +10,7 @@ mod alerts;
 mod audit;
 mod backup;
 mod drill;
+mod canary;
 pub mod check;
 mod events;
 mod explain;
@@ -82,6 +83,7 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Put the policy files of a folder into force, or a plan
     Apply(history::ApplyArgs),
+    Canary(canary::CanaryArgs),
     /// Show which policies were in force, by whom and why
     History(history::HistoryArgs),
     /// Show what differs between two revisions of the policy
@@ -161,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Plan(args) => args.run(),
         Command::Apply(args) => args.run(),
+        Command::Canary(args) => args.run(),
         Command::History(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Rollback(args) => args.run(),

@@ -3,7 +3,7 @@
 use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::cli::admin_client::Admin;
-use crate::cli::{Format, alerts, chain, incidents, overrides, watch};
+use crate::cli::{Format, alerts, canary, chain, incidents, overrides, watch};
 use crate::model::degradation::Rung;
 use crate::model::status::{NodeStatus, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
@@ -99,6 +99,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         ));
     }
     status.overrides.iter().for_each(|it| text.push_str(&overrides::listed(it)));
+    text.push_str(&canary::brief(status));
     status.services.iter().for_each(|service| push_rungs(&mut text, service));
     status.incidents.iter().for_each(|incident| text.push_str(&incidents::brief(incident)));
     text.push_str(&alerts::text(status, 0));

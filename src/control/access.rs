@@ -13,7 +13,7 @@
 //! | nobody | `/healthz`; `/metrics` from a network of `admin_access: metrics:` | - |
 //!
 //! A token that is shown decides, wherever it comes from. What takes something back (an override cancelled, a
-//! drill aborted, a policy rolled back) is done also while the audit log takes nothing; its lines wait.
+//! drill or canary aborted, a policy rolled back) is done also while the audit log takes nothing; its lines wait.
 
 use crate::audit::{AuditLog, Event};
 use crate::base::clock::SharedClock;
@@ -99,7 +99,7 @@ fn is_change(method: &Method, path: &str) -> bool {
 fn takes_back(method: &Method, path: &str) -> bool {
     let is_of = |collection: &str| path.strip_prefix(collection).is_some_and(|rest| rest.starts_with('/'));
     (*method == Method::DELETE && is_of("/overrides"))
-        || (*method == Method::POST && path == "/rollback")
+        || (*method == Method::POST && (path == "/rollback" || path == "/canary/abort"))
         || (*method == Method::POST && is_of("/drills") && path.ends_with("/abort"))
 }
 

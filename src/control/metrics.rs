@@ -4,6 +4,7 @@
 //! the policy leaves the metrics too, and nothing global is touched.
 
 use crate::base::prefix::Family;
+use crate::model::canary::CanaryBrief;
 use crate::model::degradation::{Rung, RungStatus};
 use crate::model::demand::DemandCounts;
 use crate::model::overrides::{Action, OverrideStatus};
@@ -27,6 +28,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         measured(traffic.measured);
         status.nodes.iter().for_each(node);
         overrides(status);
+        canary(status);
         alerts(status);
     });
     handle.run_upkeep();
@@ -272,6 +274,39 @@ fn overrides(status: &Status) {
         let (id, target) = (set.id.to_string(), set.target.to_string());
         gauge!("rhumb_override_remaining_seconds", "id" => id, "action" => set.action.name(), "target" => target)
             .set(left_ms as f64 / 1e3);
+    }
+}
+
+/// One that runs, as it goes; of the last one how it ended.
+fn canary(status: &Status) {
+    use metrics::describe_gauge as describe;
+    describe!("rhumb_canary_running", "1 while clients are held for a canary");
+    describe!("rhumb_canary_outcome", "1 for what the canary is: running, held, promoted or aborted");
+    describe!("rhumb_canary_share_ratio", "share of demand in the canary");
+    describe!("rhumb_canary_remaining_seconds", "until the canary goes to all");
+    describe!("rhumb_canary_looks", "comparisons made of the canary");
+    describe!("rhumb_canary_latency_difference_seconds", "how much more the round trip of its clients rose");
+    describe!("rhumb_canary_loss_difference_ratio", "how much more the loss of its clients rose");
+    describe!("rhumb_canary_p_value", "probability of the difference by chance, by measure");
+    let is_open = |canary: &&CanaryBrief| ["running", "held"].contains(&canary.stage.as_str());
+    let Some(canary) = &status.canary else {
+        gauge!("rhumb_canary_running").set(0.0);
+        return;
+    };
+    gauge!("rhumb_canary_outcome", "is" => canary.stage.clone()).set(1.0);
+    let open = Some(canary).filter(is_open);
+    gauge!("rhumb_canary_running").set(if open.is_some() { 1.0 } else { 0.0 });
+    let Some(canary) = open else { return };
+    gauge!("rhumb_canary_share_ratio").set(canary.reached.fraction());
+    gauge!("rhumb_canary_remaining_seconds").set(canary.until.0.saturating_sub(status.now.0) as f64 / 1e3);
+    gauge!("rhumb_canary_looks").set(f64::from(canary.looks));
+    if let Some([difference, p]) = canary.latency {
+        gauge!("rhumb_canary_latency_difference_seconds").set(difference / 1e6);
+        gauge!("rhumb_canary_p_value", "of" => "latency").set(p);
+    }
+    if let Some([difference, p]) = canary.loss {
+        gauge!("rhumb_canary_loss_difference_ratio").set(difference / 1e6);
+        gauge!("rhumb_canary_p_value", "of" => "loss").set(p);
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod canary;
 pub mod events;
 pub mod drills;
 pub mod incidents;

@@ -11,10 +11,13 @@
 
 use crate::base::diagnostic::SourceFile;
 use crate::base::units::Ppm;
+use crate::canary::Canary;
 use crate::control::admin::{ErrorBody, refuse};
+use crate::control::canary::{Canaries, Shown};
 use crate::control::plan::AskPlan;
 use crate::history::{FileChange, History, HistoryError, How, Shelf};
 use crate::model::actor::Actor;
+use crate::model::canary::CanaryAsk;
 use crate::model::ids::{Generation, Revision};
 use crate::model::preflight::BrokenRule;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -31,7 +34,7 @@ const MOST_LISTED: usize = 1_000;
 /// Of a folder of policies as JSON.
 const MOST_OCTETS: usize = 8 << 20;
 /// Of the reason that somebody gives.
-const LONGEST_WHY: usize = 500;
+pub const LONGEST_WHY: usize = 500;
 
 /// Files to be put into force.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,10 +80,13 @@ pub struct Terms {
     /// What share of clients it was planned to move; refused if it is much more by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Ppm>,
+    /// For a share of the clients first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryAsk>,
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InForce {
     pub revision: Revision,
     /// In force before; the same if nothing changed.
@@ -97,6 +103,9 @@ pub struct InForce {
     /// Guardrails and rules that it broke knowingly.
     #[serde(default)]
     pub broken: Vec<String>,
+    /// It goes to a share of the clients first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Box<Canary>>,
 }
 
 /// The revision in force, with its files.
@@ -111,7 +120,11 @@ pub struct Current {
 pub enum Order {
     Apply(Apply),
     Confirm(Confirm),
-    Tell { reply: oneshot::Sender<Current> },
+    /// About the canary that runs.
+    Canary(Turn),
+    Tell {
+        reply: oneshot::Sender<Current>,
+    },
 }
 
 /// Files to be put into force, and by whom.
@@ -131,6 +144,25 @@ pub struct Confirm {
     pub who: String,
     pub terms: Terms,
     pub reply: oneshot::Sender<Result<InForce, Refused>>,
+}
+
+/// What is to become of the canary that runs.
+#[derive(Debug)]
+pub struct Turn {
+    pub to: Course,
+    pub who: String,
+    pub why: String,
+    pub reply: oneshot::Sender<Result<Canary, Refused>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// It goes to all.
+    Promote,
+    /// What was in force before comes back.
+    Abort,
+    /// It waits for one of the others.
+    Hold,
 }
 
 impl Apply {
@@ -170,6 +202,9 @@ pub enum Refused {
     NoRule { name: String, help: String },
     #[error("{0}")]
     NotHeld(String),
+    /// About a canary.
+    #[error("{0}")]
+    Canary(String),
 }
 
 fn all_broken(broken: &[BrokenRule]) -> String {
@@ -185,7 +220,7 @@ impl Refused {
         match self {
             Self::Mistakes { .. } | Self::Files(_) | Self::Table => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Moved { .. } | Self::Edited { .. } | Self::Broken(_) => StatusCode::CONFLICT,
-            Self::Drifted { .. } | Self::NotHeld(_) => StatusCode::CONFLICT,
+            Self::Drifted { .. } | Self::NotHeld(_) | Self::Canary(_) => StatusCode::CONFLICT,
             Self::NoRule { .. } => StatusCode::BAD_REQUEST,
             Self::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
         }
@@ -199,6 +234,7 @@ pub struct Policies {
     pub history: Arc<Shelf>,
     /// What other files would do.
     pub think: AskPlan,
+    pub canary: Shown,
 }
 
 #[derive(Deserialize)]
@@ -276,6 +312,11 @@ async fn kept(State(policies): State<Policies>, Path(revision): Path<String>) ->
 }
 
 impl Policies {
+    /// For the routes of the canary.
+    pub fn canaries(&self) -> Canaries {
+        Canaries { shown: self.canary.clone(), orders: self.orders.clone() }
+    }
+
     async fn put(&self, files: Vec<SourceFile>, how: How, actor: Actor, terms: Terms) -> Response {
         let why = terms.why.clone();
         self.order(&why, |reply| Order::Apply(Apply { files, how, who: actor.name, terms, reply })).await

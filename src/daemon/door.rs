@@ -18,6 +18,7 @@ use crate::control::{self, local, operators, plan};
 use crate::daemon::admin::Sights;
 use crate::daemon::answering::Live;
 use crate::daemon::audit_sending::{self, Sending};
+use crate::daemon::canary::{self, Look, Shown};
 use crate::daemon::certificates::{self, Renewal};
 use crate::daemon::drills::{self, Drills};
 use crate::daemon::encrypted::Listener;
@@ -162,10 +163,21 @@ impl House<'_> {
         self.tell(About::History, problem.into_iter().collect());
         let history = desk.history();
         let think = planning::thinker(self.events, loader.folder());
-        let (clock, live) = (Arc::clone(self.clock), Arc::clone(self.live));
-        let setting = Setting { clock, trigger: trigger.clone(), desk, live };
-        let reading = tokio::spawn(reload::run(loader, inputs, probing, setting));
-        (reading, Policies { orders, history, think })
+        let (clock, live, shown) = (Arc::clone(self.clock), Arc::clone(self.live), Shown::default());
+        let look = Look {
+            events: self.events.clone(),
+            orders: orders.clone(),
+            shown: shown.clone(),
+            clock: Arc::clone(&clock),
+            history: Arc::clone(&history),
+        };
+        let canary = shown.canary.subscribe();
+        let setting = Setting { clock, trigger: trigger.clone(), desk, live, shown };
+        // Both end together.
+        let reading = async move {
+            tokio::join!(reload::run(loader, inputs, probing, setting), canary::watch(look));
+        };
+        (tokio::spawn(reading), Policies { orders, history, think, canary })
     }
 
     /// Begins to take wishes about drills, once what a former run left of one is taken back.
@@ -271,6 +283,8 @@ impl Bound {
         let of_events = control::events::Events { planned, history: Arc::clone(&policies.history) };
         let watching =
             daemon_events::run((*events).clone(), Arc::clone(&of_events.history), Arc::clone(clock), shown);
+        let canaries = policies.canaries();
+        let ends = canary::write_down(canaries.shown.clone(), Arc::clone(&access.audit), Arc::clone(clock));
         let routes = admin::router(sights.routes(events))
             .merge(overrides)
             .merge(journal::routes(state))
@@ -278,11 +292,15 @@ impl Bound {
             .merge(control::readiness::routes(readiness::foresee(events)))
             .merge(control::events::routes(of_events))
             .merge(plan::routes(Arc::clone(&policies.think)))
+            .merge(control::canary::routes(canaries))
             .merge(policies::routes(policies))
             .merge(incidents::routes(incidents));
         let (address, clock, events) = (self.address, Arc::clone(clock), (*events).clone());
-        let mut tasks =
-            vec![tokio::spawn(watch_audit(access.clone(), events.clone())), tokio::spawn(watching)];
+        let mut tasks = vec![
+            tokio::spawn(watch_audit(access.clone(), events.clone())),
+            tokio::spawn(watching),
+            tokio::spawn(ends),
+        ];
         let sending = config.audit_webhook.as_ref().map(|receiver| house.sending(receiver));
         tasks.extend(sending.map(|sending| tokio::spawn(audit_sending::run(sending))));
         let guarded = routes

@@ -155,13 +155,17 @@ fn make(
     health.force(forces(&overrides.list(), &inputs.policy));
     let previous = saved.filter(|_| keeps_placements);
     let previous = previous.map(|table| saved::restore(table, &inputs.policy, inputs.geo.groups()));
+    if previous.is_none() {
+        // Nobody can be held where nobody knows.
+        inputs.hold = None;
+    }
     let view = Arc::new(health.view());
     let question = Question {
         health: inputs.strategy.health(&view),
         // A warm start moves only those who must: everything else waits for fresh data.
         pass: if previous.is_some() { Pass::Evacuation } else { Pass::Full },
         previous: previous.map(Arc::new),
-        memory: PlannerMemory::default(),
+        memory: PlannerMemory::default().holding(inputs.hold),
         now_ms: now.0 / 1_000,
     };
     let asked = inputs.asked(question, counting.shares());

@@ -10,6 +10,7 @@ use crate::base::error::chain;
 use crate::geo::frozen::{self, FrozenError, Key};
 use crate::geo::{self, Compiled, Countries, Database, GeoTable};
 use crate::journal::{Asked, Question};
+use crate::model::canary::Hold;
 use crate::model::clients::Clients;
 use crate::model::demand::Shares;
 use crate::model::event;
@@ -41,6 +42,8 @@ pub struct Inputs {
     pub during: Arc<[String]>,
     /// When that changes; `None`: never.
     pub event_edge: Option<WallTime>,
+    /// Whom `policy` does not move by choice, since it is a canary's.
+    pub hold: Option<Hold>,
     pub zones: Arc<ZoneSet>,
     pub geo: Arc<GeoTable>,
     /// By distance alone.
@@ -345,6 +348,7 @@ impl Loader {
             policy,
             during: during.into(),
             event_edge,
+            hold: None,
             zones: Arc::clone(&checked.zones),
             geo: Arc::clone(&compiled.table),
             latencies: Arc::clone(&prior),

@@ -46,6 +46,7 @@
 //! | [`reload`] | edits and SIGHUP to events |
 //! | `rails` | orders and edits against guardrails |
 //! | `policies` | policies put into force by order, and their history |
+//! | `canary` | policies for a share of the clients first |
 //! | `audit_sending` | the audit log, on to a webhook |
 //! | `incidents`, `clientele`, `slo` | what goes wrong for clients, watched and kept; what was promised them |
 //! | `status_page` | the listener of the page that says so to everybody |
@@ -59,6 +60,7 @@ pub mod alerting;
 pub mod answering;
 mod audit_sending;
 mod background;
+mod canary;
 pub mod certificates;
 mod descriptors;
 mod encrypted;

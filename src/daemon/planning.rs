@@ -94,7 +94,7 @@ pub enum Reach {
     Losses,
 }
 
-fn not_for_use(why: &Refusal) -> Refused {
+pub fn not_for_use(why: &Refusal) -> Refused {
     match why {
         Refusal::Mistakes { diagnostics, .. } => {
             let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|it| it.is_error()).collect();

@@ -1,6 +1,7 @@
 //! What a start begins with: the inputs in force or those before them, and what a former run kept.
 
 use crate::base::clock::SharedClock;
+use crate::daemon::canary;
 use crate::daemon::first::{self, FirstTable, Former};
 use crate::daemon::inputs::{self, Loaded, Loader, Refusal, StateFolder};
 use crate::daemon::offline;
@@ -66,6 +67,8 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
         let none = || Refusal::Unreadable("there is no policy".to_owned());
         return Err(StartError::Inputs(loaded.refusals.pop().unwrap_or_else(none)));
     };
+    let hold = canary::hold_of(&folder, &inputs.policy.revision);
+    let inputs = inputs::Inputs { hold, ..inputs };
     let recalled = state.recall_table();
     // What was published while nothing could be kept is not known either.
     let is_history_lost = recalled.is_err() || unwritable.is_some() && matches!(recalled, Ok(None));

@@ -9,6 +9,7 @@ use crate::base::units::Ppm;
 use crate::control::policies::{Apply, Current, InForce, Order, Refused};
 use crate::daemon::answering::Live;
 use crate::daemon::background;
+use crate::daemon::canary::{Kept, Shown};
 use crate::daemon::inputs::{Inputs, Loaded, Loader};
 use crate::daemon::policies::{self, Desk, Entry, Placed};
 use crate::daemon::rails::{self, Held, Leave};
@@ -16,6 +17,7 @@ use crate::daemon::reports::Post;
 use crate::daemon::writer::{About, Event};
 use crate::forecast;
 use crate::history::How;
+use crate::model::canary::Hold;
 use crate::model::ids::{Generation, VantageId};
 use crate::model::judgement::{Station, Vantage};
 use crate::model::policy::ServerConfig;
@@ -28,6 +30,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 
+mod canaries;
 mod edits;
 
 /// Starts probing on behalf of one policy epoch.
@@ -127,6 +130,8 @@ pub struct Setting {
     pub desk: Desk,
     /// To tell the generation that an edit made.
     pub live: Live,
+    /// Where the canary that runs is seen.
+    pub shown: Shown,
 }
 
 /// The folder as it was last read.
@@ -145,6 +150,12 @@ struct Reader {
     live: Live,
     /// Files in the folder that are not taken into force, because of what they would do.
     held: Option<Held>,
+    /// The one that runs or ran last.
+    canary: Option<Kept>,
+    /// Whom inputs that are taken up hold where they are.
+    hold: Option<Hold>,
+    shown: Shown,
+    trigger: Trigger,
 }
 
 /// An order that was carried out as far as files go.
@@ -156,12 +167,12 @@ struct Done {
 
 /// Reads, tells, carries out orders, repeats; ends with its task.
 pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: Setting) {
-    let Setting { clock, trigger, desk, live } = setting;
-    let (events, started) = (probing.post().events().clone(), first.policy.server.clone());
-    let (inputs, epoch, told, amiss, held) = (first, 0, Vec::new(), false, None);
-    let mut reader = Reader { inputs, epoch, told, amiss, probing, events, started, clock, desk, live, held };
+    let trigger = setting.trigger.clone();
+    let mut reader = Reader::new(first, probing, setting);
     reader.probing.restart(&reader.inputs, reader.epoch).await;
     reader.record(How::Start, "rhumb", "found in the folder at a start", None).await;
+    let Some(resumed) = reader.resume_canary(loader).await else { return std::future::pending().await };
+    loader = resumed;
     let mut _watched = watches(&loader, &reader.inputs, &trigger);
     // What happened between the last reading and its watch is found by reading once more.
     drop(trigger.pull());
@@ -176,6 +187,13 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
                 let _ = reply.send(reader.current());
                 continue;
             }
+            Some(Order::Canary(turn)) => {
+                let Some(used) = reader.turn_canary(loader, turn).await else {
+                    return std::future::pending().await;
+                };
+                loader = used;
+                continue;
+            }
             Some(Order::Apply(order)) => Some(order),
             Some(Order::Confirm(order)) => match reader.confirmed(loader.folder(), order).await {
                 Some(order) => Some(order),
@@ -185,7 +203,7 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
         };
         trigger.begin();
         let was_amiss = reader.amiss;
-        let Some((used, has_news)) = reader.turn(loader, order).await else {
+        let Some((used, has_news)) = reader.carry_out(loader, order).await else {
             // The probes and the table go on; only edits are not seen any more.
             return std::future::pending().await;
         };
@@ -202,6 +220,32 @@ pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: S
 }
 
 impl Reader {
+    fn new(inputs: Inputs, probing: Probing, setting: Setting) -> Self {
+        let Setting { clock, trigger, desk, live, shown } = setting;
+        let (events, started) = (probing.post().events().clone(), inputs.policy.server.clone());
+        Self {
+            inputs,
+            epoch: 0,
+            told: Vec::new(),
+            amiss: false,
+            probing,
+            events,
+            started,
+            clock,
+            desk,
+            live,
+            held: None,
+            canary: None,
+            hold: None,
+            shown,
+            trigger,
+        }
+    }
+
+    fn trigger_reading(&self) {
+        drop(self.trigger.pull());
+    }
+
     /// How soon the folder is read again though nothing asks for it: at the edge of an event at the latest.
     fn patience(&self) -> Duration {
         let usual = if self.amiss { RETRY } else { REREAD };
@@ -214,17 +258,52 @@ impl Reader {
         }
     }
 
+    /// Judges an order if there is one, carries it out and reads; whether anything is new. `None`: reading panicked.
+    async fn carry_out(&mut self, loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
+        let Some(mut order) = order else { return self.turn(loader, None).await };
+        if order.how == How::Rollback {
+            // It goes to all, at once.
+            order.terms.canary = None;
+        }
+        if let Some(refused) = self.against(order.how) {
+            order.refuse(refused);
+            return Some((loader, false));
+        }
+        let leave = match rails::judge(&self.events, loader.folder(), &self.inputs, &order).await {
+            Ok(leave) => leave,
+            Err(refused) => {
+                order.refuse(refused);
+                return Some((loader, false));
+            }
+        };
+        let (before, hold, who) = (self.canary.clone(), self.hold, order.who.clone());
+        let Some(ask) = order.terms.canary else {
+            // A rollback ends what it finds.
+            self.hold = None;
+            let done = self.turn(loader, Some((order, leave))).await;
+            self.hold = hold.filter(|_| self.inputs.hold.is_some());
+            self.overtaken(&who).await;
+            return done;
+        };
+        order.how = How::Canary;
+        match self.begin_canary(loader.folder(), order, ask).await {
+            Ok(order) => {
+                let done = self.turn(loader, Some((order, leave))).await;
+                self.settle_canary(before).await;
+                done
+            }
+            Err((order, refused)) => {
+                order.refuse(refused);
+                Some((loader, false))
+            }
+        }
+    }
+
     /// Carries out an order if there is one, and reads; whether anything is new. `None`: reading panicked.
-    async fn turn(&mut self, mut loader: Loader, order: Option<Apply>) -> Option<(Loader, bool)> {
+    async fn turn(&mut self, mut loader: Loader, order: Option<(Apply, Leave)>) -> Option<(Loader, bool)> {
         let (order, leave) = match order {
             None => (None, Leave::default()),
-            Some(order) => match rails::judge(&self.events, loader.folder(), &self.inputs, &order).await {
-                Ok(leave) => (Some(order), leave),
-                Err(refused) => {
-                    order.refuse(refused);
-                    return Some((loader, false));
-                }
-            },
+            Some((order, leave)) => (Some(order), leave),
         };
         let (state, in_force) = (self.desk.state().to_owned(), self.inputs.clone());
         let reading = tokio::task::spawn_blocking(move || {
@@ -265,7 +344,8 @@ impl Reader {
         self.amiss = !loaded.refusals.is_empty();
         tell_problems(&loaded, &self.started, &mut self.told, &self.clock, &self.events);
         let refusal = loaded.refusals.first().map(crate::daemon::inputs::Refusal::sentence);
-        let newer = loaded.inputs.map(|newer| (what_changed(&self.inputs, &newer), newer));
+        let held = |newer: Inputs| Inputs { hold: self.hold, ..newer };
+        let newer = loaded.inputs.map(held).map(|newer| (what_changed(&self.inputs, &newer), newer));
         let newer = newer.filter(|(what, _)| !what.is_empty());
         if newer.is_none() && refusal.is_none() && self.held.is_some() {
             self.let_go();
@@ -296,14 +376,11 @@ impl Reader {
     /// Whether the writer took them: of what is refused nothing is taken up, and the probes go on as they were;
     /// the next reading offers it again.
     async fn take_up(&mut self, newer: Inputs, what: String, order: Option<(&Apply, &Leave)>) -> bool {
-        tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
         let before = self.live.load_full();
-        let Some(now) = offer(&self.events, newer.clone(), what.clone()).await else { return false };
         let is_by_event =
             newer.during != self.inputs.during && newer.policy.revision == self.inputs.policy.revision;
-        self.inputs = newer;
-        if std::mem::replace(&mut self.epoch, now) != now {
-            self.probing.restart(&self.inputs, self.epoch).await;
+        if !self.adopt(newer, what.clone()).await {
+            return false;
         }
         let moved = match order {
             Some((_, Leave { moved: Some(moved), .. })) => Some(*moved),
@@ -323,6 +400,17 @@ impl Reader {
             // The files are those that are known.
             None if is_by_event => {}
             None => self.record(How::Edit, "whoever edited the folder", &what, moved).await,
+        }
+        true
+    }
+
+    /// Has the writer take them up, and probes as they say; whether it did.
+    async fn adopt(&mut self, newer: Inputs, what: String) -> bool {
+        tracing::info!(revision = %newer.policy.revision, "policy read: {what} changed");
+        let Some(now) = offer(&self.events, newer.clone(), what).await else { return false };
+        self.inputs = newer;
+        if std::mem::replace(&mut self.epoch, now) != now {
+            self.probing.restart(&self.inputs, self.epoch).await;
         }
         true
     }
@@ -350,6 +438,7 @@ impl Reader {
             set_aside: placed.set_aside.map(|folder| folder.display().to_string()),
             moved: leave.moved,
             broken: leave.broken,
+            canary: self.open_canary().filter(|_| self.inputs.hold.is_some()).cloned().map(Box::new),
         }));
     }
 
@@ -454,6 +543,9 @@ fn what_changed(old: &Inputs, new: &Inputs) -> String {
     parts.extend(begun.map(|name| format!("what event {name} brings with it")));
     let over = old.during.iter().filter(|name| !is_in(&new.during, name));
     parts.extend(over.map(|name| format!("what event {name} had brought with it")));
+    if old.hold != new.hold && parts.is_empty() {
+        parts.push("whom a canary holds".to_owned());
+    }
     if old.geo.revision() != new.geo.revision() && parts.is_empty() {
         parts.push("geo data".to_owned());
     }

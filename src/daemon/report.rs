@@ -5,6 +5,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::writer::About;
+use crate::model::canary::CanaryBrief;
 use crate::model::demand::DemandCounts;
 use crate::model::ids::NodeId;
 use crate::model::overrides::OverrideStatus;
@@ -39,6 +40,7 @@ pub struct Reporter {
     expiries: BTreeMap<About, Vec<Expiry>>,
     recent: VecDeque<Change>,
     status: watch::Sender<Option<Arc<Status>>>,
+    canary: Option<CanaryBrief>,
 }
 
 /// The fleet, as the writer sees it.
@@ -62,7 +64,11 @@ impl Reporter {
     ) -> (Self, watch::Receiver<Option<Arc<Status>>>) {
         let (problems, expiries) = (BTreeMap::new(), BTreeMap::new());
         let (status, shown) = watch::channel(None);
-        (Self { identity, counts, problems, expiries, recent: VecDeque::new(), status }, shown)
+        (Self { identity, counts, problems, expiries, recent: VecDeque::new(), status, canary: None }, shown)
+    }
+
+    pub fn set_canary(&mut self, canary: CanaryBrief) {
+        self.canary = Some(canary);
     }
 
     /// Replaces what ends some day, of one subject.
@@ -134,6 +140,7 @@ impl Reporter {
             queries: self.counts.sum(),
             overrides: seen.overrides,
             drilled: seen.drilled,
+            canary: self.canary.clone(),
             expiries: self.expiries.values().flatten().cloned().collect(),
             // Others put in what they are told of.
             alerts: Vec::new(),

@@ -37,6 +37,7 @@ use crate::health::{HealthModel, Transition};
 use crate::journal::{Made, Question};
 use crate::latency::PathReport;
 use crate::model::actor::Actor;
+use crate::model::canary::CanaryBrief;
 use crate::model::ids::{Generation, NodeId};
 use crate::model::overrides::{OverrideAsk, statuses};
 use crate::model::placement::Assignment;
@@ -53,12 +54,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod about;
 mod carry;
 mod drilled;
 mod overriding;
 mod settling;
 mod situation;
 
+pub use about::About;
 pub use carry::{Carried, Ground, carry, is_same_world};
 pub use situation::Situation;
 
@@ -120,6 +123,8 @@ pub enum Event {
     Situation {
         reply: tokio::sync::oneshot::Sender<Situation>,
     },
+    /// How the canary is, to be shown.
+    Canary(Box<CanaryBrief>),
     Stop,
     /// A defect, for the tests of what happens then.
     #[cfg(test)]
@@ -138,57 +143,6 @@ pub type Judge = fn(&routing::judge::Case<'_>) -> routing::judge::Faults;
 /// The table of new inputs was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
-
-/// Subjects whose problems are replaced together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
-    Inputs,
-    /// An edit that guardrails or rules speak against.
-    Edit,
-    /// Reading back what a former run kept.
-    Recovery,
-    /// Writing it.
-    State,
-    /// How the process had to begin; told until a table is published as planned.
-    FirstTable,
-    Table,
-    /// A plan that was published though it breaks a promise.
-    Plan,
-    Signing,
-    Certificate,
-    ReportsCertificate,
-    /// Keys of zone transfer.
-    Transfer,
-    /// Vantages that are distrusted, a frozen table.
-    Trust,
-    /// Measured latencies.
-    Latencies,
-    /// Probes that cannot be made.
-    Probes,
-    /// Regions whose circuit is not closed.
-    Circuits,
-    /// Nodes and regions that a safety rule keeps in.
-    KeptIn,
-    /// Receivers of alerts that cannot be reached.
-    Alerts,
-    /// The history of policies, as it was found.
-    History,
-    /// Tokens and the audit log, as they were found.
-    Operators,
-    /// Writing the audit log.
-    Audit,
-    /// Handing the audit log on.
-    AuditCopy,
-    AdminCertificate,
-    /// Overrides of a former run that cannot be read.
-    Overrides,
-    /// Events that the fleet is not ready for.
-    Events,
-    /// Drills that wait for a word.
-    DrillDates,
-    /// Drills that could not be restored.
-    DrillsLeft,
-}
 
 /// Nodes whose eligibility changed since the last table, each with the clients it did so for.
 #[derive(Default)]
@@ -395,6 +349,7 @@ impl Writer {
             Event::Situation { reply } => {
                 let _ = reply.send(self.situation());
             }
+            Event::Canary(brief) => self.reporter.set_canary(*brief),
             Event::Stop => return true,
             #[cfg(test)]
             Event::Panic => panic!("as a test asked"),

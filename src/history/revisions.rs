@@ -25,10 +25,15 @@ pub enum How {
     Apply,
     /// `rhumb rollback`.
     Rollback,
+    /// `rhumb apply --canary`: for a share of the clients.
+    Canary,
+    /// A canary that went to all.
+    Promote,
 }
 
 impl How {
-    const ALL: [Self; 4] = [Self::Start, Self::Edit, Self::Apply, Self::Rollback];
+    const ALL: [Self; 6] =
+        [Self::Start, Self::Edit, Self::Apply, Self::Rollback, Self::Canary, Self::Promote];
 
     pub const fn word(self) -> &'static str {
         match self {
@@ -36,6 +41,8 @@ impl How {
             Self::Edit => "edit",
             Self::Apply => "apply",
             Self::Rollback => "rollback",
+            Self::Canary => "canary",
+            Self::Promote => "promote",
         }
     }
 }
@@ -96,7 +103,7 @@ impl Kept {
 }
 
 impl History {
-    /// Keeps a revision and that it came into force, unless it is in force already.
+    /// Keeps a revision and that it came into force, unless it is in force already; for all, if it was a canary's.
     ///
     /// # Errors
     /// The disk does not take it: nothing of it is kept.
@@ -107,7 +114,7 @@ impl History {
             let parent: Option<String> = transaction
                 .query_row("SELECT revision FROM applied ORDER BY seq DESC LIMIT 1", [], |row| row.get(0))
                 .optional()?;
-            if parent.as_deref() == Some(applied.revision.0.as_str()) {
+            if parent.as_deref() == Some(applied.revision.0.as_str()) && applied.how != How::Promote {
                 return Ok(());
             }
             keep_files(&transaction, &applied.revision, files)?;

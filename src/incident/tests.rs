@@ -63,6 +63,7 @@ fn empty() -> Status {
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),
+        canary: None,
         overrides: Vec::new(),
         drilled: Vec::new(),
         expiries: Vec::new(),

@@ -177,6 +177,7 @@ pub fn status() -> Status {
             help: "run `rhumb check`".to_owned(),
         }],
         queries: QueryCounts::default(),
+        canary: None,
         overrides: Vec::new(),
         drilled: Vec::new(),
         expiries: Vec::new(),

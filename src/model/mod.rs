@@ -23,6 +23,7 @@
 //! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
 //! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
+//! | [`canary`] | which clients a policy is in force for first, and how that goes |
 //! | [`safety`] | what has to stay true whatever operators do |
 //! | [`alert`] | what to tell of, and what is told |
 //! | [`incident`] | what went wrong for clients, until all was as before |
@@ -38,6 +39,7 @@
 pub mod account;
 pub mod actor;
 pub mod alert;
+pub mod canary;
 pub mod clients;
 pub mod demand;
 pub mod drill;

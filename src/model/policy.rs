@@ -1,6 +1,7 @@
 //! One policy folder, compiled: what the operator wants, with every reference resolved.
 
 use super::alert::{AlertPolicy, AlertReceiver};
+use super::canary::CanaryRules;
 use super::clients::Clients;
 use super::dnssec::DnssecConfig;
 use super::drill::Drill;
@@ -31,6 +32,8 @@ pub struct Policy {
     pub events: Vec<Event>,
     /// What an edit of the policy may do.
     pub guardrails: Guardrails,
+    /// How canaries go.
+    pub canary: CanaryRules,
     /// Faults to be had on purpose, by name.
     pub drills: Vec<Drill>,
 }

@@ -2,6 +2,7 @@
 //! lab's view. Names, not ids, so that it means something outside the process.
 
 use super::alert::{Alert, ReceiverStatus};
+use super::canary::CanaryBrief;
 use super::degradation::RungStatus;
 use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
@@ -40,6 +41,9 @@ pub struct Status {
     /// Nodes that a drill has, by name, ascending: what is judged of them is the drill's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drilled: Vec<String>,
+    /// The policy that goes to a share of the clients first, or the last that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryBrief>,
     /// What of this instance ends some day.
     #[serde(default)]
     pub expiries: Vec<Expiry>,
@@ -194,6 +198,8 @@ pub const PROBLEM_CODES: &[&str] = &[
     "audit-damaged",
     "audit-unsent",
     "audit-unwritable",
+    "canary-held",
+    "canary-stuck",
     "certificate-refused",
     "drill-unrestored",
     "drill-waiting",

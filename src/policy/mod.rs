@@ -176,6 +176,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         safety: Vec::new(),
         events: events.iter().map(|draft| draft.event.clone()).collect(),
         guardrails: safety.guardrails.clone(),
+        canary: safety.canary,
         drills: Vec::new(),
     };
     if !findings.has_errors() {

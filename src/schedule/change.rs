@@ -4,6 +4,7 @@
 //! policy, groups, prior ─▶ world   another: ask everybody
 //! chains as they stand  ─▶ ladders another: ask whoever is on it, or came to it from another
 //! a node's settled offer           another: ask whom it serves, backs, or could win
+//! who is held           ─▶ hold    another: ask everybody
 //! nothing of it                    ask one group in 64, so that nothing is missed for long
 //! ```
 //! Fingerprints are 64 bits of a hash with a fixed seed: an accidental equality costs at most the
@@ -14,6 +15,7 @@ use super::cost::{NodeSignal, nearness};
 use super::ladder::Ladder;
 use super::load::Loads;
 use super::terrain::{Outlook, Terrain};
+use crate::model::canary::Hold;
 use crate::model::ids::NodeId;
 use crate::model::placement::Placement;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,9 @@ pub(super) struct Footing {
     views: Vec<u16>,
     offers: Vec<Offer>,
     turn: u32,
+    /// Who was not asked at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<Hold>,
 }
 
 /// All that one node offers to everybody.
@@ -75,6 +80,7 @@ impl Footing {
             views: terrain.reach.by_group().to_vec(),
             offers: offers.collect(),
             turn,
+            hold: terrain.input.memory.hold,
         }
     }
 
@@ -90,7 +96,9 @@ impl Footing {
 
     /// What is different from `before`; `None`: everything may be.
     pub fn since(&self, before: &Self) -> Option<Changes> {
-        let comparable = self.world == before.world && self.offers.len() == before.offers.len();
+        let comparable = self.world == before.world
+            && self.hold == before.hold
+            && self.offers.len() == before.offers.len();
         let pairs = self.offers.iter().zip(&before.offers);
         let is_changed: Vec<bool> = pairs.map(|(now, then)| now != then).collect();
         let nodes: Vec<NodeId> =

@@ -32,6 +32,9 @@ pub struct Explanation {
     pub area: Option<String>,
     /// `normal`, `fail_open` or `all_down`.
     pub mode: String,
+    /// It stays on its nodes while they serve, since a canary runs and it is not in it.
+    #[serde(default)]
+    pub is_held: bool,
     pub pools: Vec<PoolView>,
     /// Every member of the chain: picked, then backups, then the rest in rising cost.
     pub candidates: Vec<CandidateView>,
@@ -138,6 +141,7 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
         group: input.groups[group.index()].key.clone(),
         area: rule.area_name(&policy.clients),
         mode: mode(placement).to_owned(),
+        is_held: input.memory.hold.is_some_and(|hold| hold.holds(&input.groups[group.index()].key)),
         pools: pools(policy.service(service), outlook.ladder),
         candidates: told.candidates(),
     })

@@ -15,6 +15,8 @@ use super::scoped::Scoped;
 use super::steady::{self, Burden};
 use super::terrain::Returns;
 use crate::base::units::Ppm;
+use crate::model::canary::Hold;
+use crate::model::clients::ClientGroup;
 use crate::model::degradation::RungStatus;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::model::overrides::Action;
@@ -62,6 +64,9 @@ pub struct PlannerMemory {
     pub(super) degradation: Degradation,
     #[serde(default)]
     pub(super) circuits: Circuits,
+    /// Who stays where he is while a policy is in force for others only: not moved by choice, nor for want of room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hold: Option<Hold>,
     /// What only makes the next plan quicker.
     #[serde(skip)]
     pub(super) kept: Kept,
@@ -161,6 +166,7 @@ impl PlannerMemory {
             budget_ppb: BUDGET_PPB,
             degradation: self.degradation.clone(),
             circuits: self.circuits.clone(),
+            hold: self.hold,
             kept: Kept::default(),
         }
     }
@@ -170,6 +176,17 @@ impl PlannerMemory {
     pub fn carried_over(&self, old: &Policy, new: &Policy) -> Self {
         let degradation = self.degradation.carried_over(old, new);
         Self { degradation, circuits: self.circuits.carried_over(old, new), ..Self::default() }
+    }
+
+    /// The same, with these held where they are.
+    #[must_use]
+    pub fn holding(self, hold: Option<Hold>) -> Self {
+        Self { hold, ..self }
+    }
+
+    /// By group: whether it is held. Empty: nobody is.
+    pub(super) fn held(&self, groups: &[ClientGroup]) -> Vec<bool> {
+        self.hold.map_or_else(Vec::new, |hold| groups.iter().map(|group| hold.holds(&group.key)).collect())
     }
 
     /// Regions whose circuit is not closed.

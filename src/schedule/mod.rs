@@ -61,6 +61,8 @@ mod forced;
 mod flow;
 mod follow;
 mod ground;
+#[cfg(test)]
+mod held;
 mod kept;
 mod ladder;
 mod load;

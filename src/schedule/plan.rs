@@ -178,7 +178,13 @@ impl<'a> Opening<'a> {
     }
 
     fn sweep<'t>(&'t self, loads: Loads, books: Vec<Book<'t>>) -> Sweep<'t> {
-        Sweep::new(&self.terrain, &self.demand, &self.walk, loads, books, self.memory.budget_ppb)
+        let mut sweep =
+            Sweep::new(&self.terrain, &self.demand, &self.walk, loads, books, self.memory.budget_ppb);
+        // Who has no place yet cannot be held there.
+        if !self.first {
+            sweep.held = self.memory.held(self.terrain.input.groups);
+        }
+        sweep
     }
 
     /// A first plan; twice where nodes report more than the draft explains.

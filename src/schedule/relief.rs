@@ -10,7 +10,7 @@
 //! assignment would leave there, up to a millionth of a group for each part. Levels of a chain are
 //! opened one after the other: spill is no larger than it must be for that.
 //!
-//! An evacuation asks only whom it moved anyway, and only for the part that moved. Nothing here looks at
+//! An evacuation asks only whom it moved anyway, and only for the part that moved; of who is held that is all. Nothing here looks at
 //! ramps, spill hysteresis, margins or the budget: unserved demand outranks them all. If no node is
 //! above its cap nothing is done but to see that.
 
@@ -212,7 +212,7 @@ impl Sweep<'_> {
         let mut pieces = Vec::new();
         for (service, book) in self.books.iter().enumerate() {
             for (group, &at) in book.at.iter().enumerate() {
-                if pass == Pass::Evacuation && book.before[group] == at {
+                if (pass == Pass::Evacuation || self.is_held(group)) && book.before[group] == at {
                     continue;
                 }
                 let Some(ladder) = self.terrain.ladder_position(service, group) else { continue };

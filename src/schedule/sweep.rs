@@ -11,6 +11,8 @@
 //! the room that really is left. Groups go largest first, each through all services, so that no
 //! service takes all room before another.
 //!
+//! Groups that are held (`model::canary`) are never reconsidered.
+//!
 //! What is best for an idle world is the same for all groups of a class and is remembered; it is used
 //! when it fits, and a pair that already has it is not looked at further.
 
@@ -95,6 +97,8 @@ pub(super) struct Sweep<'t> {
     questions: usize,
     /// By service: groups that something had to be done about; empty: all.
     pub touched: Vec<Vec<u32>>,
+    /// By group: it stays where it is while its nodes serve; empty: none does.
+    pub held: Vec<bool>,
 }
 
 impl<'t> Sweep<'t> {
@@ -118,6 +122,7 @@ impl<'t> Sweep<'t> {
             changes: None,
             questions: 0,
             touched: Vec::new(),
+            held: Vec::new(),
             contended: false,
             budget_ppb,
             wished_ppb: 0,
@@ -230,6 +235,11 @@ impl<'t> Sweep<'t> {
         } else {
             self.evacuate(service, group, outlook, &survivors);
         }
+    }
+
+    /// Whether the group is moved only if its node may not serve it any more.
+    pub fn is_held(&self, group: usize) -> bool {
+        self.held.get(group) == Some(&true)
     }
 
     /// Whether anything changed that a pair could care about, or it is its turn.
@@ -380,7 +390,11 @@ impl<'t> Sweep<'t> {
     ) -> bool {
         let held = self.books[service].at[group];
         let pair = service * self.terrain.ground.classes.len() + group;
-        if self.moved[pair] || held == NONE || !self.may_wish(service, group, held, memory) {
+        if self.is_held(group)
+            || self.moved[pair]
+            || held == NONE
+            || !self.may_wish(service, group, held, memory)
+        {
             return false;
         }
         let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);

@@ -17,6 +17,11 @@ impl Reader {
         if self.held.as_ref().is_some_and(|held| held.revision == newer.policy.revision) {
             return false;
         }
+        if let Some(held) = self.waits_for_canary(&newer.policy, folder) {
+            self.tell(Some(held.problem.clone()));
+            self.held = Some(held);
+            return false;
+        }
         // What an event brings with it, and other geo data, are no edits.
         let verdict = match newer.policy.revision == self.inputs.policy.revision {
             true => Verdict::Take(None),
@@ -55,7 +60,9 @@ impl Reader {
     pub(super) async fn confirmed(&self, folder: &Path, order: Confirm) -> Option<Apply> {
         let Confirm { revision, who, mut terms, reply } = order;
         let held = self.held.as_ref().filter(|held| held.revision.0.starts_with(revision.as_str()));
+        let of_canary = self.against(How::Apply).map(|refused| refused.to_string());
         let why_not = match held {
+            _ if of_canary.is_some() => of_canary,
             _ if revision.is_empty() => Some("name the revision, as `rhumb status` tells it".to_owned()),
             None => Some(format!("no edit of revision {revision} waits: `rhumb status` tells which does")),
             Some(held) if held.on_edit == OnEdit::Refuse => Some(held.problem.help.clone()),

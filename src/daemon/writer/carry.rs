@@ -44,6 +44,7 @@ pub fn carry(from: &Ground<'_>, mut inputs: Inputs, (now, wall): (MonoTime, Wall
         true => from.memory.clone(),
         false => from.memory.carried_over(old, new),
     };
+    let memory = memory.holding(inputs.hold);
     let mut health = match is_new_fleet {
         true => from.health.reload(Arc::new(new.fleet.clone()), now, wall),
         false => from.health.clone(),

@@ -1,11 +1,12 @@
 //! `safety.yaml`: what has to stay true of the fleet whatever operators do.
 
 use crate::base::clock::WallTime;
-use crate::base::units::Ppm;
+use crate::base::units::{Micros, Ppm};
+use crate::model::canary;
 use crate::model::overrides::Target;
 use crate::model::safety::DAYS;
 use crate::policy::read::{Bad, OneOrMany, Scalar, Table, choice, record};
-use crate::policy::scalars::{Name, Percent, Text, Version, Whole, not_one_of};
+use crate::policy::scalars::{Name, Percent, Span, Text, Version, Whole, not_one_of};
 use serde_json::{Value as Json, json};
 
 record! {
@@ -17,7 +18,34 @@ record! {
         optional rules: Table<Name, SafetyRuleFile>,
         /// What an edit of the policy may do at most; `docs/policies.md` explains.
         optional guardrails: GuardrailsFile,
+        /// How `rhumb apply --canary` goes where its flags do not say; `docs/canary.md` explains.
+        optional canary: CanaryFile,
     }
+}
+
+record! {
+    /// A policy in force for a share of the clients first, compared with the others.
+    pub struct CanaryFile {
+        /// Of all demand.
+        optional share: Percent<0, 90> = "10%",
+        /// How long before it goes to all.
+        optional lasts: Span<10_000, 604_800_000> = "10m",
+        /// Probability of giving up a policy that does no harm.
+        optional alpha: Percent<0, 50> = "5%",
+        /// A rise of round trips below it is no reason to give up: `5ms`, or `5%` of what they were.
+        optional latency: Worse = "5ms",
+        /// As `latency`, of loss, in points: of 100 packets.
+        optional loss: Percent<0, 100> = "0.5%",
+        /// So many client groups with figures there have to be on each side for a comparison.
+        optional min_groups: Whole<2, 10_000> = "5",
+        /// What becomes of it at its end if there are fewer.
+        optional when_thin: WhenThinWord = "hold",
+    }
+}
+
+choice! {
+    /// A canary without enough evidence waits for somebody to decide, or goes to all.
+    pub enum WhenThinWord { Hold = "hold", Promote = "promote", }
 }
 
 record! {
@@ -189,6 +217,26 @@ impl Scalar for Rise {
     fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
         let share = Percent::<0, 1_000>::parse(text.strip_prefix('+').unwrap_or(text), plain);
         share.map(|share| Self(share.0)).map_err(|bad| Bad { help: "write it as +20%".to_owned(), ..bad })
+    }
+}
+
+/// How much longer round trips may become: `5ms`, `5%`.
+#[derive(Clone, Copy, Debug)]
+pub struct Worse(pub canary::Rise);
+
+impl Scalar for Worse {
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([0-9]+(\\.[0-9]{1,4})?%|([0-9]+(ms|s))+)$" })
+    }
+
+    fn parse(text: &str, plain: bool) -> Result<Self, Bad> {
+        if text.ends_with('%') {
+            return Percent::<0, 1_000>::parse(text, plain).map(|part| Self(canary::Rise::ByPart(part.0)));
+        }
+        let span = Span::<0, 10_000>::parse(text, plain);
+        let micros = |span: Span<0, 10_000>| Micros(u32::try_from(span.0.as_micros()).unwrap_or(u32::MAX));
+        span.map(|span| Self(canary::Rise::By(micros(span))))
+            .map_err(|bad| Bad { help: "write it as 5ms, or as 5% of what they were".to_owned(), ..bad })
     }
 }
 

@@ -1,5 +1,6 @@
 //! `safety.yaml` to [`SafetyRule`]s, and whether their targets name anything.
 
+use crate::model::canary::{CanaryRules, WhenThin};
 use crate::model::overrides::Target;
 use crate::model::policy::Policy;
 use crate::model::preflight::{CAPACITY, LAST_NODE};
@@ -8,8 +9,8 @@ use crate::model::safety::{
 };
 use crate::policy::codes;
 use crate::policy::files::safety::{
-    AtLeastFile, FreezeFile, GuardrailsFile, OnEditWord, SafetyFile, SafetyRuleFile, TargetText, UnitWord,
-    WindowFile,
+    AtLeastFile, CanaryFile, FreezeFile, GuardrailsFile, OnEditWord, SafetyFile, SafetyRuleFile, TargetText,
+    UnitWord, WhenThinWord, WindowFile,
 };
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{OneOrMany, Slot};
@@ -24,13 +25,17 @@ const BUILT_IN: [&str; 2 + GUARDRAILS.len()] =
 pub struct Safety {
     pub rules: Vec<SafetyRule>,
     pub guardrails: Guardrails,
+    pub canary: CanaryRules,
     targets: Vec<(Target, Place)>,
 }
 
 pub fn lower(file: &Slot<SafetyFile>, findings: &mut Findings) -> Safety {
     let mut safety = Safety::default();
-    let Some(SafetyFile { place: _, version: _, rules, guardrails }) = file.value() else { return safety };
+    let Some(SafetyFile { place: _, version: _, rules, guardrails, canary }) = file.value() else {
+        return safety;
+    };
     safety.guardrails = guardrails.value().map(lower_guardrails).unwrap_or_default();
+    safety.canary = canary.value().map(lower_canary).unwrap_or_default();
     let rows = rules.value().map_or(&[][..], |table| &table.rows);
     if let Some((first, _)) = rows.get(MOST_SAFETY_RULES) {
         let message = format!("more than {MOST_SAFETY_RULES} safety rules");
@@ -103,6 +108,25 @@ fn lower_guardrails(file: &GuardrailsFile) -> Guardrails {
             OnEditWord::Apply => OnEdit::Apply,
             OnEditWord::Hold => OnEdit::Hold,
             OnEditWord::Refuse => OnEdit::Refuse,
+        }),
+    }
+}
+
+fn lower_canary(file: &CanaryFile) -> CanaryRules {
+    let CanaryFile { place: _, share, lasts, alpha, latency, loss, min_groups, when_thin } = file;
+    let usual = CanaryRules::DEFAULT;
+    CanaryRules {
+        share: share.value().map_or(usual.share, |share| share.0),
+        lasts: lasts.value().map_or(usual.lasts, |span| span.0),
+        alpha: alpha.value().map_or(usual.alpha, |alpha| alpha.0),
+        latency: latency.value().map_or(usual.latency, |rise| rise.0),
+        loss: loss.value().map_or(usual.loss, |loss| loss.0),
+        min_groups: min_groups
+            .value()
+            .map_or(usual.min_groups, |count| u32::try_from(count.0).unwrap_or(u32::MAX)),
+        when_thin: when_thin.value().map_or(usual.when_thin, |word| match word {
+            WhenThinWord::Hold => WhenThin::Hold,
+            WhenThinWord::Promote => WhenThin::Promote,
         }),
     }
 }
@@ -270,6 +294,43 @@ nodes:
         ] {
             let (limits, found) = load(text);
             assert!(limits.is_none() && found.contains(told), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn how_canaries_go_is_read_and_its_mistakes_told() {
+        let load = |text: &str| {
+            let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+            let text = format!("version: 1\ncanary: {text}\n");
+            let (policy, found) = policy::load(&[file("fleet.yaml", FLEET), file("safety.yaml", &text)]);
+            let told =
+                found.iter().map(|it| format!("{} ({})", it.message, it.help.as_deref().unwrap_or("")));
+            (policy.map(|policy| policy.canary), told.collect::<Vec<_>>().join("; "))
+        };
+        assert_eq!(load("{}").0, Some(CanaryRules::DEFAULT));
+        let (rules, found) =
+            load("{ share: 2.5%, lasts: 1h, latency: 3%, loss: 1%, min_groups: 9, when_thin: promote }");
+        let expected = CanaryRules {
+            share: Ppm(25_000),
+            lasts: std::time::Duration::from_secs(3_600),
+            latency: crate::model::canary::Rise::ByPart(Ppm::from_percent(3)),
+            loss: Ppm::from_percent(1),
+            min_groups: 9,
+            when_thin: WhenThin::Promote,
+            ..CanaryRules::DEFAULT
+        };
+        assert_eq!(rules, Some(expected), "{found}");
+        for (text, told) in [
+            ("{ share: 95% }", "0% to 90%"),
+            ("{ lasts: 5s }", "out of range"),
+            ("{ latency: fast }", "write it as 5ms"),
+            ("{ latency: 20s }", "write it as 5ms"),
+            ("{ min_groups: 1 }", "2"),
+            ("{ when_thin: ask }", "promote"),
+            ("{ minimum: 1 }", "min_groups"),
+        ] {
+            let (rules, found) = load(text);
+            assert!(rules.is_none() && found.contains(told), "{text}: {found}");
         }
     }
 
