@@ -7,7 +7,7 @@ use crate::routing::judge::{Case, Faults};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two nodes, of which the Frankfurt one is probed at `port`; `more` nodes beside them.
 fn fleet(port: u16, more: &str) -> String {

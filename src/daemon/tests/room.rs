@@ -1,6 +1,6 @@
 //! Clients of a node that went down connect again at once: so others make room for them at once.
 
-use super::refusal::{PATIENCE, is, wait_status};
+use super::refusal::{is, wait_status};
 use super::*;
 use crate::model::provenance::Cause;
 use crate::model::status::Status;
