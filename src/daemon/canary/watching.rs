@@ -54,15 +54,18 @@ pub async fn watch(look: Look) {
 
 /// Writes down how canaries end that nobody ended by hand: those are written down where they are asked for.
 pub async fn write_down(mut seen: Seen, audit: Arc<AuditLog>, clock: SharedClock) {
-    let mut last = None;
+    let (started, mut last) = (clock.wall(), None);
     while seen.changed().await.is_ok() {
         let Some(canary) = seen.borrow_and_update().clone() else { continue };
-        let was = last.replace(Arc::clone(&canary));
-        let is_news = was.is_some_and(|was| was.began == canary.began && was.stage != canary.stage);
-        let by = match &canary.stage {
-            Stage::Promoted { by, .. } | Stage::Aborted { by, .. } => by.as_str(),
-            Stage::Held { .. } => BY_ITSELF,
+        let was = last.replace(Arc::clone(&canary)).filter(|was: &Arc<Canary>| was.began == canary.began);
+        let is_other = was.as_ref().map(|was| was.stage != canary.stage);
+        let (by, is_news) = match &canary.stage {
             Stage::Running => continue,
+            Stage::Held { .. } => (BY_ITSELF, is_other == Some(true)),
+            // How the last one of a former run ended is written down.
+            Stage::Promoted { by, at, .. } | Stage::Aborted { by, at, .. } => {
+                (by.as_str(), is_other.unwrap_or(*at >= started))
+            }
         };
         if !is_news || by != BY_ITSELF {
             continue;
