@@ -192,6 +192,17 @@ rules:
   both-continents: { at_least: { count: 2, of: region }, runbook: runbooks/continents.md }
 ";
 
+/// What the files below name.
+const RUNBOOKS: [(&str, &str); 3] = [
+    ("runbooks/live.md", "# Live\n"),
+    ("runbooks/continents.md", "# Continents\n"),
+    ("runbooks/fra.md", "# Frankfurt\n"),
+];
+
+fn staged(files: &[(&str, &str)]) -> Stage {
+    Stage::with(&[files, &RUNBOOKS].concat())
+}
+
 /// A folder beside the policies, with one file otherwise.
 fn proposal(stage: &Stage, name: &str, path: &str, text: &str) -> String {
     let folder = stage.folder.root.path().join(name);
@@ -207,7 +218,7 @@ fn proposal(stage: &Stage, name: &str, path: &str, text: &str) -> String {
 
 #[test]
 fn policies_planned_applied_and_rolled_back() {
-    let stage = Stage::with(&[("services/live.yaml", &service(120)), ("safety.yaml", SAFETY)]);
+    let stage = staged(&[("services/live.yaml", &service(120)), ("safety.yaml", SAFETY)]);
     let _rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let near = proposal(&stage, "near", "services/live.yaml", &service(150));
@@ -239,7 +250,7 @@ fn policies_planned_applied_and_rolled_back() {
 
 #[test]
 fn nodes_drained_forced_and_given_back() {
-    let stage = Stage::with(&[("services/live.yaml", &service(120)), ("safety.yaml", SAFETY)]);
+    let stage = staged(&[("services/live.yaml", &service(120)), ("safety.yaml", SAFETY)]);
     let _rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let mut script = Transcript::of(&stage);
@@ -271,7 +282,7 @@ until: 2099-06-01T21:00:00Z
 expect: { factor: 2 }
 ttl: 5
 ";
-    let stage = Stage::with(&[("services/live.yaml", &service(80)), ("events/final.yaml", event)]);
+    let stage = staged(&[("services/live.yaml", &service(80)), ("events/final.yaml", event)]);
     let _rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let mut script = Transcript::of(&stage);
@@ -288,7 +299,7 @@ ttl: 5
 
 #[test]
 fn operators_let_in_recorded_and_backed_up() {
-    let stage = Stage::with(&[("services/live.yaml", &service(120))]);
+    let stage = staged(&[("services/live.yaml", &service(120))]);
     let mut rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let mut script = Transcript::of(&stage);
@@ -326,7 +337,7 @@ guardrails: { failed_answers: 100% }
 tier: 5m
 runbook: runbooks/fra.md
 ";
-    let stage = Stage::with(&[("services/live.yaml", &service(120)), ("drills/lose-fra.yaml", drill)]);
+    let stage = staged(&[("services/live.yaml", &service(120)), ("drills/lose-fra.yaml", drill)]);
     let _rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let mut script = Transcript::of(&stage);
@@ -349,7 +360,7 @@ runbook: runbooks/fra.md
 #[test]
 fn an_incident_while_it_is_open_and_after_it() {
     const ALERTS: &str = "version: 1\nresolve_after: 1s\nincidents: { close_after: 1s }\n";
-    let mut stage = Stage::with(&[("services/live.yaml", &service(264)), ("alerts.yaml", ALERTS)]);
+    let mut stage = staged(&[("services/live.yaml", &service(264)), ("alerts.yaml", ALERTS)]);
     let _rhumb = stage.serve_all_up();
     stage.wait_all_used();
     let mut script = Transcript::of(&stage);
