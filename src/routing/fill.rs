@@ -27,22 +27,19 @@ use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Fewest slots of a distribution with more than one answer: a block.
-const MIN_SLOTS: usize = BLOCK;
-/// Hash buckets for each node, so that they are divided among nodes as slots are, within some per cent: one is a
-/// thousandth of a node's part of a group.
-const PARTS_PER_NODE: usize = 1_024;
-/// Slots for each node that a group may be split over: a slot is 1.6 % of a node's part of one group.
-/// More would cost time and memory with every distinct placement and say nothing that matters,
-const SLOTS_PER_NODE: usize = 64;
+/// Slots of a distribution with more than one answer: 64 for each node of a placement, a slot being 1.6 % of a
+/// node's part of one group. More would cost time and memory with every distinct placement and say nothing that
+/// matters,
+const SLOTS: usize = 512;
 /// but of a populous group, of at least so many /24s: a few of those are most of what a node carries, and
 /// what it wins of them too much is not made up for by many others.
 const POPULOUS: u32 = 1 << 15;
-const POPULOUS_SLOTS_PER_NODE: usize = 512;
-/// Of those that are not populous.
-const MOST_SLOTS: usize = 1_024;
-/// A placement has at most this many shares.
-const MAX_SHARES: usize = 8;
+/// Neither this nor [`BUCKET_BITS`] follows the size of pools: a node that comes or goes would have everybody's
+/// slots dealt anew.
+const POPULOUS_SLOTS: usize = MAX_SLOTS;
+/// A group is cut into so many hash buckets, as a power of two, where it has so many /24s: 4,096 for each of the
+/// eight nodes of a placement, so that they are divided among nodes as slots are, within some per cent.
+const BUCKET_BITS: u8 = 15;
 /// Of a pool that newcomers are shed to, at most.
 const MAX_WAITING_NODES: usize = 64;
 /// Sets that no slot names are dropped once there are this many more than that do.
@@ -110,8 +107,6 @@ pub fn compile_service(
     earlier: Option<&Earlier<'_>>,
     guard: Option<Guard>,
 ) -> ServiceTable {
-    let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
-    let slots = slots_for(largest_pool);
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let reach = Arc::clone(&material.reach);
@@ -121,7 +116,7 @@ pub fn compile_service(
         material,
         service,
         order: Order::of(&service.name),
-        slots: MIN_SLOTS,
+        slots: SLOTS,
         distributions: Vec::new(),
         plain_index: HashMap::default(),
         fold_index: HashMap::default(),
@@ -129,14 +124,13 @@ pub fn compile_service(
     };
     let placements = plan.placements.len();
     let (mut answers, mut gated) = (vec![None; reach.views().len()], HashMap::<_, _, FixedState>::default());
-    let mut by_view_and_placement = vec![None; reach.views().len() * placements * slots.len()];
-    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2() as u8;
+    let mut by_view_and_placement = vec![None; reach.views().len() * placements * 2];
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
         let is_populous = filler.material.groups[group].v4_slash24 >= POPULOUS;
-        filler.slots = slots[usize::from(is_populous)];
+        filler.slots = if is_populous { POPULOUS_SLOTS } else { SLOTS };
         let place = (usize::from(is_populous) * reach.views().len() + view) * placements + at as usize;
         let kept = || earlier.and_then(|earlier| earlier.distribution(group, plan, at));
         let known = match &service.shed {
@@ -148,15 +142,14 @@ pub fn compile_service(
                 let share = share_of(service, &filler.material.groups[group], plan);
                 *gated.entry((place, share)).or_insert_with(|| {
                     filler.sets.ground.serving = &reach.views()[view].serving;
-                    let own = std::mem::replace(&mut filler.slots, slots[0]);
+                    let own = std::mem::replace(&mut filler.slots, SLOTS);
                     let to = *answers[view].get_or_insert_with(|| filler.answer_of_shed(shed));
                     filler.slots = own;
                     filler.gated(placement, kept(), Gate { share, to })
                 })
             }
         };
-        let known_lens = earlier.and_then(|earlier| earlier.table.by_group.get(group)).map(|it| it.hash_lens);
-        let hash_lens = known_lens.unwrap_or_else(|| hash_lens(&filler.material.groups[group], bucket_bits));
+        let hash_lens = hash_lens(&filler.material.groups[group], BUCKET_BITS);
         by_group.push(GroupPlan { distribution: known, hash_lens });
     }
     let distributions = filler.distributions;
@@ -172,15 +165,6 @@ pub fn compile_service(
         reach: Arc::clone(&filler.material.reach),
         guard,
     }
-}
-
-/// Of a distribution for groups that are not populous, and for those that are.
-fn slots_for(largest_pool: usize) -> [usize; 2] {
-    let wanted = |per_node: usize| (largest_pool.min(MAX_SHARES) * per_node).next_power_of_two();
-    [
-        wanted(SLOTS_PER_NODE).clamp(MIN_SLOTS, MOST_SLOTS),
-        wanted(POPULOUS_SLOTS_PER_NODE).clamp(MIN_SLOTS, MAX_SLOTS),
-    ]
 }
 
 /// Of the newcomers of a group.
@@ -490,3 +474,6 @@ const fn ones_if_less(a: u64, b: u64) -> u32 {
 const fn chosen(mask: u32, own: u32, other: u32) -> u32 {
     own ^ ((own ^ other) & mask)
 }
+
+#[cfg(test)]
+mod tests;
