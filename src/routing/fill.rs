@@ -40,6 +40,8 @@ const POPULOUS_SLOTS: usize = MAX_SLOTS;
 /// A group is cut into so many hash buckets, as a power of two, where it has so many /24s: 4,096 for each of the
 /// eight nodes of a placement, so that they are divided among nodes as slots are, within some per cent.
 const BUCKET_BITS: u8 = 15;
+/// The position of no share.
+const NOBODY: u8 = u8::MAX;
 /// Of a pool that newcomers are shed to, at most.
 const MAX_WAITING_NODES: usize = 64;
 /// Sets that no slot names are dropped once there are this many more than that do.
@@ -110,7 +112,8 @@ pub fn compile_service(
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let reach = Arc::clone(&material.reach);
-    let ground = Ground { fleet: material.fleet, serving: &reach.global().serving };
+    let failing = Arc::clone(&material.failing);
+    let ground = Ground { fleet: material.fleet, serving: &reach.global().serving, failing: &failing };
     let mut filler = Filler {
         sets: Sets::new(ground, service, earlier_sets),
         material,
@@ -341,8 +344,9 @@ impl Filler<'_, '_> {
     }
 
     fn fill(&mut self, placement: &Placement) -> Slots {
-        let live: Vec<_> =
-            (0..placement.shares.len().min(256)).filter(|at| placement.shares[*at].share.0 > 0).collect();
+        let live: Vec<_> = (0..placement.shares.len().min(usize::from(NOBODY)))
+            .filter(|at| placement.shares[*at].share.0 > 0)
+            .collect();
         if live.len() <= 1 {
             let first = live.iter().map(|at| placement.shares[*at].node);
             let order: Vec<_> = first.chain(placement.backups.iter().copied()).collect();
@@ -399,16 +403,18 @@ impl Filler<'_, '_> {
                 |at: &usize| self.sets.ground.is_usable(placement.shares[*at].node, family, placement.mode);
             live.iter().copied().filter(usable).collect()
         });
-        let contest = |able: &[usize]| (!able.is_empty()).then(|| self.winners(placement, able));
-        let first = contest(&able_v4);
+        let first = self.winners_of_family(placement, live, (Family::V4, &able_v4));
         // Mostly every node serves both, and they are won by the same.
-        let second = if able_v6 == able_v4 { first.clone() } else { contest(&able_v6) };
+        let second = match able_v4 == able_v6 && able_v4.len() == live.len() {
+            true => first.clone(),
+            false => self.winners_of_family(placement, live, (Family::V6, &able_v6)),
+        };
         let winners = [first, second];
         let [v4, v6] = &winners;
         let width = placement.shares.len() + 1;
         let mut known = vec![None; width * width];
         let place = |winners: &Option<Vec<u8>>, slot: usize| {
-            winners.as_ref().map(|winners| usize::from(winners[slot]))
+            winners.as_ref().map(|winners| winners[slot]).filter(|&at| at != NOBODY).map(usize::from)
         };
         let slots: Vec<u32> = (0..self.slots)
             .map(|slot| {
@@ -418,6 +424,31 @@ impl Filler<'_, '_> {
             })
             .collect();
         Slots::of_used(&slots, known.into_iter().flatten().collect())
+    }
+
+    /// The position of every slot's best share of those `able` to answer a family. Where the best of all is not,
+    /// somebody else fills in: who is not failing, of the shares or [nobody](NOBODY) but a backup, if there is one.
+    fn winners_of_family(
+        &self,
+        placement: &Placement,
+        live: &[usize],
+        (family, able): (Family, &[usize]),
+    ) -> Option<Vec<u8>> {
+        let fails = |node: NodeId| self.sets.ground.is_failing(node, family, placement.mode);
+        let calm: Vec<usize> = able.iter().copied().filter(|&at| !fails(placement.shares[at].node)).collect();
+        let winners = (!able.is_empty()).then(|| self.winners(placement, able))?;
+        if able.len() == live.len() || able.len() == calm.len() {
+            return Some(winners);
+        }
+        let backs = |&node: &NodeId| self.sets.ground.is_usable(node, family, placement.mode) && !fails(node);
+        let next_best = match calm.is_empty() {
+            false => self.winners(placement, &calm),
+            true if placement.backups.iter().any(backs) => vec![NOBODY; winners.len()],
+            true => return Some(winners),
+        };
+        let best = self.winners(placement, live);
+        let of_slot = |((own, best), next_best): ((u8, u8), u8)| if own == best { own } else { next_best };
+        Some(winners.into_iter().zip(best).zip(next_best).map(of_slot).collect())
     }
 
     /// The set in which `v4` and `v6` (positions in the shares) won their families.

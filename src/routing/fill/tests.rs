@@ -51,7 +51,7 @@ impl Fleet {
             pass: Pass::Full,
         });
         let reach = Arc::new(Reach::of(&policy, &groups, &health));
-        let mut material = Material::new(&policy.fleet, &groups, &reach);
+        let mut material = Material::new(&policy.fleet, &groups, &reach, &health);
         let table =
             compile_service(&mut material, &policy.services[0], &made.assignment.services[0], None, None);
         Self { policy, groups, table }
