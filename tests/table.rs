@@ -117,6 +117,51 @@ fn families_move_in_lockstep_and_are_filled_from_the_next_node() {
 }
 
 #[test]
+fn a_family_is_rather_filled_from_nodes_that_are_not_failing() {
+    let mut world = World::new();
+    let before = world.snapshot();
+    world.set_verdict(TYO, Family::V4, Verdict::Down);
+    let plain = world.snapshot();
+    world.set_failing(HKG, Family::V4, true);
+    let wary = world.snapshot();
+    assert!(lint(&wary, None).is_empty(), "{:?}", lint(&wary, None));
+    [FRA, OSA].into_iter().for_each(|node| world.set_failing(node, Family::V4, true));
+    let resigned = world.snapshot();
+    let (mut filled, mut spared) = (0, 0);
+    for client in clients().take(1_000) {
+        let ask = |snapshot, name| nodes(snapshot, name, A, client);
+        let split = |snapshot| ask(snapshot, "split.rhumb.test")[0];
+        let own = split(&before);
+        assert_eq!(
+            nodes(&wary, "split.rhumb.test", AAAA, client),
+            nodes(&before, "split.rhumb.test", AAAA, client)
+        );
+        assert_eq!(split(&resigned), split(&plain), "all are failing, so it is as if none were");
+        match own {
+            1 => assert_eq!(split(&wary), 3, "{client:x}: it might be moved again"),
+            _ => assert_eq!(split(&wary), own, "{client:x}: has not lost its node"),
+        }
+        filled += usize::from(own == 1);
+        spared += usize::from(own == 1 && split(&plain) == 2);
+        // Of two nodes the one that is left stays, failing or not.
+        let pair = ask(&before, "pair.rhumb.test");
+        if pair.contains(&1) {
+            let kept = pair[usize::from(pair[0] == 1)];
+            let now = ask(&wary, "pair.rhumb.test");
+            assert!(now[0] == kept && ![1, 2, kept].contains(&now[1]), "{client:x}: {pair:?}, then {now:?}");
+        }
+    }
+    assert!(filled > 300 && spared > 100, "{filled} of 1,000 were filled, {spared} of them otherwise");
+    // Who was given another stays there until a node of his changes again.
+    [HKG, FRA, OSA].into_iter().for_each(|node| world.set_failing(node, Family::V4, false));
+    let later = rhumb::routing::compile(rhumb::routing::SnapshotInput {
+        policy: Arc::clone(&wary.policy),
+        ..world.input(Some(&wary))
+    });
+    assert!(later.expect("compiles").same_content(&wary));
+}
+
+#[test]
 fn a_family_that_an_area_cannot_reach_is_filled_for_its_clients_alone() {
     let mut world = World::new();
     let before = world.snapshot();

@@ -2,7 +2,7 @@
 //!
 //! The share of a plan says how many of a group go to a node; which of them go is for slots to say (`routing::steer`).
 //! So tables are compared: by pair of distributions, the first node of each slot. A hash of another length shuffles a
-//! group's clients anew, which no comparison of plans would show: a pool that outgrows a power of two does that.
+//! group's clients anew, which no comparison of plans would show: a group that an edit makes twice as large does that.
 
 use super::Side;
 use super::overlap::{Overlap, WHOLE};

@@ -27,22 +27,21 @@ use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Fewest slots of a distribution with more than one answer: a block.
-const MIN_SLOTS: usize = BLOCK;
-/// Hash buckets for each node, so that they are divided among nodes as slots are, within some per cent: one is a
-/// thousandth of a node's part of a group.
-const PARTS_PER_NODE: usize = 1_024;
-/// Slots for each node that a group may be split over: a slot is 1.6 % of a node's part of one group.
-/// More would cost time and memory with every distinct placement and say nothing that matters,
-const SLOTS_PER_NODE: usize = 64;
+/// Slots of a distribution with more than one answer: 64 for each node of a placement, a slot being 1.6 % of a
+/// node's part of one group. More would cost time and memory with every distinct placement and say nothing that
+/// matters,
+const SLOTS: usize = 512;
 /// but of a populous group, of at least so many /24s: a few of those are most of what a node carries, and
 /// what it wins of them too much is not made up for by many others.
 const POPULOUS: u32 = 1 << 15;
-const POPULOUS_SLOTS_PER_NODE: usize = 512;
-/// Of those that are not populous.
-const MOST_SLOTS: usize = 1_024;
-/// A placement has at most this many shares.
-const MAX_SHARES: usize = 8;
+/// Neither this nor [`BUCKET_BITS`] follows the size of pools: a node that comes or goes would have everybody's
+/// slots dealt anew.
+const POPULOUS_SLOTS: usize = MAX_SLOTS;
+/// A group is cut into so many hash buckets, as a power of two, where it has so many /24s: 4,096 for each of the
+/// eight nodes of a placement, so that they are divided among nodes as slots are, within some per cent.
+const BUCKET_BITS: u8 = 15;
+/// The position of no share.
+const NOBODY: u8 = u8::MAX;
 /// Of a pool that newcomers are shed to, at most.
 const MAX_WAITING_NODES: usize = 64;
 /// Sets that no slot names are dropped once there are this many more than that do.
@@ -110,18 +109,17 @@ pub fn compile_service(
     earlier: Option<&Earlier<'_>>,
     guard: Option<Guard>,
 ) -> ServiceTable {
-    let largest_pool = service.pools.iter().map(|pool| pool.members.len()).max().unwrap_or(1).max(1);
-    let slots = slots_for(largest_pool);
     let earlier = earlier.filter(|earlier| earlier.is_worth_keeping());
     let earlier_sets: &[AnswerSet] = earlier.map_or(&[], |earlier| &earlier.table.sets);
     let reach = Arc::clone(&material.reach);
-    let ground = Ground { fleet: material.fleet, serving: &reach.global().serving };
+    let failing = Arc::clone(&material.failing);
+    let ground = Ground { fleet: material.fleet, serving: &reach.global().serving, failing: &failing };
     let mut filler = Filler {
         sets: Sets::new(ground, service, earlier_sets),
         material,
         service,
         order: Order::of(&service.name),
-        slots: MIN_SLOTS,
+        slots: SLOTS,
         distributions: Vec::new(),
         plain_index: HashMap::default(),
         fold_index: HashMap::default(),
@@ -129,14 +127,13 @@ pub fn compile_service(
     };
     let placements = plan.placements.len();
     let (mut answers, mut gated) = (vec![None; reach.views().len()], HashMap::<_, _, FixedState>::default());
-    let mut by_view_and_placement = vec![None; reach.views().len() * placements * slots.len()];
-    let bucket_bits = (largest_pool * PARTS_PER_NODE).next_power_of_two().ilog2() as u8;
+    let mut by_view_and_placement = vec![None; reach.views().len() * placements * 2];
     let mut by_group = Vec::with_capacity(plan.by_group.len());
     for (group, &at) in plan.by_group.iter().enumerate() {
         let placement = &plan.placements[at as usize];
         let view = reach.view_of(group);
         let is_populous = filler.material.groups[group].v4_slash24 >= POPULOUS;
-        filler.slots = slots[usize::from(is_populous)];
+        filler.slots = if is_populous { POPULOUS_SLOTS } else { SLOTS };
         let place = (usize::from(is_populous) * reach.views().len() + view) * placements + at as usize;
         let kept = || earlier.and_then(|earlier| earlier.distribution(group, plan, at));
         let known = match &service.shed {
@@ -148,15 +145,14 @@ pub fn compile_service(
                 let share = share_of(service, &filler.material.groups[group], plan);
                 *gated.entry((place, share)).or_insert_with(|| {
                     filler.sets.ground.serving = &reach.views()[view].serving;
-                    let own = std::mem::replace(&mut filler.slots, slots[0]);
+                    let own = std::mem::replace(&mut filler.slots, SLOTS);
                     let to = *answers[view].get_or_insert_with(|| filler.answer_of_shed(shed));
                     filler.slots = own;
                     filler.gated(placement, kept(), Gate { share, to })
                 })
             }
         };
-        let known_lens = earlier.and_then(|earlier| earlier.table.by_group.get(group)).map(|it| it.hash_lens);
-        let hash_lens = known_lens.unwrap_or_else(|| hash_lens(&filler.material.groups[group], bucket_bits));
+        let hash_lens = hash_lens(&filler.material.groups[group], BUCKET_BITS);
         by_group.push(GroupPlan { distribution: known, hash_lens });
     }
     let distributions = filler.distributions;
@@ -172,15 +168,6 @@ pub fn compile_service(
         reach: Arc::clone(&filler.material.reach),
         guard,
     }
-}
-
-/// Of a distribution for groups that are not populous, and for those that are.
-fn slots_for(largest_pool: usize) -> [usize; 2] {
-    let wanted = |per_node: usize| (largest_pool.min(MAX_SHARES) * per_node).next_power_of_two();
-    [
-        wanted(SLOTS_PER_NODE).clamp(MIN_SLOTS, MOST_SLOTS),
-        wanted(POPULOUS_SLOTS_PER_NODE).clamp(MIN_SLOTS, MAX_SLOTS),
-    ]
 }
 
 /// Of the newcomers of a group.
@@ -357,8 +344,9 @@ impl Filler<'_, '_> {
     }
 
     fn fill(&mut self, placement: &Placement) -> Slots {
-        let live: Vec<_> =
-            (0..placement.shares.len().min(256)).filter(|at| placement.shares[*at].share.0 > 0).collect();
+        let live: Vec<_> = (0..placement.shares.len().min(usize::from(NOBODY)))
+            .filter(|at| placement.shares[*at].share.0 > 0)
+            .collect();
         if live.len() <= 1 {
             let first = live.iter().map(|at| placement.shares[*at].node);
             let order: Vec<_> = first.chain(placement.backups.iter().copied()).collect();
@@ -415,16 +403,18 @@ impl Filler<'_, '_> {
                 |at: &usize| self.sets.ground.is_usable(placement.shares[*at].node, family, placement.mode);
             live.iter().copied().filter(usable).collect()
         });
-        let contest = |able: &[usize]| (!able.is_empty()).then(|| self.winners(placement, able));
-        let first = contest(&able_v4);
+        let first = self.winners_of_family(placement, live, (Family::V4, &able_v4));
         // Mostly every node serves both, and they are won by the same.
-        let second = if able_v6 == able_v4 { first.clone() } else { contest(&able_v6) };
+        let second = match able_v4 == able_v6 && able_v4.len() == live.len() {
+            true => first.clone(),
+            false => self.winners_of_family(placement, live, (Family::V6, &able_v6)),
+        };
         let winners = [first, second];
         let [v4, v6] = &winners;
         let width = placement.shares.len() + 1;
         let mut known = vec![None; width * width];
         let place = |winners: &Option<Vec<u8>>, slot: usize| {
-            winners.as_ref().map(|winners| usize::from(winners[slot]))
+            winners.as_ref().map(|winners| winners[slot]).filter(|&at| at != NOBODY).map(usize::from)
         };
         let slots: Vec<u32> = (0..self.slots)
             .map(|slot| {
@@ -434,6 +424,31 @@ impl Filler<'_, '_> {
             })
             .collect();
         Slots::of_used(&slots, known.into_iter().flatten().collect())
+    }
+
+    /// The position of every slot's best share of those `able` to answer a family. Where the best of all is not,
+    /// somebody else fills in: who is not failing, of the shares or [nobody](NOBODY) but a backup, if there is one.
+    fn winners_of_family(
+        &self,
+        placement: &Placement,
+        live: &[usize],
+        (family, able): (Family, &[usize]),
+    ) -> Option<Vec<u8>> {
+        let fails = |node: NodeId| self.sets.ground.is_failing(node, family, placement.mode);
+        let calm: Vec<usize> = able.iter().copied().filter(|&at| !fails(placement.shares[at].node)).collect();
+        let winners = (!able.is_empty()).then(|| self.winners(placement, able))?;
+        if able.len() == live.len() || able.len() == calm.len() {
+            return Some(winners);
+        }
+        let backs = |&node: &NodeId| self.sets.ground.is_usable(node, family, placement.mode) && !fails(node);
+        let next_best = match calm.is_empty() {
+            false => self.winners(placement, &calm),
+            true if placement.backups.iter().any(backs) => vec![NOBODY; winners.len()],
+            true => return Some(winners),
+        };
+        let best = self.winners(placement, live);
+        let of_slot = |((own, best), next_best): ((u8, u8), u8)| if own == best { own } else { next_best };
+        Some(winners.into_iter().zip(best).zip(next_best).map(of_slot).collect())
     }
 
     /// The set in which `v4` and `v6` (positions in the shares) won their families.
@@ -490,3 +505,6 @@ const fn ones_if_less(a: u64, b: u64) -> u32 {
 const fn chosen(mask: u32, own: u32, other: u32) -> u32 {
     own ^ ((own ^ other) & mask)
 }
+
+#[cfg(test)]
+mod tests;

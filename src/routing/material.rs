@@ -5,11 +5,13 @@
 
 use super::rendezvous::{self, Contender, node_hash};
 use crate::base::hash::{mix_pair, stable_hash};
+use crate::base::prefix::Family;
 use crate::model::clients::ClientGroup;
 use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
 use crate::model::placement::Placement;
 use crate::model::reach::Reach;
+use crate::model::verdict::NodeHealth;
 use std::sync::Arc;
 
 /// Most slots of a distribution.
@@ -22,6 +24,8 @@ pub struct Material<'a> {
     pub fleet: &'a Fleet,
     pub groups: &'a [ClientGroup],
     pub reach: Arc<Reach>,
+    /// Per node and family: its newest probe failed.
+    pub failing: Arc<[[bool; 2]]>,
     draws: Vec<Option<Box<[u32]>>>,
     node_hashes: Vec<u64>,
 }
@@ -42,10 +46,24 @@ impl Order {
 }
 
 impl<'a> Material<'a> {
-    pub fn new(fleet: &'a Fleet, groups: &'a [ClientGroup], reach: &Arc<Reach>) -> Self {
-        let nodes = &fleet.nodes;
-        let node_hashes = nodes.iter().map(|node| node_hash(&node.name)).collect();
-        Self { fleet, groups, reach: Arc::clone(reach), draws: vec![None; nodes.len()], node_hashes }
+    /// `health`: by node.
+    pub fn new(
+        fleet: &'a Fleet,
+        groups: &'a [ClientGroup],
+        reach: &Arc<Reach>,
+        health: &[NodeHealth],
+    ) -> Self {
+        let fails = |node: &NodeHealth| {
+            Family::BOTH.map(|family| node.family(family).is_some_and(|judged| judged.is_failing))
+        };
+        Self {
+            fleet,
+            groups,
+            reach: Arc::clone(reach),
+            failing: health.iter().map(fails).collect(),
+            draws: vec![None; fleet.nodes.len()],
+            node_hashes: fleet.nodes.iter().map(|node| node_hash(&node.name)).collect(),
+        }
     }
 
     /// Makes a node's draws for so many slots, when first wanted.

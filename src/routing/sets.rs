@@ -28,11 +28,20 @@ pub struct Ground<'a> {
     pub fleet: &'a Fleet,
     /// Per node and family: has addresses, and may serve.
     pub serving: &'a [[bool; 2]],
+    /// Per node and family: its newest probe failed.
+    pub failing: &'a [[bool; 2]],
 }
 
 impl Ground<'_> {
     pub fn serves(&self, node: NodeId) -> [bool; 2] {
         self.serving.get(node.index()).copied().unwrap_or_default()
+    }
+
+    /// Whether it may be about to fall, so that others are rather asked to fill in. Outside normal service nobody
+    /// knows better.
+    pub fn is_failing(&self, node: NodeId, family: Family, mode: PlacementMode) -> bool {
+        let failing = self.failing.get(node.index()).copied().unwrap_or_default();
+        mode == PlacementMode::Normal && failing[family.index()]
     }
 
     /// Outside normal service every address counts.
@@ -82,15 +91,20 @@ impl<'a> Sets<'a> {
         self.sets
     }
 
-    /// The set of the first `answers` nodes of an order, family by family.
+    /// The set of the first `answers` nodes of an order, family by family. In place of one that cannot answer a
+    /// family comes the next that can, of which those that are failing come last.
     pub fn of_order(&mut self, order: &[NodeId], mode: PlacementMode) -> u32 {
         let answers = usize::from(self.service.answers).clamp(1, MAX_PICKS);
         let may_open = matches!(self.service.on_all_down, OnAllDown::All | OnAllDown::LastGood);
         let mut key = SetKey::default();
         for family in Family::BOTH {
             let at = family.index();
+            let (first, others) = order.split_at(answers.min(order.len()));
             let mut fill = |usable: &dyn Fn(NodeId) -> bool| {
-                let chosen = order.iter().filter(|node| usable(**node)).take(answers);
+                let fails = |node: NodeId| self.ground.is_failing(node, family, mode);
+                let next = |failing: bool| others.iter().filter(move |&&node| fails(node) == failing);
+                let chosen = first.iter().chain(next(false)).chain(next(true));
+                let chosen = chosen.filter(|node| usable(**node)).take(answers);
                 key.counts[at] =
                     chosen.zip(&mut key.picks[at]).map(|(node, pick)| *pick = node.0).count() as u8;
                 key.counts[at] == 0

@@ -209,7 +209,7 @@ pub fn compile(input: SnapshotInput<'_>) -> Result<Snapshot, CompileError> {
     };
     // Client groups are numbered by policy and geo.
     let kin = same_policy.filter(|old| Arc::ptr_eq(&old.geo, &geo));
-    let mut material = Material::new(&policy.fleet, geo.groups(), &reach);
+    let mut material = Material::new(&policy.fleet, geo.groups(), &reach, &health);
     let mut services = Vec::with_capacity(policy.services.len());
     for (id, plan) in policy.service_ids().zip(&assignment.services) {
         let earlier = kin.and_then(|old| {

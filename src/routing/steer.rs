@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  client ─▶ group ─by_group─▶ distribution ─hash of client prefix─▶ slot ─▶ answer set
-//!            (geo)   and how    64..1,024 slots, one if all agree             A, AAAA, other types' bytes
+//!            (geo)   and how    512 or 4,096 slots, one if all agree          A, AAAA, other types' bytes
 //!                    long a prefix
 //! ```
 //!
 //! Groups with equal placements share a distribution and equal answers share a set, so the work
-//! and the memory grow with what differs. The number of slots and the hash length come from policy
-//! and geo alone: were they to follow health, a node's death would move clients of other nodes.
+//! and the memory grow with what differs. The number of slots and the hash length come from geo alone: were
+//! they to follow health or the size of pools, a node that dies, comes or goes would move clients of others.
 //!
 //! Filled by [`fill`](super::fill). Out of scope: who is placed where (`schedule`) and what goes around
 //! the bytes (`dns`).

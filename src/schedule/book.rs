@@ -207,13 +207,22 @@ impl<'a> Book<'a> {
             let old = (*number as usize).min(nobody);
             if renumbered[old] == NONE {
                 renumbered[old] = kept.len() as u32;
-                kept.push(self.get(*number).cloned().unwrap_or_else(nothing));
+                kept.push(self.take(*number));
             }
             *number = renumbered[old];
         }
         let assignment = ServiceAssignment { placements: kept.into(), by_group: at.into(), shed: Vec::new() };
         let spread = Arc::new(Spread::of(assignment.placements.settled()));
         (assignment, spread)
+    }
+
+    /// A placement that is not asked for again.
+    fn take(&mut self, at: u32) -> Placement {
+        let fresh = (at as usize).checked_sub(self.settled.len()).and_then(|at| self.fresh.get_mut(at));
+        match fresh {
+            Some(fresh) => std::mem::replace(fresh, nothing()),
+            None => self.settled.get(at as usize).cloned().unwrap_or_else(nothing),
+        }
     }
 
     /// As [`Self::close`], for an evacuation: what was given stays as it is, with what is new after it.

@@ -21,10 +21,11 @@ use super::demand::Reports;
 use super::ladder::Ladder;
 use super::load::{Loads, part, ppm_of};
 use super::sweep::Sweep;
+use super::terrain::Terrain;
 use crate::base::units::Ppm;
 use crate::model::degradation::{Rung, RungStatus, Shed};
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::placement::{Placement, PlacementMode};
+use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::policy::Policy;
 use crate::model::service::Service;
 use serde::{Deserialize, Serialize};
@@ -292,18 +293,25 @@ fn over_ppm(sweep: &Sweep<'_>) -> Vec<u32> {
 
 /// By placement: whether any of its clients may be on a later pool or above a cap. So that not every one is
 /// looked at: they are many, and all over the memory.
-fn suspects(book: &Book<'_>, over: &[u32], strays: Option<&[u32]>) -> Vec<bool> {
+fn suspects(book: &Book<'_>, is_over: &[bool], strays: Option<&[u32]>, changed: &[u32]) -> Vec<bool> {
     let Some(strays) = strays else { return vec![true; book.count()] };
-    let is_over: Vec<bool> = over.iter().map(|&over| over > 0).collect();
     let mut suspects = match is_over.contains(&true) {
-        true => book.names_any(&is_over),
+        true => book.names_any(is_over),
         false => vec![false; book.count()],
     };
-    for &group in strays.iter().chain(&book.changed()) {
+    for &group in strays.iter().chain(changed) {
         let suspect = suspects.get_mut(book.at[group as usize] as usize);
         suspect.into_iter().for_each(|suspect| *suspect = true);
     }
     suspects
+}
+
+/// Whether a part of the group counts as spilled or unserved while no node is above its cap.
+fn is_astray(terrain: &Terrain<'_>, book: &Book<'_>, service: usize, group: usize) -> bool {
+    let Some(ladder) = terrain.ladder(service, group) else { return false };
+    let is_spilled = |share: &Share| ladder.rung(share.node).is_some_and(|rung| rung.level > 0);
+    let held = book.get(book.at[group]);
+    held.is_none_or(|it| it.mode != PlacementMode::Normal || it.shares.iter().any(is_spilled))
 }
 
 /// How much of a service's demand, by rule, is on later pools and above caps; `over`: [`over_ppm`].
@@ -314,9 +322,16 @@ fn weigh(
     pressures: &mut [Pressure],
 ) {
     let (terrain, book) = (sweep.terrain, &sweep.books[service]);
-    let suspects = suspects(book, over, strays);
-    let is_whole = strays.is_some() && !book.at.contains(&NONE);
-    if is_whole && !suspects.contains(&true) {
+    let is_over: Vec<bool> = over.iter().map(|&over| over > 0).collect();
+    let changed = book.changed();
+    let is_known = strays.is_some() && !book.at.contains(&NONE);
+    // Mostly no node is above its cap, and nobody who moved went down his chain.
+    let mut moving = strays.unwrap_or_default().iter().chain(&changed).map(|&group| group as usize);
+    if is_known && !is_over.contains(&true) && !moving.any(|it| is_astray(terrain, book, service, it)) {
+        return;
+    }
+    let suspects = suspects(book, &is_over, strays, &changed);
+    if is_known && !suspects.contains(&true) {
         return;
     }
     let mut sums = vec![Sums::default(); pressures.len()];

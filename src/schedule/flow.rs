@@ -149,6 +149,13 @@ impl Network {
         }
     }
 
+    /// How much of what must leave the node does.
+    pub fn relieved(&self, node: usize) -> u64 {
+        let from_source =
+            self.out[SOURCE].iter().filter(|&&at| self.arcs[at as usize].to as usize == NODES + node);
+        from_source.map(|&at| self.arcs[at as usize ^ 1].left).sum()
+    }
+
     /// What each node gains (or loses) of a kind: (node, amount), by node.
     pub fn gains(&self, kind: usize) -> Vec<(usize, i128)> {
         let mut gains: Vec<(usize, i128)> = Vec::new();

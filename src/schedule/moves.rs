@@ -72,9 +72,21 @@ pub fn movers(
 /// Group weight times ppm, by flow: only of pairs whose placement changed.
 fn flows(book: &Book<'_>, changed: &[u32], weight: impl Fn(usize) -> u64) -> Sums<Flow, u128> {
     let mut changes: Sums<(u32, u32), u64> = HashMap::default();
+    // Many who come to one placement come from the same one, at first from none.
+    let is_upheaval = changed.len() > book.count() / 4;
+    let mut by_end = vec![(NONE, 0_u64); if is_upheaval { book.count() } else { 0 }];
     for group in changed.iter().map(|&group| group as usize) {
-        *changes.entry((book.before[group], book.at[group])).or_default() += weight(group);
+        let (before, after) = (book.before[group], book.at[group]);
+        match by_end.get_mut(after as usize) {
+            Some((first, sum)) if *sum == 0 || *first == before => {
+                *first = before;
+                *sum += weight(group);
+            }
+            _ => *changes.entry((before, after)).or_default() += weight(group),
+        }
     }
+    let at_end = |(after, &(before, weight)): (usize, &(u32, u64))| ((before, after as u32), weight);
+    let changes = by_end.iter().enumerate().map(at_end).filter(|&(_, weight)| weight > 0).chain(changes);
     let mut flows: Sums<Flow, u128> = HashMap::default();
     for ((before, after), weight) in changes {
         let (from, to) = (book.shares(before), book.shares(after));

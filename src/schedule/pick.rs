@@ -171,9 +171,14 @@ impl Question<'_> {
         let dearest = circle.dearest();
         let near = order.nodes().take_while(|&node| self.outlook.worth(node) < dearest);
         for (at, node) in order.loose.iter().copied().chain(near).enumerate() {
+            let is_held = self.is_held(node);
+            // Whoever costs too much without a price is not asked for his.
+            if !is_held && self.outlook.worth(node) >= circle.join_to {
+                continue;
+            }
             let known = seen.get(at).filter(|seen| seen.0 == node).map(|seen| seen.1);
             let cost = known.unwrap_or_else(|| self.cost(node));
-            if circle.admits(cost, self.is_held(node)) {
+            if circle.admits(cost, is_held) {
                 let limit = self.limit(node, stage, left, parts);
                 let weight = self.outlook.ladder.rung(node).map_or(0, |rung| u64::from(rung.weight));
                 if limit > 0 {

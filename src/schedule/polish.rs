@@ -175,7 +175,9 @@ impl<'t> Sweep<'t> {
         let is_pressed = |share: &Share| self.loads.price[share.node.index()] > 0;
         if !anyway && !held.shares.iter().any(is_pressed) {
             let first = if outlook.ladder.levels() > 0 { outlook.ladder.level(0) } else { &[] };
-            let best = first.iter().map(|rung| outlook.cost(rung.node)).min()?;
+            let order = outlook.order(0);
+            let cheapest = order.loose.iter().copied().chain(order.nodes().next());
+            let best = cheapest.map(|node| outlook.cost(node)).min()?;
             let near = i64::from(best) + i64::from(nearness(outlook.cost(first[0].node)));
             if held.shares.iter().all(|share| standing(outlook, share.node) < near) {
                 return None;

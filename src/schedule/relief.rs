@@ -95,10 +95,19 @@ impl Sweep<'_> {
             return;
         }
         let gauges = self.spared(|sweep, node| sweep.loads.room_beside_what_passes(node));
-        let leaves = |node: usize| gauges[node].0 >= self.loads.unsure(NodeId::from_index(node)).max(1);
-        // Small steps would make many tables.
-        if (0..gauges.len()).any(leaves) && gauges.iter().any(|&(_, room)| room > 0) {
-            self.granted |= self.even_out(Pass::Full, &gauges, true) > 0;
+        let is_much = |node: usize, amount: u64| amount >= self.loads.unsure(NodeId::from_index(node)).max(1);
+        let leaves = |node: usize| is_much(node, gauges[node].0);
+        if !(0..gauges.len()).any(leaves) || gauges.iter().all(|&(_, room)| room == 0) {
+            return;
+        }
+        // Small steps would make many tables: as sessions end and reports waver a little room comes to be again and
+        // again, and what is left of it waits until some node is relieved by it.
+        let kinds = self.kinds();
+        let pieces = self.pieces(&kinds, Pass::Full);
+        let network = network(&kinds, &pieces, &gauges, |piece| self.amount(piece));
+        let Some((network, _)) = network else { return };
+        if (0..gauges.len()).any(|node| is_much(node, network.relieved(node))) {
+            self.granted |= self.rearrange_all(&pieces, &network, true) > 0;
         }
     }
 
@@ -124,14 +133,15 @@ impl Sweep<'_> {
         let pieces = self.pieces(&kinds, pass);
         let network = network(&kinds, &pieces, gauges, |piece| self.amount(piece));
         let Some((network, _)) = network else { return 0 };
+        self.rearrange_all(&pieces, &network, by_choice)
+    }
+
+    /// Moves as the network says.
+    fn rearrange_all(&mut self, pieces: &[Piece], network: &Network, by_choice: bool) -> usize {
         let mut moved = 0;
-        let mut from = 0;
-        while from < pieces.len() {
-            let kind = pieces[from].kind;
-            let count = pieces[from..].partition_point(|piece| piece.kind == kind);
-            let gains = network.gains(kind as usize);
-            moved += self.redistribute(&pieces[from..from + count], &gains, by_choice);
-            from += count;
+        for of_kind in pieces.chunk_by(|one, other| one.kind == other.kind) {
+            let gains = network.gains(of_kind[0].kind as usize);
+            moved += self.redistribute(of_kind, &gains, by_choice);
         }
         moved
     }

@@ -60,6 +60,8 @@ pub(super) enum Patience {
 /// What is best for an idle world, at prices of some epoch.
 struct Wanted {
     epoch: u32,
+    /// Some node of it had one, so that nobody could be given it.
+    is_priced: bool,
     shares: Vec<Share>,
     backups: Backups,
 }
@@ -189,9 +191,10 @@ impl<'t> Sweep<'t> {
         for service in 0..self.books.len() {
             for group in 0..self.terrain.ground.classes.len() {
                 let held = self.books[service].get(self.books[service].at[group]);
-                let is_backed_by_full =
-                    held.is_some_and(|it| it.backups.iter().any(|node| full[node.index()]));
-                if let Some(outlook) = self.terrain.outlook(service, group).filter(|_| is_backed_by_full) {
+                if !held.is_some_and(|it| it.backups.iter().any(|node| full[node.index()])) {
+                    continue;
+                }
+                if let Some(outlook) = self.terrain.outlook(service, group) {
                     self.refresh_backups(service, group, outlook);
                 }
             }
@@ -272,7 +275,8 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         // By load nothing is best for an idle world.
-        let calm = if is_by_load(outlook.ladder) { NONE } else { self.calm(service, group, outlook, demand) };
+        let is_asked = !is_by_load(outlook.ladder) && !self.is_beside_calm(service, group, outlook);
+        let calm = if is_asked { self.calm(service, group, outlook) } else { NONE };
         let surge = if self.books[service].shares(held).is_empty() { 0 } else { self.surge(service) };
         // With the whole group on each of its nodes there is no price: so none in a question either.
         let at_first = demand.saturating_add(part(demand, surge));
@@ -303,28 +307,49 @@ impl<'t> Sweep<'t> {
         self.settle(service, group, outlook, demand, PlacementMode::Normal);
     }
 
+    /// Whether to ask at once where a pair fits, and not first what is best for an idle world: nodes that were best
+    /// had a price before. Should others be best by now, and it fits there, it is given the same by either question.
+    /// At first that is for those to whom it is no news that somebody does not fit.
+    fn is_beside_calm(&self, service: usize, group: usize, outlook: Outlook<'t>) -> bool {
+        if self.only_rises && !self.contended {
+            return false;
+        }
+        let known = self.wanted.get(&self.wanted_key(service, group));
+        known.is_some_and(|known| known.is_priced) || (!self.only_rises && self.is_nearest_priced(outlook))
+    }
+
+    fn is_nearest_priced(&self, outlook: Outlook<'t>) -> bool {
+        outlook.order(0).nodes().next().is_some_and(|node| self.loads.price[node.index()] > 0)
+    }
+
+    /// Taste, ladder and class of a pair.
+    fn wanted_key(&self, service: usize, group: usize) -> (u32, u32, u32) {
+        let ground = &self.terrain.ground;
+        let ladder = self.terrain.ladder_position(service, group).unwrap_or_default() as u32;
+        (ground.tastes[service], ladder, ground.classes[group])
+    }
+
     /// What is best if everything fits: same for all groups of a class and services of a taste while no
-    /// price changes. While loads only rise it remains so as long as `demand` fits there without a price.
-    fn calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, demand: u64) -> u32 {
+    /// price changes. While loads only rise it remains so as long as its nodes have no price.
+    fn calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>) -> u32 {
         let ground = &self.terrain.ground;
         let class = ground.classes[group];
         let slot = service * ground.class_count + class as usize;
         let epoch = u64::from(self.loads.epoch) + 1;
         let (then, known) = (self.calm[slot] >> 32, self.calm[slot] as u32);
-        let still =
-            |shares: &[Share]| shares.iter().all(|share| self.loads.is_at_ease_with(share.node, demand));
+        let still = |shares: &[Share]| shares.iter().all(|share| self.loads.is_at_ease_with(share.node, 0));
         if then == epoch || (self.only_rises && then > 0 && still(self.books[service].shares(known))) {
             return known;
         }
-        let ladder = self.terrain.ladder_position(service, group).unwrap_or_default() as u32;
-        let key = (ground.tastes[service], ladder, class);
+        let key = self.wanted_key(service, group);
         let is_current =
             |wanted: &Wanted| wanted.epoch == self.loads.epoch || (self.only_rises && still(&wanted.shares));
         if !self.wanted.get(&key).is_some_and(is_current) {
             self.ask(outlook, 0, &[], 0);
             let shares = self.scratch.shares.clone();
             let backups = idle_question(&self.loads, outlook).rank_backups(&shares);
-            self.wanted.insert(key, Wanted { epoch: self.loads.epoch, shares, backups });
+            let is_priced = shares.iter().any(|share| self.loads.price[share.node.index()] > 0);
+            self.wanted.insert(key, Wanted { epoch: self.loads.epoch, is_priced, shares, backups });
         }
         let at = self.enlist(service, outlook, &key);
         self.calm[slot] = epoch << 32 | u64::from(at);
@@ -346,7 +371,7 @@ impl<'t> Sweep<'t> {
     /// Whether a pair has what is best for its class. A class of one is not worth remembering.
     fn is_calm(&mut self, service: usize, group: usize, outlook: Outlook<'t>, held: u32) -> bool {
         let size = self.terrain.ground.class_sizes[self.terrain.ground.classes[group] as usize];
-        size > 1 && !is_by_load(outlook.ladder) && self.calm(service, group, outlook, 0) == held
+        size > 1 && !is_by_load(outlook.ladder) && self.calm(service, group, outlook) == held
     }
 
     /// Whether the nodes of a placement are unpriced, still the peers of the cheapest, evenly used, and

@@ -224,6 +224,37 @@ fn others_make_room_where_orphans_filled_a_node_to_its_cap() {
 }
 
 #[test]
+fn room_that_comes_to_be_little_by_little_is_used_in_few_steps() {
+    let (near, either) = (service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1]), pool(&[2])]));
+    let mut w = spread(&[&[20, 20, 60][..]; 8], vec![near, either, service("u", vec![pool(&[2])])]);
+    w = w.capacity(&[1_000, 1_000, 1_000]);
+    w.policy.services[2].demand = Some(800);
+    for service in &mut w.policy.services {
+        service.profile.session = std::time::Duration::ZERO;
+    }
+    w.health = vec![loaded(300), loaded(600), up()];
+    let mut current = plan_first(&w);
+    for tick in 0..5 {
+        let load = current.planned_load.clone();
+        w.health = (0..3).map(|at| loaded(load[at])).collect();
+        current = w.plan(Some(&current), tick * 1_000, Pass::Full);
+    }
+    w.health[0] = down();
+    current = w.plan(Some(&current), 10_000, Pass::Evacuation);
+    let filled = current.planned_load[1];
+    assert!(filled > 860 && current.planned_load[2] <= 810, "{:?}", current.planned_load);
+    // Load of no known origin goes down a little each second, from 50.
+    let mut steps = 0;
+    for second in 0..35 {
+        w.health[2] = loaded(850 - second * 3 / 2);
+        current = w.plan(Some(&current), 14_000 + second * 1_000, Pass::Full);
+        steps += usize::from(!current.moves.is_empty());
+    }
+    assert!(current.planned_load[1] + 25 < filled, "{filled}, then {:?}", current.planned_load);
+    assert!((1..=2).contains(&steps), "{steps} tables");
+}
+
+#[test]
 fn all_down_answers_as_the_policy_says() {
     let answer = |rule: OnAllDown, previous: bool| {
         let mut w = spread(&[&[20, 90]], vec![service("s", vec![pool(&[0]), pool(&[1])])]);

@@ -167,6 +167,13 @@ impl World {
         health.expect("the node has the family").verdict = verdict;
     }
 
+    /// Whether its newest probe failed.
+    pub fn set_failing(&mut self, node: NodeId, family: Family, is_failing: bool) {
+        if let Some(health) = &mut self.health[node.index()].families[family.index()] {
+            health.is_failing = is_failing;
+        }
+    }
+
     /// For the clients of an area alone.
     pub fn set_verdict_for(&mut self, area: &str, node: NodeId, family: Family, verdict: Verdict) {
         let health = self.health[node.index()].families[family.index()].as_mut();
