@@ -269,6 +269,7 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
     let more = canary.groups[0] as usize + 5;
     world.wait_answers("others to follow", |answers| moved(&before, answers).len() > more);
     let (_, told) = world.run(&["history"]);
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in ["canary", "promote", "rollback", "canary 1", "too hot"] {
         assert!(told.contains(word), "{word}: {told}");
     }
@@ -360,8 +361,8 @@ fn what_a_canary_cannot_be_is_refused_and_a_node_that_falls_ends_it() {
     let file = std::fs::read_to_string(world.folder.path("services/live.yaml")).expect("readable");
     assert_eq!(file, service(100, 100), "the former policy is back");
     let (_, told) = world.run(&["history"]);
-    let words: Vec<&str> = told.split_whitespace().collect();
-    assert!(words.join(" ").contains("aborted: fra-1"), "folded as it may be: {told}");
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("aborted: fra-1"), "folded as it may be: {told}");
     let (_, status) = world.run(&["status"]);
     assert!(status.contains("was aborted"), "{status}");
     wait_for("the audit log to tell", || {
