@@ -41,3 +41,14 @@ fn help_fits_a_screen_and_shows_how_each_command_is_called() {
     assert!(commands.len() > 50, "{commands:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn a_command_says_more_than_one_line_of_itself() {
+    let command = Cli::command();
+    for name in
+        ["serve", "check", "plan", "apply", "rollback", "explain", "drill", "audit", "restore", "canary"]
+    {
+        let about = command.find_subcommand(name).and_then(Command::get_long_about);
+        assert!(about.is_some(), "`rhumb {name} --help`: its line in the list of commands hides the rest");
+    }
+}

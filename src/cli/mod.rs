@@ -69,36 +69,24 @@ struct Cli {
     command: Command,
 }
 
+/// What a command has to say of itself stands at its arguments: a line here would hide all but the first of it.
 #[derive(Subcommand)]
 enum Command {
     /// Run everything on loopback: a fleet that can be broken, probes, DNS, synthetic clients
     Lab(lab::LabArgs),
-    /// Answer DNS by the policy folder
     Serve(serve::ServeArgs),
-    /// Probe the fleet of another rhumb from here, and tell it what is seen
     Vantage(vantage::VantageArgs),
-    /// Find every mistake in a policy folder
     Check(check::CheckArgs),
-    /// Tell what the policy files of a folder would do, without doing it
     Plan(plan::PlanArgs),
-    /// Put the policy files of a folder into force, or a plan
     Apply(history::ApplyArgs),
     Canary(canary::CanaryArgs),
-    /// Show which policies were in force, by whom and why
     History(history::HistoryArgs),
-    /// Show what differs between two revisions of the policy
     Diff(history::DiffArgs),
-    /// Put a former revision of the policy into force again
     Rollback(history::RollbackArgs),
-    /// Tell why a client gets the answer it gets
     Explain(explain::ExplainArgs),
-    /// Tell why a generation moved the clients it moved
     Why(why::WhyArgs),
-    /// Make kept decisions again, and compare
     Replay(replay::ReplayArgs),
-    /// Show what a running rhumb is doing
     Status(status::StatusArgs),
-    /// Tell why a node is what it is
     Node(node::NodeArgs),
     /// Send no new clients to nodes for a while
     ///
@@ -117,28 +105,19 @@ enum Command {
     /// Their clients are sent elsewhere at once, and are expected to reconnect there at once: for nodes that
     /// serve badly. For maintenance use `rhumb drain`.
     ForceDown(overrides::ForceArgs),
-    /// Have a fault on purpose, for a while, measured from outside
     Drill(drill::DrillArgs),
     /// List, extend and cancel what operators have said of nodes
     Overrides(overrides::OverridesArgs),
-    /// Tell what would become of every loss: node, site, region, line
     Readiness(readiness::ReadinessArgs),
-    /// Show events to come, and what became of those that were
     Events(events::EventsArgs),
-    /// Show what a running rhumb alerts people of
     Alerts(alerts::AlertsArgs),
     Incidents(incidents::IncidentsArgs),
     Incident(incidents::IncidentArgs),
     Slo(slo::SloArgs),
-    /// Give and take tokens for the admin address
     Token(token::TokenArgs),
-    /// Show and verify the record of what people did
     Audit(audit::AuditArgs),
-    /// Keep the state folder in one file, while rhumb runs or not
     Backup(backup::BackupArgs),
-    /// Make the state folder what a backup holds
     Restore(backup::RestoreArgs),
-    /// Make the keys and passes of clients that measure
     Measure(measure::MeasureArgs),
     /// Look into geo databases, and build them
     Geo(geo::GeoArgs),
@@ -148,7 +127,6 @@ enum Command {
     Zone(zone::ZoneArgs),
     /// Simulate fleets, their clients and what steers them
     Sim(sim::SimArgs),
-    /// Print the JSON Schema of the policy files
     Schema(schema::SchemaArgs),
 }
 

@@ -10,9 +10,9 @@
 //! assignment would leave there, up to a millionth of a group for each part. Levels of a chain are
 //! opened one after the other: spill is no larger than it must be for that.
 //!
-//! An evacuation asks only whom it moved anyway, and only for the part that moved; of who is held that is all. Nothing here looks at
-//! ramps, spill hysteresis, margins or the budget: unserved demand outranks them all. If no node is
-//! above its cap nothing is done but to see that.
+//! An evacuation asks only whom it moved anyway, and only for the part that moved; who is held is asked no more
+//! than that by any pass. Nothing here looks at ramps, spill hysteresis, margins or the budget: unserved demand
+//! outranks them all. If no node is above its cap nothing is done but to see that.
 
 use super::Pass;
 use super::flow::Network;
