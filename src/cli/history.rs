@@ -38,7 +38,8 @@ Examples:
   rhumb apply new-policies --break-glass moved --why 'tyo has to go'
   rhumb apply --confirm c07d3e --why 'meant so' # an edit in place that waits
   rhumb apply new-policies --canary 10% --for 10m --why 'ticket 4711'
-Exit codes: 0 in force, 1 mistakes, refused, or a canary that was aborted or held, 2 could not ask")]
+Exit codes: 0 in force, 1 mistakes, refused, or a canary that was aborted or
+held, 2 could not ask")]
 pub struct ApplyArgs {
     /// Folder with the files, all of them, since what is not in it is removed; or the file of `rhumb plan --out`
     #[arg(required_unless_present = "confirm", value_name = "DIR or PLAN")]
