@@ -4,13 +4,14 @@ use crate::base::diagnostic::{Diagnostic, SourceFile};
 use crate::base::units::Ppm;
 use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::canary::{self, CanaryFlags};
+use crate::cli::overrides::push_wrapped;
 use crate::cli::{Format, chain, check, render};
 use crate::control::plan::{FORMAT, PlanFile};
 use crate::control::policies::{Confirmation, Current, InForce, Proposal, Return, Terms};
 use crate::history::{Applied, FileChange, Kept};
 use crate::model::ids::Revision;
 use crate::store::policy_dir;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,6 @@ use std::process::ExitCode;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
-/// Of a screen.
-const WIDTH: u16 = 80;
 
 /// Put the policy files of a folder into force, or a plan
 ///
@@ -239,28 +238,31 @@ impl HistoryArgs {
         if self.format == Format::Json {
             return json(&listed);
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(WIDTH);
-        table.set_header(["REVISION", "IN FORCE FROM (UTC)", "BY", "HOW", "GEN", "MOVED", "WHY"]);
-        for applied in &listed {
-            let at = render::moment(applied.at);
-            let Applied { revision, who, how, generation, why, moved_ppm, .. } = applied;
-            let (how, generation) = (how.word().to_owned(), generation.0.to_string());
-            let moved =
-                moved_ppm.map_or_else(|| "-".to_owned(), |ppm| format!("{:.1} %", Ppm(ppm).percent()));
-            let row = [revision.to_string(), at, who.clone(), how, generation, moved, why.clone()];
-            table.add_row(row);
-        }
-        // The reason alone is folded.
-        let columns = table.column_count() - 1;
-        table.column_iter_mut().take(columns).for_each(|column| {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        });
-        println!("{}", table.trim_fmt());
+        print!("{}", table_of(&listed));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A line of each revision in columns, and below it who and why, which may be long.
+fn table_of(listed: &[Applied]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["REVISION", "IN FORCE FROM (UTC)", "HOW", "GENERATION", "MOVED"]);
+    for applied in listed {
+        let Applied { revision, how, generation, moved_ppm, .. } = applied;
+        let moved = moved_ppm.map_or_else(|| "-".to_owned(), |ppm| format!("{:.1} %", Ppm(ppm).percent()));
+        let (at, how) = (render::moment(applied.at), how.word().to_owned());
+        table.add_row([revision.to_string(), at, how, generation.0.to_string(), moved]);
+    }
+    let mut text = String::new();
+    let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+    text.extend(lines.next().map(|header| header + "\n"));
+    for (line, applied) in lines.zip(listed) {
+        text.push_str(&format!("{line}\n"));
+        push_wrapped(&mut text, &" ".repeat(15), &format!("{}: {}", applied.who, applied.why));
+    }
+    text
 }
 
 impl DiffArgs {
