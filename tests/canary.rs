@@ -263,8 +263,17 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
 
     let (code, said) = world.run(&begin);
     assert!(code == 0 && said.contains("as canary 2"), "{said}");
+    // What waits for the end follows it.
+    world.folder.write("services/live.yaml", &service(1, 999));
+    wait_for("the edit to wait", || {
+        world.status()["problems"].to_string().contains("waits for the end of canary 2").then_some(())
+    });
     let (code, said) = world.run(&["canary", "promote", "--why", "fine"]);
     assert!(code == 0 && said.contains("canary 2 is promoted"), "{said}");
+    wait_for("the edit to be in force", || world.run(&["history"]).1.contains(" edit ").then_some(()));
+    wait_for("nothing to wait", || {
+        (!world.status()["problems"].to_string().contains("edit-held")).then_some(())
+    });
     // By the change budget, so some of them soon and all of them in minutes.
     let more = canary.groups[0] as usize + 5;
     world.wait_answers("others to follow", |answers| moved(&before, answers).len() > more);

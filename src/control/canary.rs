@@ -79,7 +79,7 @@ impl Canaries {
             Err(rejection) => return refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
         };
         let (reply, answer) = oneshot::channel();
-        let turn = Turn { to, who: by.name, why, reply };
+        let turn = Turn { of: None, to, who: by.name, why, reply };
         let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned());
         if self.orders.send(Order::Canary(turn)).await.is_err() {
             return stopping();

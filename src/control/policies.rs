@@ -9,6 +9,7 @@
 //! | `POST /policy/confirm` | takes files edited in place into force that were held |
 //! | `POST /rollback` | as `POST /policy`, with the files of a revision that was in force |
 
+use crate::base::clock::WallTime;
 use crate::base::diagnostic::SourceFile;
 use crate::base::units::Ppm;
 use crate::canary::Canary;
@@ -149,6 +150,8 @@ pub struct Confirm {
 /// What is to become of the canary that runs.
 #[derive(Debug)]
 pub struct Turn {
+    /// When the one that is meant began; `None`: whichever runs.
+    pub of: Option<WallTime>,
     pub to: Course,
     pub who: String,
     pub why: String,

@@ -84,6 +84,14 @@ impl Kept {
         self
     }
 
+    /// As it begins now: its whole time is before it.
+    pub fn begun_at(mut self, now: WallTime) -> Self {
+        let by = now.0.saturating_sub(self.canary.began.0);
+        self.canary.began.0 += by;
+        self.canary.until.0 += by;
+        self
+    }
+
     /// As it goes on after a start.
     pub fn resumed(mut self, now: WallTime) -> Self {
         let lasts = self.canary.until.0.saturating_sub(self.canary.began.0);
@@ -92,6 +100,9 @@ impl Kept {
         self
     }
 }
+
+/// Why one ends whose control group could not be held after a start.
+pub const NOT_HELD: &str = "after a restart it was not known who was where";
 
 /// Writes it; it is on the disk when this returns.
 ///
@@ -108,6 +119,13 @@ pub fn keep(state: &Path, kept: &Kept) -> io::Result<()> {
 pub fn recall(state: &Path) -> Result<Option<Kept>, String> {
     let parse = |payload: &[u8]| serde_json::from_slice::<Kept>(payload).map_err(|error| chain(&error));
     Ok(sealed::read_newest(&path(state), parse)?.map(|found| found.value))
+}
+
+/// Whether an edit to `newer` has to wait at a start for the end of the canary that `in_force` is. What came before
+/// the canary does not: an abort was cut short.
+pub fn waits(state: &Path, in_force: &Revision, newer: &Revision) -> bool {
+    let open = recall(state).ok().flatten().map(|kept| kept.canary).filter(|canary| canary.stage.is_open());
+    open.is_some_and(|canary| canary.revision == *in_force && canary.base != *newer)
 }
 
 /// Whom a start of this policy has to hold where they are.

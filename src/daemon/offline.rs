@@ -4,6 +4,7 @@
 
 use crate::base::clock::SharedClock;
 use crate::base::error::chain;
+use crate::daemon::canary;
 use crate::daemon::first::{self, Former};
 use crate::daemon::inputs::{Inputs, Loader, StateFolder};
 use crate::daemon::planning::{self, Reach};
@@ -45,11 +46,14 @@ pub fn situation(state: &Path, folder: &Path, clock: &SharedClock) -> Result<Sit
 }
 
 /// The last good inputs that `kept` has, where their policy holds back what has come into the folder since: `newer` would
-/// break a guardrail. Who reads the folder judges it again on what is live then, and tells.
+/// break a guardrail, or a canary is running. Who reads the folder judges it again on what is live then, and tells.
 pub fn held_back(kept: &StateDir, folder: &Path, newer: &Inputs, clock: &SharedClock) -> Option<Inputs> {
     let last = kept.recall_inputs().ok().flatten()?.value;
     if last.revision == newer.policy.revision {
         return None;
+    }
+    if canary::waits(kept.path(), &last.revision, &newer.policy.revision) {
+        return situation(kept.path(), folder, clock).ok().map(|situation| situation.inputs);
     }
     let policy = policy::load(&last.files).0?;
     if policy.guardrails.on_edit == OnEdit::Apply || !planning::has_limits(&policy) {

@@ -60,7 +60,9 @@ pub fn recover(options: &Options, clock: &SharedClock) -> Result<Recovered, Star
     if let Some(newer) = loaded.inputs.as_ref().filter(|_| loaded.refusals.is_empty())
         && let Some(last) = offline::held_back(&state, &options.policies, newer, clock)
     {
-        tracing::warn!("an edit made since breaks a guardrail: starting with the last good policy");
+        tracing::warn!(
+            "an edit made since breaks a guardrail or would mix with a canary: starting with the last good policy"
+        );
         loaded.inputs = Some(last);
     }
     let Some(inputs) = loaded.inputs else {

@@ -429,6 +429,10 @@ impl Reader {
             order.refuse(refused);
             return;
         }
+        let canary = self.canary.as_ref().filter(|_| self.inputs.hold.is_some());
+        let canary = canary.filter(|kept| kept.canary.stage.is_open());
+        // Whoever began one looks at it as soon as it is told.
+        canary.into_iter().for_each(|kept| self.shown.show(kept));
         let _ = order.reply.send(Ok(InForce {
             revision: self.inputs.policy.revision.clone(),
             parent: former.policy.revision.clone(),
@@ -438,7 +442,7 @@ impl Reader {
             set_aside: placed.set_aside.map(|folder| folder.display().to_string()),
             moved: leave.moved,
             broken: leave.broken,
-            canary: self.open_canary().filter(|_| self.inputs.hold.is_some()).cloned().map(Box::new),
+            canary: canary.map(|kept| Box::new(kept.canary.clone())),
         }));
     }
 

@@ -342,6 +342,9 @@ impl Writer {
             Event::Portray { name, reply } => {
                 let _ = reply.send(self.portray(&name));
             }
+            // Whoever gave up waiting believes that it was not set.
+            Event::Override { ask, reply, .. }
+                if reply.is_closed() && matches!(*ask, OverrideAsk::Set(_)) => {}
             Event::Override { ask, by, reply } => {
                 let _ = reply.send(self.take_word(*ask, &by));
             }

@@ -73,16 +73,22 @@ impl Circuits {
                 *circuit = Circuit::default();
             }
         }
+        // Regions are judged one after another, each without those that are cut already.
+        let mut cut = self.open(fleet, input.health);
+        cut.resize(fleet.nodes.len(), false);
         for &(region, policy) in &fleet.circuits {
             let is_bad = is_collapsed(input, region, &policy, global);
             let Some(circuit) = self.0.get_mut(region.index()) else { continue };
             circuit.step(is_bad, &policy, now_ms, || {
-                is_dispensable(input.policy, region, global)
-                    && forbidding(input.policy, region, input.health).is_none()
+                is_dispensable(input.policy, region, |node| {
+                    global.may_serve[node.index()] && !cut[node.index()]
+                }) && forbidding(input.policy, region, input.health, &cut).is_none()
             });
-            if circuit.state == State::Open {
-                // An operator's word goes before the circuit.
-                let is_forced = |node: &NodeId| is_forced_up(input.health, *node);
+            // An operator's word goes before the circuit.
+            let is_forced = |node: &NodeId| is_forced_up(input.health, *node);
+            let is_open = circuit.state == State::Open;
+            nodes_of(fleet, region).for_each(|node| cut[node.index()] = is_open && !is_forced(&node));
+            if is_open {
                 nodes_of(fleet, region).filter(|node| !is_forced(node)).for_each(|node| {
                     global.may_serve[node.index()] = false;
                     global.serving[node.index()] = [false; 2];
@@ -138,8 +144,9 @@ impl Circuits {
         let is_bad = |circuit: &Circuit| circuit.state != State::Open && circuit.has_lasted(now_ms);
         let bad =
             policy.fleet.circuits.iter().filter(|(region, _)| self.0.get(region.index()).is_some_and(is_bad));
+        let cut = self.open(&policy.fleet, health);
         let of = |(region, _): &(RegionId, RegionCircuit)| {
-            let rule = forbidding(policy, *region, health)?;
+            let rule = forbidding(policy, *region, health, &cut)?;
             Some((policy.fleet.regions.get(region.index())?.name.clone(), rule))
         };
         bad.filter_map(of).collect()
@@ -183,10 +190,11 @@ impl Circuit {
     }
 }
 
-/// The safety rule that would be broken without the region.
-fn forbidding(policy: &Policy, region: RegionId, health: &[NodeHealth]) -> Option<String> {
+/// The safety rule that would be broken without the region; `cut`: nodes of other regions that are given nobody.
+fn forbidding(policy: &Policy, region: RegionId, health: &[NodeHealth], cut: &[bool]) -> Option<String> {
     let of = |node: NodeId| health.get(node.index());
-    let serves = |node| of(node).is_none_or(NodeHealth::may_serve);
+    let is_cut = |node: NodeId| cut.get(node.index()).copied().unwrap_or(false);
+    let serves = |node| of(node).is_none_or(NodeHealth::may_serve) && !is_cut(node);
     let is_withdrawn = |node| of(node).and_then(NodeHealth::forced_to_serve) == Some(false);
     // Whom an operator forces up stays.
     let is_lost = |node| region_of(&policy.fleet, node) == region && !is_forced_up(health, node);
@@ -207,7 +215,7 @@ fn nodes_of(fleet: &Fleet, region: RegionId) -> impl Iterator<Item = NodeId> {
 }
 
 /// Whether every chain that offers nodes of the region offers others that serve.
-fn is_dispensable(policy: &Policy, region: RegionId, global: &View) -> bool {
+fn is_dispensable(policy: &Policy, region: RegionId, serves: impl Fn(NodeId) -> bool) -> bool {
     let fleet = &policy.fleet;
     policy.services.iter().all(|service| {
         service.chains.iter().all(|rule| {
@@ -215,10 +223,8 @@ fn is_dispensable(policy: &Policy, region: RegionId, global: &View) -> bool {
                 let pools = rule.pools.iter().filter_map(|id| service.pools.get(id.index()));
                 pools.flat_map(|pool| &pool.members).map(|member| member.node)
             };
-            let serves = |node: &NodeId| global.may_serve.get(node.index()).copied().unwrap_or(false);
             let is_within = |node: &NodeId| region_of(fleet, *node) == region;
-            !members().any(|node| is_within(&node))
-                || members().any(|node| !is_within(&node) && serves(&node))
+            !members().any(|node| is_within(&node)) || members().any(|node| !is_within(&node) && serves(node))
         })
     })
 }
@@ -398,6 +404,31 @@ mod tests {
         world.health = vec![super::super::testing::down(), up()];
         let plan = world.plan(Some(&plan), 30_000, Pass::Evacuation);
         assert_eq!(of_first(&plan), 0);
+    }
+
+    #[test]
+    fn regions_that_are_cut_already_do_not_count_for_a_rule() {
+        use crate::model::safety::{Assertion, SafetyRule, Unit};
+        let mut world = spread(&[&[10, 60, 110], &[12, 60, 110]], vec![service("s", vec![pool(&[0, 1, 2])])]);
+        for (at, id, name) in [(1, RegionId(1), "far"), (2, RegionId(2), "farther")] {
+            world.policy.fleet.regions.push(Region { name: name.to_owned(), title: None });
+            world.policy.fleet.sites[at].region = id;
+        }
+        world.policy.fleet.circuits = vec![(RegionId(0), CIRCUIT), (RegionId(1), CIRCUIT)];
+        let what = Assertion::AtLeast { count: 2, of: Unit::Region };
+        let name = "two-regions".to_owned();
+        world.policy.safety = vec![SafetyRule { name, what, among: Vec::new(), runbook: None }];
+        let plan = plan_first(&world);
+        let mut erring = loaded(10);
+        if let Some(load) = &mut erring.load {
+            load.error_rate = Some(Ppm::WHOLE);
+        }
+        // Both at once: one may go, and the other then not.
+        world.health = vec![erring.clone(), erring, up()];
+        let plan = world.run(plan, 1_000, 8);
+        assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
+        let kept = plan.memory.kept_regions(&world.policy, &world.health, 9_000);
+        assert_eq!(kept, [("far".to_owned(), "two-regions".to_owned())]);
     }
 
     #[test]

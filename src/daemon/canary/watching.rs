@@ -1,7 +1,7 @@
 //! Looks at the canary that runs, each second, and has done what they decide.
 
 use super::prepare::rungs;
-use super::{BY_ITSELF, KIND, Shown};
+use super::{BY_ITSELF, KIND, NOT_HELD, Shown};
 use crate::audit::{AuditLog, Event as Line};
 use crate::base::clock::SharedClock;
 use crate::canary::sample::{Ground, Pair};
@@ -46,6 +46,8 @@ pub async fn watch(look: Look) {
                 look.once(&canary).await;
                 let _ = tokio::time::timeout(EVERY, seen.changed()).await;
             }
+            // The queue was full: its last word has to be told all the same.
+            None if told != *seen.borrow() => tokio::time::sleep(EVERY).await,
             None if seen.changed().await.is_err() => return,
             None => {}
         }
@@ -90,10 +92,15 @@ impl Look {
         let (mut judged, now) = (canary.clone(), situation.at.1);
         let worked_out = tokio::task::spawn_blocking(move || {
             // A situation of before it came into force, or after, says nothing of it.
-            if situation.inputs.policy.revision != judged.revision
-                || situation.inputs.hold != Some(judged.hold)
-            {
+            if situation.inputs.policy.revision != judged.revision {
                 return None;
+            }
+            match situation.inputs.hold {
+                Some(hold) if hold == judged.hold => {}
+                // It could not be taken back at the start: that is tried again. One that is being promoted is over
+                // by the time this is heard.
+                None => return Some((judged, Decision::Abort(NOT_HELD.to_owned()))),
+                Some(_) => return None,
             }
             let evidence = evidence(&situation, &judged, &pairs);
             let decision = judged.judge(now, &evidence);
@@ -127,7 +134,7 @@ impl Look {
     async fn turn(&self, canary: &Canary, to: Course, why: String) {
         tracing::warn!(id = canary.id, ?to, "{}: {why}", canary.told());
         let (reply, answer) = oneshot::channel();
-        let turn = Turn { to, who: BY_ITSELF.to_owned(), why: why.clone(), reply };
+        let turn = Turn { of: Some(canary.began), to, who: BY_ITSELF.to_owned(), why: why.clone(), reply };
         if self.orders.send(Order::Canary(turn)).await.is_err() {
             return;
         }
@@ -187,7 +194,11 @@ fn evidence(situation: &Situation, canary: &Canary, pairs: &[Pair]) -> Evidence 
     let verdicts =
         gaining.iter().map(|node| (policy.fleet.node(*node).name.clone(), health[node.index()].verdict()));
     let rules: Vec<SafetyRule> = policy.safety.iter().filter(|rule| rule.is_of_time()).cloned().collect();
-    let change = Change { policy, before: &health, after: &health, touched: &gaining, at };
+    // Whoever they leave is touched as much as whoever they come to.
+    let changed = policy.services.iter().filter(|service| canary.services.contains(&service.name));
+    let members = changed.flat_map(|service| service.pools.iter().flat_map(|pool| &pool.members));
+    let touched: Vec<NodeId> = members.map(|member| member.node).collect();
+    let change = Change { policy, before: &health, after: &health, touched: &touched, at };
     let broken = safety::judge(&rules, &change);
     let ground = Ground {
         policy,

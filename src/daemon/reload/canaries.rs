@@ -17,9 +17,11 @@ use crate::daemon::canary::{self, BY_ITSELF, KIND, Kept};
 use crate::daemon::inputs::{Inputs, Loader};
 use crate::daemon::planning;
 use crate::daemon::rails::Leave;
+use crate::daemon::writer::{About, Event};
 use crate::history::{How, NewRecord};
 use crate::model::canary::CanaryAsk;
 use crate::model::policy::Policy;
+use crate::model::status::Problem;
 use std::path::Path;
 use tokio::sync::oneshot;
 
@@ -69,7 +71,8 @@ impl Reader {
                 return Err((unanswerable(), Refused::Canary(String::new())));
             }
         };
-        let kept = self.numbered(prepared).await;
+        // What it took to work it out is not taken from its time.
+        let kept = self.numbered(prepared.begun_at(self.clock.wall())).await;
         if let Err(refused) = self.keep(&kept).await {
             return Err((order, refused));
         }
@@ -84,7 +87,7 @@ impl Reader {
         let is_in_force = self.inputs.policy.revision == kept.canary.revision && self.inputs.hold.is_some();
         if is_in_force {
             tracing::warn!(id = kept.canary.id, "{} begins, by {}", kept.canary.told(), kept.canary.who);
-            return self.shown.show(&kept);
+            return;
         }
         self.hold = None;
         let why = "it did not come into force".to_owned();
@@ -96,8 +99,10 @@ impl Reader {
 
     /// Carries out what is to become of the one that runs.
     pub(super) async fn turn_canary(&mut self, loader: Loader, turn: Turn) -> Option<Loader> {
-        let Turn { to, who, why, reply } = turn;
-        let Some(kept) = self.canary.clone().filter(|kept| kept.canary.stage.is_open()) else {
+        let Turn { of, to, who, why, reply } = turn;
+        let is_meant =
+            |canary: &Canary| canary.stage.is_open() && of.is_none_or(|began| began == canary.began);
+        let Some(kept) = self.canary.clone().filter(|kept| is_meant(&kept.canary)) else {
             let none =
                 "no canary is running: `rhumb canary` shows the last one, `rhumb history` what is in force";
             let _ = reply.send(Err(Refused::Canary(none.to_owned())));
@@ -117,7 +122,10 @@ impl Reader {
             Course::Abort => self.back(loader, &kept, (at, who, why)).await?,
         };
         let _ = reply.send(done);
-        // What was held back meanwhile is read again.
+        // What waited for its end is read and judged again.
+        if self.open_canary().is_none() {
+            self.let_go();
+        }
         self.trigger_reading();
         Some(loader)
     }
@@ -209,6 +217,15 @@ impl Reader {
             Ok(Ok(None)) | Err(_) => return Some(loader),
             Ok(Err(error)) => {
                 tracing::error!("whether a canary was running is not known: {error}");
+                let problem = Problem {
+                    since: self.clock.wall(),
+                    code: "canary-stuck".to_owned(),
+                    message: format!("whether a canary was running is not known: {error}"),
+                    help: "the policy in force goes to all clients; `rhumb history` tells it, `rhumb rollback` returns"
+                        .to_owned(),
+                };
+                let problems = vec![problem];
+                let _ = self.events.try_send(Event::Problems { about: About::Canary, problems });
                 return Some(loader);
             }
         };
@@ -219,7 +236,7 @@ impl Reader {
         }
         let now = self.clock.wall();
         let (revision, base) = (kept.canary.revision.clone(), kept.canary.base.clone());
-        let kept = kept.resumed(now);
+        let kept = self.with_looks(kept.resumed(now)).await;
         self.hold = self.inputs.hold;
         self.canary = Some(kept.clone());
         self.shown.show(&kept);
@@ -229,7 +246,7 @@ impl Reader {
             return Some(loader);
         }
         let why = match () {
-            () if *in_force == revision => "after a restart it was not known who was where".to_owned(),
+            () if *in_force == revision => canary::NOT_HELD.to_owned(),
             () if *in_force == base => "rhumb ended before it was in force".to_owned(),
             () => {
                 self.overtaken("whoever edited the folder").await;
@@ -268,6 +285,18 @@ impl Reader {
         kept
     }
 
+    /// With the looks that the history noted: what was tested is not tested again.
+    async fn with_looks(&self, mut kept: Kept) -> Kept {
+        let (history, id) = (self.desk.history(), kept.canary.id);
+        let found = tokio::task::spawn_blocking(move || history.history()?.find_record(KIND, id)).await;
+        let record = found.ok().and_then(Result::ok).flatten();
+        let noted = record.and_then(|record| serde_json::from_str::<Canary>(&record.document).ok());
+        if let Some(noted) = noted.filter(|noted| noted.began == kept.canary.began) {
+            (kept.canary.look, kept.canary.looks) = (noted.look, noted.looks);
+        }
+        kept
+    }
+
     async fn end_record(&self, canary: &Canary) {
         let (history, canary, now) = (self.desk.history(), canary.clone(), self.clock.wall());
         let ending = tokio::task::spawn_blocking(move || {
@@ -291,7 +320,7 @@ impl Reader {
             revision: revision.clone(),
             broken: Vec::new(),
             on_edit: crate::model::safety::OnEdit::Hold,
-            problem: crate::model::status::Problem {
+            problem: Problem {
                 since: self.clock.wall(),
                 code: "edit-held".to_owned(),
                 message: format!("an edit of the policy folder ({revision}) waits for the end of {told}"),
