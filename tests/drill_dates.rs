@@ -123,9 +123,12 @@ impl World {
     /// Has a rhumb that is off believe that it looked at the calendar last so long ago.
     fn look_back(&self, ago_s: u64) {
         let database = self.database().expect("opens");
-        let document = format!("{{\"looked\": {}}}", (now_s() - ago_s) * 1_000);
+        let kept = "SELECT document FROM records WHERE kind = 'drill-calendar'";
+        let document: String = database.query_row(kept, [], |row| row.get(0)).expect("one record");
+        let mut document: Value = serde_json::from_str(&document).expect("JSON");
+        document["looked"] = ((now_s() - ago_s) * 1_000).into();
         let changed = database
-            .execute("UPDATE records SET document = ?1 WHERE kind = 'drill-calendar'", [document])
+            .execute("UPDATE records SET document = ?1 WHERE kind = 'drill-calendar'", [document.to_string()])
             .expect("writes");
         assert_eq!(changed, 1, "the calendar is one record");
     }

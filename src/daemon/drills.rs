@@ -43,12 +43,12 @@ use crate::base::clock::{SharedClock, WallTime};
 use crate::control::drills::{Ask, Drills as Wishes, Refused, RunId, Wish};
 use crate::daemon::answering::Live;
 use crate::daemon::drills::dates::Dates;
-use crate::daemon::drills::former::take_back;
+use crate::daemon::drills::former::Known;
 use crate::daemon::drills::observer::reachable;
 use crate::daemon::drills::prepare::{Prepared, prepare};
 use crate::daemon::drills::run::Run;
 use crate::daemon::writer::Event;
-use crate::drill::machine::Ending;
+use crate::drill::machine::{Ending, Phase};
 use crate::drill::report::Report;
 use crate::history::Shelf;
 use crate::model::actor::Actor;
@@ -64,6 +64,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Wishes that may wait for their turn.
 const WAITING: usize = 32;
@@ -73,6 +74,8 @@ const ABORT_WAIT: Duration = Duration::from_secs(10);
 const STOP_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at the calendar.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After a start, before the first of them: verdicts are this process's own by then, and incidents are recalled.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// What drills need of the daemon.
 #[derive(Clone)]
@@ -104,7 +107,16 @@ impl Drills {
         let (stop, stopped) = watch::channel(false);
         let (unrestored, found) = mpsc::channel(WAITING);
         tokio::spawn(unrestored::keep(setting.clone(), found));
-        let desk = Desk { setting, wishes, stopped, running: None, dates: Dates::default(), unrestored };
+        let desk = Desk {
+            setting,
+            wishes,
+            stopped,
+            running: None,
+            dates: Dates::default(),
+            is_settled: false,
+            former: Known::default(),
+            unrestored,
+        };
         Self { asks, stop, task: tokio::spawn(desk.run()) }
     }
 
@@ -128,6 +140,9 @@ struct Desk {
     stopped: watch::Receiver<bool>,
     running: Option<Running>,
     dates: Dates,
+    /// The first look is due: until then no date is begun by itself.
+    is_settled: bool,
+    former: Known,
     /// Takes over what could not be restored.
     unrestored: mpsc::Sender<Report>,
 }
@@ -152,42 +167,57 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+impl Running {
+    /// It is told to be over, which is the last thing it does.
+    fn is_over(&self) -> bool {
+        self.shown.borrow().phase == Phase::Over.name()
+    }
+}
+
 impl Desk {
     async fn run(mut self) {
         let mut stopped = self.stopped.clone();
         tokio::select! {
-            () = take_back(&self.setting, &self.unrestored) => {}
+            () = self.take_back() => {}
             _ = stopped.changed() => return,
         }
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval_at(Instant::now() + SETTLE, LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let turn = tokio::select! {
-                ask = self.wishes.recv() => Turn::Wish(ask),
-                is_well = ended(&mut self.running) => Turn::Ended { is_well },
-                _ = look.tick() => Turn::Look,
+                biased;
                 _ = stopped.changed() => Turn::Stop,
+                is_well = ended(&mut self.running) => Turn::Ended { is_well },
+                ask = self.wishes.recv() => Turn::Wish(ask),
+                _ = look.tick() => Turn::Look,
             };
             match turn {
                 Turn::Wish(Some(ask)) => self.answer(ask).await,
-                Turn::Ended { is_well } => {
-                    let report = self.running.take().map(|running| running.shown.borrow().clone());
-                    let left = report.filter(|report| is_well && !report.traces.is_restored);
-                    if let Some(report) = left {
-                        let _ = self.unrestored.try_send(Report::clone(&report));
-                    }
-                    if !is_well {
-                        tracing::error!("a drill died; please report it. What it left is taken back");
-                        take_back(&self.setting, &self.unrestored).await;
-                    }
+                Turn::Ended { is_well } => self.clear(is_well).await,
+                Turn::Look => {
+                    self.is_settled = true;
+                    self.look_at_former().await;
+                    self.look_at_dates().await;
                 }
-                Turn::Look => self.look_at_dates().await,
                 Turn::Wish(None) | Turn::Stop => break,
             }
         }
         if let Some(running) = self.running {
             running.orders.send_replace(Some(Ending::Stopped));
             let _ = running.task.await;
+        }
+    }
+
+    /// The run has ended, as it should or not.
+    async fn clear(&mut self, is_well: bool) {
+        let report = self.running.take().map(|running| running.shown.borrow().clone());
+        let left = report.filter(|report| is_well && !report.traces.is_restored);
+        if let Some(report) = left {
+            let _ = self.unrestored.try_send(Report::clone(&report));
+        }
+        if !is_well {
+            tracing::error!("a drill died; please report it. What it left is taken back");
+            self.take_back().await;
         }
     }
 
@@ -222,6 +252,10 @@ impl Desk {
         by: Actor,
         due_at: Option<WallTime>,
     ) -> Result<u64, Refused> {
+        if self.running.as_ref().is_some_and(Running::is_over) {
+            let is_well = ended(&mut self.running).await;
+            self.clear(is_well).await;
+        }
         if let Some(running) = &self.running {
             let told = running.shown.borrow().clone();
             return Err(Refused::Against(
@@ -235,6 +269,7 @@ impl Desk {
         let server = self.setting.dns.ok_or_else(|| {
             Refused::Wrong("this rhumb answers no DNS over UDP, so nobody could be asked for".to_owned())
         })?;
+        self.former.is_enough()?;
         let prepared = prepare(&self.setting, name, break_glass, &by).await?;
         let Prepared { mut beginning, against } = prepared;
         if !against.is_empty() {

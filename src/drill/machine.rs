@@ -35,6 +35,11 @@ impl Phase {
             Self::Over => "over",
         }
     }
+
+    /// A broken guardrail ends it: also before the first fault, which is not set then.
+    pub fn is_guarded(self) -> bool {
+        self < Self::Restoring
+    }
 }
 
 /// Why it came to its end.
@@ -75,6 +80,8 @@ impl Ending {
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
+    /// A look at the guardrails, right before the first fault.
+    Judge,
     /// The fault of the target at this position.
     Inject(usize),
     /// Everything back; it is due until it [was done](Machine::restored).
@@ -113,6 +120,7 @@ impl Machine {
     pub fn next(&mut self, now: MonoTime) -> Option<Due> {
         if self.phase == Phase::Planned && now >= self.since + self.script.watch {
             self.go(Phase::Injecting, now);
+            return Some(Due::Judge);
         }
         if self.phase == Phase::Injecting {
             match self.script.faults.get(self.taken) {
@@ -189,6 +197,7 @@ mod tests {
         for (second, due, phase) in [
             (0, None, Phase::Planned),
             (4, None, Phase::Planned),
+            (5, Some(Due::Judge), Phase::Injecting),
             (5, Some(Due::Inject(0)), Phase::Injecting),
             (5, None, Phase::Injecting),
             (14, None, Phase::Injecting),
@@ -223,8 +232,28 @@ mod tests {
     }
 
     #[test]
+    fn a_guardrail_broken_before_the_first_fault_spares_it() {
+        for phase in [Phase::Planned, Phase::Injecting, Phase::Holding] {
+            assert!(phase.is_guarded(), "{phase:?}");
+        }
+        assert!(!Phase::Restoring.is_guarded() && !Phase::Over.is_guarded());
+        let broken = Ending::Guardrail { rail: "quorum".to_owned(), why: "one of three".to_owned() };
+        // In the watch, and at the very moment of the fault.
+        for second in [2, 5] {
+            let mut machine = machine();
+            let due = (second == 5).then_some(Due::Judge);
+            assert_eq!(machine.next(at(second)), due);
+            machine.end(broken.clone(), at(second));
+            assert_eq!(machine.next(at(second)), Some(Due::Restore), "no fault");
+            machine.restored(at(second));
+            assert_eq!(machine.next(at(second)), Some(Due::Close), "nothing was done: nothing to watch");
+        }
+    }
+
+    #[test]
     fn a_stop_waits_for_nothing_and_neither_does_who_did_nothing() {
         let mut stopped = machine();
+        assert_eq!(stopped.next(at(5)), Some(Due::Judge));
         assert_eq!(stopped.next(at(5)), Some(Due::Inject(0)));
         stopped.end(Ending::Stopped, at(6));
         assert_eq!(stopped.next(at(6)), Some(Due::Restore));
@@ -238,7 +267,7 @@ mod tests {
         assert_eq!(early.next(at(2)), Some(Due::Close));
 
         let mut watching = machine();
-        watching.next(at(5));
+        while watching.next(at(5)).is_some() {}
         watching.end(Ending::Aborted { by: "alice".to_owned(), why: None }, at(6));
         watching.restored(at(6));
         assert_eq!(watching.next(at(7)), None, "it looks on for a while");

@@ -13,13 +13,13 @@ use crate::base::clock::{MonoTime, WallTime};
 use crate::control::drills::Refused;
 use crate::daemon::writer::{About, Event};
 use crate::drill::calendar;
-use crate::drill::dates::{Book, Date, Numbered, Step};
+use crate::drill::dates::{Book, Date, Looked, Numbered, Step};
 use crate::history::NewRecord;
 use crate::model::actor::{Actor, Role};
 use crate::model::drill::Drill;
 use crate::model::status::Problem;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +29,10 @@ const DATES: &str = "drill-date";
 const LOOKED: &str = "drill-calendar";
 /// Who begins what nobody confirms.
 const ACTOR: &str = "schedule";
-/// Dates and runs that are looked through after a restart.
+/// Runs that are looked through after a restart.
 const MOST_RECALLED: usize = 200;
+/// Dates, likewise: as many as the history keeps.
+const MOST_DATES: usize = 5_000;
 /// Between two times that it is kept how far the calendar was looked at.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 pub struct Dates {
     /// `None`: what a former run left is not read yet.
     book: Option<Book>,
-    looked: Looked,
+    looked: Kept,
     /// Problems as they were told last.
     told: Vec<Problem>,
     /// What the history said against it, told once.
@@ -48,16 +50,10 @@ pub struct Dates {
 
 /// How the look at the calendar is kept.
 #[derive(Default)]
-struct Looked {
+struct Kept {
     record: Option<u64>,
     at: Option<MonoTime>,
-    document: Option<LookedAt>,
-}
-
-/// `None`: no drill has a schedule, and none misses a date.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct LookedAt {
-    looked: Option<WallTime>,
+    document: Option<Looked>,
 }
 
 impl Desk {
@@ -87,20 +83,21 @@ impl Desk {
                 Ok(id) => book.recorded(id, date),
                 Err(why) => {
                     // It is found again, with those after it.
-                    book.look_is_over(WallTime(due_at.0.saturating_sub(1)));
+                    book.look_is_cut_short(WallTime(due_at.0.saturating_sub(1)));
                     return Err(why);
                 }
             }
         }
-        book.look_is_over(now);
+        book.look_is_over(drills, now);
         for (id, step) in book.steps(drills, now) {
             match step {
+                // A word given right after a start looks here before it is time.
+                Step::Try if !self.is_settled => {}
                 Step::Try => drop(self.try_by_itself(dates, id).await),
                 Step::Write => self.write(dates, id).await?,
             }
         }
-        let is_wanted = drills.iter().any(|drill| drill.schedule.is_some());
-        self.keep_look(dates, is_wanted).await
+        self.keep_look(dates).await
     }
 
     async fn write(&self, dates: &mut Dates, id: u64) -> Result<(), String> {
@@ -233,17 +230,17 @@ impl Desk {
     }
 
     /// Keeps how far the calendar was looked at, at times.
-    async fn keep_look(&self, dates: &mut Dates, is_wanted: bool) -> Result<(), String> {
+    async fn keep_look(&self, dates: &mut Dates) -> Result<(), String> {
         let Dates { book: Some(book), looked, .. } = dates else { return Ok(()) };
-        let (now, document) =
-            (self.setting.clock.mono(), LookedAt { looked: is_wanted.then(|| book.looked()) });
+        let (now, document) = (self.setting.clock.mono(), book.looked());
+        let is_wanted = document.at.is_some();
         let is_due = looked.at.is_none_or(|at| now.since(at) >= KEEP_EVERY);
-        let is_other = looked.document.is_none_or(|before| before.looked.is_some() != is_wanted);
+        let is_other = looked.document.as_ref().is_none_or(|before| before.of != document.of);
         let is_nothing = !is_wanted && looked.record.is_none();
         if is_nothing || !(is_other || (is_due && is_wanted)) {
             return Ok(());
         }
-        looked.record = Some(self.setting.keep_look(looked.record, document).await?);
+        looked.record = Some(self.setting.keep_look(looked.record, &document).await?);
         (looked.at, looked.document) = (Some(now), Some(document));
         Ok(())
     }
@@ -276,15 +273,15 @@ fn moment(at: WallTime) -> String {
 impl Setting {
     /// What a former run left, and the record of how far it had looked.
     async fn recall_dates(&self, now: WallTime) -> Result<(Book, Option<u64>), String> {
-        let (looked, mut kept, reports) = self
+        let (looked, kept, reports) = self
             .in_history(|history| {
                 let looked = history.records(LOOKED, 1)?.pop();
-                let kept = history.records(DATES, MOST_RECALLED)?;
+                let kept = history.records(DATES, MOST_DATES)?;
                 Ok((looked, kept, history.records(records::KIND, MOST_RECALLED)?))
             })
             .await?;
-        kept.reverse();
-        let mut kept: Vec<Numbered> = kept.iter().filter_map(numbered).collect();
+        let unended: BTreeSet<u64> = kept.iter().filter(|it| it.ended.is_none()).map(|it| it.id).collect();
+        let mut kept: Vec<Numbered> = kept.iter().rev().filter_map(numbered).collect();
         let runs: Vec<_> = reports.iter().filter_map(|record| records::read(record).ok()).collect();
         for Numbered { date, .. } in kept.iter_mut().filter(|it| !it.date.is_settled()) {
             // It was begun, and rhumb ended before the date was told.
@@ -293,12 +290,12 @@ impl Setting {
                 date.begin(run.id);
             }
         }
-        let settled: Vec<&Numbered> = kept.iter().filter(|it| it.date.is_settled()).collect();
+        let settled = kept.iter().filter(|it| it.date.is_settled() && unended.contains(&it.id));
         for Numbered { id, date } in settled {
             self.rewrite_date(*id, date).await?;
         }
-        let at = looked.as_ref().and_then(|it| serde_json::from_str::<LookedAt>(&it.document).ok());
-        let book = Book::new(at.and_then(|at| at.looked), kept, now);
+        let at = looked.as_ref().and_then(|it| serde_json::from_str::<Looked>(&it.document).ok());
+        let book = Book::new(at.unwrap_or_default(), kept, now);
         Ok((book, looked.map(|record| record.id)))
     }
 
@@ -316,8 +313,8 @@ impl Setting {
         self.in_history(move |history| history.rewrite(DATES, id, &document, ended)).await
     }
 
-    async fn keep_look(&self, record: Option<u64>, looked: LookedAt) -> Result<u64, String> {
-        let (document, began) = (serde_json::to_string(&looked).unwrap_or_default(), self.clock.wall());
+    async fn keep_look(&self, record: Option<u64>, looked: &Looked) -> Result<u64, String> {
+        let (document, began) = (serde_json::to_string(looked).unwrap_or_default(), self.clock.wall());
         self.in_history(move |history| match record {
             Some(id) => history.rewrite(LOOKED, id, &document, None).map(|()| id),
             None => history.begin(LOOKED, &NewRecord { name: LOOKED.to_owned(), began, document }),

@@ -15,6 +15,7 @@ use crate::model::status::{NodeStatus, Status};
 use crate::model::verdict::Verdict;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -100,11 +101,15 @@ impl Setting {
         }
     }
 
-    /// What is judged of these nodes is the run's from now on.
+    /// What is judged of these nodes is the run's from now on. Where it has none any more that is never given up:
+    /// otherwise they were the drill's for ever.
     pub async fn mark(&self, run: u64, nodes: Vec<String>) {
-        for _ in 0..MARK_ATTEMPTS {
+        let mut attempts = 0_u32;
+        while nodes.is_empty() || attempts < MARK_ATTEMPTS {
+            attempts += 1;
             let event = Event::Drilled { run, nodes: nodes.clone() };
-            if self.events.try_send(event).is_ok() {
+            if !matches!(self.events.try_send(event), Err(TrySendError::Full(_))) {
+                // It is taken, or the writer is gone.
                 return;
             }
             tokio::time::sleep(AGAIN).await;

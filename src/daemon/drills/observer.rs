@@ -184,12 +184,13 @@ impl Observer {
 
     async fn ask(&self, pair: usize, asking: &Asking) {
         let before = self.live.load_full();
-        let withdrawn = Arc::clone(&self.withdrawn.borrow());
+        let withdrawn_before = Arc::clone(&self.withdrawn.borrow());
         let at_ms = self.now_ms();
         let client = DnsClient { server: self.server, timeout: TIMEOUT, retries: 1 };
         let answer = answer(client.ask(&asking.question).await);
         let answered_ms = self.now_ms();
         let after = self.live.load_full();
+        let withdrawn = in_both(&withdrawn_before, &self.withdrawn.borrow());
         let group = asking.group as usize;
         let Some(of) = before.geo.groups().get(group) else { return };
         // Ids are of the policy that the drill began with; the run ends when there is another.
@@ -205,6 +206,11 @@ impl Observer {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.clock.mono().since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Nodes that were taken out all the while that a question was under way.
+fn in_both(before: &[bool], after: &[bool]) -> Vec<bool> {
+    before.iter().zip(after).map(|(before, after)| *before && *after).collect()
 }
 
 fn answer(asked: Result<crate::observe::client::Reply, AskError>) -> Answer {
@@ -229,6 +235,17 @@ mod tests {
         ] {
             let listening = listening.parse().expect("an address");
             assert_eq!(reachable(listening).to_string(), asked);
+        }
+    }
+
+    #[test]
+    fn a_node_given_back_meanwhile_is_no_wrong_answer() {
+        for (before, after, expected) in [
+            (&[true, true, false][..], &[true, false, true][..], &[true, false, false][..]),
+            (&[true], &[], &[]),
+            (&[], &[true], &[]),
+        ] {
+            assert_eq!(in_both(before, after), expected);
         }
     }
 

@@ -189,6 +189,7 @@ impl Run {
 
     async fn carry_out(&mut self, due: Due) {
         match due {
+            Due::Judge => self.judge(),
             Due::Inject(at) => {
                 if let Err(why) = self.inject(at).await {
                     self.end(Ending::Failed { why });
@@ -245,6 +246,8 @@ impl Run {
     async fn restore(&mut self) {
         self.note_ending();
         let was_at = self.now_ms();
+        // What is given back may be answered before the last of it is.
+        self.withdrawn.send_replace(Arc::default());
         match self.setting.restore(&mut self.report.traces).await {
             Ok(()) => {
                 let told = "every override of the drill is cancelled, everything broken is healed";
@@ -266,7 +269,6 @@ impl Run {
             }
         }
         self.tally.restored(was_at);
-        self.withdrawn.send_replace(Arc::default());
         self.machine.restored(self.setting.clock.mono());
         let _ = self.write_now().await;
     }
@@ -333,6 +335,7 @@ impl Run {
         self.setting.rewrite_record(&self.report).await
     }
 
+    /// Keeps the report, then tells that it is over: whoever sees that may begin another at once.
     async fn close(mut self) {
         self.observing.abort();
         self.fill();
@@ -345,7 +348,6 @@ impl Run {
             }
         }
         self.report.ended_at = Some(self.setting.clock.wall());
-        self.show();
         for _ in 0..KEEP_ATTEMPTS {
             match self.write_now().await {
                 Ok(()) => break,
@@ -356,8 +358,9 @@ impl Run {
         tracing::info!(drill = self.report.name, id = self.report.id, "the drill is over");
         // What is still broken is still the drill's.
         if self.report.traces.is_restored {
-            tokio::spawn(self.setting.let_go(self.report.id, self.report.nodes));
+            tokio::spawn(self.setting.clone().let_go(self.report.id, self.report.nodes.clone()));
         }
+        self.show();
     }
 
     fn injected_ms(&self) -> Option<u64> {

@@ -19,6 +19,8 @@ struct Left {
 /// Runs as long as somebody may hand over another.
 pub async fn keep(setting: Setting, mut found: mpsc::Receiver<Report>) {
     let mut left: Vec<Left> = Vec::new();
+    // Whether the status says so.
+    let mut is_told = true;
     loop {
         tokio::select! {
             report = found.recv() => match report {
@@ -31,7 +33,7 @@ pub async fn keep(setting: Setting, mut found: mpsc::Receiver<Report>) {
                 }
                 None => return,
             },
-            () = tokio::time::sleep(AGAIN), if !left.is_empty() => {
+            () = tokio::time::sleep(AGAIN), if !left.is_empty() || !is_told => {
                 let mut still = Vec::new();
                 for it in left {
                     still.extend(try_again(&setting, it).await);
@@ -40,7 +42,7 @@ pub async fn keep(setting: Setting, mut found: mpsc::Receiver<Report>) {
             }
         }
         let problems = left.iter().map(problem).collect();
-        let _ = setting.events.try_send(Event::Problems { about: About::DrillsLeft, problems });
+        is_told = setting.events.try_send(Event::Problems { about: About::DrillsLeft, problems }).is_ok();
     }
 }
 

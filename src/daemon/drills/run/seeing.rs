@@ -122,7 +122,7 @@ impl Run {
 
     /// Gives the drill up if a guardrail is broken.
     pub(super) fn judge(&mut self) {
-        if !matches!(self.machine.phase(), Phase::Injecting | Phase::Holding) {
+        if !self.machine.phase().is_guarded() {
             return;
         }
         // Those first: what an incident was opened by is in the status then.
