@@ -263,17 +263,7 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
 
     let (code, said) = world.run(&begin);
     assert!(code == 0 && said.contains("as canary 2"), "{said}");
-    // What waits for the end follows it.
-    world.folder.write("services/live.yaml", &service(1, 999));
-    wait_for("the edit to wait", || {
-        world.status()["problems"].to_string().contains("waits for the end of canary 2").then_some(())
-    });
-    let (code, said) = world.run(&["canary", "promote", "--why", "fine"]);
-    assert!(code == 0 && said.contains("canary 2 is promoted"), "{said}");
-    wait_for("the edit to be in force", || world.run(&["history"]).1.contains(" edit ").then_some(()));
-    wait_for("nothing to wait", || {
-        (!world.status()["problems"].to_string().contains("edit-held")).then_some(())
-    });
+    promote_with_an_edit_behind_it(&world);
     // By the change budget, so some of them soon and all of them in minutes.
     let more = canary.groups[0] as usize + 5;
     world.wait_answers("others to follow", |answers| moved(&before, answers).len() > more);
@@ -285,6 +275,20 @@ fn a_canary_moves_its_share_alone_survives_a_crash_and_goes_back_or_to_all() {
     let (_, told) = world.run(&["audit", "show"]);
     assert!(told.contains("POST /canary/abort") && told.contains("POST /canary/promote"), "{told}");
     assert_eq!(rhumb.terminate(), Some(0));
+}
+
+/// What waits for the end of canary 2 follows its promotion.
+fn promote_with_an_edit_behind_it(world: &World) {
+    world.folder.write("services/live.yaml", &service(1, 999));
+    wait_for("the edit to wait", || {
+        world.status()["problems"].to_string().contains("waits for the end of canary 2").then_some(())
+    });
+    let (code, said) = world.run(&["canary", "promote", "--why", "fine"]);
+    assert!(code == 0 && said.contains("canary 2 is promoted"), "{said}");
+    wait_for("the edit to be in force", || world.run(&["history"]).1.contains(" edit ").then_some(()));
+    wait_for("nothing to wait", || {
+        (!world.status()["problems"].to_string().contains("edit-held")).then_some(())
+    });
 }
 
 /// An edit in place waits for its end, and is forgotten when it is mended.
