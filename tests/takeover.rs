@@ -290,3 +290,23 @@ fn a_socket_left_behind_by_a_crash_is_nobody() {
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&kept.permissions()) & 0o777, 0o600);
     wait_for("an answer", || exchange(world.dns, &asks()).filter(|reply| reply.len() > 12));
 }
+
+/// One that has only just started holds the folder before it hands over to anybody; so does one that is ending.
+#[test]
+fn a_successor_waits_for_one_that_hands_over_to_nobody_yet() {
+    let world = World::new();
+    let state = world.folder.root.path().join("state");
+    std::fs::create_dir_all(&state).expect("a folder");
+    let lock = std::fs::File::create(state.join("lock")).expect("a file");
+    lock.lock().expect("locked");
+    let mut rhumb = world.spawn(&["--takeover"]);
+    rhumb.wait_line("hands over to nobody yet: waiting for it, at most 10 s");
+    assert!(rhumb.child.try_wait().expect("waits").is_none(), "it goes on waiting");
+    drop(lock);
+    rhumb.wait_line("nobody to take over from");
+    rhumb.wait_line("ready: DNS");
+    let policies = world.folder.policies();
+    let (code, _, told) = run(&["serve", "--policies", &policies, "--state", &world.folder.state()]);
+    assert_ne!(code, 0);
+    assert!(told.contains("is in use by another rhumb"), "without --takeover nobody waits: {told}");
+}

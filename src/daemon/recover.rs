@@ -16,6 +16,11 @@ use crate::serve::handover::Line;
 use crate::store::policy_write;
 use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a successor waits for a process that has the state folder and hands over to nobody: one that
+/// has only just started, or is about to end.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a start begins with.
 pub struct Recovered {
@@ -104,16 +109,34 @@ struct Opened {
 }
 
 fn open(folder: &Path, takeover: bool) -> Result<Opened, StartError> {
-    if takeover {
-        if let Some(predecessor) = Line::connect(folder)? {
+    let until = takeover.then(|| Instant::now() + HANDOVER_PATIENCE);
+    let mut is_told = false;
+    loop {
+        if takeover && let Some(predecessor) = Line::connect(folder)? {
             tracing::info!("asking the rhumb that uses {} to hand over", folder.display());
             let state = StateDir::open_held(folder);
             return Ok(Opened { state, unwritable: None, predecessor: Some(predecessor) });
         }
-        tracing::info!("nobody to take over from in {}: starting as usual", folder.display());
+        match (StateDir::open(folder), until) {
+            (Ok((state, unwritable)), _) => {
+                if takeover {
+                    tracing::info!("nobody to take over from in {}: starting as usual", folder.display());
+                }
+                return Ok(Opened { state, unwritable, predecessor: None });
+            }
+            (Err(StateError::Locked(_)), Some(until)) if Instant::now() < until => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!(
+                        "the rhumb that uses {} hands over to nobody yet: waiting for it, at most {} s",
+                        folder.display(),
+                        HANDOVER_PATIENCE.as_secs()
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (Err(error), _) => return Err(error.into()),
+        }
     }
-    let (state, unwritable) = StateDir::open(folder)?;
-    Ok(Opened { state, unwritable, predecessor: None })
 }
 
 /// Takes what a former run kept where the folder has nothing usable. Geo data first: with it, the
