@@ -33,6 +33,9 @@ use tokio::sync::{Notify, oneshot, watch};
 mod canaries;
 mod edits;
 
+/// Of what a start begins with; the writer counts on from here.
+const FIRST_EPOCH: u64 = 0;
+
 /// Starts probing on behalf of one policy epoch.
 pub struct Probing {
     setting: probe::Setting,
@@ -42,19 +45,27 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// Probes the fleets of the policy folder `policies`.
-    pub fn new(policies: &Path, clock: SharedClock, events: SyncSender<Event>) -> Self {
+    /// Probes the fleets of the policy folder `policies`, that of `first` to begin with: from now on nodes
+    /// may report, and vantages ask what to probe.
+    pub fn new(policies: &Path, first: &Inputs, clock: SharedClock, events: SyncSender<Event>) -> Self {
         let seed = clock.wall().0;
         let setting = probe::Setting::new(clock, seed, policies.to_owned());
-        Self { setting, post: Post::new(policies, events), current: Vec::new() }
+        let post = Post::new(policies, events);
+        post.announce(&first.policy.fleet, FIRST_EPOCH);
+        Self { setting, post, current: Vec::new() }
     }
 
-    /// Ends the former probers and starts those for `inputs`, tagging what they see with `epoch`; tells remote
-    /// vantages.
+    /// Tells remote vantages and whoever reports what is probed from now on, ends the former probers and
+    /// starts those for `inputs`.
     pub async fn restart(&mut self, inputs: &Inputs, epoch: u64) {
-        let fleet = &inputs.policy.fleet;
-        self.post.announce(fleet, epoch);
+        self.post.announce(&inputs.policy.fleet, epoch);
         self.stop().await;
+        self.begin(inputs, epoch);
+    }
+
+    /// Starts the probers for `inputs`, tagging what they see with `epoch`.
+    fn begin(&mut self, inputs: &Inputs, epoch: u64) {
+        let fleet = &inputs.policy.fleet;
         let post = self.post.clone();
         let sink: Sink = Arc::new(move |event| {
             post.send(epoch, event);
@@ -169,7 +180,7 @@ struct Done {
 pub async fn run(mut loader: Loader, first: Inputs, probing: Probing, setting: Setting) {
     let trigger = setting.trigger.clone();
     let mut reader = Reader::new(first, probing, setting);
-    reader.probing.restart(&reader.inputs, reader.epoch).await;
+    reader.probing.begin(&reader.inputs, reader.epoch);
     reader.record(How::Start, "rhumb", "found in the folder at a start", None).await;
     let Some(resumed) = reader.resume_canary(loader).await else { return std::future::pending().await };
     loader = resumed;
@@ -225,7 +236,7 @@ impl Reader {
         let (events, started) = (probing.post().events().clone(), inputs.policy.server.clone());
         Self {
             inputs,
-            epoch: 0,
+            epoch: FIRST_EPOCH,
             told: Vec::new(),
             amiss: false,
             probing,

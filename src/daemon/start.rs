@@ -200,7 +200,7 @@ impl Daemon {
         let answerer =
             |seat| plain().idle_tenths(limits.idle_tenths()).with_transfers(&transfers).watched(taps(seat));
         let serving = start_plain(bound, answerer, || secrets.seed(), &limits, &clock)?;
-        let probing = Probing::new(&options.policies, Arc::clone(&clock), events.clone());
+        let probing = Probing::new(&options.policies, &inputs, Arc::clone(&clock), events.clone());
         let encrypted = encrypted.start(answerer, &limits, &clock, probing.post())?;
         let writer = writer.start(queue).map_err(StartError::thread("the writer"))?;
         tell_problems(&events, problems);
