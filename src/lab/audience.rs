@@ -11,8 +11,9 @@
 //! (no distances are known) asks as often as the others.
 //!
 //! More load is more networks, and not the same ones more often: who comes when the load rises is a newcomer.
-//! Arrivals follow a sequence that is as even as can be (multiples of the golden ratio), since each stands
-//! for hundreds of people, whose chances even out.
+//! Arrivals follow sequences that are as even as can be (multiples of the golden ratio), of crowds and of the
+//! networks of each, since each stands for hundreds of people, whose chances even out: a node's load wavers by
+//! what a table does to it, and not by the few thousand sessions that a machine can play.
 
 use super::population::{self, Client};
 use crate::base::hash::{SeededRng, mix64};
@@ -50,6 +51,8 @@ struct Crowd {
     home: Home,
     /// Up to which point of 0 to 1 it is this crowd's turn.
     until: f64,
+    /// Where in the order of those present its last client was.
+    at: f64,
 }
 
 /// Everybody, and how often who asks.
@@ -82,6 +85,12 @@ impl Crowd {
         let count = (self.pairs.len() as f64 * part).ceil() as usize;
         &self.pairs[..count.min(self.pairs.len())]
     }
+
+    fn next(&mut self, load: f64) -> Option<Pair> {
+        self.at = (self.at + GOLDEN).fract();
+        let present = self.present(load);
+        present.get((self.at * present.len() as f64) as usize).or(present.last()).copied()
+    }
 }
 
 /// All that may ask.
@@ -99,7 +108,7 @@ impl Audience {
             if let Some(crowd) = by_home.get_mut(&home) {
                 crowd.pairs.push(pair);
             } else {
-                by_home.insert(home.clone(), Crowd { pairs: vec![pair], home, until: 0.0 });
+                by_home.insert(home.clone(), Crowd { pairs: vec![pair], home, until: 0.0, at: fraction(rng) });
             }
         }
         let mut crowds: Vec<Crowd> = by_home.into_values().collect();
@@ -113,16 +122,15 @@ impl Audience {
             until += weight / total;
             crowd.until = until;
         }
-        Self { crowds, at: rng.below(1 << 32) as f64 / f64::from(u32::MAX) % 1.0 }
+        Self { crowds, at: fraction(rng) }
     }
 
     /// Who comes next while the fleet is as full as `load` (1: to its capacity).
-    pub fn next(&mut self, load: f64, rng: &mut SeededRng) -> Option<Pair> {
+    pub fn next(&mut self, load: f64) -> Option<Pair> {
         self.at = (self.at + GOLDEN).fract();
         let at = self.crowds.partition_point(|crowd| crowd.until <= self.at);
-        let crowd = self.crowds.get(at).or_else(|| self.crowds.last())?;
-        let present = crowd.present(load).len() as u64;
-        crowd.pairs.get(usize::try_from(rng.below(present.max(1))).unwrap_or(0)).copied()
+        let last = self.crowds.len().checked_sub(1)?;
+        self.crowds.get_mut(at.min(last))?.next(load)
     }
 
     /// Everybody who asks while the fleet is as full as `load`, and how often: parts of 1.
@@ -134,6 +142,11 @@ impl Audience {
             present.iter().map(move |&pair| (pair, part / present.len() as f64))
         })
     }
+}
+
+/// At least 0, less than 1.
+fn fraction(rng: &mut SeededRng) -> f64 {
+    rng.below(1 << 32) as f64 / (1_u64 << 32) as f64
 }
 
 fn shuffle(pairs: &mut [Pair], rng: &mut SeededRng) {
@@ -211,7 +224,7 @@ mod tests {
         let mut audience = Audience::new(&fleet, pairs(1_000, home), &mut rng);
         let mut given = [0.0; 4];
         for _ in 0..10_000 {
-            let pair = audience.next(0.7, &mut rng).expect("somebody");
+            let pair = audience.next(0.7).expect("somebody");
             home(pair).iter().for_each(|&(node, part)| given[node.index()] += part_of(part));
         }
         for (node, (given, wanted)) in given.iter().zip([2_000.0, 2_000.0, 2_000.0, 4_000.0]).enumerate() {
@@ -230,7 +243,7 @@ mod tests {
         let mut audience = Audience::new(&fleet, pairs(1_000, |_| Home::new()), &mut rng);
         let mut asking = |load: f64| {
             let all: std::collections::BTreeSet<Pair> =
-                (0..20_000).filter_map(|_| audience.next(load, &mut rng)).collect();
+                (0..20_000).filter_map(|_| audience.next(load)).collect();
             all.len()
         };
         let (idle, usual, full) = (asking(0.01), asking(0.75), asking(2.0));
@@ -240,9 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn each_network_comes_as_often_as_another() {
+        let home = |pair: Pair| if pair.client % 3 == 0 { vec![(NodeId(0), 1_000_000)] } else { Home::new() };
+        let mut rng = SeededRng::new(7);
+        let mut audience = Audience::new(&sample::fleet(), pairs(900, home), &mut rng);
+        let present: BTreeMap<Pair, f64> = audience.present(0.75).collect();
+        let mut came: BTreeMap<Pair, f64> = BTreeMap::new();
+        (0..20_000).filter_map(|_| audience.next(0.75)).for_each(|pair| *came.entry(pair).or_default() += 1.0);
+        for (pair, part) in present {
+            let (came, wanted) = (came.get(&pair).copied().unwrap_or_default(), part * 20_000.0);
+            assert!((came - wanted).abs() <= 5.0, "{pair:?} came {came} times, not {wanted}");
+        }
+    }
+
+    #[test]
     fn nobody_is_nobody() {
         let mut rng = SeededRng::new(7);
         let mut none = Audience::new(&sample::fleet(), pairs(0, |_| Home::new()), &mut rng);
-        assert_eq!(none.next(1.0, &mut rng), None);
+        assert_eq!(none.next(1.0), None);
     }
 }

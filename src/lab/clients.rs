@@ -204,7 +204,7 @@ impl Crowd {
 
     fn arrive(&mut self) {
         let load = self.parts.lab.level().fraction();
-        let Some(pair) = self.parts.gathering.audience.next(load, &mut self.rng) else { return };
+        let Some(pair) = self.parts.gathering.audience.next(load) else { return };
         self.counts.arrived += 1;
         let wish = Wish { pair, since: Instant::now() };
         self.seek(wish);
