@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use world::{A, AAAA, MX, TXT, World, answer_bytes, ask, ctx};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const MESSAGE: &str = "application/dns-message";
 
 fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningEncrypted {

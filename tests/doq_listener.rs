@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use world::{A, AAAA, MX, TXT, World, answer_bytes, ask, ctx};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
 
 fn start(snapshot: &Arc<Snapshot>, config: Arc<ServerConfig>, limits: Limits) -> RunningEncrypted {
