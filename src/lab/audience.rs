@@ -108,7 +108,8 @@ impl Audience {
             if let Some(crowd) = by_home.get_mut(&home) {
                 crowd.pairs.push(pair);
             } else {
-                by_home.insert(home.clone(), Crowd { pairs: vec![pair], home, until: 0.0, at: fraction(rng) });
+                by_home
+                    .insert(home.clone(), Crowd { pairs: vec![pair], home, until: 0.0, at: fraction(rng) });
             }
         }
         let mut crowds: Vec<Crowd> = by_home.into_values().collect();
@@ -259,7 +260,9 @@ mod tests {
         let mut audience = Audience::new(&sample::fleet(), pairs(900, home), &mut rng);
         let present: BTreeMap<Pair, f64> = audience.present(0.75).collect();
         let mut came: BTreeMap<Pair, f64> = BTreeMap::new();
-        (0..20_000).filter_map(|_| audience.next(0.75)).for_each(|pair| *came.entry(pair).or_default() += 1.0);
+        (0..20_000)
+            .filter_map(|_| audience.next(0.75))
+            .for_each(|pair| *came.entry(pair).or_default() += 1.0);
         for (pair, part) in present {
             let (came, wanted) = (came.get(&pair).copied().unwrap_or_default(), part * 20_000.0);
             assert!((came - wanted).abs() <= 5.0, "{pair:?} came {came} times, not {wanted}");
