@@ -226,18 +226,18 @@ impl<'a> Book<'a> {
     }
 
     /// As [`Self::close`], for an evacuation: what was given stays as it is, with what is new after it.
-    pub fn close_quickly(mut self) -> (ServiceAssignment, Arc<Spread>) {
+    /// `changed` are those that [are](Self::changed).
+    pub fn close_quickly(mut self, changed: &[u32]) -> (ServiceAssignment, Arc<Spread>) {
         let Some(given) = self.given.filter(|given| given.placements.len() <= self.at.len().max(1)) else {
             return self.close();
         };
-        let changed = self.changed();
         if changed.is_empty() || self.at.contains(&NONE) {
             return self.close();
         }
         let count = self.settled.len() + self.given_fresh;
         let mut renumbered = vec![NONE; self.fresh.len() - self.given_fresh];
         let mut more = Vec::new();
-        for group in changed {
+        for &group in changed {
             let number = &mut self.at[group as usize];
             let Some(new) = (*number as usize).checked_sub(count) else { continue };
             if renumbered[new] == NONE {

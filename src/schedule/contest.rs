@@ -81,7 +81,7 @@ impl Told<'_> {
             return Vec::new();
         }
         let mut hurdles = Vec::new();
-        if !self.outlook.may_serve[node.index()] {
+        if !self.outlook.view.may_serve[node.index()] {
             hurdles.push(match self.absence(node) {
                 Absence::Circuit => Hurdle::Circuit,
                 Absence::Forced(_) => Hurdle::Override,

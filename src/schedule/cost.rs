@@ -32,6 +32,7 @@
 //! I is kept times 40,000, which makes both slopes of the curve integers: J = L (us) below 160,000,
 //! 4*L - 480,000 above, and 10 per ppm of loss.
 
+use super::divisor::Divisor;
 use crate::base::units::{Micros, Money, Ppm};
 use crate::model::placement::{Latencies, Quality};
 use crate::model::profile::{Curve, Shape, Weights};
@@ -154,6 +155,7 @@ impl Path {
 }
 
 /// Prices a node at the end of a path: everything but line, money and congestion.
+#[inline]
 pub fn terms(shape: Shape, path: Path, node: &NodeSignal) -> CostTerms {
     let rtt = u64::from(path.distance.0) + u64::from(node.excess_us);
     let (jitter, loss) = path.seen(node);
@@ -225,12 +227,20 @@ fn bounded(us: u64) -> u32 {
 /// Price of a node at a utilisation: nothing up to the target, then the square of the way from
 /// target to cap, 100 ms at the cap. All in parts per million.
 pub fn congestion_price(utilisation_ppm: u64, target_ppm: u64, cap_ppm: u64) -> u32 {
-    let above = utilisation_ppm.saturating_sub(target_ppm);
-    if above == 0 {
-        return 0;
-    }
-    let span = cap_ppm.saturating_sub(target_ppm).max(10_000);
-    let way = (above * 1_000 / span).min(10_000);
+    let span = Divisor::new(price_span(target_ppm, cap_ppm));
+    price_above(utilisation_ppm.saturating_sub(target_ppm), &span)
+}
+
+/// From target to cap, as [`congestion_price`] has it, ppm.
+pub(super) fn price_span(target_ppm: u64, cap_ppm: u64) -> u64 {
+    cap_ppm.saturating_sub(target_ppm).max(10_000)
+}
+
+/// [`congestion_price`] so far (ppm) above the target.
+#[inline]
+pub(super) fn price_above(above_ppm: u64, span: &Divisor) -> u32 {
+    // Ten times the way: beyond all that is priced, and below what the division takes.
+    let way = span.divide(above_ppm.min(1 << 50) * 1_000).min(10_000);
     let price = CAP_PRICE_US * way * way / 1_000_000;
     (price / CONGESTION_STEP_US * CONGESTION_STEP_US).min(CONGESTION_CEILING_US) as u32
 }

@@ -164,7 +164,7 @@ impl Degradation {
         &mut self,
         sweep: &Sweep<'_>,
         reports: &Reports,
-        (cut, strays): (&[bool], &[Option<&[u32]>]),
+        (cut, (changed, strays)): (&[bool], (&[Vec<u32>], &[Option<&[u32]>])),
         now_ms: u64,
     ) -> Vec<RungStep> {
         let policy = sweep.terrain.input.policy;
@@ -178,7 +178,7 @@ impl Degradation {
             let is_spilling = areas.iter().any(|area| area.is_spilling);
             let mut pressures = vec![Pressure::default(); areas.len()];
             if is_tense || is_spilling {
-                weigh(sweep, at, (&over, strays[at]), &mut pressures);
+                weigh(sweep, at, &over, (&changed[at], strays[at]), &mut pressures);
             }
             if service.shed.is_some() {
                 for (rule, pressure) in pressures.iter_mut().enumerate() {
@@ -318,19 +318,19 @@ fn is_astray(terrain: &Terrain<'_>, book: &Book<'_>, service: usize, group: usiz
 fn weigh(
     sweep: &Sweep<'_>,
     service: usize,
-    (over, strays): (&[u32], Option<&[u32]>),
+    over: &[u32],
+    (changed, strays): (&[u32], Option<&[u32]>),
     pressures: &mut [Pressure],
 ) {
     let (terrain, book) = (sweep.terrain, &sweep.books[service]);
     let is_over: Vec<bool> = over.iter().map(|&over| over > 0).collect();
-    let changed = book.changed();
     let is_known = strays.is_some() && !book.at.contains(&NONE);
     // Mostly no node is above its cap, and nobody who moved went down his chain.
-    let mut moving = strays.unwrap_or_default().iter().chain(&changed).map(|&group| group as usize);
+    let mut moving = strays.unwrap_or_default().iter().chain(changed).map(|&group| group as usize);
     if is_known && !is_over.contains(&true) && !moving.any(|it| is_astray(terrain, book, service, it)) {
         return;
     }
-    let suspects = suspects(book, &is_over, strays, &changed);
+    let suspects = suspects(book, &is_over, strays, changed);
     if is_known && !suspects.contains(&true) {
         return;
     }

@@ -291,7 +291,7 @@ impl Told<'_> {
 
     /// For the group: down where its line or area cannot reach the node at all.
     fn verdict(&self, node: NodeId) -> Verdict {
-        let may_serve = self.outlook.may_serve[node.index()];
+        let may_serve = self.outlook.view.may_serve[node.index()];
         let health = self.terrain.input.health.get(node.index());
         match health.filter(|health| health.forced.is_some()) {
             // Told beside what an operator says of it.
@@ -318,7 +318,7 @@ impl Told<'_> {
 
     /// Why it carries none of the group.
     fn because(&self, node: NodeId) -> String {
-        if !self.outlook.may_serve[node.index()] {
+        if !self.outlook.view.may_serve[node.index()] {
             return match self.absence(node) {
                 Absence::Scope(scope) => format!("it is down for {scope}"),
                 Absence::Circuit => "the circuit of its region is open".to_owned(),

@@ -11,8 +11,9 @@
 //! units*: capacity units times 65,536, so that a hundred connections can be split over thousands
 //! of groups without rounding them away.
 
-use super::cost::congestion_price;
+use super::cost::{self, congestion_price};
 use super::division::Division;
+use super::divisor::Divisor;
 use super::steady::RISING;
 use crate::model::fleet::Node;
 use crate::model::ids::NodeId;
@@ -65,10 +66,15 @@ struct Meter {
     cap: u64,
     target_ppm: u64,
     cap_ppm: u64,
+    by_capacity: Divisor,
+    /// By the way from target to cap.
+    by_span: Divisor,
     base: u64,
     passing: u64,
     allowance: Option<u64>,
     planned: u64,
+    /// Up to the target; of a node without capacity, at any load.
+    idle_price: u32,
     /// Whether it counts as full for newcomers.
     full: bool,
     /// Whether newcomers are sent there last.
@@ -90,12 +96,12 @@ pub(super) struct Loads {
 impl Loads {
     /// Idle nodes. `reported_ppm` prices the nodes that have no capacity to plan by.
     pub fn idle(nodes: &[Node], reported_ppm: impl Fn(usize) -> u64) -> Self {
-        let meters: Vec<Meter> = nodes.iter().map(Meter::of).collect();
-        let price = meters.iter().enumerate().map(|(index, meter)| match meter.capacity {
-            Some(_) => 0,
-            None => congestion_price(reported_ppm(index), TARGET_DEFAULT_PPM, CAP_DEFAULT_PPM),
-        });
-        Self { price: price.collect(), meters, epoch: 0, division: None }
+        let mut meters: Vec<Meter> = nodes.iter().map(Meter::of).collect();
+        for (index, meter) in meters.iter_mut().enumerate().filter(|(_, meter)| meter.capacity.is_none()) {
+            meter.idle_price = congestion_price(reported_ppm(index), TARGET_DEFAULT_PPM, CAP_DEFAULT_PPM);
+        }
+        let price = meters.iter().map(|meter| meter.idle_price).collect();
+        Self { price, meters, epoch: 0, division: None }
     }
 
     pub fn set_base(&mut self, node: usize, base: u64) {
@@ -133,6 +139,9 @@ impl Loads {
     /// Notes clients of a service who come to more than the shares they had before; `surge`: what they cost
     /// at first, beyond their load and as a part (ppm) of it.
     pub fn receive(&mut self, service: usize, before: &[Share], after: &[Share], demand: u64, surge: u32) {
+        if surge == 0 && self.division.is_none() {
+            return;
+        }
         for share in after {
             let come = part(demand, share.share.0.saturating_sub(share_of(before, share.node)));
             let surge = part(come, surge);
@@ -160,7 +169,13 @@ impl Loads {
     /// What newcomers may take of the room.
     #[inline]
     pub fn room_for_newcomers(&self, service: usize, node: NodeId) -> u64 {
-        let room = self.room_beside_what_passes(node);
+        self.part_for_newcomers(service, node, self.room(node))
+    }
+
+    /// What newcomers may take of this room.
+    #[inline]
+    pub fn part_for_newcomers(&self, service: usize, node: NodeId, room: u64) -> u64 {
+        let room = room.saturating_sub(self.meters[node.index()].passing);
         self.division.as_ref().map_or(room, |division| division.room(service, node, room))
     }
 
@@ -175,35 +190,49 @@ impl Loads {
     #[inline]
     pub fn room(&self, node: NodeId) -> u64 {
         let meter = &self.meters[node.index()];
-        meter.cap.saturating_sub(meter.base.saturating_add(meter.planned))
+        meter.cap.saturating_sub(meter.load())
     }
 
     /// Congestion price (us) with `more` on the node, as far as its cap lets it.
     #[inline]
     pub fn price_with(&self, node: NodeId, more: u64) -> u32 {
         let meter = &self.meters[node.index()];
-        let load = meter.base.saturating_add(meter.planned);
-        let then = load.saturating_add(more).min(meter.cap.max(load));
-        match meter.capacity {
-            Some(capacity) if then > meter.target => {
-                congestion_price(ppm_of(then, capacity), meter.target_ppm, meter.cap_ppm)
-            }
-            Some(_) => 0,
-            None => self.price[node.index()],
+        let load = meter.load();
+        if load.saturating_add(more) <= meter.target {
+            return meter.idle_price;
         }
+        meter.price(load.saturating_add(more).min(meter.cap.max(load)))
+    }
+
+    /// Congestion price (us) without `own`, which is of the plan.
+    #[inline]
+    pub fn price_without(&self, node: NodeId, own: u64) -> u32 {
+        let meter = &self.meters[node.index()];
+        match self.price[node.index()] {
+            0 => 0,
+            price if meter.capacity.is_none() => price,
+            _ => meter.price(meter.load_without(own)),
+        }
+    }
+
+    /// What still fits under the cap without `own`, which is of the plan.
+    #[inline]
+    pub fn room_without(&self, node: NodeId, own: u64) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.cap.saturating_sub(meter.load_without(own))
     }
 
     /// Whether `more` fits without any price.
     #[inline]
     pub fn is_at_ease_with(&self, node: NodeId, more: u64) -> bool {
         let meter = &self.meters[node.index()];
-        meter.base.saturating_add(meter.planned).saturating_add(more) <= meter.target
+        meter.load().saturating_add(more) <= meter.target
     }
 
     /// How much of base and plan lies above the cap.
     pub fn over_cap(&self, node: NodeId) -> u64 {
         let meter = &self.meters[node.index()];
-        meter.base.saturating_add(meter.planned).saturating_sub(meter.cap)
+        meter.load().saturating_sub(meter.cap)
     }
 
     /// How much of the plan lies above the cap: base load is nobody's to move.
@@ -250,7 +279,7 @@ impl Loads {
     /// Base and plan.
     pub fn load(&self, node: NodeId) -> u64 {
         let meter = &self.meters[node.index()];
-        meter.base.saturating_add(meter.planned)
+        meter.load()
     }
 
     /// Capacity, and target and cap in ppm of it; `None` without capacity.
@@ -270,7 +299,7 @@ impl Loads {
     /// Base and planned load against capacity; `None` without capacity.
     pub fn utilisation_ppm(&self, node: NodeId) -> Option<u64> {
         let meter = &self.meters[node.index()];
-        meter.capacity.map(|capacity| ppm_of(meter.base.saturating_add(meter.planned), capacity))
+        meter.capacity.map(|capacity| ppm_of(meter.load(), capacity))
     }
 
     pub fn add(&mut self, shares: &[Share], demand: u64) {
@@ -293,8 +322,10 @@ impl Loads {
     #[inline]
     fn reprice(&mut self, node: usize) {
         let meter = &self.meters[node];
-        let Some(capacity) = meter.capacity else { return };
-        let load = meter.base.saturating_add(meter.planned);
+        if meter.capacity.is_none() {
+            return;
+        }
+        let load = meter.load();
         if load <= meter.target && self.price[node] == 0 {
             return;
         }
@@ -302,7 +333,7 @@ impl Loads {
         if load >= meter.cap {
             self.epoch += 1;
         }
-        let price = congestion_price(ppm_of(load, capacity), meter.target_ppm, meter.cap_ppm);
+        let price = meter.price(load);
         if price != self.price[node] {
             self.price[node] = price;
             self.epoch += 1;
@@ -330,20 +361,50 @@ pub(super) fn share_of(shares: &[Share], node: NodeId) -> u32 {
 }
 
 impl Meter {
+    /// Base and plan.
+    #[inline]
+    fn load(&self) -> u64 {
+        self.base.saturating_add(self.planned)
+    }
+
+    /// Of the plan there is as much as `own` at least.
+    #[inline]
+    fn load_without(&self, own: u64) -> u64 {
+        self.base.saturating_add(self.planned.saturating_sub(own))
+    }
+
+    /// [`congestion_price`] at a load, of a node with capacity, without a division.
+    #[inline]
+    fn price(&self, load: u64) -> u32 {
+        if load <= self.target {
+            return 0;
+        }
+        let ppm = match load < 1 << 43 {
+            true => self.by_capacity.divide(load * 1_000_000),
+            false => ppm_of(load, self.capacity.unwrap_or(0)),
+        };
+        cost::price_above(ppm.saturating_sub(self.target_ppm), &self.by_span)
+    }
+
     fn of(node: &Node) -> Self {
         let capacity = node.capacity.as_ref();
         let amount = capacity.map(|capacity| fine(capacity.amount));
         let ppm_or = |ppm: Option<u32>, default: u64| ppm.map_or(default, u64::from);
+        let target_ppm = ppm_or(capacity.map(|c| c.target.0), TARGET_DEFAULT_PPM);
+        let cap_ppm = ppm_or(capacity.map(|c| c.cap.0), CAP_DEFAULT_PPM);
         let mut meter = Self {
             capacity: amount,
             target: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.target.0))),
             cap: amount.map_or(u64::MAX, |a| part(a, capacity.map_or(0, |c| c.cap.0))),
-            target_ppm: ppm_or(capacity.map(|c| c.target.0), TARGET_DEFAULT_PPM),
-            cap_ppm: ppm_or(capacity.map(|c| c.cap.0), CAP_DEFAULT_PPM),
+            by_capacity: Divisor::new(amount.unwrap_or(1)),
+            by_span: Divisor::new(cost::price_span(target_ppm, cap_ppm)),
+            target_ppm,
+            cap_ppm,
             base: 0,
             passing: 0,
             allowance: None,
             planned: 0,
+            idle_price: 0,
             full: false,
             shunned: false,
         };

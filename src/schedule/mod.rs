@@ -16,6 +16,7 @@
 //! | `demand`, `load` | who asks for how much, who carries how much |
 //! | `follow` | how late clients follow, and what those cost who lost their node |
 //! | `division` | of room, between services whose demand is a guess |
+//! | `divisor` | division by what stays the same |
 //! | `terrain` | all of it that stays fixed during a plan |
 //! | `ground` | of it, what only an edit changes |
 //! | `rows` | of it, what nodes cost from where |
@@ -25,6 +26,9 @@
 //! | `kept` | what makes the next plan quicker, and decides nothing |
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
+//! | `circle` | who may share a group, by cost alone |
+//! | `wish` | what it remembers: the best for an idle world |
+//! | `backup` | which nodes stand behind its shares |
 //! | `sweep` | who stays and who goes |
 //! | `ebb` | sends newcomers elsewhere while a node carries more than its cap |
 //! | `relief` | brings nodes under their caps, others moving if they must |
@@ -42,16 +46,19 @@
 //!
 //! Deliberately not here: what shed newcomers are answered (`routing::guard`).
 
+mod backup;
 mod book;
 mod breaker;
 #[cfg(test)]
 mod calm;
 mod change;
+mod circle;
 mod contest;
 pub mod cost;
 mod degrade;
 mod demand;
 mod division;
+mod divisor;
 mod ebb;
 #[cfg(test)]
 mod exact;
@@ -93,6 +100,7 @@ mod scopes;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 pub use breaker::CutRegion;
 pub use contest::Hurdle;

@@ -88,6 +88,8 @@ fn flows(book: &Book<'_>, changed: &[u32], weight: impl Fn(usize) -> u64) -> Sum
     let at_end = |(after, &(before, weight)): (usize, &(u32, u64))| ((before, after as u32), weight);
     let changes = by_end.iter().enumerate().map(at_end).filter(|&(_, weight)| weight > 0).chain(changes);
     let mut flows: Sums<Flow, u128> = HashMap::default();
+    // By node: of those who were nowhere, which is everybody at first.
+    let mut arrivals: Vec<u128> = Vec::new();
     for ((before, after), weight) in changes {
         let (from, to) = (book.shares(before), book.shares(after));
         // Most of what changes in a refresh is backups.
@@ -95,38 +97,46 @@ fn flows(book: &Book<'_>, changed: &[u32], weight: impl Fn(usize) -> u64) -> Sum
             continue;
         }
         change(from, to, &mut |flow, ppm| {
-            *flows.entry(flow).or_default() += u128::from(weight) * u128::from(ppm);
+            let own = u128::from(weight) * u128::from(ppm);
+            match flow {
+                (None, Some(node)) => {
+                    arrivals.resize(arrivals.len().max(node.index() + 1), 0);
+                    arrivals[node.index()] += own;
+                }
+                _ => *flows.entry(flow).or_default() += own,
+            }
         });
     }
+    let arrived = arrivals.into_iter().enumerate().filter(|&(_, sum)| sum > 0);
+    flows.extend(arrived.map(|(node, sum)| ((None, Some(NodeId::from_index(node))), sum)));
     flows
+}
+
+/// What there is of `of` more than of `against`, by node; from nobody, or to nobody, all of it.
+fn surplus<'s>(of: &'s [Share], against: &'s [Share]) -> impl Iterator<Item = (Option<NodeId>, u32)> {
+    let rest = of.iter().map(|share| {
+        let other = against.iter().find(|other| other.node == share.node);
+        (Some(share.node), share.share.0.saturating_sub(other.map_or(0, |other| other.share.0)))
+    });
+    let nobody = of.is_empty().then_some((None, Ppm::WHOLE.0));
+    rest.filter(|&(_, ppm)| ppm > 0).chain(nobody)
 }
 
 /// Matches what nodes lose with what nodes gain, both in the order of the shares.
 fn change(from: &[Share], to: &[Share], emit: &mut impl FnMut(Flow, u32)) {
-    let surplus = |of: &[Share], against: &[Share]| -> Vec<(Option<NodeId>, u32)> {
-        let rest = of.iter().map(|share| {
-            let other = against.iter().find(|other| other.node == share.node);
-            (Some(share.node), share.share.0.saturating_sub(other.map_or(0, |other| other.share.0)))
-        });
-        let mut rest: Vec<_> = rest.filter(|&(_, ppm)| ppm > 0).collect();
-        if of.is_empty() {
-            rest.push((None, Ppm::WHOLE.0));
-        }
-        rest
-    };
     if from.is_empty() && to.is_empty() {
         return;
     }
     let mut gains = surplus(to, from);
-    let mut at = 0;
+    let mut gain = gains.next();
     for (loser, mut lost) in surplus(from, to) {
-        while lost > 0 && at < gains.len() {
-            let (gainer, gained) = &mut gains[at];
-            let ppm = lost.min(*gained);
-            emit((loser, *gainer), ppm);
+        while lost > 0
+            && let Some((gainer, gained)) = gain
+        {
+            let ppm = lost.min(gained);
+            emit((loser, gainer), ppm);
             lost -= ppm;
-            *gained -= ppm;
-            at += usize::from(*gained == 0);
+            gain = if gained > ppm { Some((gainer, gained - ppm)) } else { gains.next() };
         }
     }
 }

@@ -7,10 +7,11 @@
 //!  loose        n8 n4                   one that came, or costs something else, is looked at in any case
 //! ```
 //! Lists are kept from plan to plan beside the ladders and signals they were made from, and used while little
-//! differs: a node that fails costs no sorting. What is found never depends on the order, which says only
-//! when to stop looking, so a plan comes out the same with and without.
+//! differs: a node that fails costs no sorting. A node that is listed costs what it did when the list was made,
+//! and the order says only when to stop looking, so a plan comes out the same with and without.
 //!
 //! Costs are those without congestion, which moves while a plan is made: they are the least a node can cost.
+//! Where something is measured or biased they are those of the service that asked first, and serve to sort alone.
 
 use super::cost::NodeSignal;
 use super::ladder::Ladder;
@@ -20,14 +21,18 @@ use std::sync::{Arc, OnceLock};
 /// With more loose nodes on a level its list is made anew.
 const MOST_LOOSE: usize = 8;
 
-type List = OnceLock<Box<[NodeId]>>;
+type List = OnceLock<Box<[Listed]>>;
+
+/// A node and what it costs, us; cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed(u64);
 
 /// Lists, and what they were made from.
 pub(super) struct Lists {
     ladders: Vec<Arc<Ladder>>,
     signals: Vec<NodeSignal>,
-    /// By class of groups, then taste of services. Filled when first asked for.
-    shelves: Vec<OnceLock<Box<[Shelf]>>>,
+    /// Classes of groups x tastes of services. Filled when first asked for.
+    shelves: Vec<Shelf>,
 }
 
 /// The lists of one class and taste: of one ladder, and behind it of others.
@@ -45,8 +50,8 @@ struct Volume {
 enum Fit {
     /// It is the same.
     Whole,
-    /// Nodes left it, and these are new or cost something else.
-    But(Vec<NodeId>),
+    /// Nodes left it, and some are new or cost something else.
+    But { loose: Vec<NodeId>, absent: Vec<bool> },
     /// They are of no use.
     Not,
 }
@@ -72,22 +77,35 @@ pub(super) struct Whose {
 #[derive(Clone, Copy)]
 pub(super) struct Order<'t> {
     /// Cheapest first, some of which may be passed over.
-    nodes: &'t [NodeId],
+    list: &'t [Listed],
     /// Those that have no place in it.
     pub loose: &'t [NodeId],
-    /// What it has to be compared with.
-    now: Option<(&'t Ladder, usize)>,
+    /// By node: it is passed over. Empty: none is.
+    absent: &'t [bool],
+}
+
+impl Listed {
+    pub fn new(node: NodeId, cost: u32) -> Self {
+        Self(u64::from(cost) << 16 | u64::from(node.0))
+    }
+
+    #[inline]
+    pub fn node(self) -> NodeId {
+        NodeId(self.0 as u16)
+    }
+
+    #[inline]
+    pub fn cost(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
 }
 
 impl Order<'_> {
     /// All but the loose ones, cheapest first.
     #[inline]
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        let is_there = |node: NodeId| match self.now {
-            None => true,
-            Some((ladder, level)) => is_on(ladder, node, level) && !self.loose.contains(&node),
-        };
-        self.nodes.iter().copied().filter(move |&node| is_there(node))
+    pub fn listed(&self) -> impl Iterator<Item = Listed> {
+        let is_there = |listed: Listed| self.absent.get(listed.node().index()) != Some(&true);
+        self.list.iter().copied().filter(move |&listed| is_there(listed))
     }
 }
 
@@ -103,7 +121,8 @@ impl Orders {
         signals: &[NodeSignal],
         (classes, tastes): (usize, usize),
     ) -> Self {
-        let kept = kept.filter(|kept| kept.shelves.len() == classes && kept.signals.len() == signals.len());
+        let kept =
+            kept.filter(|kept| kept.shelves.len() == classes * tastes && kept.signals.len() == signals.len());
         let fits = kept.map_or_else(Vec::new, |kept| {
             let differs = |&at: &usize| kept.signals[at] != signals[at];
             let changed: Vec<NodeId> = (0..signals.len()).filter(differs).map(NodeId::from_index).collect();
@@ -113,30 +132,25 @@ impl Orders {
         let own = Lists {
             ladders: ladders.to_vec(),
             signals: signals.to_vec(),
-            shelves: (0..classes).map(|_| OnceLock::new()).collect(),
+            shelves: (0..classes * tastes).map(|_| Shelf::default()).collect(),
         };
         Self { kept: kept.cloned(), fits, own: Arc::new(own), tastes }
     }
 
     /// `sorted` makes the list of the level as it is now.
     #[inline]
-    pub fn of<'t>(
-        &'t self,
-        whose: Whose,
-        (ladder, level): (&'t Ladder, usize),
-        sorted: impl FnOnce() -> Box<[NodeId]>,
-    ) -> Order<'t> {
+    pub fn of<'t>(&'t self, whose: Whose, level: usize, sorted: impl FnOnce() -> Box<[Listed]>) -> Order<'t> {
         let fit = self.fits.get(whose.ladder).and_then(|fits| fits.get(level)).unwrap_or(&Fit::Not);
         let kept = self.kept.as_ref().filter(|_| !matches!(fit, Fit::Not));
         let list = kept.and_then(|kept| kept.list(whose, level, self.tastes));
         match (list, fit) {
-            (Some(list), Fit::Whole) => Order { nodes: list.get_or_init(sorted), loose: &[], now: None },
-            (Some(list), Fit::But(loose)) if list.get().is_some() => {
-                Order { nodes: list.get().map_or(&[], |list| list), loose, now: Some((ladder, level)) }
+            (Some(list), Fit::Whole) => Order { list: list.get_or_init(sorted), loose: &[], absent: &[] },
+            (Some(list), Fit::But { loose, absent }) if list.get().is_some() => {
+                Order { list: list.get().map_or(&[], |list| list), loose, absent }
             }
             _ => {
                 let list = self.own.list(whose, level, self.tastes);
-                Order { nodes: list.map_or(&[], |list| list.get_or_init(sorted)), loose: &[], now: None }
+                Order { list: list.map_or(&[], |list| list.get_or_init(sorted)), loose: &[], absent: &[] }
             }
         }
     }
@@ -154,17 +168,21 @@ fn fits(then: Option<&Arc<Ladder>>, now: &Arc<Ladder>, changed: &[NodeId]) -> Ve
     let fit = |level: usize| {
         let has_changed = |&node: &NodeId| is_on(now, node, level);
         let mut loose: Vec<NodeId> = changed.iter().copied().filter(has_changed).collect();
-        let mut is_less = false;
         if !Arc::ptr_eq(then, now) {
             let is_new = |&node: &NodeId| !is_on(then, node, level) && !loose.contains(&node);
             let new: Vec<NodeId> = now.level(level).iter().map(|rung| rung.node).filter(is_new).collect();
             loose.extend(new);
-            let before = if level < then.levels() { then.level(level) } else { &[] };
-            is_less = before.iter().any(|rung| !is_on(now, rung.node, level));
         }
+        let before = if level < then.levels() { then.level(level) } else { &[] };
+        let is_gone = |node: NodeId| !is_on(now, node, level) || loose.contains(&node);
+        let gone: Vec<NodeId> = before.iter().map(|rung| rung.node).filter(|&node| is_gone(node)).collect();
         match loose.len() {
-            0 if !is_less => Fit::Whole,
-            0..=MOST_LOOSE => Fit::But(loose),
+            0 if gone.is_empty() => Fit::Whole,
+            0..=MOST_LOOSE => {
+                let mut absent = vec![false; gone.iter().map(|node| node.index() + 1).max().unwrap_or(0)];
+                gone.iter().for_each(|node| absent[node.index()] = true);
+                Fit::But { loose, absent }
+            }
             _ => Fit::Not,
         }
     };
@@ -175,9 +193,7 @@ impl Lists {
     /// Where the list of a level is, or will be; `None`: the ladder has no such level.
     fn list(&self, whose: Whose, level: usize, tastes: usize) -> Option<&List> {
         let levels = self.ladders.get(whose.ladder)?.levels();
-        let shelves =
-            self.shelves[whose.class].get_or_init(|| (0..tastes).map(|_| Shelf::default()).collect());
-        let mut shelf = &shelves[whose.taste];
+        let mut shelf = &self.shelves[whose.class * tastes + whose.taste];
         loop {
             let volume = shelf.0.get_or_init(|| Volume::new(whose.ladder, levels));
             if volume.ladder == whose.ladder {
@@ -220,10 +236,13 @@ mod tests {
     fn look(orders: &Orders, ladder: &Ladder, made: &Cell<usize>) -> (Vec<u16>, Vec<u16>) {
         let sorted = || {
             made.set(made.get() + 1);
-            ladder.level(0).iter().rev().map(|rung| rung.node).collect()
+            ladder.level(0).iter().rev().map(|rung| Listed::new(rung.node, 0)).collect()
         };
-        let order = orders.of(FIRST, (ladder, 0), sorted);
-        (order.nodes().map(|node| node.0).collect(), order.loose.iter().map(|node| node.0).collect())
+        let order = orders.of(FIRST, 0, sorted);
+        (
+            order.listed().map(|listed| listed.node().0).collect(),
+            order.loose.iter().map(|node| node.0).collect(),
+        )
     }
 
     #[test]
@@ -263,11 +282,11 @@ mod tests {
             };
             let sorted = || {
                 made.set(made.get() + 1);
-                on.level(0).iter().map(|rung| rung.node).collect()
+                on.level(0).iter().map(|rung| Listed::new(rung.node, 0)).collect()
             };
-            assert_eq!(orders.of(whose, (on, 0), sorted).nodes().count(), on.level(0).len());
+            assert_eq!(orders.of(whose, 0, sorted).listed().count(), on.level(0).len());
         }
         assert_eq!(made.get(), 8);
-        assert_eq!(orders.of(FIRST, (&one, 7), || unreachable!("no such level")).nodes().count(), 0);
+        assert_eq!(orders.of(FIRST, 7, || unreachable!("no such level")).listed().count(), 0);
     }
 }

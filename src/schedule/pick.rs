@@ -22,9 +22,9 @@
 //! When nothing has room, first ramps and spill hysteresis yield, then the group is put above the
 //! cap, in proportion to what it could be given: every client has an answer.
 
-use super::cost::{CAP_PRICE_US, margin, nearness};
-use super::load::Loads;
-use super::order::Order;
+use super::circle::{Candidate, Circle};
+use super::cost::margin;
+use super::load::{Loads, part};
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
@@ -33,8 +33,6 @@ use crate::model::service::Method;
 
 /// Most nodes in the shares of a placement, and most backups.
 pub(super) const MOST: usize = 8;
-/// Fewest backups where the chain has them: one to answer with, one to lose.
-const LEAST_BACKUPS: usize = 2;
 /// Smaller parts are not worth a slot; where room bounds a part, it is a multiple of this.
 pub(super) const LEAST_SHARE: u32 = 1_000_000 / 64;
 const WHOLE: u32 = Ppm::WHOLE.0;
@@ -46,11 +44,13 @@ pub(super) struct Question<'t> {
     /// Fine units.
     pub demand: u64,
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
-    pub held: &'t [Share],
+    held: &'t [Share],
     /// Whether nodes that reached their cap take it only if it is theirs already.
-    pub discretionary: bool,
-    /// What the clients cost at first where they come, beyond their load and as a part (ppm) of it.
-    pub surge: u32,
+    discretionary: bool,
+    /// The demand with what the clients cost at first where they come.
+    at_first: u64,
+    /// Newcomers leave room for what the demand may be off by.
+    is_unsure: bool,
 }
 
 /// A node in the making of a placement.
@@ -68,6 +68,20 @@ struct Peer {
     node: NodeId,
     weight: u64,
     limit: u32,
+    /// Its part by weight of what is to be split.
+    due: u32,
+}
+
+/// A node that was looked at.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    node: NodeId,
+    own: bool,
+    /// What it costs, or less; `u32::MAX`: it takes nothing.
+    cost: u32,
+    is_exact: bool,
+    /// How much it takes, if that was asked.
+    limit: Option<u32>,
 }
 
 /// Reused between questions, so that a pick allocates nothing.
@@ -75,8 +89,7 @@ struct Peer {
 pub(super) struct Scratch {
     parts: Vec<Part>,
     peers: Vec<Peer>,
-    /// Nodes that were looked at, in their order, and what they cost.
-    seen: Vec<(NodeId, u32)>,
+    seen: Vec<Seen>,
     /// The answer: by falling share, then node; sums to the whole.
     pub shares: Vec<Share>,
 }
@@ -89,24 +102,53 @@ enum Stage {
     Bold,
 }
 
-impl Question<'_> {
+impl<'t> Question<'t> {
+    /// Of a group without demand and without a past.
+    #[inline]
+    pub fn idle(loads: &'t Loads, outlook: Outlook<'t>) -> Self {
+        Self { outlook, loads, demand: 0, held: &[], discretionary: false, at_first: 0, is_unsure: false }
+    }
+
+    /// Of a group that has these shares, or keeps them; `surge`: what the clients cost at first where they come,
+    /// beyond their load and as a part (ppm) of it.
+    pub fn of(loads: &'t Loads, outlook: Outlook<'t>, demand: u64, held: &'t [Share], surge: u32) -> Self {
+        let at_first = demand.saturating_add(part(demand, surge));
+        Self { demand, held, at_first, ..Self::idle(loads, outlook) }
+    }
+
+    /// Of a group that might stay where it is.
+    pub fn at_discretion(loads: &'t Loads, outlook: Outlook<'t>, demand: u64, held: &'t [Share]) -> Self {
+        let is_unsure = outlook.is_demand_measured();
+        Self { discretionary: true, is_unsure, ..Self::of(loads, outlook, demand, held, 0) }
+    }
+
     /// Congestion as if the group were there (its own part, on a node it has): else it would leave for
     /// a node that its own arrival makes dearer, and come back.
     #[inline]
     pub fn cost(&self, node: NodeId) -> u32 {
-        let mut price = self.loads.price_with(node, self.demand);
-        if price > 0
-            && let Some(held) = self.held.iter().find(|share| share.node == node)
-        {
-            price = self.loads.price_with(node, super::load::part(self.demand, held.share.0));
+        self.bid(node).saturating_add(self.price(node, self.is_held(node)))
+    }
+
+    /// The congestion of [`Self::cost`].
+    #[inline]
+    fn price(&self, node: NodeId, own: bool) -> u32 {
+        let price = self.loads.price_with(node, self.demand);
+        if price == 0 || !own {
+            return price;
         }
-        self.bid(node).saturating_add(price)
+        let held = self.held.iter().find(|share| share.node == node).map_or(0, |share| share.share.0);
+        self.loads.price_with(node, part(self.demand, held))
     }
 
     /// [`Self::cost`] without congestion.
     #[inline]
     fn bid(&self, node: NodeId) -> u32 {
-        self.outlook.bid(node, if self.discretionary { self.held } else { &[] })
+        self.bid_of(node, self.outlook.worth(node))
+    }
+
+    #[inline]
+    fn bid_of(&self, node: NodeId, worth: u32) -> u32 {
+        self.outlook.bid_of(node, worth, if self.discretionary { self.held } else { &[] })
     }
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
@@ -115,7 +157,10 @@ impl Question<'_> {
         scratch.parts.extend(fixed.iter().map(|s| Part { node: s.node, fixed: s.share.0, added: 0 }));
         let mut left = WHOLE.saturating_sub(fixed.iter().map(|share| share.share.0).sum());
         for stage in [Stage::Careful, Stage::Bold] {
-            for level in 0..self.outlook.ladder.levels() {
+            let mut levels = 0..self.outlook.ladder.levels();
+            while left > 0
+                && let Some(level) = levels.next()
+            {
                 while left > 0 && self.split(level, stage, &mut left, scratch) {}
             }
         }
@@ -131,23 +176,20 @@ impl Question<'_> {
     /// Gives `left` to the cheapest node with room on the level and its peers. False: no room.
     fn split(&self, level: usize, stage: Stage, left: &mut u32, scratch: &mut Scratch) -> bool {
         self.find_peers(level, stage, *left, scratch);
-        let Some(strongest) = strongest(&scratch.peers) else { return false };
-        let total: u64 = scratch.peers.iter().map(|peer| peer.weight).sum();
+        let Scratch { parts, peers, .. } = scratch;
+        let Some(strongest) = strongest(peers) else { return false };
         let before = *left;
-        for at in 0..scratch.peers.len() {
-            let peer = scratch.peers[at];
-            let due = (u64::from(before) * peer.weight / total.max(1)) as u32;
-            let known = scratch.parts.iter().any(|part| part.node == peer.node);
-            if at != strongest && (known || due >= LEAST_SHARE) {
-                *left -= give(&mut scratch.parts, peer, due);
+        divide(before, peers);
+        for (at, peer) in peers.iter().enumerate() {
+            let known = parts.iter().any(|part| part.node == peer.node);
+            if at != strongest && (known || peer.due >= LEAST_SHARE) {
+                *left -= give(parts, peer, peer.due);
             }
         }
         // The strongest takes its part, what rounding left, and what was too small to be a share;
         // but not the parts that others could not take: those go where there is room.
-        let refused: u32 = scratch.peers.iter().map(|peer| refused(peer, before, total)).sum();
-        let peer = scratch.peers[strongest];
-        let due = left.saturating_sub(refused);
-        *left -= give(&mut scratch.parts, peer, due);
+        let refused: u32 = peers.iter().map(refused).sum();
+        *left -= give(parts, &peers[strongest], left.saturating_sub(refused));
         *left < before
     }
 
@@ -157,36 +199,80 @@ impl Question<'_> {
         peers.clear();
         seen.clear();
         let order = self.outlook.order(level);
-        let has_room = |node: NodeId| self.limit(node, stage, left, parts) > 0;
-        let look = |node: NodeId, is_first: bool| {
-            // Who has no room is no peer at any price.
-            let is_closed = if is_first { !has_room(node) } else { self.is_closed(node, stage) };
-            let cost = if is_closed { u32::MAX } else { self.cost(node) };
-            seen.push((node, cost));
-            cost
+        let look = |circle: &Circle, it: Candidate| {
+            let (it, found) = self.look(circle, it, stage, left, parts);
+            seen.push(it);
+            found
         };
-        let Some(circle) = Circle::of(self.outlook, (level, order), self.held, look, has_room) else {
-            return;
-        };
+        let Some(circle) = Circle::of(self.outlook, (level, order), self.held, look) else { return };
+        // The group's own were looked at twice.
+        seen.truncate(order.loose.len() + circle.looked);
         let dearest = circle.dearest();
-        let near = order.nodes().take_while(|&node| self.outlook.worth(node) < dearest);
-        for (at, node) in order.loose.iter().copied().chain(near).enumerate() {
-            let is_held = self.is_held(node);
-            // Whoever costs too much without a price is not asked for his.
-            if !is_held && self.outlook.worth(node) >= circle.join_to {
+        let rest = order.listed().skip(circle.looked);
+        let rest = rest.map(|listed| (listed.node(), self.outlook.listed_worth(listed)));
+        let rest = rest.take_while(|&(_, worth)| worth < dearest).map(|(node, worth)| {
+            let cost = self.least_cost(node, worth);
+            Seen { node, own: self.is_held(node), cost, is_exact: false, limit: None }
+        });
+        for it in seen.iter().copied().chain(rest) {
+            if it.cost >= dearest {
                 continue;
             }
-            let known = seen.get(at).filter(|seen| seen.0 == node).map(|seen| seen.1);
-            let cost = known.unwrap_or_else(|| self.cost(node));
-            if circle.admits(cost, is_held) {
-                let limit = self.limit(node, stage, left, parts);
-                let weight = self.outlook.ladder.rung(node).map_or(0, |rung| u64::from(rung.weight));
+            let cost = if it.is_exact { it.cost } else { self.cost(it.node) };
+            if circle.admits(cost, it.own) {
+                let limit = it.limit.unwrap_or_else(|| self.limit(it.node, it.own, stage, left, parts));
+                let weight = self.outlook.ladder.rung(it.node).map_or(0, |rung| u64::from(rung.weight));
                 if limit > 0 {
-                    peers.push(Peer { cost, node, weight, limit });
+                    peers.push(Peer { cost, node: it.node, weight, limit, due: 0 });
                 }
             }
         }
-        let method = self.outlook.ladder.method(level);
+        if peers.len() > 1 {
+            self.rank(self.outlook.ladder.method(level), parts, peers);
+        }
+    }
+
+    /// Looks at a node, also how much of the group it takes if nobody is known to be better.
+    #[inline]
+    fn look(
+        &self,
+        circle: &Circle,
+        it: Candidate,
+        stage: Stage,
+        left: u32,
+        parts: &[Part],
+    ) -> (Seen, Option<u32>) {
+        let Candidate { node, worth, own, .. } = it;
+        let bid = self.bid_of(node, worth);
+        let cost = bid.saturating_add(self.loads.price[node.index()]);
+        let seen = Seen { node, own, cost, is_exact: false, limit: None };
+        if !circle.would_change(cost, &it) {
+            return (seen, None);
+        }
+        // Who has no room is no peer at any price.
+        let nothing = Seen { cost: u32::MAX, ..seen };
+        if self.is_closed(node, own, stage) {
+            return (nothing, None);
+        }
+        let cost = bid.saturating_add(self.price(node, own));
+        let seen = Seen { cost, is_exact: true, ..seen };
+        if !circle.would_change(cost, &it) {
+            return (seen, None);
+        }
+        match self.limit(node, own, stage, left, parts) {
+            0 => (nothing, None),
+            limit => (Seen { limit: Some(limit), ..seen }, Some(cost)),
+        }
+    }
+
+    /// What a node costs at least.
+    #[inline]
+    fn least_cost(&self, node: NodeId, worth: u32) -> u32 {
+        self.bid_of(node, worth).saturating_add(self.loads.price[node.index()])
+    }
+
+    /// Puts peers in order, drops whom no share is left for, and weighs the others.
+    fn rank(&self, method: Method, parts: &[Part], peers: &mut Vec<Peer>) {
         if method.is_flat() && parts.len() + peers.len() > MOST {
             peers.sort_by_cached_key(|peer| {
                 (!self.is_held(peer.node), self.outlook.rank(peer.node), peer.node)
@@ -194,7 +280,9 @@ impl Question<'_> {
         } else {
             peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
         }
-        self.keep_the_most(parts, peers);
+        if parts.len() + peers.len() > MOST {
+            self.keep_the_most(parts, peers);
+        }
         self.weigh(method, peers);
     }
 
@@ -230,16 +318,15 @@ impl Question<'_> {
 
     /// Whether a node takes nothing of the group, as far as that is told without counting.
     #[inline]
-    fn is_closed(&self, node: NodeId, stage: Stage) -> bool {
-        let is_full = || self.discretionary && self.loads.is_full(node) && !self.is_held(node);
+    fn is_closed(&self, node: NodeId, own: bool, stage: Stage) -> bool {
+        let is_full = || self.discretionary && self.loads.is_full(node) && !own;
         self.loads.room(node) == 0 || (stage == Stage::Careful && (self.loads.is_shunned(node) || is_full()))
     }
 
     /// How much more of the group (ppm) a node takes.
     #[inline]
-    fn limit(&self, node: NodeId, stage: Stage, left: u32, parts: &[Part]) -> u32 {
-        let room = self.loads.room(node);
-        if room == 0 {
+    fn limit(&self, node: NodeId, own: bool, stage: Stage, left: u32, parts: &[Part]) -> u32 {
+        if self.is_closed(node, own, stage) {
             return 0;
         }
         let part = parts.iter().find(|part| part.node == node);
@@ -247,9 +334,10 @@ impl Question<'_> {
             return 0;
         }
         let (fixed, added) = part.map_or((0, 0), |part| (part.fixed, part.added));
+        let room = self.loads.room(node);
         let mut fits = fitting(room, self.demand);
         if stage == Stage::Careful {
-            fits = fits.min(self.fitting_newcomers(node));
+            fits = fits.min(self.fitting_newcomers(node, room));
         }
         let mut limit = fits.saturating_sub(added);
         if limit < left {
@@ -257,26 +345,31 @@ impl Question<'_> {
             limit -= limit % LEAST_SHARE;
         }
         if stage == Stage::Careful {
-            limit = limit.min(self.outlook.ramps[node.index()].saturating_sub(fixed + added));
-            let is_closed = self.discretionary && self.loads.is_full(node) && !self.is_held(node);
-            if is_closed || self.loads.is_shunned(node) {
-                return 0;
-            }
+            limit = limit.min(self.outlook.returns.ramps[node.index()].saturating_sub(fixed + added));
         }
         if limit < LEAST_SHARE && limit < left { 0 } else { limit }
     }
 
     /// As [`fitting`], with what passes on the node, and what those cost who come in a hurry. Who is there
     /// already is not driven out by that.
-    fn fitting_newcomers(&self, node: NodeId) -> u32 {
-        let surge = super::load::part(self.demand, self.surge);
-        let mut room = self.loads.room_for_newcomers(self.outlook.service as usize, node);
-        if self.discretionary && self.outlook.is_demand_measured() {
+    #[inline]
+    fn fitting_newcomers(&self, node: NodeId, room: u64) -> u32 {
+        let fits = self.newcomers(node, room);
+        if fits >= WHOLE || !self.discretionary {
+            return fits;
+        }
+        let held = self.held.iter().find(|share| share.node == node);
+        fits.max(held.map_or(0, |share| share.share.0))
+    }
+
+    /// How much of the group fits into the room of a node as long as none of it is there.
+    #[inline]
+    fn newcomers(&self, node: NodeId, room: u64) -> u32 {
+        let mut room = self.loads.part_for_newcomers(self.outlook.service as usize, node, room);
+        if self.is_unsure {
             room = room.saturating_sub(self.loads.unsure(node));
         }
-        let fits = fitting(room, self.demand.saturating_add(surge));
-        let held = self.held.iter().find(|share| self.discretionary && share.node == node);
-        fits.max(held.map_or(0, |share| share.share.0))
+        fitting(room, self.at_first)
     }
 
     /// Places what fits nowhere: in proportion to the parts there are, or on the cheapest node.
@@ -299,33 +392,62 @@ impl Question<'_> {
     }
 
     /// Whether the answer may be worth a move for a group that has a priced node; asked for less than an
-    /// answer. It is not where one of its own nodes has room for all of it, so that it stays on its level, and
-    /// no node there is cheaper by the margin of a move, even without the group's own load.
+    /// answer, and while the group's load is on the account. It is not where one of its own nodes has room for
+    /// all of it, so that it stays on its level, and no node there is cheaper by the margin of a move, even
+    /// without the group's own load.
     pub fn may_gain(&self) -> bool {
-        let has_room = |share: &Share| self.limit(share.node, Stage::Careful, WHOLE, &[]) == WHOLE;
-        if self.outlook.ladder.is_flat
-            || self.lowest_level(self.held) != Some(0)
-            || self.loads.excess(self.held, self.demand) > 0
-            || !self.held.iter().any(has_room)
-        {
+        if self.outlook.ladder.is_flat {
             return true;
         }
-        let order = self.outlook.order(0);
-        let priced = |node: NodeId| self.bid(node).saturating_add(self.loads.price[node.index()]);
-        let mut least = order.loose.iter().map(|&node| priced(node)).min().unwrap_or(u32::MAX);
-        for node in order.nodes() {
-            if self.outlook.worth(node) > least {
-                break;
+        let (mut sum, mut has_room) = (0, false);
+        for share in self.held {
+            let own = part(self.demand, share.share.0);
+            let is_first = self.outlook.ladder.rung(share.node).is_some_and(|rung| rung.level == 0);
+            if !is_first || (own > 0 && self.loads.over_cap(share.node) > 0) {
+                return true;
             }
-            least = least.min(priced(node));
+            has_room = has_room || self.stays_whole(share, own);
+            let cost = self.bid(share.node).saturating_add(self.loads.price[share.node.index()]);
+            sum += u64::from(cost) * u64::from(share.share.0);
         }
-        self.mean_cost(self.held) >= least.saturating_add(margin(least))
+        let mean = (sum / u64::from(WHOLE)) as u32;
+        !has_room || self.is_undercut(mean)
+    }
+
+    /// Whether a node of its own could have all of a group.
+    fn stays_whole(&self, share: &Share, own: u64) -> bool {
+        let node = share.node;
+        let room = self.loads.room_without(node, own);
+        room > 0
+            && room >= self.demand
+            && self.outlook.returns.ramps[node.index()] >= WHOLE
+            && !self.loads.is_shunned(node)
+            && (share.share.0 >= WHOLE || self.newcomers(node, room) == WHOLE)
+    }
+
+    /// Whether a node of the first level costs less by the margin of a move, without the group's own load.
+    fn is_undercut(&self, mean: u32) -> bool {
+        let is_less = |cost: u32| cost.saturating_add(margin(cost)) <= mean;
+        let undercuts = |node: NodeId, worth: u32| {
+            let (bid, price) = (self.bid_of(node, worth), self.loads.price[node.index()]);
+            let held = self.held.iter().find(|share| price > 0 && share.node == node);
+            is_less(bid.saturating_add(price))
+                || held.is_some_and(|share| {
+                    let own = part(self.demand, share.share.0);
+                    is_less(bid.saturating_add(self.loads.price_without(node, own)))
+                })
+        };
+        let order = self.outlook.order(0);
+        let listed = order.listed().map(|listed| (listed.node(), self.outlook.listed_worth(listed)));
+        let mut near = listed.take_while(|&(_, worth)| is_less(worth));
+        order.loose.iter().any(|&node| undercuts(node, self.outlook.worth(node)))
+            || near.any(|(node, worth)| undercuts(node, worth))
     }
 
     /// What the group costs on average, its own load included, us.
     pub fn mean_cost(&self, shares: &[Share]) -> u32 {
         let weighted = |share: &Share| {
-            let own = super::load::part(self.demand, share.share.0);
+            let own = part(self.demand, share.share.0);
             let cost = self.outlook.bid(share.node, self.held);
             let cost = cost.saturating_add(self.loads.price_with(share.node, own));
             u64::from(cost) * u64::from(share.share.0)
@@ -337,231 +459,6 @@ impl Question<'_> {
     pub fn lowest_level(&self, shares: &[Share]) -> Option<u8> {
         let level = |share: &Share| self.outlook.ladder.rung(share.node).map(|rung| rung.level);
         shares.iter().map(level).try_fold(0, |lowest, level| Some(lowest.max(level?)))
-    }
-
-    /// What a backup is ranked by: a price that wavers would reorder backups that few clients use, so
-    /// only what stays full counts, as at its cap.
-    #[inline]
-    pub fn backup_cost(&self, node: NodeId) -> u32 {
-        let full = if self.loads.is_full(node) { CAP_PRICE_US as u32 } else { 0 };
-        self.outlook.cost(node).saturating_add(full)
-    }
-
-    /// Usable nodes beside `shares`, by level, then cost: as many as answers and families need, and one
-    /// that may be lost.
-    pub fn rank_backups(&self, shares: &[Share]) -> Backups {
-        let want = (self.outlook.answers + 1).saturating_sub(shares.len()).clamp(LEAST_BACKUPS, MOST);
-        let mut few = self.cheapest(shares, want);
-        let mut counts = self.coverage(shares, few.nodes());
-        if self.is_covered(counts) {
-            return few;
-        }
-        for &node in &self.cheapest(shares, MOST).nodes()[few.count..] {
-            let served = self.outlook.families[node.index()];
-            if (0..2).any(|at| served[at] && counts[at] < self.outlook.answers) {
-                few.push(node);
-                (0..2).for_each(|at| counts[at] += usize::from(served[at]));
-            }
-        }
-        few
-    }
-
-    /// Whether `held` backs these shares about as well as `ranked`, which is the best: each costs less
-    /// than the margin of a move above the one in its place, and no family has fewer.
-    pub fn backs_as_well(&self, held: &[NodeId], ranked: &Backups, shares: &[Share]) -> bool {
-        let stays = |(&old, &new): (&NodeId, &NodeId)| {
-            let (Some(was), Some(is)) = (self.outlook.ladder.rung(old), self.outlook.ladder.rung(new)) else {
-                return false;
-            };
-            let cost = self.backup_cost(new);
-            was.level == is.level && self.backup_cost(old) < cost.saturating_add(margin(cost))
-        };
-        let fresh = ranked.nodes();
-        held.len() == fresh.len()
-            && held.iter().zip(fresh).all(stays)
-            && self.covers_as_well(held, ranked, shares)
-    }
-
-    /// Whether no family has fewer nodes with `held` than with `ranked`, or as many as answers take.
-    pub fn covers_as_well(&self, held: &[NodeId], ranked: &Backups, shares: &[Share]) -> bool {
-        let (has, could) = (self.coverage(shares, held), self.coverage(shares, ranked.nodes()));
-        (0..2).all(|at| has[at] >= could[at].min(self.outlook.answers))
-    }
-
-    /// By family: how many of the nodes serve it.
-    fn coverage(&self, shares: &[Share], backups: &[NodeId]) -> [usize; 2] {
-        let nodes = shares.iter().map(|share| share.node).chain(backups.iter().copied());
-        nodes.fold([0; 2], |counts, node| {
-            let served = self.outlook.families[node.index()];
-            [counts[0] + usize::from(served[0]), counts[1] + usize::from(served[1])]
-        })
-    }
-
-    fn is_covered(&self, counts: [usize; 2]) -> bool {
-        (0..2).all(|at| !self.outlook.offered[at] || counts[at] >= self.outlook.answers)
-    }
-
-    /// The `want` first nodes beside `shares`.
-    fn cheapest(&self, shares: &[Share], want: usize) -> Backups {
-        const NOBODY: (u32, NodeId) = (u32::MAX, NodeId(u16::MAX));
-        let mut backups = Backups { nodes: [NOBODY.1; MOST], count: 0 };
-        for level in 0..self.outlook.ladder.levels() {
-            let mut ranked = [NOBODY; MOST];
-            let free = want - backups.count;
-            if free == 0 {
-                break;
-            }
-            let rank = |ranked: &mut [(u32, NodeId); MOST], node: NodeId| {
-                let key = (self.backup_cost(node), node);
-                if key >= ranked[free - 1] || shares.iter().any(|share| share.node == node) {
-                    return;
-                }
-                let mut at = free - 1;
-                while at > 0 && ranked[at - 1] > key {
-                    ranked[at] = ranked[at - 1];
-                    at -= 1;
-                }
-                ranked[at] = key;
-            };
-            let order = self.outlook.order(level);
-            order.loose.iter().for_each(|&node| rank(&mut ranked, node));
-            for node in order.nodes() {
-                if self.outlook.cost(node) > ranked[free - 1].0 {
-                    break;
-                }
-                rank(&mut ranked, node);
-            }
-            ranked[..free].iter().filter(|&&key| key != NOBODY).for_each(|&(_, node)| backups.push(node));
-        }
-        backups
-    }
-}
-
-/// Backups in the making.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Backups {
-    nodes: [NodeId; MOST],
-    count: usize,
-}
-
-impl Backups {
-    pub fn nodes(&self) -> &[NodeId] {
-        &self.nodes[..self.count]
-    }
-
-    fn push(&mut self, node: NodeId) {
-        if let Some(place) = self.nodes.get_mut(self.count) {
-            *place = node;
-            self.count += 1;
-        }
-    }
-}
-
-/// Who may share a group, by cost alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Circle {
-    best: u32,
-    /// Where in the ladder the cheapest of all is; of several, the first.
-    first: u16,
-    /// The cheapest of the group's own nodes.
-    own: u32,
-    /// The cheapest of all became better lately.
-    homecoming: bool,
-    /// Own nodes below this cost remain.
-    stay: u32,
-    /// Others join from here
-    join_from: u32,
-    /// to here.
-    join_to: u32,
-}
-
-impl Default for Circle {
-    fn default() -> Self {
-        let none = u32::MAX;
-        Self {
-            best: none,
-            first: u16::MAX,
-            own: none,
-            homecoming: false,
-            stay: 0,
-            join_from: none,
-            join_to: 0,
-        }
-    }
-}
-
-impl Circle {
-    /// Of the nodes of a level that have room, at what they cost now; `None`: there is none. `cost` is told
-    /// whether nobody was seen yet.
-    pub fn of(
-        outlook: Outlook<'_>,
-        (level, order): (usize, Order<'_>),
-        held: &[Share],
-        mut cost: impl FnMut(NodeId, bool) -> u32,
-        has_room: impl Fn(NodeId) -> bool,
-    ) -> Option<Self> {
-        let ladder = outlook.ladder;
-        let mut circle = Self::default();
-        let mut look = |circle: &mut Self, node: NodeId| {
-            let own = held.iter().any(|share| share.node == node);
-            let (cost, at) = (cost(node, circle.best == u32::MAX), ladder.position(node));
-            if circle.would_change(cost, own, at) && has_room(node) {
-                circle.see(cost, own, at, outlook.homecoming[node.index()]);
-            }
-        };
-        order.loose.iter().for_each(|&node| look(&mut circle, node));
-        for node in order.nodes() {
-            // What a node costs without a price is too much already, and so it is for all after it.
-            if outlook.worth(node) > circle.best {
-                break;
-            }
-            look(&mut circle, node);
-        }
-        let is_here =
-            |share: &&Share| ladder.rung(share.node).is_some_and(|rung| usize::from(rung.level) == level);
-        held.iter().filter(is_here).for_each(|share| look(&mut circle, share.node));
-        circle.close().then_some(circle)
-    }
-
-    #[inline]
-    fn would_change(&self, cost: u32, own: bool, at: u16) -> bool {
-        (cost, at) < (self.best, self.first) || (own && cost < self.own)
-    }
-
-    /// In any order.
-    #[inline]
-    fn see(&mut self, cost: u32, own: bool, at: u16, homecoming: bool) {
-        if (cost, at) < (self.best, self.first) {
-            (self.best, self.first, self.homecoming) = (cost, at, homecoming);
-        }
-        if own {
-            self.own = self.own.min(cost);
-        }
-    }
-
-    /// Nobody who costs so much is admitted.
-    #[inline]
-    pub fn dearest(&self) -> u32 {
-        self.stay.max(self.join_to)
-    }
-
-    /// False: nobody was seen.
-    fn close(&mut self) -> bool {
-        if self.best == u32::MAX {
-            return false;
-        }
-        let near = nearness(self.best);
-        let loyal = self.own != u32::MAX && !self.homecoming && self.own - self.best < margin(self.best);
-        let measure = if loyal { self.own } else { self.best };
-        self.stay = self.best.saturating_add(if loyal { margin(self.best) } else { near });
-        self.join_from = if loyal { measure.saturating_sub(near - 1) } else { self.best };
-        self.join_to = measure.saturating_add(nearness(measure));
-        true
-    }
-
-    #[inline]
-    pub fn admits(&self, cost: u32, own: bool) -> bool {
-        cost >= self.best && ((own && cost < self.stay) || (cost >= self.join_from && cost < self.join_to))
     }
 }
 
@@ -576,13 +473,24 @@ fn strongest(peers: &[Peer]) -> Option<usize> {
     (0..peers.len()).max_by_key(|&at| (peers[at].weight, std::cmp::Reverse(at)))
 }
 
-/// What of its due a peer has no room for.
-fn refused(peer: &Peer, before: u32, total: u64) -> u32 {
-    let due = (u64::from(before) * peer.weight / total.max(1)) as u32;
-    if due >= LEAST_SHARE { due.saturating_sub(peer.limit) } else { 0 }
+/// Notes what is due to each peer, by weight.
+fn divide(all: u32, peers: &mut [Peer]) {
+    if let [peer] = peers {
+        peer.due = all;
+        return;
+    }
+    let total: u64 = peers.iter().map(|peer| peer.weight).sum();
+    for peer in peers {
+        peer.due = (u64::from(all) * peer.weight / total.max(1)) as u32;
+    }
 }
 
-fn give(parts: &mut Vec<Part>, peer: Peer, due: u32) -> u32 {
+/// What of its due a peer has no room for.
+fn refused(peer: &Peer) -> u32 {
+    if peer.due >= LEAST_SHARE { peer.due.saturating_sub(peer.limit) } else { 0 }
+}
+
+fn give(parts: &mut Vec<Part>, peer: &Peer, due: u32) -> u32 {
     let given = due.min(peer.limit);
     match parts.iter_mut().find(|part| part.node == peer.node) {
         Some(part) => part.added += given,

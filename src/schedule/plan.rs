@@ -47,8 +47,10 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     };
     let cut = memory.circuits.cut(&input.policy.fleet);
     let strays = kept::strays(&opening.terrain, input.memory.kept.of_ground(&opening.terrain.ground));
-    let steps = memory.degradation.judge(&sweep, &opening.reports, (&cut, &strays), memory.at_ms);
-    let (plan, services) = finish(sweep, memory, &opening, &strays);
+    let changed: Vec<Vec<u32>> = sweep.books.iter().map(Book::changed).collect();
+    let moved = (&changed[..], &strays[..]);
+    let steps = memory.degradation.judge(&sweep, &opening.reports, (&cut, moved), memory.at_ms);
+    let (plan, services) = finish(sweep, memory, &opening, moved);
     let kept = opening.keep(services);
     Plan { memory: PlannerMemory { kept, ..plan.memory }, steps, ..plan }
 }
@@ -349,10 +351,9 @@ fn finish(
     mut sweep: Sweep<'_>,
     mut memory: PlannerMemory,
     opening: &Opening<'_>,
-    strays: &[Option<&[u32]>],
+    (changed, strays): (&[Vec<u32>], &[Option<&[u32]>]),
 ) -> (Plan, Vec<KeptService>) {
     let nodes = sweep.terrain.signals.len();
-    let changed: Vec<Vec<u32>> = sweep.books.iter().map(Book::changed).collect();
     let mut tallies = opening.tallies.clone();
     for (at, tally) in tallies.iter_mut().enumerate().filter(|(at, _)| !changed[*at].is_empty()) {
         Arc::make_mut(tally).follow(&sweep.books[at], &changed[at], sweep.demand, at);
@@ -360,8 +361,8 @@ fn finish(
     let after = carried(&tallies);
     let unserved = unserved(&sweep, &after);
     let notes = notes(&sweep, &unserved);
-    note_orphans(&sweep, &changed, &mut memory);
-    let moves = moves(&sweep.books, &changed, sweep.demand);
+    note_orphans(&sweep, changed, &mut memory);
+    let moves = moves(&sweep.books, changed, sweep.demand);
     for (node, memory) in memory.nodes.iter_mut().enumerate() {
         memory.full = sweep.loads.stays_full(NodeId::from_index(node));
     }
@@ -397,7 +398,7 @@ fn finish(
 /// The assignment by service, but for who is shed, with what the next plan may use of it.
 fn close(
     sweep: Sweep<'_>,
-    changed: Vec<Vec<u32>>,
+    changed: &[Vec<u32>],
     tallies: Vec<Arc<Tally>>,
     strays: &[Option<&[u32]>],
 ) -> Vec<KeptService> {
@@ -406,13 +407,13 @@ fn close(
     let mut asked = touched.into_iter().chain(std::iter::repeat_with(Vec::new));
     let mut services = Vec::with_capacity(books.len());
     for (at, ((book, changed), tally)) in books.into_iter().zip(changed).zip(tallies).enumerate() {
-        let strays = kept::astray(terrain, &book, at, strays[at], &changed);
+        let strays = kept::astray(terrain, &book, at, strays[at], changed);
         let mut asked = asked.next().unwrap_or_default();
-        asked.extend(changed);
+        asked.extend_from_slice(changed);
         asked.sort_unstable();
         asked.dedup();
         let restless = kept::restless(terrain, &book, at, asked.into_iter());
-        let (assignment, spread) = if is_quick { book.close_quickly() } else { book.close() };
+        let (assignment, spread) = if is_quick { book.close_quickly(changed) } else { book.close() };
         services.push(KeptService { assignment, spread, tally, restless, strays });
     }
     services

@@ -20,6 +20,7 @@
 
 use super::cost::{congestion_price, nearness};
 use super::load::part;
+use super::order::Listed;
 use super::pick::{LEAST_SHARE, MOST};
 use super::sweep::Sweep;
 use super::terrain::Outlook;
@@ -87,7 +88,7 @@ impl Sweep<'_> {
     /// Makes the plan cheaper as far as the work goes; how many pairs moved.
     pub fn polish(&mut self) -> usize {
         let nodes = self.terrain.signals.len();
-        if nodes > MOST_NODES || !self.is_priced() {
+        if nodes > MOST_NODES || !self.is_priced() || self.is_too_much() {
             return 0;
         }
         let pairs = self.polished_pairs();
@@ -113,6 +114,30 @@ impl Sweep<'_> {
         self.loads.price.iter().any(|&price| price > 0)
     }
 
+    /// Whether the first look at those alone who are where a price is, of whom nobody is left out, is more than there
+    /// is work for: then nothing would come of it.
+    fn is_too_much(&self) -> bool {
+        let most = most_work(self.terrain.signals.len());
+        let mut work = 0;
+        self.walk.order.iter().any(|&group| {
+            work += (0..self.books.len()).map(|at| self.pressed_look(at, group as usize)).sum::<u64>();
+            work >= most
+        })
+    }
+
+    /// The work of looking at a pair that has a priced node.
+    fn pressed_look(&self, service: usize, group: usize) -> u64 {
+        let book = &self.books[service];
+        let held = book.get(book.at[group]).filter(|held| held.mode == PlacementMode::Normal);
+        let is_pressed = |share: &Share| self.loads.price[share.node.index()] > 0;
+        let Some(held) = held.filter(|held| held.shares.iter().any(is_pressed)) else { return 0 };
+        let ladder = self.terrain.ladder(service, group).filter(|ladder| ladder.is_even && !ladder.all_down);
+        let Some(ladder) = ladder else { return 0 };
+        let demand = self.demand.of(service, group);
+        let parts = held.shares.iter().filter(|share| part(demand, share.share.0) > 0).count();
+        parts as u64 * ladder.rungs.len() as u64
+    }
+
     fn gauges(&self) -> Vec<Gauge> {
         let mut known: BTreeMap<(u64, u64), Vec<(u64, u32)>> = BTreeMap::new();
         let nodes = (0..self.terrain.signals.len()).map(NodeId::from_index);
@@ -133,6 +158,10 @@ impl Sweep<'_> {
         };
         nodes.map(gauge).collect()
     }
+}
+
+fn most_work(nodes: usize) -> u64 {
+    if nodes <= FEW_NODES { MOST_WORK_OF_FEW } else { MOST_WORK }
 }
 
 /// From which utilisation on which price, both in ppm.
@@ -176,7 +205,7 @@ impl<'t> Sweep<'t> {
         if !anyway && !held.shares.iter().any(is_pressed) {
             let first = if outlook.ladder.levels() > 0 { outlook.ladder.level(0) } else { &[] };
             let order = outlook.order(0);
-            let cheapest = order.loose.iter().copied().chain(order.nodes().next());
+            let cheapest = order.loose.iter().copied().chain(order.listed().next().map(Listed::node));
             let best = cheapest.map(|node| outlook.cost(node)).min()?;
             let near = i64::from(best) + i64::from(nearness(outlook.cost(first[0].node)));
             if held.shares.iter().all(|share| standing(outlook, share.node) < near) {
@@ -246,7 +275,6 @@ impl Gauge {
 impl<'t> Polish<'t> {
     fn new(pairs: Vec<Pair<'t>>, gauges: Vec<Gauge>) -> Self {
         let nodes = gauges.len();
-        let most_work = if nodes <= FEW_NODES { MOST_WORK_OF_FEW } else { MOST_WORK };
         let mut here = vec![Vec::new(); nodes];
         for (at, pair) in pairs.iter().enumerate() {
             pair.parts.iter().for_each(|(node, _)| here[node.index()].push(at as u32));
@@ -259,7 +287,7 @@ impl<'t> Polish<'t> {
             movers: vec![NOBODY; nodes * nodes],
             grain: 1,
             work: 0,
-            most_work,
+            most_work: most_work(nodes),
         }
     }
 

@@ -63,10 +63,10 @@ impl Pricing {
         Self { kept: kept.cloned(), stale, signals, twins, rows: vec![OnceCell::new(); count] }
     }
 
-    /// Row `at`; `price` is that of a node.
+    /// Row `at`; `prices` gives the price of a node.
     #[inline]
-    pub fn row(&self, at: usize, price: impl Fn(usize) -> u32) -> &[u32] {
-        self.rows[at].get_or_init(|| self.make(at, price))
+    pub fn row<P: Fn(usize) -> u32>(&self, at: usize, prices: impl FnOnce() -> P) -> &[u32] {
+        self.rows[at].get_or_init(|| self.make(at, prices()))
     }
 
     fn make(&self, at: usize, price: impl Fn(usize) -> u32) -> Row {
@@ -82,12 +82,12 @@ impl Pricing {
     }
 
     fn priced(&self, price: impl Fn(usize) -> u32) -> Row {
-        let mut row = Vec::with_capacity(self.twins.len());
+        let mut row: Row = vec![0; self.twins.len()].into();
+        let own: &mut [u32] = Arc::make_mut(&mut row);
         for (node, &twin) in self.twins.iter().enumerate() {
-            let known = row.get(twin as usize).copied();
-            row.push(known.unwrap_or_else(|| price(node)));
+            own[node] = if twin as usize == node { price(node) } else { own[twin as usize] };
         }
-        row.into()
+        row
     }
 
     /// What the next plan may use: this plan's rows, or those that were kept while little differs.
@@ -140,29 +140,29 @@ mod tests {
         let all = |_: usize| true;
         let sites: Vec<u32> = (0..16).collect();
         let first = Pricing::new(None, 2, (&sites, &calm), all);
-        assert_eq!(first.row(1, |node| price(&calm, node))[3], 3);
+        assert_eq!(first.row(1, || |node| price(&calm, node))[3], 3);
         let kept = first.keep();
         assert_eq!(asked.take(), 16);
         let second = Pricing::new(Some(&kept), 2, (&sites, &loud), all);
-        let row = second.row(1, |node| price(&loud, node)).to_vec();
+        let row = second.row(1, || |node| price(&loud, node)).to_vec();
         assert_eq!((row[3], row[4], asked.take()), (103, 4, 1));
-        assert_eq!(second.row(0, |node| price(&loud, node))[3], 103);
+        assert_eq!(second.row(0, || |node| price(&loud, node))[3], 103);
         assert_eq!(asked.take(), 16);
         // What was worked out beside the signals that are kept is not kept.
         let kept = second.keep();
         let third = Pricing::new(Some(&kept), 2, (&sites, &calm), all);
-        assert_eq!(third.row(1, |node| price(&calm, node))[3], 3);
+        assert_eq!(third.row(1, || |node| price(&calm, node))[3], 3);
         assert_eq!(asked.take(), 0);
         // Where much changed it begins anew.
         let other: Vec<NodeSignal> = (0..16).map(|_| signal(7)).collect();
         let fourth = Pricing::new(Some(&kept), 2, (&sites, &other), all);
-        assert_eq!((fourth.row(1, |node| price(&other, node))[3], asked.take()), (10, 16));
+        assert_eq!((fourth.row(1, || |node| price(&other, node))[3], asked.take()), (10, 16));
         // Whose price nobody asks for is not priced anew, nor noted as if it had been.
         let fifth = Pricing::new(Some(&kept), 2, (&sites, &loud), |node| node != 3);
-        assert_eq!((fifth.row(1, |node| price(&loud, node))[4], asked.take()), (4, 0));
+        assert_eq!((fifth.row(1, || |node| price(&loud, node))[4], asked.take()), (4, 0));
         let kept = fifth.keep();
         let sixth = Pricing::new(Some(&kept), 2, (&sites, &loud), all);
-        assert_eq!((sixth.row(1, |node| price(&loud, node))[3], asked.take()), (103, 1));
+        assert_eq!((sixth.row(1, || |node| price(&loud, node))[3], asked.take()), (103, 1));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             asked.borrow_mut().push(node);
             10 * [0, 1, 0, 0, 1][node] + signals[node].excess_us
         };
-        assert_eq!(pricing.row(0, price), [0, 10, 50, 0, 10]);
+        assert_eq!(pricing.row(0, || price), [0, 10, 50, 0, 10]);
         assert_eq!(asked.into_inner(), [0, 1, 2]);
     }
 }

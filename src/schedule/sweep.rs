@@ -16,8 +16,10 @@
 //! What is best for an idle world is the same for all groups of a class and is remembered; it is used
 //! when it fits, and a pair that already has it is not looked at further.
 
+use super::backup::Backups;
 use super::book::{Book, NONE, nothing};
 use super::change::Changes;
+use super::circle::{Candidate, Circle};
 use super::cost::margin;
 use super::demand::Demand;
 use super::follow::Habit;
@@ -25,14 +27,15 @@ use super::kept::Walk;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::{DWELL_MS, PlannerMemory};
-use super::pick::{Backups, Circle, MOST, Question, Scratch, distance};
+use super::order::Listed;
+use super::pick::{MOST, Question, Scratch, distance};
 use super::terrain::{Outlook, Terrain};
+use super::wish::{Wanted, Wishes};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::service::{Method, OnAllDown};
-use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Shares of the same nodes are corrected when this part of the clients (ppm) is on the wrong one,
 const UNEVEN_PPM: u32 = 50_000;
@@ -57,15 +60,6 @@ pub(super) enum Patience {
     FreeIfPriced,
 }
 
-/// What is best for an idle world, at prices of some epoch.
-struct Wanted {
-    epoch: u32,
-    /// Some node of it had one, so that nobody could be given it.
-    is_priced: bool,
-    shares: Vec<Share>,
-    backups: Backups,
-}
-
 pub(super) struct Sweep<'t> {
     pub terrain: &'t Terrain<'t>,
     pub demand: &'t Demand,
@@ -74,8 +68,8 @@ pub(super) struct Sweep<'t> {
     pub books: Vec<Book<'t>>,
     /// services x classes: the epoch plus one, or 0, and the placement that is best if all of it fits.
     calm: Vec<u64>,
-    /// As `calm`, for all services of one taste: by taste, ladder and class. Looked up, never iterated.
-    wanted: HashMap<(u32, u32, u32), Wanted, FixedState>,
+    /// As `calm`, for all services of one taste.
+    wanted: Wishes,
     /// Loads only rise: nobody was placed yet, and nobody is moved.
     only_rises: bool,
     /// By services x groups: moved in this plan, so not to be moved again at discretion.
@@ -115,7 +109,7 @@ impl<'t> Sweep<'t> {
         let pairs = books.len() * terrain.ground.classes.len();
         Self {
             calm: vec![0; books.len() * terrain.ground.class_count],
-            wanted: HashMap::with_hasher(FixedState::with_seed(0)),
+            wanted: Wishes::new(terrain.ground.class_count, terrain.ground.taste_count),
             only_rises: false,
             moved: vec![false; pairs],
             scratch: Scratch::default(),
@@ -224,7 +218,7 @@ impl<'t> Sweep<'t> {
             .get(held)
             .filter(|placement| placement.mode == PlacementMode::Normal && !placement.shares.is_empty());
         let Some(placement) = sound else { return self.place(service, group, outlook) };
-        let alive = |node: NodeId| outlook.may_serve[node.index()] && outlook.ladder.is_member(node);
+        let alive = |node: NodeId| outlook.view.may_serve[node.index()] && outlook.ladder.is_member(node);
         let survivors: Vec<Share> = if placement.shares.iter().all(|share| alive(share.node)) {
             if placement.backups.iter().any(|&node| outlook.ladder.rung(node).is_none()) {
                 self.refresh_backups(service, group, outlook);
@@ -275,7 +269,7 @@ impl<'t> Sweep<'t> {
         let held = self.books[service].at[group];
         self.loads.remove(self.books[service].shares(held), demand);
         // By load nothing is best for an idle world.
-        let is_asked = !is_by_load(outlook.ladder) && !self.is_beside_calm(service, group, outlook);
+        let is_asked = !is_by_load(outlook.ladder) && !self.is_beside_calm(outlook);
         let calm = if is_asked { self.calm(service, group, outlook) } else { NONE };
         let surge = if self.books[service].shares(held).is_empty() { 0 } else { self.surge(service) };
         // With the whole group on each of its nodes there is no price: so none in a question either.
@@ -310,23 +304,17 @@ impl<'t> Sweep<'t> {
     /// Whether to ask at once where a pair fits, and not first what is best for an idle world: nodes that were best
     /// had a price before. Should others be best by now, and it fits there, it is given the same by either question.
     /// At first that is for those to whom it is no news that somebody does not fit.
-    fn is_beside_calm(&self, service: usize, group: usize, outlook: Outlook<'t>) -> bool {
+    fn is_beside_calm(&self, outlook: Outlook<'t>) -> bool {
         if self.only_rises && !self.contended {
             return false;
         }
-        let known = self.wanted.get(&self.wanted_key(service, group));
+        let known = self.wanted.get(outlook.whose());
         known.is_some_and(|known| known.is_priced) || (!self.only_rises && self.is_nearest_priced(outlook))
     }
 
     fn is_nearest_priced(&self, outlook: Outlook<'t>) -> bool {
-        outlook.order(0).nodes().next().is_some_and(|node| self.loads.price[node.index()] > 0)
-    }
-
-    /// Taste, ladder and class of a pair.
-    fn wanted_key(&self, service: usize, group: usize) -> (u32, u32, u32) {
-        let ground = &self.terrain.ground;
-        let ladder = self.terrain.ladder_position(service, group).unwrap_or_default() as u32;
-        (ground.tastes[service], ladder, ground.classes[group])
+        let nearest = outlook.order(0).listed().next();
+        nearest.is_some_and(|nearest| self.loads.price[nearest.node().index()] > 0)
     }
 
     /// What is best if everything fits: same for all groups of a class and services of a taste while no
@@ -341,29 +329,29 @@ impl<'t> Sweep<'t> {
         if then == epoch || (self.only_rises && then > 0 && still(self.books[service].shares(known))) {
             return known;
         }
-        let key = self.wanted_key(service, group);
+        let whose = outlook.whose();
         let is_current =
             |wanted: &Wanted| wanted.epoch == self.loads.epoch || (self.only_rises && still(&wanted.shares));
-        if !self.wanted.get(&key).is_some_and(is_current) {
+        if !self.wanted.get(whose).is_some_and(is_current) {
             self.ask(outlook, 0, &[], 0);
             let shares = self.scratch.shares.clone();
-            let backups = idle_question(&self.loads, outlook).rank_backups(&shares);
+            let backups = Question::idle(&self.loads, outlook).rank_backups(&shares);
             let is_priced = shares.iter().any(|share| self.loads.price[share.node.index()] > 0);
-            self.wanted.insert(key, Wanted { epoch: self.loads.epoch, is_priced, shares, backups });
+            self.wanted.put(whose, Wanted { epoch: self.loads.epoch, is_priced, shares, backups });
         }
-        let at = self.enlist(service, outlook, &key);
+        let at = self.enlist(service, outlook);
         self.calm[slot] = epoch << 32 | u64::from(at);
         at
     }
 
     /// Interns what is wanted by all services of a taste for one.
-    fn enlist(&mut self, service: usize, outlook: Outlook<'t>, key: &(u32, u32, u32)) -> u32 {
-        let Some(Wanted { shares, backups, .. }) = self.wanted.get(key).filter(|it| !it.shares.is_empty())
-        else {
+    fn enlist(&mut self, service: usize, outlook: Outlook<'t>) -> u32 {
+        let wanted = self.wanted.get(outlook.whose()).filter(|it| !it.shares.is_empty());
+        let Some(Wanted { shares, backups, .. }) = wanted else {
             return self.books[service].intern(&nothing());
         };
         let pool = outlook.ladder.rung(shares[0].node).map(|rung| rung.pool);
-        let question = idle_question(&self.loads, outlook);
+        let question = Question::idle(&self.loads, outlook);
         let will_do = |held: &[NodeId]| question.backs_as_well(held, backups, shares);
         self.books[service].fold(shares, (pool, PlacementMode::Normal), backups.nodes(), will_do)
     }
@@ -382,21 +370,21 @@ impl<'t> Sweep<'t> {
         }
         let (ladder, order) = (outlook.ladder, outlook.order(0));
         let cost = |node| outlook.bid(node, shares).saturating_add(self.loads.price[node.index()]);
-        let look = |node, _| cost(node);
-        let Some(circle) = Circle::of(outlook, (0, order), shares, look, |_| true) else { return false };
+        let look = |_: &Circle, it: Candidate| Some(cost(it.node));
+        let Some(circle) = Circle::of(outlook, (0, order), shares, look) else { return false };
         let method = ladder.method(0);
         // Each group has some of many nodes that are alike to it.
         let is_one_of_many = method.is_flat() && shares.len() == MOST;
         let joins =
             |node: NodeId| !shares.iter().any(|share| share.node == node) && circle.admits(cost(node), false);
-        let near = order.nodes().take_while(|&node| outlook.worth(node) < circle.dearest());
-        if !is_one_of_many && order.loose.iter().copied().chain(near).any(joins) {
+        let near = order.listed().take_while(|&listed| outlook.listed_worth(listed) < circle.dearest());
+        if !is_one_of_many && order.loose.iter().copied().chain(near.map(Listed::node)).any(joins) {
             return false;
         }
         let mut found = [(0_u64, 0_u32); MOST];
         for (found, share) in found.iter_mut().zip(shares) {
             let Some(rung) = ladder.rung(share.node).filter(|rung| rung.level == 0) else { return false };
-            let is_whole = outlook.ramps[share.node.index()] == Ppm::WHOLE.0;
+            let is_whole = outlook.returns.ramps[share.node.index()] == Ppm::WHOLE.0;
             if !is_whole || !circle.admits(cost(share.node), true) {
                 return false;
             }
@@ -437,18 +425,20 @@ impl<'t> Sweep<'t> {
             return false;
         }
         self.questions += 1;
-        let epoch = self.loads.epoch;
         let demand = self.demand.of(service, group);
+        let shares = self.books[service].shares(held);
+        if !at_ease && !Question::at_discretion(&self.loads, outlook, demand, shares).may_gain() {
+            self.tidy(service, group, outlook, memory, patience);
+            return false;
+        }
+        let epoch = self.loads.epoch;
         self.loads.remove(self.books[service].shares(held), demand);
         let mut scratch = std::mem::take(&mut self.scratch);
         let shares = self.books[service].shares(held);
-        let question = self.question(outlook, demand, shares, true);
-        let (mut moving, mut wanted) = (0, false);
-        if at_ease || question.may_gain() {
-            question.answer(&[], &mut scratch);
-            moving = distance(shares, &scratch.shares);
-            wanted = self.is_worth(&question, shares, &scratch.shares, moving);
-        }
+        let question = Question::at_discretion(&self.loads, outlook, demand, shares);
+        question.answer(&[], &mut scratch);
+        let moving = distance(shares, &scratch.shares);
+        let wanted = self.is_worth(&question, shares, &scratch.shares, moving);
         self.scratch = scratch;
         if wanted && self.allow(service, group, moving, memory, patience) {
             if patience == Patience::Patient {
@@ -560,21 +550,10 @@ impl<'t> Sweep<'t> {
         self.settle(service, group, outlook, demand, PlacementMode::FailOpen);
     }
 
-    fn question<'q>(
-        &'q self,
-        outlook: Outlook<'q>,
-        demand: u64,
-        held: &'q [Share],
-        discretionary: bool,
-    ) -> Question<'q> {
-        Question { demand, held, discretionary, ..idle_question(&self.loads, outlook) }
-    }
-
     /// Where to put a group at once; `fixed`: what of it stays where it is.
     fn ask(&mut self, outlook: Outlook<'t>, demand: u64, fixed: &[Share], surge: u32) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let question = Question { surge, ..self.question(outlook, demand, fixed, false) };
-        question.answer(fixed, &mut scratch);
+        Question::of(&self.loads, outlook, demand, fixed, surge).answer(fixed, &mut scratch);
         self.scratch = scratch;
     }
 
@@ -588,7 +567,7 @@ impl<'t> Sweep<'t> {
         let shares = &self.scratch.shares;
         let Some(first) = shares.first() else { return self.books[service].intern(&nothing()) };
         let pool = outlook.ladder.rung(first.node).map(|rung| rung.pool);
-        let question = idle_question(&self.loads, outlook);
+        let question = Question::idle(&self.loads, outlook);
         let ranked = question.rank_backups(shares);
         let will_do = |held: &[NodeId]| question.backs_as_well(held, &ranked, shares);
         self.books[service].fold(shares, (pool, mode), ranked.nodes(), will_do)
@@ -607,7 +586,7 @@ impl<'t> Sweep<'t> {
     fn back(&mut self, service: usize, group: usize, outlook: Outlook<'t>, ranked: &Backups) {
         let book = &mut self.books[service];
         let Some(Placement { shares, pool, mode, .. }) = book.get(book.at[group]).cloned() else { return };
-        let question = idle_question(&self.loads, outlook);
+        let question = Question::idle(&self.loads, outlook);
         let will_do = |held: &[NodeId]| question.backs_as_well(held, ranked, &shares);
         book.at[group] = book.fold(&shares, (pool, mode), ranked.nodes(), will_do);
     }
@@ -666,7 +645,7 @@ impl<'t> Sweep<'t> {
         let answers = outlook.answers.max(1);
         let seen_ppm = answers.saturating_sub(placement.shares.len()) * 1_000_000 / answers;
         let size_ppb = self.size_ppb(service, group, seen_ppm as u32);
-        let question = idle_question(&self.loads, outlook);
+        let question = Question::idle(&self.loads, outlook);
         let is_urgent = !question.covers_as_well(&placement.backups, &ranked, &placement.shares);
         if is_urgent || self.grant(service, group, size_ppb, memory, true) {
             self.back(service, group, outlook, &ranked);
@@ -682,7 +661,7 @@ impl<'t> Sweep<'t> {
     ) -> Option<(&Placement, Backups)> {
         let book = &self.books[service];
         let held = book.get(book.at[group]).filter(|held| !held.shares.is_empty())?;
-        let question = idle_question(&self.loads, outlook);
+        let question = Question::idle(&self.loads, outlook);
         let ranked = question.rank_backups(&held.shares);
         (!question.backs_as_well(&held.backups, &ranked, &held.shares)).then_some((held, ranked))
     }
@@ -701,11 +680,6 @@ pub(super) fn is_untouched(ladder: &Ladder, may_serve: &[bool], placement: &Plac
 /// Whether what is free decides on some level.
 fn is_by_load(ladder: &Ladder) -> bool {
     ladder.is_flat && (0..ladder.levels()).any(|level| ladder.method(level) == Method::Load)
-}
-
-/// What a group without demand and without a past asks.
-fn idle_question<'q>(loads: &'q Loads, outlook: Outlook<'q>) -> Question<'q> {
-    Question { outlook, loads, demand: 0, held: &[], discretionary: false, surge: 0 }
 }
 
 /// From which part of the clients on a change is worth it.

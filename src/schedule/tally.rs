@@ -46,39 +46,26 @@ impl Tally {
 
     /// Notes that these groups of the book are elsewhere now.
     pub fn follow(&mut self, book: &Book<'_>, changed: &[u32], demand: &Demand, service: usize) {
+        let mut is_known = vec![false; self.loads.len()];
         for &group in changed {
             let group = group as usize;
-            self.take(book, book.before[group], demand, (service, group));
-            self.put(book, book.at[group], demand, (service, group));
-        }
-        let nodes = self.loads.len();
-        let mut is_known = vec![false; nodes];
-        for &group in changed {
-            for at in [book.before[group as usize], book.at[group as usize]] {
-                for share in book.shares(at) {
-                    let node = share.node.index();
-                    if !std::mem::replace(&mut is_known[node], true) {
-                        self.divide(node, demand.total(service));
-                    }
-                }
+            let (before, after) = (book.shares(book.before[group]), book.shares(book.at[group]));
+            let (amount, weight) = (demand.of(service, group), u128::from(demand.weight(service, group)));
+            for share in before {
+                let node = share.node.index();
+                self.loads[node] -= u128::from(part(amount, share.share.0));
+                self.weighted[node] -= weight * u128::from(share.share.0);
+                is_known[node] = true;
+            }
+            for share in after {
+                let node = share.node.index();
+                self.loads[node] += u128::from(part(amount, share.share.0));
+                self.weighted[node] += weight * u128::from(share.share.0);
+                is_known[node] = true;
             }
         }
-    }
-
-    fn put(&mut self, book: &Book<'_>, at: u32, demand: &Demand, (service, group): (usize, usize)) {
-        let (amount, weight) = (demand.of(service, group), u128::from(demand.weight(service, group)));
-        for share in book.shares(at) {
-            self.loads[share.node.index()] += u128::from(part(amount, share.share.0));
-            self.weighted[share.node.index()] += weight * u128::from(share.share.0);
-        }
-    }
-
-    fn take(&mut self, book: &Book<'_>, at: u32, demand: &Demand, (service, group): (usize, usize)) {
-        let (amount, weight) = (demand.of(service, group), u128::from(demand.weight(service, group)));
-        for share in book.shares(at) {
-            self.loads[share.node.index()] -= u128::from(part(amount, share.share.0));
-            self.weighted[share.node.index()] -= weight * u128::from(share.share.0);
-        }
+        let total = demand.total(service);
+        (0..is_known.len()).filter(|&node| is_known[node]).for_each(|node| self.divide(node, total));
     }
 
     fn divide(&mut self, node: usize, total: u64) {

@@ -17,7 +17,7 @@ use super::cost::{self, CostTerms, NodeSignal, Path};
 use super::ground::{Ground, line_penalty};
 use super::kept::Keep;
 use super::ladder::{Ladder, Rung};
-use super::order::{Order, Orders, Whose};
+use super::order::{Listed, Order, Orders, Whose};
 use super::rows::Pricing;
 use crate::base::hash::{mix_pair, stable_hash};
 use crate::base::prefix::Family;
@@ -58,23 +58,19 @@ pub(super) struct Returns {
 #[derive(Clone, Copy)]
 pub(super) struct Outlook<'t> {
     pub ladder: &'t Ladder,
-    /// Nodes in one answer.
-    pub answers: usize,
-    pub may_serve: &'t [bool],
-    /// By node: the families it has and may serve.
-    pub families: &'t [[bool; 2]],
-    /// Families that any node serves.
-    pub offered: [bool; 2],
-    /// As in [`Returns`].
-    pub ramps: &'t [u32],
-    pub homecoming: &'t [bool],
+    pub view: &'t View,
+    pub returns: &'t Returns,
     row: &'t [u32],
     penalty: &'t [u32],
     terrain: &'t Terrain<'t>,
+    /// Nodes in one answer.
+    pub answers: usize,
     pub service: u32,
     group: u32,
     /// Where the ladder is in the terrain's.
     ladder_at: u32,
+    /// Families that any node serves.
+    pub offered: [bool; 2],
     /// Whether anything is measured for the group: almost none is, so almost none pays for the questions.
     is_measured: bool,
     /// Neither that, nor is anything biased.
@@ -85,20 +81,41 @@ impl<'t> Outlook<'t> {
     /// The nodes of a level, by [`cost`](Self::cost).
     #[inline]
     pub fn order(&self, level: usize) -> Order<'t> {
+        self.terrain.orders.of(self.whose(), level, || self.sorted(level))
+    }
+
+    /// With whom the group is alike, asking for this service.
+    #[inline]
+    pub fn whose(&self) -> Whose {
         let ground = &self.terrain.ground;
-        let whose = Whose {
+        Whose {
             class: ground.classes[self.group as usize] as usize,
             taste: ground.tastes[self.service as usize] as usize,
             ladder: self.ladder_at as usize,
-        };
-        self.terrain.orders.of(whose, (self.ladder, level), || self.sorted(level))
+        }
     }
 
-    fn sorted(&self, level: usize) -> Box<[NodeId]> {
-        let key = |rung: &Rung| u64::from(self.cost(rung.node)) << 16 | u64::from(rung.node.0);
-        let mut keys: Vec<u64> = self.ladder.level(level).iter().map(key).collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|key| NodeId(key as u16)).collect()
+    fn sorted(&self, level: usize) -> Box<[Listed]> {
+        let listed = |rung: &Rung| Listed::new(rung.node, self.cost(rung.node));
+        let mut list: Box<[Listed]> = self.ladder.level(level).iter().map(listed).collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// [`cost`](Self::cost) of a node of an [`order`](Self::order).
+    #[inline]
+    pub fn listed_cost(&self, listed: Listed) -> u32 {
+        if self.is_plain {
+            debug_assert_eq!(listed.cost(), self.cost(listed.node()));
+            return listed.cost();
+        }
+        self.particular_cost(listed.node())
+    }
+
+    /// [`worth`](Self::worth) of a node of an [`order`](Self::order).
+    #[inline]
+    pub fn listed_worth(&self, listed: Listed) -> u32 {
+        if self.ladder.is_flat { self.worth(listed.node()) } else { self.listed_cost(listed) }
     }
 
     /// Cost without congestion, us.
@@ -134,12 +151,17 @@ impl<'t> Outlook<'t> {
     /// less surely known than the surest of the group's own [bids](cost::bid) with its doubt.
     #[inline]
     pub fn bid(&self, node: NodeId, held: &[Share]) -> u32 {
-        if self.is_measured { self.doubtful(node, held) } else { self.worth(node) }
+        self.bid_of(node, self.worth(node), held)
+    }
+
+    /// [`bid`](Self::bid) of a node of this [`worth`](Self::worth).
+    #[inline]
+    pub fn bid_of(&self, node: NodeId, worth: u32, held: &[Share]) -> u32 {
+        if self.is_measured { self.doubtful(node, worth, held) } else { worth }
     }
 
     #[cold]
-    fn doubtful(&self, node: NodeId, held: &[Share]) -> u32 {
-        let cost = self.worth(node);
+    fn doubtful(&self, node: NodeId, cost: u32, held: &[Share]) -> u32 {
         let own = || held.iter().map(|share| self.worth(share.node)).min().unwrap_or(u32::MAX);
         match self.doubt(node, held) {
             0 => cost,
@@ -210,25 +232,23 @@ impl<'a> Terrain<'a> {
         let ladder_at = self.ladder_position(service, group)?;
         let ladder: &Ladder = &self.ladders[ladder_at];
         let view = self.reach.view_of(group);
-        let View { may_serve, serving, .. } = &self.reach.views()[view];
         let place = self.ground.places[group] as usize;
         let row = self.ground.shapes[service] * self.ground.samples.len() + place;
+        let is_measured = self.ground.is_measured[place];
         Some(Outlook {
             ladder,
-            answers: usize::from(self.input.policy.services[service].answers),
-            may_serve,
-            families: serving,
-            offered: self.offered[view],
-            ramps: &self.returns[view].ramps,
-            homecoming: &self.returns[view].homecoming,
-            row: self.pricing.row(row, |node| self.price(service, place, node)),
+            view: &self.reach.views()[view],
+            returns: &self.returns[view],
+            row: self.pricing.row(row, || self.prices(service, place)),
             penalty: self.ground.penalties(service, self.input.groups[group].line),
             terrain: self,
+            answers: usize::from(self.input.policy.services[service].answers),
             service: service as u32,
             group: group as u32,
             ladder_at: ladder_at as u32,
-            is_measured: self.ground.is_measured[place],
-            is_plain: !self.ground.is_measured[place] && !ladder.is_biased(),
+            offered: self.offered[view],
+            is_measured,
+            is_plain: !is_measured && !ladder.is_biased(),
         })
     }
 
@@ -269,11 +289,12 @@ impl<'a> Terrain<'a> {
         Some((rule, self.reach.view_of(group) * self.ground.chain_samples.len() + chain))
     }
 
-    /// What a node is to clients at a place, but for line, money and congestion.
-    fn price(&self, service: usize, place: usize, node: usize) -> u32 {
+    /// What nodes are to clients at a place, but for line, money and congestion.
+    fn prices(&self, service: usize, place: usize) -> impl Fn(usize) -> u32 {
         let shape = self.input.policy.services[service].profile.weights.shape;
         let paths = Paths::of(self.input, self.ground.samples[place]);
-        cost::terms(shape, paths.to(self.ground.sites[node] as usize), &self.pricing.signals[node]).total_us
+        let (sites, signals) = (&self.ground.sites, &self.pricing.signals);
+        move |node| cost::terms(shape, paths.to(sites[node] as usize), &signals[node]).total_us
     }
 
     #[inline]
