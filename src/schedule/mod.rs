@@ -90,6 +90,7 @@ mod rows;
 mod scoped;
 mod spread;
 mod steady;
+mod steps;
 mod strategy;
 mod sweep;
 mod tally;
