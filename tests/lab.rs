@@ -35,6 +35,8 @@ fn command(lab: &Lab, words: &[&str]) -> (i32, String, String) {
 #[test]
 fn three_networks_get_three_sites_and_a_fault_moves_one() {
     let mut lab = Lab::start();
+    let (code, events) = lab.operator(&["events"]);
+    assert!(code == 0 && events.contains("event cup-final"), "right after a start: {events}");
     lab.wait_all_up();
     let sites = NETWORKS.map(|subnet| site(&lab, answer(&lab, subnet).addresses[0]));
     assert!(sites[0] != sites[1] && sites[1] != sites[2] && sites[0] != sites[2], "{sites:?}");

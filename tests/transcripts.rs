@@ -290,8 +290,6 @@ ttl: 5
     script.admin(&["readiness", "--factor", "2"]);
     script.admin(&["readiness", "--event", "final"]);
     script.admin(&["readiness", "--event", "fnal"]);
-    // It takes a moment until they are looked at.
-    wait_for("the event", || stage.json(&["events"]).1["planned"].get(0).map(|_| ()));
     script.admin(&["events"]);
     script.admin(&["events", "7"]);
     script.end("readiness.txt");

@@ -4,7 +4,7 @@
 //!  GET /events   viewer   { planned: [PlannedEvent], kept: [KeptEvent] }, the newest of the kept first
 //! ```
 
-use crate::control::admin::refuse;
+use crate::control::admin::{ask_again, refuse};
 use crate::history::{HistoryError, Record, Shelf};
 use crate::model::event::{EventReport, PlannedEvent};
 use axum::extract::State;
@@ -14,17 +14,23 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Of the records of events.
 pub const KIND: &str = "event";
 /// Kept ones that are told.
 const MOST_TOLD: usize = 100;
+/// Who asks right after a start waits so long for the first look.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// Those to come; `None`: nobody has looked yet.
+pub type Planned = Option<Arc<Vec<PlannedEvent>>>;
 
 /// What the route needs.
 #[derive(Clone)]
 pub struct Events {
-    pub planned: watch::Receiver<Arc<Vec<PlannedEvent>>>,
+    pub planned: watch::Receiver<Planned>,
     pub history: Arc<Shelf>,
 }
 
@@ -50,7 +56,11 @@ pub fn routes(events: Events) -> Router {
 }
 
 async fn list(State(events): State<Events>) -> Response {
-    let (planned, shelf) = (Arc::clone(&events.planned.borrow()), Arc::clone(&events.history));
+    let (mut planned, shelf) = (events.planned.clone(), Arc::clone(&events.history));
+    let looked = tokio::time::timeout(FIRST_LOOK, planned.wait_for(Option::is_some)).await;
+    let Some(planned) = looked.ok().and_then(|looked| looked.ok()?.clone()) else {
+        return ask_again("events are not looked at yet; ask again".to_owned());
+    };
     let looking = tokio::task::spawn_blocking(move || shelf.history()?.records(KIND, MOST_TOLD));
     let kept = match looking.await {
         Ok(Ok(records)) => records.iter().filter_map(kept).collect(),

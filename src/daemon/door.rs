@@ -279,7 +279,7 @@ impl Bound {
         let access = house.access(config);
         let drills = house.run_drills(sights.status(), (&policies, &incidents), &at, &access.audit);
         let overrides = sights.overrides(events);
-        let (shown, planned) = tokio::sync::watch::channel(Arc::default());
+        let (shown, planned) = tokio::sync::watch::channel(None);
         let of_events = control::events::Events { planned, history: Arc::clone(&policies.history) };
         let watching =
             daemon_events::run((*events).clone(), Arc::clone(&of_events.history), Arc::clone(clock), shown);

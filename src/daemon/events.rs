@@ -8,7 +8,7 @@
 //! What an event changes of the policy is the loader's: the folder is read again at its edges (`reload`).
 
 use crate::base::clock::{MonoTime, SharedClock, WallTime};
-use crate::control::events::KIND;
+use crate::control::events::{KIND, Planned};
 use crate::daemon::background;
 use crate::daemon::readiness::situation;
 use crate::daemon::writer::{About, Event as Told, Situation};
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -36,15 +37,22 @@ pub async fn run(
     events: SyncSender<Told>,
     history: Arc<Shelf>,
     clock: SharedClock,
-    shown: watch::Sender<Arc<Vec<PlannedEvent>>>,
+    shown: watch::Sender<Planned>,
 ) {
     let mut watcher = Watcher { history, clock, judged: BTreeMap::new(), running: None };
     let mut had_problems = false;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        ticks.tick().await;
         let Some(situation) = situation(&events).await else { continue };
+        if shown.borrow().is_none() {
+            // Judging them may take a while.
+            let planned = watcher.planned(&situation.inputs.policy, watcher.clock.wall());
+            shown.send_replace(Some(Arc::new(planned)));
+        }
         if situation.inputs.policy.events.is_empty() && watcher.is_idle() {
-            shown.send_replace(Arc::default());
+            shown.send_replace(Some(Arc::default()));
             if std::mem::take(&mut had_problems) {
                 let _ = events.try_send(Told::Problems { about: About::Events, problems: Vec::new() });
             }
@@ -60,7 +68,7 @@ pub async fn run(
             return;
         };
         watcher = used;
-        shown.send_replace(Arc::new(planned));
+        shown.send_replace(Some(Arc::new(planned)));
         if had_problems || !problems.is_empty() {
             had_problems = !problems.is_empty();
             had_problems |= events.try_send(Told::Problems { about: About::Events, problems }).is_err();
@@ -103,26 +111,32 @@ impl Watcher {
             self.attend(event, situation, now);
         }
         self.close(policy, now);
-        let is_near = |event: &&Event| {
-            let ahead_ms = u64::try_from(event.ready_ahead.as_millis()).unwrap_or(u64::MAX);
-            now < event.from && event.from.0.saturating_sub(now.0) <= ahead_ms
-        };
-        for event in policy.events.iter().filter(is_near) {
+        for event in policy.events.iter().filter(|event| is_near(event, now)) {
             self.foresee(event, situation, now);
         }
-        let mut planned: Vec<PlannedEvent> = Vec::new();
-        let mut problems = Vec::new();
-        for event in policy.events.iter().filter(|event| now < event.until) {
-            let judged = self.judged.get(&event.name).filter(|_| is_near(&event));
-            problems.extend(judged.and_then(|judged| judged.problem.clone()));
-            planned.push(PlannedEvent {
+        let to_come = policy.events.iter().filter(|event| now < event.until);
+        let problems = to_come.filter_map(|event| self.judgement(event, now)?.problem.clone()).collect();
+        Looked { planned: self.planned(policy, now), problems }
+    }
+
+    /// Those that are to come or go on, with what is known of them so far.
+    fn planned(&self, policy: &Policy, now: WallTime) -> Vec<PlannedEvent> {
+        let tell = |event: &Event| {
+            let judged = self.judgement(event, now);
+            PlannedEvent {
                 is_ready: judged.map(|judged| judged.is_ready),
                 foreseen: judged.map(|judged| judged.said.clone()),
                 ..PlannedEvent::of(event, policy)
-            });
-        }
+            }
+        };
+        let to_come = policy.events.iter().filter(|event| now < event.until);
+        let mut planned: Vec<PlannedEvent> = to_come.map(tell).collect();
         planned.sort_by(|one, other| (one.from, &one.name).cmp(&(other.from, &other.name)));
-        Looked { planned, problems }
+        planned
+    }
+
+    fn judgement(&self, event: &Event, now: WallTime) -> Option<&Judged> {
+        self.judged.get(&event.name).filter(|_| is_near(event, now))
     }
 
     /// Takes up what a former run left open.
@@ -241,6 +255,12 @@ fn said(told: &Readiness) -> String {
             weakest.stranded_total()
         ),
     }
+}
+
+/// Whether it is judged beforehand by now.
+fn is_near(event: &Event, now: WallTime) -> bool {
+    let ahead_ms = u64::try_from(event.ready_ahead.as_millis()).unwrap_or(u64::MAX);
+    now < event.from && event.from.0.saturating_sub(now.0) <= ahead_ms
 }
 
 /// `None`: the fleet is ready.

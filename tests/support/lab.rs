@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "the program under test lives in real time")]
 #![allow(clippy::print_stderr, reason = "says what it waits for")]
 
-use crate::support::{Rhumb, free_port, run, wait_for};
+use crate::support::{Rhumb, fetch, free_port, run, wait_for};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,25 @@ impl Lab {
     pub fn status(&self) -> serde_json::Value {
         let (_, out, err) = run(&["status", "--admin", &self.admin, "--format", "json"]);
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
+    }
+
+    /// An operator's command about this lab to its end: exit code, and what is printed.
+    pub fn operator(&self, command: &[&str]) -> (i32, String) {
+        let (code, out, err) = run(&[command, &["--admin", &self.admin]].concat());
+        (code, out + &err)
+    }
+
+    /// The same as JSON, which it has to be.
+    pub fn told(&self, command: &[&str]) -> (i32, serde_json::Value) {
+        let (code, said) = self.operator(&[command, &["--format", "json"]].concat());
+        (code, serde_json::from_str(&said).unwrap_or_else(|error| panic!("{command:?}: {error}: {said}")))
+    }
+
+    /// The line of a metric that begins so, and its value.
+    pub fn metric(&self, begins: &str) -> f64 {
+        let metrics = fetch(self.admin.parse().expect("an address"), "/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(begins)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{begins}: {metrics}"))
     }
 
     /// Name of the node that has this address.
