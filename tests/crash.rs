@@ -88,6 +88,8 @@ struct Round {
     has_drills: bool,
     /// What the last kill was in the middle of: a drill that had its number, an order that was acknowledged.
     drill: Option<u64>,
+    /// That its end was acknowledged, with everything restored.
+    is_restored: bool,
     why: Option<String>,
 }
 
@@ -119,7 +121,17 @@ impl Round {
         let rhumb = world.serve();
         world.check(&Unsure::Nothing);
         let (courses, has_drills) = (BTreeMap::new(), deeds.contains(&Deed::Inject));
-        Self { world, rhumb, draw, courses, number: 0, has_drills, drill: None, why: None }
+        Self {
+            world,
+            rhumb,
+            draw,
+            courses,
+            number: 0,
+            has_drills,
+            drill: None,
+            is_restored: false,
+            why: None,
+        }
     }
 
     fn serve_again(&mut self) {
@@ -216,7 +228,8 @@ impl Round {
         } else {
             self.wait_until_it_holds(id);
             let path = format!("/drills/{id}/abort");
-            self.kill_during(deed, "POST", &path, json!({ "why": "a kill" }));
+            let told = self.kill_during(deed, "POST", &path, json!({ "why": "a kill" }));
+            self.is_restored = told.is_some_and(|told| told["is_restored"] == true);
         }
         Unsure::Nothing
     }
@@ -283,11 +296,13 @@ impl Round {
         if let Some(why) = self.why.take() {
             assert!(self.world.history_tells(&why), "{why} was acknowledged, and the history lacks it");
         }
+        let is_restored = std::mem::take(&mut self.is_restored);
         let Some(id) = self.drill.take() else { return };
         let report = self.world.told(&format!("/drills/{id}"));
         let kind = report["ending"]["kind"].as_str().expect("an ending");
         // On a slow machine it may have been given up before.
         assert!(["crashed", "aborted", "guardrail", "failed"].contains(&kind), "{report:#}");
+        assert!(kind != "crashed" || !is_restored, "its restoration was acknowledged: {report:#}");
         assert!(report["phase"] == "over" && report["traces"]["is_restored"] == true, "{report:#}");
         let timeline = report["timeline"].to_string();
         assert!(kind != "crashed" || timeline.contains("restored after a restart"), "{report:#}");
