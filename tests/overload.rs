@@ -152,7 +152,8 @@ fn newcomers_wait_while_the_fleet_is_full_and_nobody_else_does() {
     let (_, why, _) = run(&["why", "--admin", &world.admin.to_string()]);
     assert!(why.contains("degradation: live, area *"), "{why}");
     let (_, status, _) = run(&["status", "--admin", &world.admin.to_string()]);
-    assert!(status.contains("of newcomers are answered `pool`"), "{status}");
+    let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("of newcomers are answered `pool` "), "{status}");
 
     let mut steps = vec![shed];
     wait_for("the ladder to be climbed down", || {

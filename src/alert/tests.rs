@@ -511,6 +511,7 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         vec![at(ExpiryKind::Certificate, 15), at(ExpiryKind::Key, 13), at(ExpiryKind::Signature, 3)];
     world.status.services.push(ServiceStatus {
         sheds_to: None,
+        shed_rule: None,
         rungs: Vec::new(),
         name: "live".to_owned(),
         hostnames: Vec::new(),

@@ -2,6 +2,7 @@
 
 use crate::base::clock::WallTime;
 use crate::cli::admin_client::Admin;
+use crate::cli::incidents::folded;
 use crate::cli::{Format, chain};
 use crate::model::alert::{Alert, ReceiverStatus};
 use crate::model::status::Status;
@@ -67,11 +68,15 @@ pub fn text(status: &Status, members: usize) -> String {
 }
 
 fn one(alert: &Alert, now: WallTime, most: usize) -> String {
-    let mut text = format!("{} (since {} ago): {}\n", alert.severity, ago(now, alert.since), alert.summary);
+    // It is told as over when nothing was the matter for a while.
+    let is_well = !alert.members.is_empty() && alert.members.iter().all(|member| !member.firing);
+    let well = if is_well { ", well again" } else { "" };
+    let lead = format!("{} (since {} ago{well}): ", alert.severity, ago(now, alert.since));
+    let mut text = folded(&lead, &alert.summary);
     let shown = alert.members.iter().filter(|_| alert.member_count > 1).take(most);
     for member in shown {
         let state = if member.firing { "" } else { "well again; was: " };
-        text.push_str(&format!("  {}: {state}{}\n", member.name, member.evidence));
+        text.push_str(&folded(&format!("  {}: ", member.name), &format!("{state}{}", member.evidence)));
     }
     if let Some(runbook) = &alert.runbook {
         text.push_str(&format!("  runbook: {runbook}\n"));

@@ -1,6 +1,7 @@
 //! `rhumb explain`: one client's decision, asked of the running daemon.
 
 use crate::cli::admin_client::{Admin, AskError};
+use crate::cli::incidents::folded;
 use crate::cli::{Format, chain};
 use crate::explain::{Explanation, Steering};
 use crate::model::demand::DemandView;
@@ -60,7 +61,7 @@ impl ExplainArgs {
 fn text(told: &Explanation) -> String {
     let addresses: Vec<String> = told.addresses.iter().map(ToString::to_string).collect();
     let mut text = format!("{} {} for {}\n", told.name, told.qtype, told.client);
-    let mut line = |label: &str, value: String| text.push_str(&format!("  {label:<11} {value}\n"));
+    let mut line = |label: &str, value: String| text.push_str(&folded(&format!("  {label:<11} "), &value));
     line(
         "answer",
         match addresses.is_empty() {
@@ -89,7 +90,10 @@ fn text(told: &Explanation) -> String {
         if let Some(demand) = &steering.demand {
             line("demand", demanded(demand, &steering.plan.service));
         }
-        line("slot", format!("{} of {}", steering.slot, steering.slots));
+        // Who is shed to a name is in none.
+        if steering.slots > 0 {
+            line("slot", format!("{} of {}", steering.slot, steering.slots));
+        }
         if let Some(gate) = &steering.gate {
             line(if gate.is_shed { "shed" } else { "not shed" }, gate.because.clone());
         }

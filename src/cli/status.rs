@@ -3,9 +3,10 @@
 use crate::base::prefix::Family;
 use crate::base::units::Ppm;
 use crate::cli::admin_client::Admin;
+use crate::cli::incidents::folded;
 use crate::cli::{Format, alerts, canary, chain, incidents, overrides, watch};
-use crate::model::degradation::Rung;
-use crate::model::status::{NodeStatus, ServiceStatus, Status, VantageLink, VantageStatus};
+use crate::model::degradation::{Rung, RungStatus, ShedRule};
+use crate::model::status::{NodeStatus, QueryCounts, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
 use std::io::IsTerminal;
@@ -53,39 +54,21 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
     let table = &status.table;
     let ago = |then: u64| seconds(status.now.0.saturating_sub(then));
     let mut text = format!(
-        "{} (rhumb {}), up {}\nDNS on {}, admin on {}\n\ngeneration {} since {} ago: {}\npolicy {}, geo {}\n",
+        "{} (rhumb {}), up {}\nDNS on {}, admin on {}\n\n",
         status.instance,
         status.version,
         ago(status.started_at.0),
         status.listen.join(" "),
         status.admin,
-        table.generation,
-        ago(table.published_at.0),
-        table.cause,
-        table.policy,
-        table.geo,
     );
+    let lead = format!("generation {} since {} ago: ", table.generation, ago(table.published_at.0));
+    text.push_str(&folded(&lead, &table.cause.to_string()));
+    text.push_str(&format!("policy {}, geo {}\n", table.policy, table.geo));
     if let Some(last) = status.recent.last() {
         last.moves.iter().for_each(|moved| text.push_str(&format!("  {moved}\n")));
     }
-    let counts = &status.queries;
-    text.push_str(&format!(
-        "queries: {} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited, {} above their share\n\n",
-        counts.udp,
-        counts.tcp,
-        counts.dot,
-        counts.doh,
-        counts.doq,
-        counts.answered,
-        counts.nodata,
-        counts.nxdomain,
-        counts.refused,
-        counts.servfail,
-        counts.formerr + counts.notimp + counts.badvers,
-        counts.dropped,
-        counts.limit_slipped + counts.limit_dropped,
-        counts.share_slipped + counts.share_dropped,
-    ));
+    text.push_str(&folded("queries: ", &counted(&status.queries)));
+    text.push('\n');
     if !status.nodes.is_empty() {
         text.push_str(&format!("{}\n\n", node_table(&status.nodes, colours)));
     }
@@ -103,8 +86,10 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
     status.services.iter().for_each(|service| push_rungs(&mut text, service));
     status.incidents.iter().for_each(|incident| text.push_str(&incidents::brief(incident)));
     text.push_str(&alerts::text(status, 0));
+    let is_well = status.alerts.is_empty() && status.incidents.is_empty();
     if status.problems.is_empty() {
-        text.push_str("no problems\n");
+        // Clients may have some, as is told above.
+        text.push_str(if is_well { "no problems\n" } else { "no problems of rhumb itself\n" });
     }
     for problem in &status.problems {
         text.push_str(&format!(
@@ -118,28 +103,64 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
     text
 }
 
+/// What became of the queries.
+fn counted(counts: &QueryCounts) -> String {
+    format!(
+        "{} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} of them to newcomers who were shed, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited, {} above their share",
+        counts.udp,
+        counts.tcp,
+        counts.dot,
+        counts.doh,
+        counts.doq,
+        counts.answered,
+        counts.shed,
+        counts.nodata,
+        counts.nxdomain,
+        counts.refused,
+        counts.servfail,
+        counts.formerr + counts.notimp + counts.badvers,
+        counts.dropped,
+        counts.limit_slipped + counts.limit_dropped,
+        counts.share_slipped + counts.share_dropped,
+    )
+}
+
 /// Areas that are not in normal service.
 fn push_rungs(text: &mut String, service: &ServiceStatus) {
     for at in service.rungs.iter().filter(|at| at.rung != Rung::Normal || at.shed > Ppm::ZERO) {
         let area = at.area.as_deref().unwrap_or("*");
-        text.push_str(&format!(
-            "{}, area {area}: {} for {}",
-            service.name,
-            at.rung,
-            seconds(at.for_s * 1_000)
-        ));
-        if at.shed > Ppm::ZERO {
-            let to = service.sheds_to.as_deref().unwrap_or("nobody");
-            text.push_str(&format!("; {:.0} % of newcomers are answered `{to}`", at.shed.percent()));
-        }
-        if let Some(used) = at.utilisation {
-            text.push_str(&format!("; {:.0} % of capacity used", used.percent()));
-        }
-        if at.spilled > Ppm::ZERO {
-            text.push_str(&format!("; {:.0} % spilled", at.spilled.percent()));
-        }
-        text.push('\n');
+        text.push_str(&folded(&format!("{}, area {area}: ", service.name), &stands(at, service)));
     }
+}
+
+/// `shed for 11 s at 130 % of capacity; 10 % of newcomers are answered `cname` busy.example.net, who has a node keeps it;
+/// more above 90 %, fewer below 75 % for 30 s`.
+fn stands(at: &RungStatus, service: &ServiceStatus) -> String {
+    let mut told = format!("{} for {}", at.rung, seconds(at.for_s * 1_000));
+    if let Some(used) = at.utilisation {
+        told.push_str(&format!(" at {:.0} % of capacity", used.percent()));
+    }
+    if at.spilled > Ppm::ZERO {
+        told.push_str(&match at.spilled.percent() {
+            few if few < 0.5 => "; less than 1 % spilled".to_owned(),
+            share => format!("; {share:.0} % spilled"),
+        });
+    }
+    if at.shed == Ppm::ZERO {
+        return told;
+    }
+    let to = match (&service.shed_rule, &service.sheds_to) {
+        (Some(rule), _) => rule.to_string(),
+        (None, Some(to)) => format!("`{to}`"),
+        (None, None) => "nothing".to_owned(),
+    };
+    let share = at.shed.percent();
+    told.push_str(&format!("; {share:.0} % of newcomers are answered {to}, who has a node keeps it"));
+    if let Some(ShedRule { enter, exit, dwell_s, .. }) = &service.shed_rule {
+        let (enter, exit) = (enter.percent(), exit.percent());
+        told.push_str(&format!("; more above {enter:.0} %, fewer below {exit:.0} % for {dwell_s} s"));
+    }
+    told
 }
 
 fn node_table(nodes: &[NodeStatus], colours: bool) -> Table {

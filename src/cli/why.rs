@@ -1,11 +1,13 @@
 //! `rhumb why`: a generation, what it moved and why.
 
+use crate::cli::incidents::folded;
 use crate::cli::records::{SourceArgs, read};
 use crate::cli::render::{moment, visible};
 use crate::cli::{Format, chain};
 use crate::journal::replay::replay;
 use crate::journal::why::{Account, Reason, account};
 use crate::journal::{Decision, Kept, NamedMove};
+use crate::model::provenance::Cause;
 use crate::schedule::Pass;
 use crate::schedule::cost::CostTerms;
 use serde_json::json;
@@ -15,6 +17,8 @@ use std::process::ExitCode;
 
 /// Moves that are shown.
 const MOST_SHOWN: usize = 20;
+/// As lines are [folded].
+const MOST_INDENT: usize = 18;
 
 /// Tell why a generation moved the clients it moved
 ///
@@ -93,12 +97,13 @@ impl WhyArgs {
                 None => "moved nobody".to_owned(),
                 Some((service, ppm)) => {
                     let all = decision.moves.len() + decision.moves_omitted;
-                    format!("{all} moves, {} of {service}", percent(ppm))
+                    let moves = if all == 1 { "move" } else { "moves" };
+                    format!("{all} {moves}, {} of {service}", percent(ppm))
                 }
             };
-            let cause = visible(&decision.provenance.cause.to_string());
             let generation = decision.provenance.generation;
-            text.push_str(&format!("{generation:>8}  {at}  {cause}: {moved}\n"));
+            let cause = &decision.provenance.cause;
+            push_cause(&mut text, &format!("{generation:>8}  {at}  "), cause, &format!(": {moved}"));
         }
         match kept.oldest {
             None => text.push_str("the journal is empty\n"),
@@ -125,12 +130,15 @@ fn text(account: &Account) -> String {
     let Account { decision, nodes, services, groups, reasons, is_same } = account;
     let mut text = head(decision);
     let mut line =
-        |label: &str, value: String| text.push_str(&format!("  {label:<10} {}\n", visible(&value)));
+        |label: &str, value: String| text.push_str(&folded(&format!("  {label:<10} "), &visible(&value)));
     let known: Vec<String> = nodes.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
     line("decided on", format!("nodes: {}; {services} services, {groups} client groups", known.join(", ")));
     decision.notes.iter().for_each(|note| line("note", note.clone()));
     for (service, lost) in &decision.unserved {
-        line("unserved", format!("{service}: {lost} units"));
+        let is_noted = |note: &String| note.starts_with(&format!("{service}: demand of {lost} units "));
+        if !decision.notes.iter().any(is_noted) {
+            line("unserved", format!("{service}: {lost} units"));
+        }
     }
     if decision.is_held {
         line("held", "services whose part had faults stayed as they were".to_owned());
@@ -156,16 +164,28 @@ fn head(decision: &Decision) -> String {
         Pass::Evacuation => "at once, only who had to move",
         Pass::Full => "everybody considered",
     };
-    format!(
-        "generation {}, after {}, {}\n  cause      {} ({pass})\n  policy     {}, geo {}, rhumb {}\n",
-        it.generation,
-        it.parent,
-        moment(it.published_at),
-        visible(&it.cause.to_string()),
-        it.policy,
-        it.geo,
-        decision.version,
-    )
+    let mut text =
+        format!("generation {}, after {}, {}\n", it.generation, it.parent, moment(it.published_at));
+    push_cause(&mut text, "  cause      ", &it.cause, &format!(" ({pass})"));
+    text.push_str(&format!("  policy     {}, geo {}, rhumb {}\n", it.policy, it.geo, decision.version));
+    text
+}
+
+/// The cause behind a lead and before an end; each step of the ladder on lines of its own.
+fn push_cause(text: &mut String, lead: &str, cause: &Cause, end: &str) {
+    let told = match cause {
+        Cause::Degradation { steps } if !steps.is_empty() => {
+            let first = format!("degradation: {}", steps[0]);
+            std::iter::once(first).chain(steps[1..].iter().cloned()).collect()
+        }
+        other => vec![other.to_string()],
+    };
+    let mut lead = lead.to_owned();
+    for (at, part) in told.iter().enumerate() {
+        let end = if at + 1 == told.len() { end } else { ";" };
+        text.push_str(&folded(&lead, &format!("{}{end}", visible(part))));
+        lead = " ".repeat(lead.chars().count().min(MOST_INDENT));
+    }
 }
 
 fn told(reason: &Reason) -> String {
@@ -176,11 +196,11 @@ fn told(reason: &Reason) -> String {
         n => format!(" and {} more groups", n - 1),
     };
     let mut text = format!(
-        "  {service}: {} -> {}  {}\n    {}\n    {}{more}",
+        "  {service}: {} -> {}  {}\n{}    {}{more}",
         node(from),
         node(to),
         percent(u64::from(*share_ppm)),
-        visible(&reason.because),
+        folded("    ", &visible(&reason.because)),
         visible(&reason.largest_group),
     );
     for (name, cost) in [(from, &reason.from_cost), (to, &reason.to_cost)] {

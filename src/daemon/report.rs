@@ -23,6 +23,8 @@ use tokio::sync::watch;
 const MAX_RECENT: usize = 64;
 /// Moves told per change.
 const MAX_MOVES: usize = 6;
+/// A smaller move would read as 0.0 %.
+const LEAST_MOVE: Ppm = Ppm(500);
 
 /// What does not change while the process lives.
 #[derive(Clone, Debug)]
@@ -152,7 +154,7 @@ impl Reporter {
     }
 }
 
-/// The largest moves in words: "live: tyo-1 -> osa-1 4.2 %".
+/// The largest moves in words: "live: tyo-1 -> osa-1 4.2 %"; how many are left out last.
 fn tell_moves(former: &Snapshot, snapshot: &Snapshot) -> Vec<String> {
     let name = |policy: &Policy, node: Option<NodeId>| {
         node.map_or("nowhere".to_owned(), |node| policy.fleet.node(node).name.clone())
@@ -163,7 +165,22 @@ fn tell_moves(former: &Snapshot, snapshot: &Snapshot) -> Vec<String> {
         let service = &snapshot.policy.service(moved.service).name;
         format!("{service}: {from} -> {to} {:.1} %", moved.share.percent())
     };
-    routing::moves(former, snapshot, &weights).iter().take(MAX_MOVES).map(tell).collect()
+    let moves = routing::moves(former, snapshot, &weights);
+    let large = moves.iter().take_while(|moved| moved.share >= LEAST_MOVE).take(MAX_MOVES);
+    let mut told: Vec<String> = large.map(tell).collect();
+    told.extend(left_out(told.len(), moves.len()));
+    told
+}
+
+/// Of the moves that are not told one by one.
+fn left_out(told: usize, all: usize) -> Option<String> {
+    match (told, all - told) {
+        (_, 0) => None,
+        (0, 1) => Some("1 move of less than 0.1 %".to_owned()),
+        (0, count) => Some(format!("{count} moves of less than 0.1 %")),
+        (_, 1) => Some("1 smaller move".to_owned()),
+        (_, count) => Some(format!("{count} smaller moves")),
+    }
 }
 
 fn node_statuses(policy: &Policy, health: &[NodeHealth], planned_load: &[u64]) -> Vec<NodeStatus> {
@@ -207,8 +224,28 @@ fn service_statuses(
                 groups: u32::try_from(assigned.by_group.len()).unwrap_or(u32::MAX),
                 demand: demand.get(at).copied().unwrap_or_default(),
                 sheds_to: service.shed.as_ref().map(|shed| shed.to.name().to_owned()),
+                shed_rule: service.shed_rule(),
                 rungs: memory.rungs(&snapshot.policy, at),
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        for (told, all, expected) in [
+            (0, 0, None),
+            (6, 6, None),
+            (6, 7, Some("1 smaller move")),
+            (2, 9, Some("7 smaller moves")),
+            (0, 1, Some("1 move of less than 0.1 %")),
+            (0, 12, Some("12 moves of less than 0.1 %")),
+        ] {
+            assert_eq!(left_out(told, all).as_deref(), expected, "{told} of {all}");
+        }
+    }
 }

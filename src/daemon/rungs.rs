@@ -30,7 +30,7 @@ pub fn turn(live: &Snapshot, now: MonoTime) {
 pub fn cause(cause: Cause, steps: &[RungStep], policy: &Policy) -> Cause {
     let counts = |step: &&RungStep| step.shed != step.shed_before;
     let told: Vec<String> =
-        steps.iter().filter(counts).take(MOST_TOLD).map(|step| sentence(step, policy)).collect();
+        steps.iter().filter(counts).take(MOST_TOLD).map(|step| step.told(policy)).collect();
     match cause {
         Cause::Rebalance if !told.is_empty() => Cause::Degradation { steps: told },
         other => other,
@@ -80,40 +80,13 @@ pub fn kept_in(
 /// A line for each area that changed.
 pub fn log(steps: &[RungStep], policy: &Policy) {
     for step in steps {
-        let (service, area) = names(step, policy);
+        let (service, area) = step.names(policy);
         let used = step.utilisation.map_or(-1.0, |used| used.percent());
         let (from, to) = (step.from.name(), step.to.name());
-        let said = sentence(step, policy);
+        let said = step.told(policy);
         match step.to.max(step.from) {
             Rung::Normal | Rung::Spill => tracing::info!(service, area, from, to, used, "{said}"),
             Rung::Shed | Rung::Circuit => tracing::warn!(service, area, from, to, used, "{said}"),
         }
     }
-}
-
-fn names<'p>(step: &RungStep, policy: &'p Policy) -> (&'p str, String) {
-    let service = policy.service(step.service);
-    let rule = service.chains.get(usize::from(step.rule));
-    let area = rule.and_then(|rule| rule.area_name(&policy.clients));
-    (&service.name, area.unwrap_or_else(|| "*".to_owned()))
-}
-
-/// `live, area europe: shed, 20 % of newcomers (10 % before) at 97 % of capacity`.
-fn sentence(step: &RungStep, policy: &Policy) -> String {
-    let (service, area) = names(step, policy);
-    let shed = match step.shed == step.shed_before {
-        true => String::new(),
-        false => format!(
-            ", {:.0} % of newcomers shed ({:.0} % before)",
-            step.shed.percent(),
-            step.shed_before.percent()
-        ),
-    };
-    let used =
-        step.utilisation.map_or_else(String::new, |used| format!(" at {:.0} % of capacity", used.percent()));
-    let rung = match step.from == step.to {
-        true => step.to.to_string(),
-        false => format!("{} -> {}", step.from, step.to),
-    };
-    format!("{service}, area {area}: {rung}{shed}{used}")
 }

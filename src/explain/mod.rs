@@ -168,15 +168,16 @@ fn tell_gate(snapshot: &Snapshot, found: &dns::decide::Steering<'_>) -> Option<G
     let policy = snapshot.policy.service(found.service).shed.as_ref()?;
     let table = snapshot.service_table(found.service);
     let (family, upper) = (found.client.family, (found.client.bits >> 64) as u64);
+    let shed_to = snapshot.policy.service(found.service).shed_rule()?;
     let is_known = table.knows(&Asker { family, upper, is_one_network: true, is_rehearsal: true });
     let is_shed = found.shed > Ppm::ZERO;
     let share = if is_shed { found.shed } else { found.distribution.gate?.share };
     let minutes = policy.remember.as_secs().div_ceil(60);
     let because = match (is_shed, is_known, share) {
         (true, ..) => format!(
-            "a newcomer, not answered within {minutes} min: {:.0} % of them are answered `{}`, by hash of the network",
+            "a newcomer, not answered within {minutes} min: {:.0} % of them are answered {}, by hash of the network",
             share.percent(),
-            policy.to.name()
+            shed_to
         ),
         (false, true, _) => format!("answered with a node within {} min: it keeps its node", 2 * minutes),
         (false, false, Ppm(0)) => "a newcomer; nobody is shed".to_owned(),

@@ -50,6 +50,7 @@ fn empty() -> Status {
         nodes: Vec::new(),
         services: vec![ServiceStatus {
             sheds_to: None,
+            shed_rule: None,
             rungs: Vec::new(),
             name: "live".to_owned(),
             hostnames: Vec::new(),

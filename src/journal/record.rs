@@ -9,6 +9,7 @@ use crate::model::event;
 use crate::model::ids::NodeId;
 use crate::model::placement::Move;
 use crate::model::policy::Policy;
+use crate::model::provenance::Cause;
 use crate::policy;
 use crate::schedule::{Plan, Strategy};
 use crate::store::journal::Record;
@@ -29,6 +30,9 @@ const DEMAND: u8 = 5;
 const STRATEGY: u8 = 6;
 /// Not there: none was in force.
 const EVENTS: u8 = 7;
+
+/// Steps of the ladder that are noted.
+const MOST_STEPS: usize = 32;
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +74,7 @@ pub fn pack(made: &Made) -> io::Result<Record> {
         pass: asked.question.pass,
         moves: plan.moves.iter().take(MOST_MOVES).map(named).collect(),
         moves_omitted: plan.moves.len().saturating_sub(MOST_MOVES),
-        notes: notes(asked.strategy, plan),
+        notes: notes(made),
         unserved,
         is_held: *is_held,
         digest: digest(plan)?,
@@ -95,14 +99,18 @@ pub fn pack(made: &Made) -> io::Result<Record> {
     Ok(Record { generation: provenance.generation.0, head: serde_json::to_vec(&decision)?, parts })
 }
 
-fn notes(strategy: Strategy, plan: &Plan) -> Vec<String> {
-    let other = match strategy {
+/// What the plan says, and steps of the ladder that are not its cause.
+fn notes(Made { provenance, asked, plan, .. }: &Made) -> Vec<String> {
+    let other = match asked.strategy {
         Strategy::Rhumb => None,
         Strategy::Nearest => {
             Some("strategy nearest: planned as if nodes had no capacity and no load".to_owned())
         }
     };
-    other.into_iter().chain(plan.notes.iter().cloned()).collect()
+    let is_cause =
+        |step: &String| matches!(&provenance.cause, Cause::Degradation { steps } if steps.contains(step));
+    let steps = plan.steps.iter().map(|step| step.told(&asked.policy)).filter(|step| !is_cause(step));
+    other.into_iter().chain(plan.notes.iter().cloned()).chain(steps.take(MOST_STEPS)).collect()
 }
 
 fn name(policy: &Policy, node: NodeId) -> String {

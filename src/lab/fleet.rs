@@ -75,8 +75,14 @@ pub struct LevelSet {
 impl std::fmt::Display for LevelSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (level, before, seconds) = (self.level.percent(), self.before.percent(), SESSION.as_secs());
-        write!(f, "load: clients fill the fleet to {level} % from now on ({before} % before)\n  note: ")?;
-        write!(f, "sessions there are end in their own time, {seconds} s on average; peaks are counted anew")
+        writeln!(f, "load: clients fill the fleet to {level} % from now on ({before} % before)")?;
+        writeln!(f, "  note: sessions there are end in their own time, {seconds} s on average;")?;
+        write!(f, "        peaks are counted anew")?;
+        if self.level <= Ppm::WHOLE {
+            return Ok(());
+        }
+        writeln!(f, "\n  note: there is not room for all: services with `shed` turn newcomers away;")?;
+        write!(f, "        `rhumb status` tells how many")
     }
 }
 

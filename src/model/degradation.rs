@@ -111,6 +111,30 @@ impl std::fmt::Display for Rung {
     }
 }
 
+/// What policy says of shedding a service's newcomers, as people are told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShedRule {
+    /// `pool`, `cname` or `nodata`.
+    pub to: String,
+    /// Which pool, or which name; `None`: neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Above it, of the capacity that a rule's chain offers, more are shed;
+    pub enter: Ppm,
+    /// below it for so long, fewer.
+    pub exit: Ppm,
+    pub dwell_s: u64,
+}
+
+impl std::fmt::Display for ShedRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "`{}` {name}", self.to),
+            None => write!(f, "`{}`", self.to),
+        }
+    }
+}
+
 /// Where the clients of one rule of a service stand, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RungStatus {

@@ -1,7 +1,7 @@
 //! Steered names: what they promise, which nodes may answer, and in which order.
 
 use super::clients::Clients;
-use super::degradation::Shed;
+use super::degradation::{Shed, ShedRule, ShedTo};
 use super::ids::{AreaId, NodeId, PoolId};
 pub use super::profile::Profile;
 use super::records::RecordSet;
@@ -220,6 +220,18 @@ impl Pool {
 }
 
 impl Service {
+    /// How newcomers are shed, told; `None`: they are not.
+    pub fn shed_rule(&self) -> Option<ShedRule> {
+        let shed = self.shed.as_ref()?;
+        let name = match &shed.to {
+            ShedTo::Pool(pool) => self.pools.get(pool.index()).map(|pool| pool.name.clone()),
+            ShedTo::Cname(name) => Some(name.clone()),
+            ShedTo::NoData => None,
+        };
+        let to = shed.to.name().to_owned();
+        Some(ShedRule { to, name, enter: shed.enter, exit: shed.exit, dwell_s: shed.dwell.as_secs() })
+    }
+
     /// Every name it answers: first its hostnames, then the names below them that have other types only.
     pub fn answered_names(&self) -> impl Iterator<Item = &str> {
         let mut owners: Vec<&str> = self.records.iter().filter_map(|set| set.owner.as_deref()).collect();

@@ -3,7 +3,7 @@
 
 use super::alert::{Alert, ReceiverStatus};
 use super::canary::CanaryBrief;
-use super::degradation::RungStatus;
+use super::degradation::{RungStatus, ShedRule};
 use super::demand::DemandCounts;
 use super::ids::{Generation, Revision};
 use super::incident::IncidentBrief;
@@ -121,6 +121,9 @@ pub struct ServiceStatus {
     /// What shed newcomers are answered: `pool`, `cname` or `nodata`; `None`: nobody is shed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sheds_to: Option<String>,
+    /// The same with its thresholds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shed_rule: Option<ShedRule>,
     /// Where the clients of each rule stand, in the order of the rules.
     #[serde(default)]
     pub rungs: Vec<RungStatus>,

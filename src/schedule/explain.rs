@@ -316,6 +316,11 @@ impl Told<'_> {
         }
     }
 
+    /// Whether a pool before this place of the chain has a node below its cap.
+    fn has_room_before(&self, level: u8) -> bool {
+        self.outlook.ladder.rungs.iter().any(|rung| rung.level < level && self.loads.room(rung.node) > 0)
+    }
+
     /// Why it carries none of the group.
     fn because(&self, node: NodeId) -> String {
         if !self.outlook.may_serve[node.index()] {
@@ -333,8 +338,14 @@ impl Told<'_> {
         let Some(best) = picked.min_by_key(|rung| (rung.level, self.total_us(rung.node))) else {
             return "nobody is picked: the next plan places the group".to_owned();
         };
-        if rung.level > best.level {
+        if rung.level > best.level && self.has_room_before(rung.level) {
             return format!("pool {} is for spill: an earlier pool has room", self.pool(node));
+        }
+        if rung.level > best.level && self.loads.room(node) > 0 {
+            return format!(
+                "pool {} is for spill, and the group has a place in an earlier one",
+                self.pool(node)
+            );
         }
         if self.loads.room(node) == 0 {
             return "it is at its cap".to_owned();

@@ -83,6 +83,7 @@ mod rows;
 mod scoped;
 mod spread;
 mod steady;
+mod steps;
 mod strategy;
 mod sweep;
 mod tally;
