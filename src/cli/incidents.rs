@@ -155,7 +155,12 @@ pub(super) fn brief(incident: &IncidentBrief) -> String {
     let told = |clock: &Option<u64>| {
         clock.map_or_else(|| "not yet".to_owned(), |ms| format!("after {}", length(ms)))
     };
-    text.push_str(&format!("  restored: answer {}, full quality {}\n", told(answer_ms), told(quality_ms)));
+    let answer = match answer_ms {
+        // More demand than room, and everybody has a node.
+        Some(0) => "never lost".to_owned(),
+        other => told(other),
+    };
+    text.push_str(&format!("  restored: answer {answer}, full quality {}\n", told(quality_ms)));
     runbooks.iter().for_each(|runbook| text.push_str(&format!("  runbook: {runbook}\n")));
     text
 }

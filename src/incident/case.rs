@@ -199,9 +199,16 @@ impl Case {
         member.evidence.clone_from(&found.evidence);
         member.confirmed |= found.confirmed;
         if is_worse {
+            let is_answered = |what: &str| found.part == Part::Service && what == NO_ROOM;
+            let (was, is) = (is_answered(&member.what), is_answered(&found.what));
+            // From now on everybody is answered with a node, or no more.
+            member.moved_at = if is { Some(now.wall) } else { member.moved_at.filter(|_| !was) };
             member.what.clone_from(&found.what);
             let what = format!("{}: {}: {}", told(found.part, &found.name), found.what, found.evidence);
             self.step(now.wall, StepKind::Verdict, what);
+            if was {
+                self.reopen(now);
+            }
         }
         self.is_changed |= is_other;
     }
@@ -285,8 +292,8 @@ impl Case {
                 Cause::WarmStart
                 | Cause::Reload { .. }
                 | Cause::Withdrawal { .. }
-                | Cause::Release { .. }
-                | Cause::Degradation { .. } => true,
+                | Cause::Release { .. } => true,
+                Cause::Degradation { steps } => self.concerns_steps(steps),
             };
             if is_told {
                 let what = format!("table {} published: {}", change.generation, change.cause);
@@ -300,6 +307,15 @@ impl Case {
             }
         }
         self.seen = self.seen.max(status.table.generation);
+    }
+
+    /// Whether steps of the ladder are of its own services; where more than services went wrong, all are.
+    fn concerns_steps(&self, steps: &[String]) -> bool {
+        let is_of = |member: &Member, step: &String| step.starts_with(&format!("{}, area ", member.name));
+        self.incident
+            .members
+            .iter()
+            .any(|member| member.part != Part::Service || steps.iter().any(|step| is_of(member, step)))
     }
 
     /// Which members the live table gives to nobody any more.
@@ -355,10 +371,13 @@ impl Case {
         clocks.answer_at = Some(at);
         clocks.answer_ms = Some(clocks.answer_ms.map_or(ms, |before| before.max(ms)));
         impact::restored(&mut self.incident);
-        let what = format!(
-            "answer restored for 99 % of the clients, {} after the first failure (TTL model)",
-            span(ms)
-        );
+        let what = match ms {
+            0 => "every client is answered with a node, as before".to_owned(),
+            _ => format!(
+                "answer restored for 99 % of the clients, {} after the first failure (TTL model)",
+                span(ms)
+            ),
+        };
         self.step(at, StepKind::Restored, what);
         (self.is_news, self.is_changed) = (true, true);
     }
@@ -366,7 +385,7 @@ impl Case {
     /// When 99 % of a member's clients had another answer, or it was back, and how long that took; `None`: not
     /// yet.
     fn answered(&self, member: &Member) -> Option<(WallTime, u64)> {
-        if member.part == Part::Service && member.what == NO_ROOM {
+        if member.part == Part::Service && member.what == NO_ROOM && member.moved_at.is_none() {
             return Some((member.verdict_at, 0));
         }
         let by_caches = member.moved_at.map(|moved| {

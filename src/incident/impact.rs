@@ -137,13 +137,16 @@ pub(super) fn charges(base: Option<&Clientele>, node: &str, until_ms: u64) -> Ve
     base.map_or_else(Vec::new, |base| base.services.iter().filter_map(of).collect())
 }
 
-/// The longest TTL of the services that a member had clients of, in milliseconds.
+/// The longest TTL of the services that a member had clients of, in milliseconds; of a service its own.
 pub(super) fn ttl_ms(incident: &Incident, member: &Member) -> u64 {
     if member.part == Part::Node && member.share == Ppm::ZERO {
         // Nobody was sent there, so no cache has it.
         return 0;
     }
-    let touched = incident.impact.services.iter().filter(|it| it.clients > Ppm::ZERO);
+    let touched = incident.impact.services.iter().filter(|it| match member.part {
+        Part::Service => it.name == member.name,
+        _ => it.clients > Ppm::ZERO,
+    });
     u64::from(touched.map(|it| it.ttl).max().unwrap_or(TTL_S)) * 1_000
 }
 

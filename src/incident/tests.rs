@@ -3,6 +3,7 @@
 use super::{IncidentBook, Kept, Moment};
 use crate::base::clock::{MonoTime, WallTime};
 use crate::base::units::Ppm;
+use crate::model::degradation::{Rung, RungStatus};
 use crate::model::ids::{Generation, Revision};
 use crate::model::incident::{
     CauseOf, Clientele, Incident, IncidentRules, MOST_STEPS, NamedShare, NodeClients, Part, Phase,
@@ -240,6 +241,39 @@ impl World {
             nodes: Vec::new(),
         });
     }
+}
+
+fn rung(shed: Ppm, unserved: Ppm) -> RungStatus {
+    let rung = if shed > Ppm::ZERO { Rung::Shed } else { Rung::Normal };
+    RungStatus { area: None, rung, for_s: 0, shed, utilisation: None, spilled: Ppm::ZERO, unserved }
+}
+
+#[test]
+fn newcomers_wait_until_they_are_let_in() {
+    let mut world = World::new();
+    world.status.services[0].rungs = vec![rung(Ppm::from_percent(30), Ppm::from_percent(20))];
+    world.pass(11_000);
+    assert_eq!(world.one().summary, "service live: newcomers turned away");
+    let steps = |service: &str| Cause::Degradation { steps: vec![format!("{service}, area *: shed")] };
+    world.publish(steps("live"));
+    world.publish(steps("rtc"));
+    world.pass(20_000);
+    assert_eq!(world.one().clocks.answer_ms, None, "they wait");
+    let told: Vec<_> = world.one().timeline.iter().filter(|it| it.kind == StepKind::Published).collect();
+    assert_eq!(told.len(), 1, "what the ladder of another service does is not of it: {told:#?}");
+
+    // The nodes are still full, but everybody is let in, when the answers in caches have ended.
+    world.status.services[0].rungs = vec![rung(Ppm::ZERO, Ppm::from_percent(20))];
+    let let_in = world.now_ms + 100;
+    world.pass(5_000);
+    assert_eq!(world.one().clocks.answer_ms, None, "caches hold it still");
+    world.pass(6_000);
+    let took = world.one().clocks.answer_ms.expect("restored");
+    let failed_at = world.one().clocks.failed_at.0;
+    assert_eq!(failed_at + took, let_in + 9_900);
+    world.status.services[0].rungs = vec![rung(Ppm::from_percent(30), Ppm::from_percent(20))];
+    world.pass(1_000);
+    assert_eq!(world.one().clocks.answer_at, None, "they wait again");
 }
 
 fn kinds(incident: &Incident) -> Vec<StepKind> {
