@@ -16,11 +16,13 @@ use crate::serve::handover::Line;
 use crate::store::policy_write;
 use crate::store::state_dir::{Found, KeptInputs, StateDir, StateError};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a successor waits for a process that has the state folder and hands over to nobody: one that
 /// has only just started, or is about to end.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const HANDOVER_LOOK: Duration = Duration::from_millis(20);
 
 /// What a start begins with.
 pub struct Recovered {
@@ -109,7 +111,7 @@ struct Opened {
 }
 
 fn open(folder: &Path, takeover: bool) -> Result<Opened, StartError> {
-    let until = takeover.then(|| Instant::now() + HANDOVER_PATIENCE);
+    let mut looks = if takeover { HANDOVER_PATIENCE.as_millis() / HANDOVER_LOOK.as_millis() } else { 0 };
     let mut is_told = false;
     loop {
         if takeover && let Some(predecessor) = Line::connect(folder)? {
@@ -117,14 +119,14 @@ fn open(folder: &Path, takeover: bool) -> Result<Opened, StartError> {
             let state = StateDir::open_held(folder);
             return Ok(Opened { state, unwritable: None, predecessor: Some(predecessor) });
         }
-        match (StateDir::open(folder), until) {
+        match (StateDir::open(folder), looks) {
             (Ok((state, unwritable)), _) => {
                 if takeover {
                     tracing::info!("nobody to take over from in {}: starting as usual", folder.display());
                 }
                 return Ok(Opened { state, unwritable, predecessor: None });
             }
-            (Err(StateError::Locked(_)), Some(until)) if Instant::now() < until => {
+            (Err(StateError::Locked(_)), 1..) => {
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::info!(
                         "the rhumb that uses {} hands over to nobody yet: waiting for it, at most {} s",
@@ -132,7 +134,8 @@ fn open(folder: &Path, takeover: bool) -> Result<Opened, StartError> {
                         HANDOVER_PATIENCE.as_secs()
                     );
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::park_timeout(HANDOVER_LOOK);
+                looks -= 1;
             }
             (Err(error), _) => return Err(error.into()),
         }
