@@ -255,7 +255,9 @@ mod tests {
 
     #[test]
     fn each_network_comes_as_often_as_another() {
-        let home = |pair: Pair| if pair.client % 3 == 0 { vec![(NodeId(0), 1_000_000)] } else { Home::new() };
+        let home = |pair: Pair| {
+            if pair.client.is_multiple_of(3) { vec![(NodeId(0), 1_000_000)] } else { Home::new() }
+        };
         let mut rng = SeededRng::new(7);
         let mut audience = Audience::new(&sample::fleet(), pairs(900, home), &mut rng);
         let present: BTreeMap<Pair, f64> = audience.present(0.75).collect();
