@@ -15,13 +15,14 @@ pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -
     let absent = LoadFile::absent();
     let own = own.unwrap_or(&absent);
     let inherited = defaults.unwrap_or(&absent);
-    let LoadFile { max_age, stale, amount, ratios, .. } = inherited;
+    let LoadFile { max_age, stale, amount, ratios, clients, .. } = inherited;
     let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
     Some(LoadFeed {
         source: lower_source(own, inherited, ends)?,
         max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
         stale: super::health::stale(own.stale.or(stale)),
         amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
+        clients: own.clients.or(clients).value().map(|place| place.0.clone()),
         ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
             let row = |(name, place): &(At<Name>, Option<FeedPlace>)| {
                 Some((name.value.0.clone(), place.as_ref()?.0.clone()))
@@ -77,6 +78,7 @@ impl LoadFile {
             format: Slot::Absent,
             amount: Slot::Absent,
             ratios: Slot::Absent,
+            clients: Slot::Absent,
         }
     }
 }
@@ -132,7 +134,7 @@ pub fn check_places(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut 
             findings.report(bad.code, place, bad.message).help(bad.help);
         }
     };
-    if let Some(At { value, place }) = own.amount.given() {
+    for At { value, place } in [own.amount.given(), own.clients.given()].into_iter().flatten() {
         judge(value, *place);
     }
     for (name, text) in own.ratios.value().map_or(&[][..], |table| &table.rows) {
