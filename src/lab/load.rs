@@ -9,10 +9,12 @@
 //! The capacity unit binds on purpose: with a ratio above it, a view of the lab would show a number
 //! that no fault and no client explains. A feed that reports no amount gives `u` itself as cpu.
 
+use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What every node carries before the first client comes, as a share of its capacity.
 pub const TRICKLE: Ppm = Ppm::from_percent(3);
@@ -25,6 +27,8 @@ pub struct LoadCell {
     /// In the capacity's unit; `None` counts as utilisation 0.
     capacity: Option<u64>,
     sessions_milli: AtomicU64,
+    /// The same by client network; `None`: its feed does not tell of them.
+    by_client: Option<Mutex<HashMap<Prefix, f64>>>,
 }
 
 /// What a node says at one moment.
@@ -36,11 +40,20 @@ pub struct Reading {
 
 impl LoadCell {
     pub fn new(capacity: Option<u64>) -> Self {
-        Self { capacity, sessions_milli: AtomicU64::new(0) }
+        Self { capacity, sessions_milli: AtomicU64::new(0), by_client: None }
     }
 
-    /// A client was given this node: `demand` more, in the capacity's unit.
-    pub fn add(&self, demand: f64) {
+    /// Has sessions told by client network.
+    #[must_use]
+    pub fn telling_clients(self) -> Self {
+        Self { by_client: Some(Mutex::default()), ..self }
+    }
+
+    /// A client of a network was given this node: `demand` more, in the capacity's unit.
+    pub fn add(&self, demand: f64, client: Prefix) {
+        if let Some(mut clients) = self.clients().filter(|_| demand > 0.0) {
+            *clients.entry(client).or_default() += demand;
+        }
         let milli = (demand * MILLI).clamp(0.0, 1e15) as u64;
         let add = |old: u64| Some(old.saturating_add(milli).min(1 << 62));
         // The closure always gives a value, so the update cannot fail.
@@ -51,6 +64,26 @@ impl LoadCell {
     pub fn fade(&self, factor: f64) {
         let fade = |old: u64| Some((old as f64 * factor.clamp(0.0, 1.0)) as u64);
         let _ = self.sessions_milli.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fade);
+        if let Some(mut clients) = self.clients() {
+            clients.retain(|_, load| {
+                *load *= factor.clamp(0.0, 1.0);
+                *load * MILLI >= 1.0
+            });
+        }
+    }
+
+    fn clients(&self) -> Option<MutexGuard<'_, HashMap<Prefix, f64>>> {
+        // Who died with the lock left a sum behind, which is as good as any.
+        self.by_client.as_ref().map(|clients| clients.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sessions by client network, as a feed tells them.
+    pub fn told_clients(&self) -> Value {
+        let clients = self.clients();
+        let told = |(network, load): (&Prefix, &f64)| {
+            (network.to_string(), Value::from((load * MILLI).round() / MILLI))
+        };
+        Value::Object(clients.iter().flat_map(|clients| clients.iter().map(told)).collect())
     }
 
     /// The load now, or as pinned by a fault.
@@ -77,12 +110,17 @@ pub struct FeedShape {
     pub amount: Option<String>,
     /// JSON pointers by resource name.
     pub ratios: BTreeMap<String, String>,
+    /// JSON pointer to what is said of client networks.
+    pub clients: Option<String>,
 }
 
 impl FeedShape {
     /// The document, or the pointer that cannot stand beside the others.
-    pub fn document(&self, reading: Reading) -> Result<Value, String> {
+    pub fn document(&self, reading: Reading, clients: Value) -> Result<Value, String> {
         let mut document = Value::Object(Map::new());
+        if let Some(pointer) = &self.clients {
+            put(&mut document, pointer, clients)?;
+        }
         if let Some(pointer) = &self.amount {
             put(&mut document, pointer, reading.amount.into())?;
         }
@@ -127,29 +165,42 @@ fn put(document: &mut Value, pointer: &str, value: Value) -> Result<(), String> 
 mod tests {
     use super::*;
 
+    fn network(second: u8) -> Prefix {
+        Prefix::of(std::net::IpAddr::from([10, second, 0, 0]), 16)
+    }
+
     #[test]
     fn clients_add_and_fade_and_a_pin_outranks_them() {
-        let cell = LoadCell::new(Some(1_000));
+        let cell = LoadCell::new(Some(1_000)).telling_clients();
         assert_eq!(cell.read(None), Reading { amount: 30, utilisation: Ppm::from_percent(3) });
-        cell.add(40.5);
-        cell.add(59.5);
+        cell.add(40.5, network(1));
+        cell.add(59.5, network(2));
         assert_eq!(cell.read(None).amount, 130);
         cell.fade(0.5);
         assert_eq!(cell.read(None).amount, 80);
+        let told = serde_json::json!({ "10.1.0.0/16": 20.25, "10.2.0.0/16": 29.75 });
+        assert_eq!(cell.told_clients(), told);
         let pinned = Some(Ppm::from_percent(95));
         assert_eq!(cell.read(pinned), Reading { amount: 950, utilisation: Ppm::from_percent(95) });
-        cell.add(f64::NAN);
-        cell.add(-5.0);
-        assert_eq!(cell.read(None).amount, 80, "nonsense adds nothing");
+        cell.add(f64::NAN, network(1));
+        cell.add(-5.0, network(1));
+        assert_eq!((cell.read(None).amount, cell.told_clients()), (80, told), "nonsense adds nothing");
+        cell.fade(0.0);
+        assert_eq!(cell.told_clients(), serde_json::json!({}));
     }
 
     #[test]
     fn a_feed_stands_where_the_pointers_say() {
         let ratios = [("cpu", "/host/cpu"), ("errors", "/a~1b")];
         let ratios = ratios.map(|(name, pointer)| (name.to_owned(), pointer.to_owned())).into();
-        let shape = FeedShape { amount: Some("/host/mbps".to_owned()), ratios };
-        let document =
-            shape.document(Reading { amount: 7, utilisation: Ppm::from_percent(50) }).expect("fits");
+        let shape = FeedShape {
+            amount: Some("/host/mbps".to_owned()),
+            ratios,
+            clients: Some("/by/client".to_owned()),
+        };
+        let reading = Reading { amount: 7, utilisation: Ppm::from_percent(50) };
+        let document = shape.document(reading, "who".into()).expect("fits");
+        assert_eq!(document.pointer("/by/client"), Some(&"who".into()));
         assert_eq!(document.pointer("/host/mbps"), Some(&7.into()));
         assert_eq!(document.pointer("/host/cpu"), Some(&0.45.into()));
         assert_eq!(document.pointer("/a~1b"), Some(&0.0.into()));
@@ -159,8 +210,8 @@ mod tests {
     fn pointers_that_collide_are_refused() {
         for pointer in ["/load", "/load/cpu", "cpu"] {
             let ratios = BTreeMap::from([("cpu".to_owned(), pointer.to_owned())]);
-            let shape = FeedShape { amount: Some("/load".to_owned()), ratios };
-            assert!(shape.document(Reading::default()).is_err(), "{pointer}");
+            let shape = FeedShape { amount: Some("/load".to_owned()), ratios, clients: None };
+            assert!(shape.document(Reading::default(), Value::Null).is_err(), "{pointer}");
         }
     }
 }
