@@ -9,17 +9,24 @@
 //! The capacity unit binds on purpose: with a ratio above it, a view of the lab would show a number
 //! that no fault and no client explains. A feed that reports no amount gives `u` itself as cpu.
 
+use crate::base::hash::mix64;
 use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What every node carries before the first client comes, as a share of its capacity.
 pub const TRICKLE: Ppm = Ppm::from_percent(3);
 /// Sessions are counted in thousandths of the capacity unit, so that fading does not round them off.
 const MILLI: f64 = 1_000.0;
+
+/// Sessions are kept in so many parts by client network, so that a change copies few of them.
+const PARTS: usize = 64;
+
+/// By client network, in the unit of the capacity.
+type Sessions = HashMap<Prefix, f64>;
 
 /// One node's load; written by clients and by the tick, read by the feed.
 #[derive(Debug)]
@@ -28,7 +35,7 @@ pub struct LoadCell {
     capacity: Option<u64>,
     sessions_milli: AtomicU64,
     /// The same by client network; `None`: its feed does not tell of them.
-    by_client: Option<Mutex<HashMap<Prefix, f64>>>,
+    by_client: Option<Box<[ArcSwap<Sessions>]>>,
 }
 
 /// What a node says at one moment.
@@ -46,13 +53,18 @@ impl LoadCell {
     /// Has sessions told by client network.
     #[must_use]
     pub fn telling_clients(self) -> Self {
-        Self { by_client: Some(Mutex::default()), ..self }
+        Self { by_client: Some((0..PARTS).map(|_| ArcSwap::default()).collect()), ..self }
     }
 
     /// A client of a network was given this node: `demand` more, in the capacity's unit.
     pub fn add(&self, demand: f64, client: Prefix) {
-        if let Some(mut clients) = self.clients().filter(|_| demand > 0.0) {
-            *clients.entry(client).or_default() += demand;
+        let at = mix64(client.bits() as u64 ^ (client.bits() >> 64) as u64) as usize % PARTS;
+        if let Some(part) = self.parts().get(at).filter(|_| demand > 0.0) {
+            part.rcu(|sessions| {
+                let mut sessions = Sessions::clone(sessions);
+                *sessions.entry(client).or_default() += demand;
+                sessions
+            });
         }
         let milli = (demand * MILLI).clamp(0.0, 1e15) as u64;
         let add = |old: u64| Some(old.saturating_add(milli).min(1 << 62));
@@ -64,26 +76,27 @@ impl LoadCell {
     pub fn fade(&self, factor: f64) {
         let fade = |old: u64| Some((old as f64 * factor.clamp(0.0, 1.0)) as u64);
         let _ = self.sessions_milli.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fade);
-        if let Some(mut clients) = self.clients() {
-            clients.retain(|_, load| {
-                *load *= factor.clamp(0.0, 1.0);
-                *load * MILLI >= 1.0
-            });
+        for part in self.parts() {
+            let left = |(client, load): (&Prefix, &f64)| (*client, load * factor.clamp(0.0, 1.0));
+            let is_left = |(_, load): &(Prefix, f64)| load * MILLI >= 1.0;
+            part.rcu(|sessions| sessions.iter().map(left).filter(is_left).collect::<Sessions>());
         }
     }
 
-    fn clients(&self) -> Option<MutexGuard<'_, HashMap<Prefix, f64>>> {
-        // Who died with the lock left a sum behind, which is as good as any.
-        self.by_client.as_ref().map(|clients| clients.lock().unwrap_or_else(PoisonError::into_inner))
+    fn parts(&self) -> &[ArcSwap<Sessions>] {
+        self.by_client.as_deref().unwrap_or_default()
     }
 
     /// Sessions by client network, as a feed tells them.
     pub fn told_clients(&self) -> Value {
-        let clients = self.clients();
-        let told = |(network, load): (&Prefix, &f64)| {
-            (network.to_string(), Value::from((load * MILLI).round() / MILLI))
-        };
-        Value::Object(clients.iter().flat_map(|clients| clients.iter().map(told)).collect())
+        let mut told = Map::new();
+        for part in self.parts() {
+            let row = |(network, load): (&Prefix, &f64)| {
+                (network.to_string(), Value::from((load * MILLI).round() / MILLI))
+            };
+            told.extend(part.load().iter().map(row));
+        }
+        Value::Object(told)
     }
 
     /// The load now, or as pinned by a fault.
