@@ -201,7 +201,10 @@ fn shares_go_by_what_nodes_report_and_outlive_a_reporter_and_a_crash() {
     assert_eq!(world.share(JAPAN), before, "known at once");
     wait_for("those that are left to report again", || (world.demand(JAPAN)["silent"] == 1).then_some(()));
     assert_eq!(world.share(JAPAN), before);
-    assert_eq!(NODES.map(|node| world.verdict(node)), ["down", "up", "up"]);
+    wait_for("the others to be known as well", || {
+        (NODES.map(|node| world.verdict(node)) == ["down", "up", "up"]).then_some(())
+    });
+    assert_eq!(world.share(JAPAN), before);
 }
 
 /// Whether a kept file, or one in a kept folder, has what all three nodes reported.

@@ -143,3 +143,40 @@ pub fn check_places(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::diagnostic::SourceFile;
+    use crate::policy::load;
+
+    /// Where the two nodes' feeds tell of clients, or the codes of what is wrong with that.
+    fn clients(defaults: &str, own: &str) -> Result<[Option<String>; 2], Vec<String>> {
+        let text = format!(
+            "version: 1\nregions: {{ ea: {{}} }}\nsites: {{ tyo: {{ region: ea }} }}\n\
+             defaults: {{ probes: [{{ kind: tcp, port: 80 }}], load: {{ port: 81, {defaults} }} }}\n\
+             nodes:\n  a: {{ site: tyo, addresses: [192.0.2.1], load: {{ {own} }} }}\n\
+             \x20 b: {{ site: tyo, addresses: [192.0.2.2] }}\n"
+        );
+        let (policy, problems) = load(&[SourceFile { path: "fleet.yaml".to_owned(), text }]);
+        let Some(policy) = policy else {
+            return Err(problems.into_iter().map(|problem| problem.code.to_owned()).collect());
+        };
+        let feeds = ["a", "b"].map(|name| {
+            let id = policy.fleet.node_named(name).expect("it is there");
+            policy.fleet.node(id).load.clone().expect("a feed").clients
+        });
+        Ok(feeds)
+    }
+
+    #[test]
+    fn a_place_for_clients_is_inherited_and_of_the_format() {
+        let place = |text: &str| Some(text.to_owned());
+        assert_eq!(clients("", "path: /l"), Ok([None, None]));
+        assert_eq!(clients("clients: /c", "path: /l"), Ok([place("/c"), place("/c")]));
+        assert_eq!(clients("clients: /c", "clients: /d"), Ok([place("/d"), place("/c")]));
+        let metric = "format: prometheus, clients: 'mbps{dir=\"out\"}'";
+        assert_eq!(clients("", metric), Ok([place("mbps{dir=\"out\"}"), None]));
+        assert_eq!(clients("", "clients: mbps"), Err(vec!["bad-json-pointer".to_owned()]));
+        assert_eq!(clients("format: prometheus", "clients: /c"), Err(vec!["bad-metric".to_owned()]));
+    }
+}
