@@ -175,7 +175,7 @@ fn shares_go_by_what_nodes_report_and_outlive_a_reporter_and_a_crash() {
     assert!(text.contains("by 3 nodes, on which 100 % of the plan is"), "{text}");
     assert!(fetch(world.admin, "/metrics").contains("rhumb_demand_reported_ratio{service=\"live\"} 1\n"));
     let (_, node, _) = run(&["node", "tyo-1", "--admin", &world.admin.to_string()]);
-    assert!(node.contains("in 1 networks, as it reports"), "{node}");
+    assert!(node.contains("by network: 1 in its last report"), "{node}");
 
     // Half of Japan's load is reported no more. The other node could tell of it only once its clients are there.
     drop(world.nodes.remove(0));
@@ -184,7 +184,7 @@ fn shares_go_by_what_nodes_report_and_outlive_a_reporter_and_a_crash() {
     let before = world.share(JAPAN);
     assert!(is_near(before, 800_000), "{before}");
     let (_, status, _) = run(&["status", "--admin", &world.admin.to_string()]);
-    assert!(status.contains("shares of clients stay; of 3 nodes that report them 1 are silent"), "{status}");
+    assert!(status.contains("shares of clients stay: 1 of 3 nodes that report them fell silent"), "{status}");
     let told = world.status()["services"][0]["demand"].clone();
     assert!(told["reporters"] == 3 && told["silent"] == 1 && told["reported"] == 1_000_000, "{told}");
 

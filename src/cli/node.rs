@@ -217,7 +217,7 @@ impl Screen {
             self.line("resources", &ratios.join(", "));
         }
         if let Some(networks) = load.networks {
-            self.line("clients", &format!("in {networks} networks, as it reports"));
+            self.line("clients", &format!("by network: {networks} in its last report"));
         }
         if load.circuit != "closed" {
             self.line("circuit", &load.circuit);
@@ -478,7 +478,7 @@ mod tests {
             "45 % by mbps, reported 900 ms ago",
             "4500 of 10000 mbps; priced above 75 %, never planned past 90 %",
             "cpu 31 %",
-            "in 120 networks, as it reports",
+            "by network: 120 in its last report",
             "half-open",
             "118 ms",
             "carries 25.0 % of it: 12 client groups; backs 3",

@@ -124,8 +124,8 @@ fn push_silent(text: &mut String, service: &ServiceStatus) {
     let demand = &service.demand;
     if demand.silent > 0 {
         text.push_str(&format!(
-            "{}: shares of clients stay; of {} nodes that report them {} are silent\n",
-            service.name, demand.reporters, demand.silent
+            "{}: shares of clients stay: {} of {} nodes that report them fell silent\n",
+            service.name, demand.silent, demand.reporters
         ));
     }
 }
