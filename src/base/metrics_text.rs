@@ -1,4 +1,4 @@
-//! The text format of Prometheus, as far as reading one number out of it goes.
+//! The text format of Prometheus, as far as reading samples out of it goes.
 //!
 //! ```text
 //!  selector   node_load1      requests_in_flight{job="edge", mode!="idle"}
@@ -14,6 +14,14 @@
 pub struct Selector {
     name: String,
     labels: Vec<Condition>,
+}
+
+/// One sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    labels: Vec<Condition>,
+    /// It may be infinite, or no number.
+    pub value: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +56,27 @@ impl Selector {
 
     /// The sum of the matching samples; `None`: none matches, or the sum is no number.
     pub fn sum(&self, document: &str) -> Option<f64> {
-        let matching: Vec<f64> = document.lines().filter_map(|line| self.sample(line)).collect();
+        let matching: Vec<f64> = self.samples(document).map(|sample| sample.value).collect();
         let sum: f64 = matching.iter().sum();
         (!matching.is_empty() && sum.is_finite()).then_some(sum)
     }
 
-    /// The value of a line if it is a sample that matches.
-    fn sample(&self, line: &str) -> Option<f64> {
+    /// The matching samples, as they stand.
+    pub fn samples<'a>(&'a self, document: &'a str) -> impl Iterator<Item = Sample> + 'a {
+        document.lines().filter_map(|line| self.sample(line))
+    }
+
+    /// Whether the document says that there is such a metric, be it with samples or without.
+    pub fn is_declared(&self, document: &str) -> bool {
+        let names = |line: &str| {
+            let rest = line.strip_prefix("# TYPE ").or_else(|| line.strip_prefix("# HELP "))?;
+            Some(rest.split_ascii_whitespace().next()? == self.name)
+        };
+        document.lines().any(|line| names(line).unwrap_or(false))
+    }
+
+    /// A line if it is a sample that matches.
+    fn sample(&self, line: &str) -> Option<Sample> {
         let rest = line.trim_start().strip_prefix(self.name.as_str())?;
         let (labels, rest) = match rest.strip_prefix('{') {
             Some(rest) => conditions(rest)?,
@@ -69,7 +91,15 @@ impl Selector {
         if !self.labels.iter().all(holds) {
             return None;
         }
-        rest.split_ascii_whitespace().next()?.parse().ok()
+        let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(Sample { labels, value })
+    }
+}
+
+impl Sample {
+    /// What a label says; `None`: it is not there.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|found| found.label == name).map(|found| found.value.as_str())
     }
 }
 
@@ -150,6 +180,16 @@ mod tests {
         check("bad", None);
         check("huge", None);
         check("last", None);
+    }
+
+    #[test]
+    fn samples_keep_their_labels() {
+        let selector = Selector::parse("busy{job=\"edge\"}").expect("a selector");
+        let modes: Vec<_> =
+            selector.samples(DOCUMENT).map(|it| it.label("mode").map(str::to_owned)).collect();
+        assert_eq!(modes, [Some("a".to_owned()), Some("b".to_owned())]);
+        assert!(Selector::parse("load1").expect("a selector").is_declared(DOCUMENT));
+        assert!(!selector.is_declared(DOCUMENT), "samples declare nothing");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `rhumb explain`: one client's decision, asked of the running daemon.
 
+use crate::base::units::Ppm;
 use crate::cli::admin_client::{Admin, AskError};
 use crate::cli::incidents::folded;
 use crate::cli::{Format, chain};
@@ -89,6 +90,9 @@ fn text(told: &Explanation) -> String {
         line("group", format!("{} (all of {})", steering.group, steering.covering_prefix));
         if let Some(demand) = &steering.demand {
             line("demand", demanded(demand, &steering.plan.service));
+            if let Some(reported) = reported(demand) {
+                line("reported", reported);
+            }
         }
         // Who is shed to a name is in none.
         if steering.slots > 0 {
@@ -137,7 +141,22 @@ fn demanded(demand: &DemandView, service: &str) -> String {
         ),
     };
     let bounded = if demand.is_bounded { "; bounded by `audience`" } else { "" };
-    format!("{share} ({counted}; by address space {:.3} %{bounded})", demand.assumed.percent())
+    let by_queries = match demand.reported {
+        Ppm::ZERO => String::new(),
+        _ => format!("by queries {:.3} %, ", demand.by_queries.percent()),
+    };
+    format!("{share} ({by_queries}{counted}; by address space {:.3} %{bounded})", demand.assumed.percent())
+}
+
+/// Where it goes by what nodes report of their clients.
+fn reported(demand: &DemandView) -> Option<String> {
+    let nodes = |count: u32| if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    let held = match demand.silent {
+        0 => String::new(),
+        silent => format!("; held: {} silent", nodes(silent)),
+    };
+    let (by, of) = (nodes(demand.reporters), demand.reported.percent());
+    (demand.reported > Ppm::ZERO).then(|| format!("by {by}, on which {of:.0} % of the plan is{held}"))
 }
 
 fn pools(steering: &Steering) -> String {

@@ -216,6 +216,9 @@ impl Screen {
         if !ratios.is_empty() {
             self.line("resources", &ratios.join(", "));
         }
+        if let Some(networks) = load.networks {
+            self.line("clients", &format!("by network: {networks} in its last report"));
+        }
         if load.circuit != "closed" {
             self.line("circuit", &load.circuit);
         }
@@ -403,6 +406,7 @@ mod tests {
             utilisation: Some(Ppm::from_percent(45)),
             binding: Some("mbps".to_owned()),
             age_ms: Some(900),
+            networks: Some(120),
             circuit: "half-open".to_owned(),
             history: vec![minute(50)],
         }
@@ -474,6 +478,7 @@ mod tests {
             "45 % by mbps, reported 900 ms ago",
             "4500 of 10000 mbps; priced above 75 %, never planned past 90 %",
             "cpu 31 %",
+            "by network: 120 in its last report",
             "half-open",
             "118 ms",
             "carries 25.0 % of it: 12 client groups; backs 3",

@@ -81,6 +81,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
             service.name, service.groups_all_down, service.groups
         ));
     }
+    status.services.iter().for_each(|service| push_silent(&mut text, service));
     status.overrides.iter().for_each(|it| text.push_str(&overrides::listed(it)));
     text.push_str(&canary::brief(status));
     status.services.iter().for_each(|service| push_rungs(&mut text, service));
@@ -123,6 +124,17 @@ fn counted(counts: &QueryCounts) -> String {
         counts.limit_slipped + counts.limit_dropped,
         counts.share_slipped + counts.share_dropped,
     )
+}
+
+/// Shares that stay as they were since nodes fell silent.
+fn push_silent(text: &mut String, service: &ServiceStatus) {
+    let demand = &service.demand;
+    if demand.silent > 0 {
+        text.push_str(&format!(
+            "{}: shares of clients stay: {} of {} nodes that report them fell silent\n",
+            service.name, demand.silent, demand.reporters
+        ));
+    }
 }
 
 /// Areas that are not in normal service.

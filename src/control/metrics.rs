@@ -41,13 +41,7 @@ fn describe() {
     gauge!("rhumb_table_age_seconds", "time since the live table was published");
     gauge!("rhumb_problems", "things an operator should look at, by code");
     gauge!("rhumb_groups_all_down", "client groups answered by on_all_down, by service");
-    counter!(
-        "rhumb_demand_queries_total",
-        "steered queries counted as demand, by service and by whether it is verified who asks (stream or cookie, and no client subnet)"
-    );
-    counter!("rhumb_demand_drawn_total", "shares of client groups drawn anew from counts, by service");
-    gauge!("rhumb_demand_confidence_ratio", "how much of a service's shares is counted and not assumed");
-    gauge!("rhumb_demand_caches", "least number of caches that ask as often as a service is asked");
+    describe_demand();
     gauge!("rhumb_rung", "1 for the rung of the degradation ladder that the clients of an area are on");
     gauge!("rhumb_shed_ratio", "share of newcomers that is shed, by service and area");
     gauge!("rhumb_area_utilisation_ratio", "load against the capacity of all that an area's chain offers");
@@ -106,6 +100,25 @@ fn describe() {
     gauge!("rhumb_node_share_ratio", "share of planned demand");
 }
 
+fn describe_demand() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    counter!(
+        "rhumb_demand_queries_total",
+        "steered queries counted as demand, by service and by whether it is verified who asks (stream or cookie, and no client subnet)"
+    );
+    counter!(
+        "rhumb_demand_drawn_total",
+        "shares of client groups drawn anew from counts or reports, by service"
+    );
+    gauge!("rhumb_demand_confidence_ratio", "how much of a service's shares is counted and not assumed");
+    gauge!("rhumb_demand_caches", "least number of caches that ask as often as a service is asked");
+    gauge!(
+        "rhumb_demand_reported_ratio",
+        "part of a service's plan that goes by what nodes report of clients"
+    );
+    gauge!("rhumb_demand_silent_reporters", "nodes that fell silent with so much that shares wait for them");
+}
+
 fn table(status: &Status) {
     gauge!("rhumb_table_generation").set(status.table.generation.0 as f64);
     let age_ms = status.now.0.saturating_sub(status.table.published_at.0);
@@ -144,6 +157,8 @@ fn demand(service: &str, counts: &DemandCounts) {
     counter!("rhumb_demand_drawn_total", "service" => name()).absolute(counts.drawn);
     gauge!("rhumb_demand_confidence_ratio", "service" => name()).set(counts.confidence.fraction());
     gauge!("rhumb_demand_caches", "service" => name()).set(counts.caches as f64);
+    gauge!("rhumb_demand_reported_ratio", "service" => name()).set(counts.reported.fraction());
+    gauge!("rhumb_demand_silent_reporters", "service" => name()).set(f64::from(counts.silent));
 }
 
 fn queries(counts: &QueryCounts) {

@@ -4,7 +4,8 @@
 //! ```text
 //!  workers ─▶ Ledger of the live table ──┐ since the last look
 //!  workers that are late ─▶ former ledgers ┴─▶ DemandBook ─▶ shares ─▶ the next plan
-//!                            (by name)                └─▶ (every 5 min, and at the end) ─▶ state/demand
+//!                            (by name)                ▲└─▶ (every 5 min, and at the end) ─▶ state/demand
+//!  nodes ─▶ ClientLoads ─▶ sums by service and group ─┘
 //! ```
 //! Each tick looks at some services, so that a world of many does not hold an evacuation up. A ledger of
 //! another shape takes the place of the one before with its table; that one is looked at for a minute more,
@@ -12,10 +13,11 @@
 
 use crate::base::clock::{MonoTime, WallTime};
 use crate::daemon::inputs::Inputs;
-use crate::demand::{DemandBook, Subject};
+use crate::demand::gathered::Sums;
+use crate::demand::{DemandBook, News, Subjects};
 use crate::model::clients::ClientGroup;
 use crate::model::demand::{Asked, DemandCounts, DemandView, KeptDemand, Shares};
-use crate::model::ids::ServiceId;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::routing::Snapshot;
 use crate::routing::ledger::Ledger;
 use crate::schedule;
@@ -27,6 +29,9 @@ use std::time::Duration;
 const ROUND: Duration = Duration::from_secs(5);
 /// How often what was counted is kept.
 const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// The same where nodes reported what moved shares: after a restart these are what there is until they report
+/// again.
+const KEEP_DRAWN_EVERY: Duration = Duration::from_secs(10);
 /// For how long a former ledger is looked at, and how many of them.
 const LINGER: Duration = Duration::from_secs(60);
 const MOST_FORMER: usize = 4;
@@ -43,6 +48,11 @@ pub struct Counting {
     next: usize,
     kept_at: MonoTime,
     is_news: bool,
+    /// What nodes report was drawn anew: worth keeping before it is due.
+    is_drawn: bool,
+    /// What nodes say, to be heard in the next round, and in this one.
+    arrived: Option<Arc<Sums>>,
+    sums: Option<Arc<Sums>>,
     shown: Arc<[DemandCounts]>,
 }
 
@@ -125,8 +135,19 @@ impl Counting {
             None => empty,
         };
         let shown = book.counts().into();
-        let (seen, former) = (None, Vec::new());
-        Self { book, seen, former, round_at: now, next: 0, kept_at: now, is_news: false, shown }
+        Self {
+            book,
+            seen: None,
+            former: Vec::new(),
+            round_at: now,
+            next: 0,
+            kept_at: now,
+            is_news: false,
+            is_drawn: false,
+            arrived: None,
+            sums: None,
+            shown,
+        }
     }
 
     /// The same for other inputs.
@@ -135,7 +156,15 @@ impl Counting {
         let groups = inputs.geo.shared_groups();
         let weights = schedule::weights(&groups);
         let book = self.book.reloaded(subjects(inputs), &groups, &weights, millis(now));
-        Self { shown: book.counts().into(), book, next: 0, ..self.clone() }
+        // Sums are in the ids of the inputs before.
+        Self { shown: book.counts().into(), book, next: 0, arrived: None, sums: None, ..self.clone() }
+    }
+
+    /// Takes what nodes say of their clients, in ids of the inputs in force.
+    pub fn take_reports(&mut self, sums: Sums) {
+        // In the midst of a round some services had their turn.
+        let place = if self.next == 0 { &mut self.sums } else { &mut self.arrived };
+        *place = Some(Arc::new(sums));
     }
 
     /// What to plan with.
@@ -154,14 +183,21 @@ impl Counting {
     }
 
     /// Looks at the services whose turn it is.
-    pub fn look(&mut self, live: &Snapshot, now: MonoTime) {
+    pub fn look(&mut self, live: &Snapshot, is_down: impl Fn(NodeId) -> bool, now: MonoTime) {
         self.turn(live, now);
         let services = live.policy.services.len();
         let since = now.since(self.round_at).as_millis();
         let due = services as u128 * since / ROUND.as_millis().max(1);
         let due = usize::try_from(due).unwrap_or(services).min(services);
+        // While one of them is down and the sums do not know it yet, what it said and where its clients are
+        // do not fit together.
+        let is_gone = |sums: &Sums| sums.heard.iter().any(|node| is_down(*node));
+        let sums = self.sums.clone().filter(|sums| !is_gone(sums));
         while self.next < due {
             self.count(live, self.next, now);
+            if let Some(sums) = &sums {
+                self.hear(live, self.next, sums, now);
+            }
             self.next += 1;
         }
         if self.next >= services && since >= ROUND.as_millis() {
@@ -197,11 +233,29 @@ impl Counting {
         }
     }
 
+    /// Has a service go by what nodes report of it.
+    fn hear(&mut self, live: &Snapshot, service: usize, sums: &Sums, now: MonoTime) {
+        let id = ServiceId::from_index(service);
+        let Some(assigned) = live.assignment.services.get(service) else { return };
+        let news = self.book.hear(id, sums, assigned, millis(now));
+        if news != News::None {
+            (self.is_news, self.is_drawn) = (true, true);
+        }
+        if news == News::Drawn {
+            tracing::info!(service = live.policy.service(id).name, "reported demand drawn anew");
+        }
+    }
+
     fn end_round(&mut self, now: MonoTime) {
         let is_by_service = self.seen.as_ref().is_some_and(|seen| seen.ledger.is_by_service());
         if is_by_service && self.book.weigh_services(millis(now)) {
             tracing::info!("counted demand of services drawn anew");
         }
+        if self.sums.is_some() && self.book.divide_reported() {
+            (self.is_news, self.is_drawn) = (true, true);
+            tracing::info!("demand of services drawn anew by what nodes report");
+        }
+        self.sums = self.arrived.take();
         self.former.retain(|former| former.until > now);
         self.shown = self.book.counts().into();
         (self.round_at, self.next) = (now, 0);
@@ -209,9 +263,10 @@ impl Counting {
 
     /// What is to be kept now, if it is time.
     pub fn take_kept(&mut self, now: MonoTime, wall: WallTime, is_last: bool) -> Option<KeptDemand> {
-        let is_due = is_last || now.since(self.kept_at) >= KEEP_EVERY;
+        let every = if self.is_drawn { KEEP_DRAWN_EVERY } else { KEEP_EVERY };
+        let is_due = is_last || now.since(self.kept_at) >= every;
         (is_due && std::mem::take(&mut self.is_news)).then(|| {
-            self.kept_at = now;
+            (self.kept_at, self.is_drawn) = (now, false);
             self.book.keep(wall)
         })
     }
@@ -221,6 +276,6 @@ fn millis(now: MonoTime) -> u64 {
     now.0 / 1_000
 }
 
-fn subjects(inputs: &Inputs) -> Vec<Subject> {
-    inputs.policy.services.iter().map(Subject::of).collect()
+fn subjects(inputs: &Inputs) -> Subjects {
+    Subjects::of(&inputs.policy.services, &inputs.policy.fleet)
 }

@@ -37,6 +37,7 @@
 //! | `portrait` | one node told in full |
 //! | `troubles` | probes that this machine cannot make |
 //! | `counting` | what workers counted, to the shares of the next plan |
+//! | `client_loads` | what nodes report by client network, to sums that replace counts |
 //! | [`report`] | the status an instance shows |
 //! | [`answering`] | `dns::answer` over the live snapshot, for the socket workers |
 //! | [`cookies`] | the secrets of DNS cookies |
@@ -52,6 +53,7 @@
 //! | `status_page` | the listener of the page that says so to everybody |
 
 mod admin;
+mod client_loads;
 mod clientele;
 mod incidents;
 mod slo;

@@ -1,6 +1,7 @@
 //! The daemon from inside: first tables, faulty tables, a dead writer. From outside it is tested in
 //! `tests/daemon.rs`.
 
+mod client_loads;
 mod counting;
 mod refusal;
 mod room;

@@ -15,6 +15,7 @@ use crate::base::error::chain;
 use crate::control::overrides::Answer;
 use crate::daemon::answering::Live;
 use crate::daemon::background;
+use crate::daemon::client_loads::ClientLoads;
 use crate::daemon::counting::Counting;
 use crate::daemon::first::FirstTable;
 use crate::daemon::foresight::{Foresight, Outlook};
@@ -56,6 +57,7 @@ use std::time::Duration;
 
 mod about;
 mod carry;
+mod counted;
 mod drilled;
 mod overriding;
 mod settling;
@@ -186,6 +188,7 @@ pub struct Writer {
     memory: PlannerMemory,
     paths: Paths,
     counting: Counting,
+    client_loads: ClientLoads,
     planned_load: Vec<u64>,
     publisher: Publisher,
     foresight: Foresight,
@@ -230,6 +233,7 @@ impl Writer {
             memory: plan.memory,
             paths,
             counting,
+            client_loads: ClientLoads::default(),
             planned_load: plan.planned_load,
             publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
@@ -373,7 +377,10 @@ impl Writer {
                 }
                 self.note_scoped();
             }
-            ProbeEvent::Load(report) => self.health.apply_load(report, wall),
+            ProbeEvent::Load(report) => {
+                self.health.apply_load(report, wall);
+                self.client_loads.note(report, &self.inputs);
+            }
             ProbeEvent::Anchor(report) => self.health.apply_anchor(report),
             ProbeEvent::Trouble(trouble) => {
                 self.troubles.note(trouble);
@@ -471,15 +478,6 @@ impl Writer {
         }
         if let Some(kept) = self.paths.to_keep(now, wall, false) {
             self.keeper.keep_latencies(kept);
-        }
-    }
-
-    /// Has the next plan know who asked how often since the last look.
-    fn count(&mut self, is_last: bool) {
-        let (now, wall) = (self.clock.mono(), self.clock.wall());
-        self.counting.look(&self.publisher.snapshot(), now);
-        if let Some(kept) = self.counting.take_kept(now, wall, is_last) {
-            self.keeper.keep_demand(kept);
         }
     }
 

@@ -1,27 +1,36 @@
 //! To and from what is kept for a restart, and over a reload: by group key and service name.
 
 use super::estimate::Division;
-use super::{Counted, DemandBook, Subject};
+use super::reported::Reported;
+use super::{Counted, DemandBook, Subjects};
 use crate::base::clock::WallTime;
 use crate::model::clients::ClientGroup;
-use crate::model::demand::{KeptCell, KeptDemand, KeptService, WHOLE};
-use std::collections::HashMap;
+use crate::model::demand::{KeptCell, KeptDemand, KeptReports, KeptService, WHOLE};
+use crate::model::ids::NodeId;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Parts of a query that are kept.
 const FINE: f64 = 16.0;
+/// Parts of a unit of capacity that are kept.
+const MILLI: f64 = 1_000.0;
+/// Of a group that is new, among shares that nodes reported.
+const NEW_PART: f64 = 0.01;
 
 impl DemandBook {
     /// Everything, as of `wall`.
     pub fn keep(&self, wall: WallTime) -> KeptDemand {
         let service = |counted: &Counted| {
-            let division = counted.division.as_ref()?;
-            Some(KeptService {
+            let (division, reported) = (counted.division.as_ref(), self.kept_reports(counted));
+            let cells = |of: &Division| (0..of.verified.len()).map(|at| kept(of, at)).collect();
+            (division.is_some() || reported.is_some()).then(|| KeptService {
                 name: counted.subject.name.clone(),
-                cells: (0..division.verified.len()).map(|at| kept(division, at)).collect(),
-                drawn_from: (!division.settled.is_empty()).then_some(division.drawn_from as u64),
+                cells: division.map(cells).unwrap_or_default(),
+                drawn_from: division.filter(|of| !of.settled.is_empty()).map(|of| of.drawn_from as u64),
+                reported,
             })
         };
+        let names = self.services.iter().map(|counted| counted.subject.name.clone());
         let audience = self.services.iter().enumerate();
         KeptDemand {
             at: wall,
@@ -30,23 +39,45 @@ impl DemandBook {
             audience: audience
                 .map(|(at, counted)| (counted.subject.name.clone(), kept(&self.audience, at)))
                 .collect(),
+            divided: names.zip(self.divided.iter().copied()).collect(),
         }
+    }
+
+    fn kept_reports(&self, counted: &Counted) -> Option<KeptReports> {
+        let reported = &counted.reported;
+        let of = |at: usize| {
+            let load = reported.smoothed.get(at).copied().unwrap_or_default();
+            let share = reported.settled.get(at).copied().unwrap_or_default();
+            ((load * MILLI).round() as u64, share)
+        };
+        let cell = |at: usize| {
+            let ((load, share), group) = (of(at), u32::try_from(at).unwrap_or(u32::MAX));
+            (load > 0 || share > 0).then_some((group, load, share))
+        };
+        let name = |node: &NodeId| self.reporting.get(node.index())?.clone();
+        (!reported.reporters.is_empty()).then(|| KeptReports {
+            reporters: reported.reporters.iter().filter_map(name).collect(),
+            cells: (0..self.groups.len()).filter_map(cell).collect(),
+            covered: reported.covered(),
+            held_ms: reported.held_ms(),
+        })
     }
 
     /// The same counts for other services or client groups; totals begin anew for services that are new.
     pub fn reloaded(
         &self,
-        subjects: Vec<Subject>,
+        subjects: impl Into<Subjects>,
         groups: &Arc<[ClientGroup]>,
         weights: &[u64],
         now_ms: u64,
     ) -> Self {
         let mut book = Self::new(subjects, groups, weights, now_ms);
-        book.adopt(&self.keep(WallTime(0)), 0.0);
+        book.adopt(&self.keep(WallTime(0)), 0.0, now_ms);
         for counted in &mut book.services {
             if let Some(old) = self.services.iter().find(|old| old.subject.name == counted.subject.name) {
                 counted.at_ms = old.at_ms;
                 counted.told = old.told;
+                counted.tell_reported();
             }
         }
         book.audience_at_ms = self.audience_at_ms;
@@ -56,13 +87,14 @@ impl DemandBook {
     /// Goes on where `kept` ended. A clock that went back makes nothing older than it is.
     #[must_use]
     pub fn restored(mut self, kept: &KeptDemand, wall: WallTime) -> Self {
-        self.adopt(kept, wall.0.saturating_sub(kept.at.0) as f64);
+        let now_ms = self.audience_at_ms;
+        self.adopt(kept, wall.0.saturating_sub(kept.at.0) as f64, now_ms);
         self
     }
 
     /// Takes over what is known by name here. What is new goes by what is assumed of it, and together all
     /// sum to the whole again.
-    fn adopt(&mut self, from: &KeptDemand, elapsed_ms: f64) {
+    fn adopt(&mut self, from: &KeptDemand, elapsed_ms: f64, now_ms: u64) {
         let keys: HashMap<&str, usize> =
             from.groups.iter().enumerate().map(|(at, key)| (key.as_str(), at)).collect();
         let old: Vec<Option<usize>> =
@@ -73,8 +105,15 @@ impl DemandBook {
                 continue;
             };
             let cell = |at: usize| old.get(at).copied().flatten().and_then(|at| own.cells.get(at)).copied();
-            counted.division = Some(read(&prior, cell, own.drawn_from, elapsed_ms));
-            counted.tell();
+            if !own.cells.is_empty() {
+                counted.division = Some(read(&prior, cell, own.drawn_from, elapsed_ms));
+                counted.tell();
+            }
+            if let Some(kept) = &own.reported {
+                let elapsed = (elapsed_ms as u64, now_ms);
+                counted.reported = read_reports(kept, &self.reporting, (&old, &prior), elapsed);
+                counted.tell_reported();
+            }
         }
         let names: HashMap<&str, KeptCell> =
             from.audience.iter().map(|(name, cell)| (name.as_str(), *cell)).collect();
@@ -82,8 +121,55 @@ impl DemandBook {
         let is_drawn = from.audience.iter().any(|(_, cell)| cell.3 > 0);
         let prior = super::even(self.services.len());
         self.audience = read(&prior, cell, is_drawn.then_some(0), elapsed_ms);
+        self.divided = self.read_divided(&from.divided);
         self.show_all();
     }
+
+    /// Nothing unless it knows every service: what is new would have no part.
+    fn read_divided(&self, kept: &[(String, u32)]) -> Vec<u32> {
+        let find = |name: &str| kept.iter().find(|(known, _)| known == name).map(|(_, share)| *share);
+        let known = self.services.iter().map(|counted| find(&counted.subject.name));
+        match known.collect::<Option<Vec<u32>>>() {
+            Some(shares) if shares.iter().any(|&share| share > 0) => {
+                super::whole(shares.into_iter().map(f64::from))
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// As far as nodes that report still are. A group that is new has what it would have without reports, of
+/// the hundredth that stays so.
+fn read_reports(
+    kept: &KeptReports,
+    reporting: &[Option<String>],
+    (old, prior): (&[Option<usize>], &[f64]),
+    (elapsed_ms, now_ms): (u64, u64),
+) -> Reported {
+    let names: HashSet<&str> = kept.reporters.iter().map(String::as_str).collect();
+    let is_known = |name: &Option<String>| name.as_deref().is_some_and(|name| names.contains(name));
+    let ids = reporting.iter().enumerate().filter(|(_, name)| is_known(name));
+    let reporters: BTreeSet<NodeId> = ids.map(|(at, _)| NodeId::from_index(at)).collect();
+    let are_fewer = reporters.len() < names.len();
+    let cells: HashMap<usize, (u64, u32)> =
+        kept.cells.iter().map(|&(group, load, share)| (group as usize, (load, share))).collect();
+    let is_settled = cells.values().any(|(_, share)| *share > 0);
+    if reporters.is_empty() || cells.is_empty() {
+        return Reported::default();
+    }
+    let cell = |at: &Option<usize>| at.map(|at| cells.get(&at).copied().unwrap_or_default());
+    let smoothed = old.iter().map(|at| cell(at).unwrap_or_default().0 as f64 / MILLI).collect();
+    let share = |(at, prior): (&Option<usize>, &f64)| {
+        cell(at).map_or(prior * NEW_PART, |(_, share)| f64::from(share) / f64::from(WHOLE))
+    };
+    let settled = match is_settled {
+        true => super::whole(old.iter().zip(prior).map(share)),
+        false => Vec::new(),
+    };
+    let held_ms = kept.held_ms.map(|held| held.saturating_add(elapsed_ms));
+    let covered = if is_settled { kept.covered.fraction() } else { 0.0 };
+    let reporters = (reporters, are_fewer);
+    Reported::restored(reporters, smoothed, settled, (covered, held_ms), now_ms)
 }
 
 fn kept(division: &Division, at: usize) -> KeptCell {

@@ -192,11 +192,11 @@ fn a_cache_counts_once_in_each_ttl() {
     assert!((prior_queries(5) - 2.0 * TAU_MS / 5_000.0).abs() < 1e-9);
 }
 
-fn subject(name: &str, audience: &[AudienceRule]) -> Subject {
+pub(super) fn subject(name: &str, audience: &[AudienceRule]) -> Subject {
     Subject { name: name.to_owned(), ttl_s: 30, audience: audience.to_vec() }
 }
 
-fn groups(keys: &[&str]) -> Arc<[ClientGroup]> {
+pub(super) fn groups(keys: &[&str]) -> Arc<[ClientGroup]> {
     let group = |(at, key): (usize, &&str)| ClientGroup {
         key: (*key).to_owned(),
         country: None,
@@ -213,12 +213,12 @@ fn asked(counts: &[u32]) -> Vec<Asked> {
     counts.iter().map(|&verified| Asked { forgeable: 0, verified }).collect()
 }
 
-fn told(book: &DemandBook, service: &str, group: &str) -> DemandView {
+pub(super) fn told(book: &DemandBook, service: &str, group: &str) -> DemandView {
     book.find(service, group).and_then(|pair| book.view(pair)).expect("known")
 }
 
 /// Ten minutes of the same.
-fn count_for_long(book: &mut DemandBook, from_ms: u64, service: u16, counts: &[u32]) {
+pub(super) fn count_for_long(book: &mut DemandBook, from_ms: u64, service: u16, counts: &[u32]) {
     for round in 1..60 {
         book.count(ServiceId(service), &asked(counts), from_ms + round * TICK_MS);
     }
@@ -291,8 +291,10 @@ fn what_was_kept_by_hands_is_read_without_harm() {
             name: "s".to_owned(),
             cells: vec![(u32::MAX, u32::MAX, 0, u32::MAX)],
             drawn_from: Some(u64::MAX),
+            reported: None,
         }],
         audience: vec![("s".to_owned(), (0, 0, 0, 0)), ("t".to_owned(), (u32::MAX, 0, u32::MAX, u32::MAX))],
+        divided: vec![("s".to_owned(), u32::MAX)],
     };
     let mut book = DemandBook::new(vec![subject("s", &[])], &groups(&["a", "b"]), &[1, 1], 0);
     book = book.restored(&kept, WallTime(10));

@@ -21,9 +21,10 @@ use crate::base::clock::MonoTime;
 use crate::base::units::Ppm;
 use crate::model::fleet::{Capacity, LoadFeed, Node};
 use crate::model::judgement::{CACHE_HIT, ERROR_RATE, HealthRules, StaleLoad};
-use crate::model::observation::LoadSample;
+use crate::model::observation::{ClientLoad, LoadSample};
 use crate::model::verdict::{NodeLoad, Verdict};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const TAU: Duration = Duration::from_secs(15);
@@ -61,6 +62,8 @@ pub(super) struct LoadState {
     read_at: Option<MonoTime>,
     amount: Ewma,
     ratios: BTreeMap<String, Ewma>,
+    /// Client networks in the last report; `None`: it told of none.
+    networks: Option<u32>,
     shown: Option<NodeLoad>,
 }
 
@@ -97,6 +100,8 @@ impl LoadState {
         for (name, ratio) in sample.ratios.iter().take(RESOURCES) {
             self.ratios.entry(name.clone()).or_default().add(f64::from(ratio.0), dt, TAU);
         }
+        let count = |clients: &Arc<ClientLoad>| u32::try_from(clients.rows.len()).unwrap_or(u32::MAX);
+        self.networks = sample.clients.as_ref().map(count);
         self.shown = Some(self.summary(node.capacity.as_ref()));
         self.silent = false;
         if let Some((_, rate)) = sample.ratios.iter().find(|(name, _)| name == ERROR_RATE) {
@@ -164,6 +169,11 @@ impl LoadState {
     pub fn ratios(&self) -> impl Iterator<Item = (&str, Ppm)> {
         let ppm = |value: f64| Ppm(value.round().clamp(0.0, f64::from(u32::MAX)) as u32);
         self.ratios.iter().filter_map(move |(name, ratio)| Some((name.as_str(), ppm(ratio.value()?))))
+    }
+
+    /// Client networks in the last report.
+    pub fn networks(&self) -> Option<u32> {
+        self.networks
     }
 
     /// Since the last report that is not forgotten.
@@ -234,6 +244,7 @@ mod tests {
                 },
                 max_age: Duration::from_secs(10),
                 stale: StaleLoad::Ignore,
+                clients: None,
                 amount: Some("/mbps".to_owned()),
                 ratios: BTreeMap::new(),
             }),
@@ -251,7 +262,11 @@ mod tests {
     }
 
     fn sample(amount: u64, cpu: u32) -> LoadSample {
-        LoadSample { amount: Some(amount), ratios: vec![("cpu".to_owned(), Ppm::from_percent(cpu))] }
+        LoadSample {
+            amount: Some(amount),
+            ratios: vec![("cpu".to_owned(), Ppm::from_percent(cpu))],
+            clients: None,
+        }
     }
 
     fn report(load: &mut LoadState, sample: &LoadSample, at: MonoTime, node: &Node) {
@@ -348,7 +363,7 @@ mod tests {
     fn errors_and_cache_hits_fill_nothing() {
         let (node, mut load) = (node(), LoadState::default());
         let ratios = vec![(ERROR_RATE.to_owned(), Ppm(400_000)), (CACHE_HIT.to_owned(), Ppm(980_000))];
-        let sample = LoadSample { amount: Some(10), ratios };
+        let sample = LoadSample { amount: Some(10), ratios, clients: None };
         report(&mut load, &sample, MonoTime::from_millis(0), &node);
         assert_eq!(load.shown().expect("reported").utilisation, Ppm(10_000));
         assert_eq!(load.ailment(), Some(Ailment::Errors));

@@ -327,7 +327,14 @@ impl HealthModel {
         NodeHealth { families: Family::BOTH.map(shown), load: state.load.shown().cloned(), forced }
     }
 
-    /// The same by node name, for the state file and for [`HealthModel::new`] of the next process. What
+    /// Whether no family of it is believed to be reachable, whatever operators say.
+    pub fn is_down(&self, id: NodeId) -> bool {
+        let Some(state) = self.nodes.get(id.index()) else { return false };
+        let mut judged = state.families.iter().flatten().peekable();
+        judged.peek().is_some() && judged.all(|family| !family.held.verdict.may_serve())
+    }
+
+    /// Every node by name, for the state file and for [`HealthModel::new`] of the next process. What
     /// operators say is kept elsewhere.
     pub fn transfer(&self) -> BTreeMap<String, NodeHealth> {
         let told = |id| NodeHealth { forced: None, ..self.view_of(id) };

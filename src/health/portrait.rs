@@ -93,6 +93,7 @@ impl LoadState {
             utilisation: shown.map(|load| load.utilisation),
             binding: shown.map(|load| load.binding.clone()).filter(|binding| !binding.is_empty()),
             age_ms: self.age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            networks: self.networks(),
             circuit: match self.circuit_state() {
                 State::Closed => "closed",
                 State::Open { .. } => "open",

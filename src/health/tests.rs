@@ -24,6 +24,7 @@ fn fleet_of_two() -> Fleet {
         },
         max_age: Duration::from_secs(10),
         stale: StaleLoad::Ignore,
+        clients: None,
         amount: None,
         ratios: BTreeMap::new(),
     });
@@ -51,7 +52,7 @@ fn refusal() -> Outcome {
 
 fn cpu(node: u16, at_ms: u64, percent: u32) -> LoadReport {
     let ratios = vec![("cpu".to_owned(), Ppm::from_percent(percent))];
-    let sample = LoadSample { amount: None, ratios };
+    let sample = LoadSample { amount: None, ratios, clients: None };
     LoadReport { node: NodeId(node), at: MonoTime::from_millis(at_ms), result: Ok(sample) }
 }
 
@@ -259,7 +260,7 @@ fn a_safety_rule_keeps_in_whom_a_circuit_would_take_and_never_who_fails() {
         for at_ms in [1_000, 2_000, 3_000] {
             (0..2).for_each(|node| both(&mut model, node, at_ms, answer(3)));
             let ratios = vec![(ERROR_RATE.to_owned(), Ppm::from_percent(80))];
-            let sample = LoadSample { amount: None, ratios };
+            let sample = LoadSample { amount: None, ratios, clients: None };
             let at = MonoTime::from_millis(at_ms);
             model.apply_load(&LoadReport { node: NodeId(1), at, result: Ok(sample) }, WallTime(at_ms));
             model.tick(at, WallTime(at_ms));

@@ -299,7 +299,9 @@ impl Crowd {
             Some(all) => all * share.max(0.0) * left,
             None => 1.0,
         };
-        let Some(given) = address.and_then(|address| self.parts.lab.give(address, demand)) else { return };
+        let Some(client) = self.parts.gathering.clients.get(pair.client as usize) else { return };
+        let give = |address| self.parts.lab.give(address, client.prefix, demand);
+        let Some(given) = address.and_then(give) else { return };
         if !given.reached {
             self.counts.stranded += 1;
             self.wait(wish, RETRY_AFTER);

@@ -13,6 +13,7 @@ use super::peaks::{Peak, Peaks};
 use super::plan::{self, Endpoint};
 use super::target::{Names, Target};
 use crate::base::hash::{mix_pair, stable_hash};
+use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
 use crate::model::fleet::Fleet;
 use crate::model::ids::NodeId;
@@ -165,7 +166,11 @@ pub async fn start(fleet: &Arc<Fleet>, lines: Vec<String>, seed: u64) -> Result<
     for (node, endpoints) in fleet.nodes.iter().zip(planned) {
         let seed = mix_pair(seed, stable_hash(node.name.as_bytes()));
         let capacity = node.capacity.as_ref().map(|capacity| capacity.amount);
-        let state = Arc::new(NodeState::new(node.name.clone(), capacity, seed));
+        let mut state = NodeState::new(node.name.clone(), capacity, seed);
+        if node.load.as_ref().is_some_and(|feed| feed.clients.is_some()) {
+            state.load = state.load.telling_clients();
+        }
+        let state = Arc::new(state);
         let endpoints: Arc<[Endpoint]> = endpoints.into();
         let sockets = node::open(&state, &endpoints).await?;
         workers.push((Arc::clone(&state), endpoints, sockets));
@@ -237,15 +242,15 @@ impl LabFleet {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// A client was given `address`: if its node is there, it carries `demand` more, in the unit of
-    /// its capacity. `None` for an address of no node.
-    pub fn give(&self, address: IpAddr, demand: impl Fn(NodeId) -> f64) -> Option<Given> {
+    /// A client of a network was given `address`: if its node is there, it carries `demand` more, in the unit
+    /// of its capacity. `None` for an address of no node.
+    pub fn give(&self, address: IpAddr, client: Prefix, demand: impl Fn(NodeId) -> f64) -> Option<Given> {
         let id = *self.by_address.get(&address)?;
         let node = self.nodes.get(id.index())?;
         node.given.fetch_add(1, Ordering::Relaxed);
         let reached = !node.conditions.load().down;
         if reached {
-            node.load.add(demand(id));
+            node.load.add(demand(id), client);
         }
         let is_full = node.reading().utilisation > Ppm::WHOLE;
         Some(Given { node: id, reached, is_full })

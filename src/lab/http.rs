@@ -118,7 +118,7 @@ fn answer(request: &Request, node: &NodeState, endpoint: &Endpoint) -> Vec<u8> {
         Some(Content::Health { status, body }) => (*status, "text/plain", body.clone()),
         Some(Content::Load(shape)) => {
             let reading: Reading = node.reading();
-            match shape.document(reading) {
+            match shape.document(reading, node.load.told_clients()) {
                 Ok(document) => (200, "application/json", document.to_string()),
                 Err(why) => (500, "text/plain", why),
             }

@@ -9,9 +9,12 @@
 //! The capacity unit binds on purpose: with a ratio above it, a view of the lab would show a number
 //! that no fault and no client explains. A feed that reports no amount gives `u` itself as cpu.
 
+use crate::base::hash::mix64;
+use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What every node carries before the first client comes, as a share of its capacity.
@@ -19,12 +22,20 @@ pub const TRICKLE: Ppm = Ppm::from_percent(3);
 /// Sessions are counted in thousandths of the capacity unit, so that fading does not round them off.
 const MILLI: f64 = 1_000.0;
 
+/// Sessions are kept in so many parts by client network, so that a change copies few of them.
+const PARTS: usize = 64;
+
+/// By client network, in the unit of the capacity.
+type Sessions = HashMap<Prefix, f64>;
+
 /// One node's load; written by clients and by the tick, read by the feed.
 #[derive(Debug)]
 pub struct LoadCell {
     /// In the capacity's unit; `None` counts as utilisation 0.
     capacity: Option<u64>,
     sessions_milli: AtomicU64,
+    /// The same by client network; `None`: its feed does not tell of them.
+    by_client: Option<Box<[ArcSwap<Sessions>]>>,
 }
 
 /// What a node says at one moment.
@@ -36,11 +47,25 @@ pub struct Reading {
 
 impl LoadCell {
     pub fn new(capacity: Option<u64>) -> Self {
-        Self { capacity, sessions_milli: AtomicU64::new(0) }
+        Self { capacity, sessions_milli: AtomicU64::new(0), by_client: None }
     }
 
-    /// A client was given this node: `demand` more, in the capacity's unit.
-    pub fn add(&self, demand: f64) {
+    /// Has sessions told by client network.
+    #[must_use]
+    pub fn telling_clients(self) -> Self {
+        Self { by_client: Some((0..PARTS).map(|_| ArcSwap::default()).collect()), ..self }
+    }
+
+    /// A client of a network was given this node: `demand` more, in the capacity's unit.
+    pub fn add(&self, demand: f64, client: Prefix) {
+        let at = mix64(client.bits() as u64 ^ (client.bits() >> 64) as u64) as usize % PARTS;
+        if let Some(part) = self.parts().get(at).filter(|_| demand > 0.0) {
+            part.rcu(|sessions| {
+                let mut sessions = Sessions::clone(sessions);
+                *sessions.entry(client).or_default() += demand;
+                sessions
+            });
+        }
         let milli = (demand * MILLI).clamp(0.0, 1e15) as u64;
         let add = |old: u64| Some(old.saturating_add(milli).min(1 << 62));
         // The closure always gives a value, so the update cannot fail.
@@ -51,6 +76,27 @@ impl LoadCell {
     pub fn fade(&self, factor: f64) {
         let fade = |old: u64| Some((old as f64 * factor.clamp(0.0, 1.0)) as u64);
         let _ = self.sessions_milli.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fade);
+        for part in self.parts() {
+            let left = |(client, load): (&Prefix, &f64)| (*client, load * factor.clamp(0.0, 1.0));
+            let is_left = |(_, load): &(Prefix, f64)| load * MILLI >= 1.0;
+            part.rcu(|sessions| sessions.iter().map(left).filter(is_left).collect::<Sessions>());
+        }
+    }
+
+    fn parts(&self) -> &[ArcSwap<Sessions>] {
+        self.by_client.as_deref().unwrap_or_default()
+    }
+
+    /// Sessions by client network, as a feed tells them.
+    pub fn told_clients(&self) -> Value {
+        let mut told = Map::new();
+        for part in self.parts() {
+            let row = |(network, load): (&Prefix, &f64)| {
+                (network.to_string(), Value::from((load * MILLI).round() / MILLI))
+            };
+            told.extend(part.load().iter().map(row));
+        }
+        Value::Object(told)
     }
 
     /// The load now, or as pinned by a fault.
@@ -77,12 +123,17 @@ pub struct FeedShape {
     pub amount: Option<String>,
     /// JSON pointers by resource name.
     pub ratios: BTreeMap<String, String>,
+    /// JSON pointer to what is said of client networks.
+    pub clients: Option<String>,
 }
 
 impl FeedShape {
     /// The document, or the pointer that cannot stand beside the others.
-    pub fn document(&self, reading: Reading) -> Result<Value, String> {
+    pub fn document(&self, reading: Reading, clients: Value) -> Result<Value, String> {
         let mut document = Value::Object(Map::new());
+        if let Some(pointer) = &self.clients {
+            put(&mut document, pointer, clients)?;
+        }
         if let Some(pointer) = &self.amount {
             put(&mut document, pointer, reading.amount.into())?;
         }
@@ -127,29 +178,42 @@ fn put(document: &mut Value, pointer: &str, value: Value) -> Result<(), String> 
 mod tests {
     use super::*;
 
+    fn network(second: u8) -> Prefix {
+        Prefix::of(std::net::IpAddr::from([10, second, 0, 0]), 16)
+    }
+
     #[test]
     fn clients_add_and_fade_and_a_pin_outranks_them() {
-        let cell = LoadCell::new(Some(1_000));
+        let cell = LoadCell::new(Some(1_000)).telling_clients();
         assert_eq!(cell.read(None), Reading { amount: 30, utilisation: Ppm::from_percent(3) });
-        cell.add(40.5);
-        cell.add(59.5);
+        cell.add(40.5, network(1));
+        cell.add(59.5, network(2));
         assert_eq!(cell.read(None).amount, 130);
         cell.fade(0.5);
         assert_eq!(cell.read(None).amount, 80);
+        let told = serde_json::json!({ "10.1.0.0/16": 20.25, "10.2.0.0/16": 29.75 });
+        assert_eq!(cell.told_clients(), told);
         let pinned = Some(Ppm::from_percent(95));
         assert_eq!(cell.read(pinned), Reading { amount: 950, utilisation: Ppm::from_percent(95) });
-        cell.add(f64::NAN);
-        cell.add(-5.0);
-        assert_eq!(cell.read(None).amount, 80, "nonsense adds nothing");
+        cell.add(f64::NAN, network(1));
+        cell.add(-5.0, network(1));
+        assert_eq!((cell.read(None).amount, cell.told_clients()), (80, told), "nonsense adds nothing");
+        cell.fade(0.0);
+        assert_eq!(cell.told_clients(), serde_json::json!({}));
     }
 
     #[test]
     fn a_feed_stands_where_the_pointers_say() {
         let ratios = [("cpu", "/host/cpu"), ("errors", "/a~1b")];
         let ratios = ratios.map(|(name, pointer)| (name.to_owned(), pointer.to_owned())).into();
-        let shape = FeedShape { amount: Some("/host/mbps".to_owned()), ratios };
-        let document =
-            shape.document(Reading { amount: 7, utilisation: Ppm::from_percent(50) }).expect("fits");
+        let shape = FeedShape {
+            amount: Some("/host/mbps".to_owned()),
+            ratios,
+            clients: Some("/by/client".to_owned()),
+        };
+        let reading = Reading { amount: 7, utilisation: Ppm::from_percent(50) };
+        let document = shape.document(reading, "who".into()).expect("fits");
+        assert_eq!(document.pointer("/by/client"), Some(&"who".into()));
         assert_eq!(document.pointer("/host/mbps"), Some(&7.into()));
         assert_eq!(document.pointer("/host/cpu"), Some(&0.45.into()));
         assert_eq!(document.pointer("/a~1b"), Some(&0.0.into()));
@@ -159,8 +223,8 @@ mod tests {
     fn pointers_that_collide_are_refused() {
         for pointer in ["/load", "/load/cpu", "cpu"] {
             let ratios = BTreeMap::from([("cpu".to_owned(), pointer.to_owned())]);
-            let shape = FeedShape { amount: Some("/load".to_owned()), ratios };
-            assert!(shape.document(Reading::default()).is_err(), "{pointer}");
+            let shape = FeedShape { amount: Some("/load".to_owned()), ratios, clients: None };
+            assert!(shape.document(Reading::default(), Value::Null).is_err(), "{pointer}");
         }
     }
 }

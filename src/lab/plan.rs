@@ -7,6 +7,7 @@
 use super::LabError;
 use super::load::{FeedShape, Reading};
 use crate::model::fleet::{Fleet, HttpProbe, Node, ProbeKind};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -72,8 +73,9 @@ fn node_endpoints(node: &Node) -> Result<Vec<Endpoint>, LabError> {
     if let Some((feed, url)) = node.load.as_ref().and_then(|feed| Some((feed, feed.url()?))) {
         let (address, path) = feed_address(node, url)?;
         loopback_only(node, "load feed", address)?;
-        let shape = FeedShape { amount: feed.amount.clone(), ratios: feed.ratios.clone() };
-        shape.document(Reading::default()).map_err(|why| LabError::LoadFeed {
+        let (amount, ratios, clients) = (feed.amount.clone(), feed.ratios.clone(), feed.clients.clone());
+        let shape = FeedShape { amount, ratios, clients };
+        shape.document(Reading::default(), Value::Null).map_err(|why| LabError::LoadFeed {
             node: node.name.clone(),
             url: url.to_owned(),
             why,

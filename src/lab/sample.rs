@@ -67,6 +67,7 @@ fn node(name: &str, site: u16, line: Option<u16>, number: u8) -> Node {
             },
             max_age: Duration::from_secs(5),
             stale: StaleLoad::Ignore,
+            clients: None,
             amount: Some("/mbps".to_owned()),
             ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
         }),

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::fleet::{LabFleet, start};
 use super::sample;
+use crate::base::prefix::Prefix;
 use crate::base::units::Ppm;
 use crate::model::fleet::Fleet;
 use std::io::ErrorKind;
@@ -142,9 +143,10 @@ const LOST_OF_200_WITH_SEED_7: usize = 42;
 #[tokio::test]
 async fn load_is_pinned_and_clients_add_to_it() {
     let lab = Lab::start().await;
-    let given = lab.lab.give(lab.fleet.nodes[0].v4[0].into(), |_| 400.0);
+    let client = Prefix::of(std::net::IpAddr::from([10, 0, 0, 0]), 16);
+    let given = lab.lab.give(lab.fleet.nodes[0].v4[0].into(), client, |_| 400.0);
     assert_eq!(given.map(|given| given.node), lab.fleet.node_named("tyo-1"));
-    assert!(lab.lab.give("192.0.2.1".parse().expect("address"), |_| 1.0).is_none());
+    assert!(lab.lab.give("192.0.2.1".parse().expect("address"), client, |_| 1.0).is_none());
     let amount = lab.lab.status().await.expect("running").nodes[0].amount;
     assert!((400..=430).contains(&amount), "{amount}: trickle, client, a little fading");
     lab.fault("unicom", Fault::Load { share: Ppm::from_percent(95) }).await;

@@ -1,4 +1,4 @@
-//! How each service's demand divides between client groups, as counted: what the planner is given.
+//! How each service's demand divides between client groups, as counted and reported: what the planner is given.
 
 use super::ids::{GroupId, ServiceId};
 use super::placement::Shared;
@@ -116,6 +116,16 @@ pub struct DemandView {
     pub forgeable: u64,
     /// The policy bounds it.
     pub is_bounded: bool,
+    /// What it would be if nodes reported nothing.
+    #[serde(default)]
+    pub by_queries: Ppm,
+    /// As in [`DemandCounts`].
+    #[serde(default)]
+    pub reported: Ppm,
+    #[serde(default)]
+    pub reporters: u32,
+    #[serde(default)]
+    pub silent: u32,
 }
 
 /// What is counted of a service, for people.
@@ -130,6 +140,16 @@ pub struct DemandCounts {
     pub caches: u64,
     /// Shares drawn anew since the start of the process.
     pub drawn: u64,
+    /// Part of the plan that is on nodes which report by client network, and goes by what they report; 0: all
+    /// goes by queries.
+    #[serde(default)]
+    pub reported: Ppm,
+    /// Those nodes.
+    #[serde(default)]
+    pub reporters: u32,
+    /// Those of them that fell silent with so much that shares stay as they were.
+    #[serde(default)]
+    pub silent: u32,
 }
 
 /// The counted demand on disk: by names, so that it outlives ids.
@@ -141,6 +161,9 @@ pub struct KeptDemand {
     pub services: Vec<KeptService>,
     /// Counts of whole services and what leans on them, by name.
     pub audience: Vec<(String, KeptCell)>,
+    /// How services divide by what nodes report, of [`WHOLE`]; by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub divided: Vec<(String, u32)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -149,6 +172,23 @@ pub struct KeptService {
     pub cells: Vec<KeptCell>,
     /// Queries behind what is in force; `None`: nothing is.
     pub drawn_from: Option<u64>,
+    /// What nodes reported of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<KeptReports>,
+}
+
+/// What nodes reported of a service's clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptReports {
+    /// By name.
+    pub reporters: Vec<String>,
+    /// Of groups by position: what was reported in thousandths of the unit of capacity, and the share in force
+    /// (of [`WHOLE`]).
+    pub cells: Vec<(u32, u64, u32)>,
+    /// Part of the plan that the reporters carried.
+    pub covered: Ppm,
+    /// For how long the shares had waited for silent reporters.
+    pub held_ms: Option<u64>,
 }
 
 /// Verified and forgeable queries (in 1/16), the slow share and the one in force (of [`WHOLE`]).

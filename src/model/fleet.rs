@@ -141,6 +141,9 @@ pub struct LoadFeed {
     /// others are ratios in 0..=1 (1 is full).
     pub amount: Option<String>,
     pub ratios: BTreeMap<String, String>,
+    /// Where the load stands by client network, in the unit of the capacity: a JSON pointer to an object, or
+    /// a metric with a label `prefix`. `None`: nowhere.
+    pub clients: Option<String>,
 }
 
 /// Who begins.

@@ -2,8 +2,9 @@
 
 use super::ids::{NodeId, VantageId};
 use crate::base::clock::MonoTime;
-use crate::base::prefix::Family;
+use crate::base::prefix::{Family, Prefix};
 use crate::base::units::{Micros, Ppm};
+use std::sync::Arc;
 
 /// The end of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,4 +170,36 @@ pub struct LoadSample {
     pub amount: Option<u64>,
     /// Other resources, by name; 1,000,000 is full.
     pub ratios: Vec<(String, Ppm)>,
+    /// `None`: the feed tells nothing of clients.
+    pub clients: Option<Arc<ClientLoad>>,
+}
+
+/// How a node's load divides between client networks, as it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientLoad {
+    pub rows: Vec<ClientRow>,
+    /// Services that are named, with rows or without. None: what is said is of all that the node serves.
+    pub services: Vec<String>,
+    /// What could not be read of it: a sentence without its end.
+    pub left_out: Option<String>,
+}
+
+/// A client network's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientRow {
+    pub prefix: Prefix,
+    /// Position in [`ClientLoad::services`]; `None`: of all that the node serves.
+    pub service: Option<u32>,
+    /// In thousandths of the unit of the node's capacity.
+    pub milli: u64,
+}
+
+impl ClientLoad {
+    /// Networks that are read of one report, at most: the largest.
+    pub const MOST_ROWS: usize = 10_000;
+
+    /// Whether it says something of services that it does not name.
+    pub fn is_of_all(&self) -> bool {
+        self.services.is_empty() || self.rows.iter().any(|row| row.service.is_none())
+    }
 }

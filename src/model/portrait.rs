@@ -98,6 +98,9 @@ pub struct LoadPortrait {
     pub binding: Option<String>,
     /// Since the last report.
     pub age_ms: Option<u64>,
+    /// Client networks that it reported; `None`: it tells of none.
+    #[serde(default)]
+    pub networks: Option<u32>,
     /// `closed`, `open` or `half-open`.
     pub circuit: String,
     /// As [`FamilyPortrait::history`], with the utilisation alone.

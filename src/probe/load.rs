@@ -8,12 +8,12 @@ use super::failure::Fault;
 use super::grid::Grid;
 use super::http::{Question, fetch};
 use super::tls::{Config, Configs, Protocol, Wanted};
-use super::{Bench, ProbeEvent};
+use super::{Bench, ProbeEvent, client_load};
 use crate::base::metrics_text::Selector;
 use crate::base::units::Ppm;
 use crate::model::fleet::{FeedSource, Fleet, LoadFeed};
 use crate::model::ids::NodeId;
-use crate::model::observation::{LoadReport, LoadSample, Measured};
+use crate::model::observation::{ClientLoad, LoadReport, LoadSample, Measured};
 use crate::model::probe::Method;
 use hyper::Uri;
 use serde_json::Value;
@@ -137,10 +137,17 @@ pub fn sample_of(body: &[u8], spec: &LoadFeed) -> Result<(LoadSample, Vec<String
     let amount = spec.amount.as_ref().and_then(&mut number).map(|value| value.round() as u64);
     let ratio = |(name, place): (&String, &String)| Some((name.clone(), Ppm::from_fraction(number(place)?)));
     let ratios: Vec<(String, Ppm)> = spec.ratios.iter().filter_map(ratio).collect();
-    if amount.is_none() && ratios.is_empty() {
+    let clients = spec.clients.as_ref().and_then(|place| {
+        let read = document.clients(place);
+        if read.is_none() {
+            missing.push(format!("client networks at {place:?}"));
+        }
+        read.map(Arc::new)
+    });
+    if amount.is_none() && ratios.is_empty() && clients.is_none() {
         return Err(format!("the document lacks {}", missing.join(", ")));
     }
-    Ok((LoadSample { amount, ratios }, missing))
+    Ok((LoadSample { amount, ratios, clients }, missing))
 }
 
 enum Document<'a> {
@@ -150,7 +157,8 @@ enum Document<'a> {
 
 impl<'a> Document<'a> {
     fn of(body: &'a [u8], spec: &LoadFeed) -> Result<Self, String> {
-        if spec.amount.iter().chain(spec.ratios.values()).any(|place| place.starts_with('/')) {
+        let places = spec.amount.iter().chain(&spec.clients).chain(spec.ratios.values());
+        if places.into_iter().any(|place| place.starts_with('/')) {
             let read = serde_json::from_slice(body).map(Document::Json);
             return read.map_err(|error| format!("not json: {error}"));
         }
@@ -161,6 +169,13 @@ impl<'a> Document<'a> {
         match self {
             Document::Json(document) => document.pointer(place).and_then(Value::as_f64),
             Document::Metrics(text) => Selector::parse(place).ok()?.sum(text),
+        }
+    }
+
+    fn clients(&self, place: &str) -> Option<ClientLoad> {
+        match self {
+            Document::Json(document) => client_load::of_json(document.pointer(place)?),
+            Document::Metrics(text) => client_load::of_metrics(text, &Selector::parse(place).ok()?),
         }
     }
 }
@@ -182,6 +197,7 @@ mod tests {
             stale: StaleLoad::Ignore,
             amount: Some("/egress/mbps".to_owned()),
             ratios: BTreeMap::from([("cpu".to_owned(), "/cpu/0".to_owned())]),
+            clients: None,
         }
     }
 

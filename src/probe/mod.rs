@@ -25,6 +25,7 @@ mod anchor;
 mod ask;
 mod burst;
 pub mod certificate;
+mod client_load;
 mod command;
 mod dns;
 mod failure;

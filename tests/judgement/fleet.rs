@@ -55,6 +55,7 @@ fn node_of(script: &Script, name: String, site: SiteId, has_feed: bool) -> Node 
             Some("degraded") => StaleLoad::Degraded,
             _ => StaleLoad::Ignore,
         },
+        clients: None,
         amount: None,
         ratios: BTreeMap::new(),
     };

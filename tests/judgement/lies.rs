@@ -39,6 +39,7 @@ fn model_of(vantages: u8) -> HealthModel {
         },
         max_age: Duration::from_secs(30),
         stale: StaleLoad::Ignore,
+        clients: None,
         amount: None,
         ratios: BTreeMap::new(),
     };
@@ -172,7 +173,8 @@ fn damping_and_circuits_leave_a_pool_what_it_needs() {
                 model.apply(&seen(0, node, at, outcome), WallTime(at));
                 let rate =
                     Ppm::from_percent(if rng.below(5) == 0 { 80 } else { 60 * (step as u32 / 50 % 2) });
-                let sample = LoadSample { amount: None, ratios: vec![("error_rate".to_owned(), rate)] };
+                let sample =
+                    LoadSample { amount: None, ratios: vec![("error_rate".to_owned(), rate)], clients: None };
                 let at = MonoTime::from_millis(at);
                 model.apply_load(&LoadReport { node: NodeId(node), at, result: Ok(sample) }, WallTime(0));
             }

@@ -388,6 +388,7 @@ impl World<'_> {
         let sample = LoadSample {
             amount: Some(u64::from(percent) * 10),
             ratios: vec![("error_rate".to_owned(), errors), ("cpu".to_owned(), Ppm::from_percent(10))],
+            clients: None,
         };
         if self.last(grid, |it| it.feed).unwrap_or(true) {
             let report = LoadReport { node: NodeId(node), at: self.mono(), result: Ok(sample) };

@@ -187,11 +187,13 @@ pub(super) fn counted(
         name: service.name.clone(),
         cells: shares[at].iter().map(|share| cell(share / total(at).max(f64::MIN_POSITIVE))).collect(),
         drawn_from: Some(DRAWN_FROM),
+        reported: None,
     };
     KeptDemand {
         at: SystemClock::new().wall(),
         groups: groups.iter().map(|group| group.key.clone()).collect(),
         services: services.iter().enumerate().map(service).collect(),
         audience: services.iter().enumerate().map(|(at, one)| (one.name.clone(), cell(total(at)))).collect(),
+        divided: Vec::new(),
     }
 }

@@ -198,7 +198,7 @@ mod tests {
             let gathering = scene::gather(&inputs, &names, 1);
             let kept = scene::counted(&inputs, &names, &gathering, level);
             let groups = inputs.geo.shared_groups();
-            let subjects = inputs.policy.services.iter().map(Subject::of).collect();
+            let subjects: Vec<Subject> = inputs.policy.services.iter().map(Subject::of).collect();
             let book = DemandBook::new(subjects, &groups, &schedule::weights(&groups), 0);
             let services: Vec<_> = names.iter().map(|name| scene::service_of(&inputs.policy, name)).collect();
             let fleet = Arc::new(inputs.policy.fleet.clone());

@@ -61,7 +61,7 @@ fn each_query_is_counted_once_across_workers_and_tables() {
     let mut now_ms = 0;
     let mut look = |counting: &mut Counting, table: &Snapshot| {
         now_ms += 5_000;
-        counting.look(table, MonoTime::from_millis(now_ms));
+        counting.look(table, |_| false, MonoTime::from_millis(now_ms));
     };
     for (from, (inputs, table)) in worlds.iter().zip(&tables).enumerate() {
         counting = counting.carried_to(inputs, MonoTime(0));

@@ -173,6 +173,10 @@ record! {
         optional amount: FeedPlace,
         /// Where in it resources are as ratios (1 is full), by resource name.
         optional ratios: Table<Name, FeedPlace>,
+        /// Where in it the load is by client network, in the unit of the capacity. json: an object such as
+        /// {"198.51.100.0/24": 12.5}, or one of those for each service by name. prometheus: a metric with the label
+        /// `prefix`, and `service` where it is of one. It replaces what queries say of who asks.
+        optional clients: FeedPlace,
     }
 }
 

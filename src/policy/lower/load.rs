@@ -15,13 +15,14 @@ pub fn lower(own: Option<&LoadFile>, defaults: Option<&LoadFile>, ends: &Ends) -
     let absent = LoadFile::absent();
     let own = own.unwrap_or(&absent);
     let inherited = defaults.unwrap_or(&absent);
-    let LoadFile { max_age, stale, amount, ratios, .. } = inherited;
+    let LoadFile { max_age, stale, amount, ratios, clients, .. } = inherited;
     let or = |slot: Option<Duration>, default_ms| slot.unwrap_or(Duration::from_millis(default_ms));
     Some(LoadFeed {
         source: lower_source(own, inherited, ends)?,
         max_age: or(own.max_age.or(max_age).value().map(|span| span.0), 30_000),
         stale: super::health::stale(own.stale.or(stale)),
         amount: own.amount.or(amount).value().map(|pointer| pointer.0.clone()),
+        clients: own.clients.or(clients).value().map(|place| place.0.clone()),
         ratios: own.ratios.or(ratios).value().map_or_else(Default::default, |table| {
             let row = |(name, place): &(At<Name>, Option<FeedPlace>)| {
                 Some((name.value.0.clone(), place.as_ref()?.0.clone()))
@@ -77,6 +78,7 @@ impl LoadFile {
             format: Slot::Absent,
             amount: Slot::Absent,
             ratios: Slot::Absent,
+            clients: Slot::Absent,
         }
     }
 }
@@ -132,12 +134,49 @@ pub fn check_places(own: &LoadFile, defaults: Option<&LoadFile>, findings: &mut 
             findings.report(bad.code, place, bad.message).help(bad.help);
         }
     };
-    if let Some(At { value, place }) = own.amount.given() {
+    for At { value, place } in [own.amount.given(), own.clients.given()].into_iter().flatten() {
         judge(value, *place);
     }
     for (name, text) in own.ratios.value().map_or(&[][..], |table| &table.rows) {
         if let Some(text) = text {
             judge(text, name.place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::diagnostic::SourceFile;
+    use crate::policy::load;
+
+    /// Where the two nodes' feeds tell of clients, or the codes of what is wrong with that.
+    fn clients(defaults: &str, own: &str) -> Result<[Option<String>; 2], Vec<String>> {
+        let text = format!(
+            "version: 1\nregions: {{ ea: {{}} }}\nsites: {{ tyo: {{ region: ea }} }}\n\
+             defaults: {{ probes: [{{ kind: tcp, port: 80 }}], load: {{ port: 81, {defaults} }} }}\n\
+             nodes:\n  a: {{ site: tyo, addresses: [192.0.2.1], load: {{ {own} }} }}\n\
+             \x20 b: {{ site: tyo, addresses: [192.0.2.2] }}\n"
+        );
+        let (policy, problems) = load(&[SourceFile { path: "fleet.yaml".to_owned(), text }]);
+        let Some(policy) = policy else {
+            return Err(problems.into_iter().map(|problem| problem.code.to_owned()).collect());
+        };
+        let feeds = ["a", "b"].map(|name| {
+            let id = policy.fleet.node_named(name).expect("it is there");
+            policy.fleet.node(id).load.clone().expect("a feed").clients
+        });
+        Ok(feeds)
+    }
+
+    #[test]
+    fn a_place_for_clients_is_inherited_and_of_the_format() {
+        let place = |text: &str| Some(text.to_owned());
+        assert_eq!(clients("", "path: /l"), Ok([None, None]));
+        assert_eq!(clients("clients: /c", "path: /l"), Ok([place("/c"), place("/c")]));
+        assert_eq!(clients("clients: /c", "clients: /d"), Ok([place("/d"), place("/c")]));
+        let metric = "format: prometheus, clients: 'mbps{dir=\"out\"}'";
+        assert_eq!(clients("", metric), Ok([place("mbps{dir=\"out\"}"), None]));
+        assert_eq!(clients("", "clients: mbps"), Err(vec!["bad-json-pointer".to_owned()]));
+        assert_eq!(clients("format: prometheus", "clients: /c"), Err(vec!["bad-metric".to_owned()]));
     }
 }

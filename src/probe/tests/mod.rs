@@ -434,6 +434,7 @@ async fn a_load_feed_is_read() {
         },
         max_age: Duration::from_secs(60),
         stale: StaleLoad::Ignore,
+        clients: None,
         amount: Some("/mbps".to_owned()),
         ratios: BTreeMap::from([("cpu".to_owned(), "/cpu".to_owned())]),
     };
