@@ -3,6 +3,7 @@
 //! By level, then by cost without congestion: as many as answers and families need, and one that may be lost.
 
 use super::cost::{CAP_PRICE_US, margin};
+use super::order::Listed;
 use super::pick::{MOST, Question};
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
@@ -15,6 +16,12 @@ const LEAST_BACKUPS: usize = 2;
 pub(super) struct Backups {
     nodes: [NodeId; MOST],
     count: usize,
+}
+
+impl Default for Backups {
+    fn default() -> Self {
+        Self { nodes: [NodeId(u16::MAX); MOST], count: 0 }
+    }
 }
 
 impl Backups {
@@ -82,12 +89,12 @@ impl Question<'_> {
 
     /// Whether no family has fewer nodes with `held` than with `ranked`, or as many as answers take.
     pub fn covers_as_well(&self, held: &[NodeId], ranked: &Backups, shares: &[Share]) -> bool {
-        let (has, answers) = (self.coverage(shares, held), self.outlook.answers);
-        if has.iter().all(|&has| has >= answers) {
+        let has = self.coverage(shares, held);
+        if self.is_covered(has) {
             return true;
         }
         let could = self.coverage(shares, ranked.nodes());
-        (0..2).all(|at| has[at] >= could[at].min(answers))
+        (0..2).all(|at| has[at] >= could[at].min(self.outlook.answers))
     }
 
     /// By family: how many of the nodes serve it.
@@ -105,36 +112,36 @@ impl Question<'_> {
 
     /// The `want` first nodes beside `shares`.
     fn cheapest(&self, shares: &[Share], want: usize) -> Backups {
-        const NOBODY: (u32, NodeId) = (u32::MAX, NodeId(u16::MAX));
-        let mut backups = Backups { nodes: [NOBODY.1; MOST], count: 0 };
+        let nobody = Listed::new(NodeId(u16::MAX), u32::MAX);
+        let mut backups = Backups::default();
         for level in 0..self.outlook.ladder.levels() {
-            let mut ranked = [NOBODY; MOST];
             let free = want - backups.count;
             if free == 0 {
                 break;
             }
-            let rank = |ranked: &mut [(u32, NodeId); MOST], node: NodeId, cost: u32| {
-                let key = (self.with_fullness(node, cost), node);
-                if key >= ranked[free - 1] || shares.iter().any(|share| share.node == node) {
+            let mut ranked = [nobody; MOST];
+            let rank = |ranked: &mut [Listed; MOST], node: NodeId, cost: u32| {
+                let new = Listed::new(node, self.with_fullness(node, cost));
+                if new >= ranked[free - 1] || shares.iter().any(|share| share.node == node) {
                     return;
                 }
                 let mut at = free - 1;
-                while at > 0 && ranked[at - 1] > key {
+                while at > 0 && ranked[at - 1] > new {
                     ranked[at] = ranked[at - 1];
                     at -= 1;
                 }
-                ranked[at] = key;
+                ranked[at] = new;
             };
             let order = self.outlook.order(level);
             order.loose.iter().for_each(|&node| rank(&mut ranked, node, self.outlook.cost(node)));
             for listed in order.listed() {
                 let cost = self.outlook.listed_cost(listed);
-                if cost > ranked[free - 1].0 {
+                if cost > ranked[free - 1].cost() {
                     break;
                 }
                 rank(&mut ranked, listed.node(), cost);
             }
-            ranked[..free].iter().filter(|&&key| key != NOBODY).for_each(|&(_, node)| backups.push(node));
+            ranked[..free].iter().filter(|&&it| it != nobody).for_each(|it| backups.push(it.node()));
         }
         backups
     }

@@ -64,17 +64,9 @@ impl Circle {
         held: &[Share],
         mut look: impl FnMut(&Self, Candidate) -> Option<u32>,
     ) -> Option<Self> {
-        let ladder = outlook.ladder;
         let mut circle = Self::default();
-        let mut see = |circle: &mut Self, node: NodeId, worth: u32| {
-            let own = held.iter().any(|share| share.node == node);
-            let candidate = Candidate { node, worth, own, at: ladder.position(node) };
-            if let Some(cost) = look(circle, candidate) {
-                circle.see(cost, &candidate, outlook.returns.homecoming[node.index()]);
-            }
-        };
         for &node in order.loose {
-            see(&mut circle, node, outlook.worth(node));
+            circle.look(outlook, node, outlook.worth(node), held, &mut look);
         }
         for listed in order.listed() {
             let worth = outlook.listed_worth(listed);
@@ -83,12 +75,31 @@ impl Circle {
                 break;
             }
             circle.looked += 1;
-            see(&mut circle, listed.node(), worth);
+            circle.look(outlook, listed.node(), worth, held, &mut look);
         }
-        let is_here =
-            |share: &&Share| ladder.rung(share.node).is_some_and(|rung| usize::from(rung.level) == level);
-        held.iter().filter(is_here).for_each(|share| see(&mut circle, share.node, outlook.worth(share.node)));
+        for share in held {
+            if outlook.ladder.rung(share.node).is_some_and(|rung| usize::from(rung.level) == level) {
+                circle.look(outlook, share.node, outlook.worth(share.node), held, &mut look);
+            }
+        }
         circle.close().then_some(circle)
+    }
+
+    // Of three callers one matters, and that one for each node of each question.
+    #[inline(always)]
+    fn look(
+        &mut self,
+        outlook: Outlook<'_>,
+        node: NodeId,
+        worth: u32,
+        held: &[Share],
+        look: &mut impl FnMut(&Self, Candidate) -> Option<u32>,
+    ) {
+        let own = held.iter().any(|share| share.node == node);
+        let candidate = Candidate { node, worth, own, at: outlook.ladder.position(node) };
+        if let Some(cost) = look(self, candidate) {
+            self.see(cost, &candidate, outlook.returns.homecoming[node.index()]);
+        }
     }
 
     /// Whether a node at this cost is better than what is known.

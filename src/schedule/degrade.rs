@@ -18,6 +18,7 @@
 
 use super::book::{Book, NONE};
 use super::demand::Reports;
+use super::kept::Moved;
 use super::ladder::Ladder;
 use super::load::{Loads, part, ppm_of};
 use super::sweep::Sweep;
@@ -159,12 +160,12 @@ impl Degradation {
     }
 
     /// Takes in what a plan came to; who changed. `cut`: by node, the circuit of its region is not closed;
-    /// empty: none is. `strays`: by service, who may be on later pools though not moved; `None`: anybody.
+    /// empty: none is.
     pub fn judge(
         &mut self,
         sweep: &Sweep<'_>,
         reports: &Reports,
-        (cut, (changed, strays)): (&[bool], (&[Vec<u32>], &[Option<&[u32]>])),
+        (cut, moved): (&[bool], &Moved<'_>),
         now_ms: u64,
     ) -> Vec<RungStep> {
         let policy = sweep.terrain.input.policy;
@@ -178,7 +179,7 @@ impl Degradation {
             let is_spilling = areas.iter().any(|area| area.is_spilling);
             let mut pressures = vec![Pressure::default(); areas.len()];
             if is_tense || is_spilling {
-                weigh(sweep, at, &over, (&changed[at], strays[at]), &mut pressures);
+                weigh(sweep, at, &over, moved, &mut pressures);
             }
             if service.shed.is_some() {
                 for (rule, pressure) in pressures.iter_mut().enumerate() {
@@ -315,14 +316,9 @@ fn is_astray(terrain: &Terrain<'_>, book: &Book<'_>, service: usize, group: usiz
 }
 
 /// How much of a service's demand, by rule, is on later pools and above caps; `over`: [`over_ppm`].
-fn weigh(
-    sweep: &Sweep<'_>,
-    service: usize,
-    over: &[u32],
-    (changed, strays): (&[u32], Option<&[u32]>),
-    pressures: &mut [Pressure],
-) {
+fn weigh(sweep: &Sweep<'_>, service: usize, over: &[u32], moved: &Moved<'_>, pressures: &mut [Pressure]) {
     let (terrain, book) = (sweep.terrain, &sweep.books[service]);
+    let (changed, strays) = (&moved.changed[service], moved.strays[service]);
     let is_over: Vec<bool> = over.iter().map(|&over| over > 0).collect();
     let is_known = strays.is_some() && !book.at.contains(&NONE);
     // Mostly no node is above its cap, and nobody who moved went down his chain.

@@ -43,6 +43,7 @@ impl Division {
     }
 
     /// How much of `room` a service may take.
+    #[inline(never)]
     pub fn room(&self, service: usize, node: NodeId, room: u64) -> u64 {
         let Some(part_ppm) = self.parts[service] else { return room };
         let all = room.saturating_add(self.taken_by_all[node.index()]);

@@ -25,6 +25,8 @@ use crate::model::service::{Bias, ChainRule, Method, Pool, Service};
 use std::collections::HashMap;
 use std::hash::Hash;
 
+const NO_CHAIN: u32 = u32::MAX;
+
 /// See the module's picture.
 pub(super) struct Ground {
     policy: Policy,
@@ -46,8 +48,10 @@ pub(super) struct Ground {
     pub is_measured: Vec<bool>,
     area_sets: Vec<u32>,
     area_set_count: usize,
-    /// services x area sets: position of the rule.
+    /// services x area sets: position of the rule,
     rules: Vec<Option<u16>>,
+    /// and the number of its chain; without a rule [`NO_CHAIN`].
+    chain_of: Vec<u32>,
     /// By service: position of what its profile makes of a distance.
     pub shapes: Vec<usize>,
     /// By service: those with equal numbers want the same of the same chain.
@@ -91,6 +95,7 @@ impl Ground {
             let rule = |&sample: &usize| ladder::rule_for(service, &input.groups[sample].areas);
             area_samples.iter().map(rule).map(|rule| rule.and_then(|rule| u16::try_from(rule).ok()))
         });
+        let rules: Vec<Option<u16>> = rules.collect();
         let money = money(policy);
         let (shapes, shape_samples) =
             classify(policy.services.iter().map(|service| service.profile.weights.shape));
@@ -102,7 +107,8 @@ impl Ground {
         };
         let (tastes, taste_samples) = classify(policy.services.iter().enumerate().map(taste));
         Self {
-            rules: rules.collect(),
+            chain_of: chain_of(&rules, &chains),
+            rules,
             shapes: shapes.into_iter().map(|shape| shape as usize).collect(),
             shape_count: shape_samples.len(),
             is_measured: samples.iter().map(|&group| is_measured(input.latencies.votes(group))).collect(),
@@ -139,6 +145,13 @@ impl Ground {
     pub fn rule(&self, service: usize, group: usize) -> Option<usize> {
         let set = self.area_sets[group] as usize;
         self.rules[service * self.area_set_count + set].map(usize::from)
+    }
+
+    /// The number of the chain of a group's rule.
+    #[inline]
+    pub fn chain(&self, service: usize, group: usize) -> Option<usize> {
+        let chain = self.chain_of[service * self.area_set_count + self.area_sets[group] as usize];
+        (chain != NO_CHAIN).then_some(chain as usize)
     }
 
     /// Which areas a group is in, as a number.
@@ -228,6 +241,15 @@ fn chains(policy: &Policy) -> (Vec<Vec<u32>>, Vec<(usize, usize)>) {
     let of_service = |chains: &Vec<ChainRule>| numbers.by_ref().take(chains.len()).collect();
     let chains = policy.services.iter().map(|service| &service.chains).map(of_service).collect();
     (chains, samples.into_iter().map(|sample| places[sample]).collect())
+}
+
+/// `rules`: of as many area sets for every service.
+fn chain_of(rules: &[Option<u16>], chains: &[Vec<u32>]) -> Vec<u32> {
+    let sets = rules.len() / chains.len().max(1);
+    let of_rule = |(at, rule): (usize, &Option<u16>)| {
+        rule.and_then(|rule| chains[at / sets].get(usize::from(rule)).copied()).unwrap_or(NO_CHAIN)
+    };
+    rules.iter().enumerate().map(of_rule).collect()
 }
 
 pub(super) fn line_penalty(policy: &Policy, due_us: u32, line: Option<LineId>, node: NodeId) -> u32 {

@@ -61,6 +61,14 @@ pub(super) struct KeptService {
     pub strays: Vec<u32>,
 }
 
+/// By service, of the groups.
+pub(super) struct Moved<'p> {
+    /// Who is not where they were.
+    pub changed: &'p [Vec<u32>],
+    /// Who may be on later pools though not moved; `None`: anybody.
+    pub strays: &'p [Option<&'p [u32]>],
+}
+
 /// In which order groups are placed.
 pub(super) struct Walk {
     pub order: Vec<u32>,

@@ -27,6 +27,7 @@
 //! | `change` | what changed since the last plan, so whom to ask |
 //! | `pick` | chooses the nodes of one group |
 //! | `circle` | who may share a group, by cost alone |
+//! | `gain` | whether a move is worth it |
 //! | `wish` | what it remembers: the best for an idle world |
 //! | `backup` | which nodes stand behind its shares |
 //! | `sweep` | who stays and who goes |
@@ -67,6 +68,7 @@ pub mod explain;
 mod forced;
 mod flow;
 mod follow;
+mod gain;
 mod ground;
 #[cfg(test)]
 mod held;

@@ -42,7 +42,11 @@ struct Shelf(OnceLock<Box<Volume>>);
 struct Volume {
     /// Its position.
     ladder: usize,
-    levels: Box<[List]>,
+    /// How many it has.
+    levels: usize,
+    /// Most questions ask for no other.
+    first: List,
+    others: OnceLock<Box<[List]>>,
     next: Shelf,
 }
 
@@ -197,7 +201,7 @@ impl Lists {
         loop {
             let volume = shelf.0.get_or_init(|| Volume::new(whose.ladder, levels));
             if volume.ladder == whose.ladder {
-                return volume.levels.get(level);
+                return volume.list(level);
             }
             shelf = &volume.next;
         }
@@ -206,8 +210,17 @@ impl Lists {
 
 impl Volume {
     fn new(ladder: usize, levels: usize) -> Box<Self> {
-        let levels = (0..levels).map(|_| List::new()).collect();
-        Box::new(Self { ladder, levels, next: Shelf::default() })
+        let (first, others, next) = (List::new(), OnceLock::new(), Shelf::default());
+        Box::new(Self { ladder, levels, first, others, next })
+    }
+
+    #[inline]
+    fn list(&self, level: usize) -> Option<&List> {
+        if level >= self.levels {
+            return None;
+        }
+        let Some(after) = level.checked_sub(1) else { return Some(&self.first) };
+        self.others.get_or_init(|| (1..self.levels).map(|_| List::new()).collect()).get(after)
     }
 }
 

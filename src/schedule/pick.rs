@@ -23,7 +23,6 @@
 //! cap, in proportion to what it could be given: every client has an answer.
 
 use super::circle::{Candidate, Circle};
-use super::cost::margin;
 use super::load::{Loads, part};
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
@@ -35,7 +34,7 @@ use crate::model::service::Method;
 pub(super) const MOST: usize = 8;
 /// Smaller parts are not worth a slot; where room bounds a part, it is a multiple of this.
 pub(super) const LEAST_SHARE: u32 = 1_000_000 / 64;
-const WHOLE: u32 = Ppm::WHOLE.0;
+pub(super) const WHOLE: u32 = Ppm::WHOLE.0;
 
 /// One group's question.
 pub(super) struct Question<'t> {
@@ -44,11 +43,13 @@ pub(super) struct Question<'t> {
     /// Fine units.
     pub demand: u64,
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
-    held: &'t [Share],
+    pub held: &'t [Share],
     /// Whether nodes that reached their cap take it only if it is theirs already.
     discretionary: bool,
     /// The demand with what the clients cost at first where they come.
     at_first: u64,
+    /// Room for newcomers that is less takes no share of the group.
+    least: u64,
     /// Newcomers leave room for what the demand may be off by.
     is_unsure: bool,
 }
@@ -106,20 +107,23 @@ impl<'t> Question<'t> {
     /// Of a group without demand and without a past.
     #[inline]
     pub fn idle(loads: &'t Loads, outlook: Outlook<'t>) -> Self {
-        Self { outlook, loads, demand: 0, held: &[], discretionary: false, at_first: 0, is_unsure: false }
+        let (held, discretionary) = (&[][..], false);
+        Self { outlook, loads, demand: 0, held, discretionary, at_first: 0, least: 0, is_unsure: false }
     }
 
     /// Of a group that has these shares, or keeps them; `surge`: what the clients cost at first where they come,
     /// beyond their load and as a part (ppm) of it.
     pub fn of(loads: &'t Loads, outlook: Outlook<'t>, demand: u64, held: &'t [Share], surge: u32) -> Self {
         let at_first = demand.saturating_add(part(demand, surge));
-        Self { demand, held, at_first, ..Self::idle(loads, outlook) }
+        let least = at_first.div_ceil(u64::from(WHOLE / LEAST_SHARE));
+        Self { demand, held, at_first, least, ..Self::idle(loads, outlook) }
     }
 
     /// Of a group that might stay where it is.
     pub fn at_discretion(loads: &'t Loads, outlook: Outlook<'t>, demand: u64, held: &'t [Share]) -> Self {
         let is_unsure = outlook.is_demand_measured();
-        Self { discretionary: true, is_unsure, ..Self::of(loads, outlook, demand, held, 0) }
+        // Who is there already is not driven out by what newcomers leave free.
+        Self { discretionary: true, is_unsure, least: 0, ..Self::of(loads, outlook, demand, held, 0) }
     }
 
     /// Congestion as if the group were there (its own part, on a node it has): else it would leave for
@@ -132,9 +136,8 @@ impl<'t> Question<'t> {
     /// The congestion of [`Self::cost`].
     #[inline]
     fn price(&self, node: NodeId, own: bool) -> u32 {
-        let price = self.loads.price_with(node, self.demand);
-        if price == 0 || !own {
-            return price;
+        if !own {
+            return self.loads.price_with(node, self.demand);
         }
         let held = self.held.iter().find(|share| share.node == node).map_or(0, |share| share.share.0);
         self.loads.price_with(node, part(self.demand, held))
@@ -142,12 +145,12 @@ impl<'t> Question<'t> {
 
     /// [`Self::cost`] without congestion.
     #[inline]
-    fn bid(&self, node: NodeId) -> u32 {
+    pub fn bid(&self, node: NodeId) -> u32 {
         self.bid_of(node, self.outlook.worth(node))
     }
 
     #[inline]
-    fn bid_of(&self, node: NodeId, worth: u32) -> u32 {
+    pub fn bid_of(&self, node: NodeId, worth: u32) -> u32 {
         self.outlook.bid_of(node, worth, if self.discretionary { self.held } else { &[] })
     }
 
@@ -177,6 +180,10 @@ impl<'t> Question<'t> {
     fn split(&self, level: usize, stage: Stage, left: &mut u32, scratch: &mut Scratch) -> bool {
         self.find_peers(level, stage, *left, scratch);
         let Scratch { parts, peers, .. } = scratch;
+        if let [peer] = &peers[..] {
+            *left -= give(parts, peer, *left);
+            return true;
+        }
         let Some(strongest) = strongest(peers) else { return false };
         let before = *left;
         divide(before, peers);
@@ -208,23 +215,28 @@ impl<'t> Question<'t> {
         // The group's own were looked at twice.
         seen.truncate(order.loose.len() + circle.looked);
         let dearest = circle.dearest();
-        let rest = order.listed().skip(circle.looked);
-        let rest = rest.map(|listed| (listed.node(), self.outlook.listed_worth(listed)));
-        let rest = rest.take_while(|&(_, worth)| worth < dearest).map(|(node, worth)| {
-            let cost = self.least_cost(node, worth);
-            Seen { node, own: self.is_held(node), cost, is_exact: false, limit: None }
-        });
-        for it in seen.iter().copied().chain(rest) {
-            if it.cost >= dearest {
-                continue;
-            }
+        let mut admit = |it: &Seen| {
             let cost = if it.is_exact { it.cost } else { self.cost(it.node) };
             if circle.admits(cost, it.own) {
-                let limit = it.limit.unwrap_or_else(|| self.limit(it.node, it.own, stage, left, parts));
+                let limit = it.limit.unwrap_or_else(|| match self.is_closed(it.node, it.own, stage, left) {
+                    true => 0,
+                    false => self.limit(it.node, stage, left, parts),
+                });
                 let weight = self.outlook.ladder.rung(it.node).map_or(0, |rung| u64::from(rung.weight));
                 if limit > 0 {
                     peers.push(Peer { cost, node: it.node, weight, limit, due: 0 });
                 }
+            }
+        };
+        seen.iter().filter(|it| it.cost < dearest).for_each(&mut admit);
+        for listed in order.listed().skip(circle.looked) {
+            let (node, worth) = (listed.node(), self.outlook.listed_worth(listed));
+            if worth >= dearest {
+                break;
+            }
+            let cost = self.bid_of(node, worth).saturating_add(self.loads.price[node.index()]);
+            if cost < dearest {
+                admit(&Seen { node, own: self.is_held(node), cost, is_exact: false, limit: None });
             }
         }
         if peers.len() > 1 {
@@ -251,7 +263,7 @@ impl<'t> Question<'t> {
         }
         // Who has no room is no peer at any price.
         let nothing = Seen { cost: u32::MAX, ..seen };
-        if self.is_closed(node, own, stage) {
+        if self.is_closed(node, own, stage, left) {
             return (nothing, None);
         }
         let cost = bid.saturating_add(self.price(node, own));
@@ -259,16 +271,10 @@ impl<'t> Question<'t> {
         if !circle.would_change(cost, &it) {
             return (seen, None);
         }
-        match self.limit(node, own, stage, left, parts) {
+        match self.limit(node, stage, left, parts) {
             0 => (nothing, None),
             limit => (Seen { limit: Some(limit), ..seen }, Some(cost)),
         }
-    }
-
-    /// What a node costs at least.
-    #[inline]
-    fn least_cost(&self, node: NodeId, worth: u32) -> u32 {
-        self.bid_of(node, worth).saturating_add(self.loads.price[node.index()])
     }
 
     /// Puts peers in order, drops whom no share is left for, and weighs the others.
@@ -318,17 +324,19 @@ impl<'t> Question<'t> {
 
     /// Whether a node takes nothing of the group, as far as that is told without counting.
     #[inline]
-    fn is_closed(&self, node: NodeId, own: bool, stage: Stage) -> bool {
+    fn is_closed(&self, node: NodeId, own: bool, stage: Stage, left: u32) -> bool {
+        let room = self.loads.room(node);
+        if room == 0 || stage == Stage::Bold {
+            return room == 0;
+        }
         let is_full = || self.discretionary && self.loads.is_full(node) && !own;
-        self.loads.room(node) == 0 || (stage == Stage::Careful && (self.loads.is_shunned(node) || is_full()))
+        let is_too_little = || left >= LEAST_SHARE && self.room_for_newcomers(node, room) < self.least;
+        self.loads.is_shunned(node) || is_full() || (self.least > 0 && is_too_little())
     }
 
-    /// How much more of the group (ppm) a node takes.
+    /// How much more of the group (ppm) a node takes that is not [closed](Self::is_closed).
     #[inline]
-    fn limit(&self, node: NodeId, own: bool, stage: Stage, left: u32, parts: &[Part]) -> u32 {
-        if self.is_closed(node, own, stage) {
-            return 0;
-        }
+    fn limit(&self, node: NodeId, stage: Stage, left: u32, parts: &[Part]) -> u32 {
         let part = parts.iter().find(|part| part.node == node);
         if part.is_none() && parts.len() >= MOST {
             return 0;
@@ -364,12 +372,15 @@ impl<'t> Question<'t> {
 
     /// How much of the group fits into the room of a node as long as none of it is there.
     #[inline]
-    fn newcomers(&self, node: NodeId, room: u64) -> u32 {
-        let mut room = self.loads.part_for_newcomers(self.outlook.service as usize, node, room);
-        if self.is_unsure {
-            room = room.saturating_sub(self.loads.unsure(node));
-        }
-        fitting(room, self.at_first)
+    pub fn newcomers(&self, node: NodeId, room: u64) -> u32 {
+        fitting(self.room_for_newcomers(node, room), self.at_first)
+    }
+
+    /// Of the room of a node, what is left beside what passes.
+    #[inline]
+    fn room_for_newcomers(&self, node: NodeId, room: u64) -> u64 {
+        let room = self.loads.part_for_newcomers(self.outlook.service as usize, node, room);
+        if self.is_unsure { room.saturating_sub(self.loads.unsure(node)) } else { room }
     }
 
     /// Places what fits nowhere: in proportion to the parts there are, or on the cheapest node.
@@ -390,76 +401,6 @@ impl<'t> Question<'t> {
             }
         }
     }
-
-    /// Whether the answer may be worth a move for a group that has a priced node; asked for less than an
-    /// answer, and while the group's load is on the account. It is not where one of its own nodes has room for
-    /// all of it, so that it stays on its level, and no node there is cheaper by the margin of a move, even
-    /// without the group's own load.
-    pub fn may_gain(&self) -> bool {
-        if self.outlook.ladder.is_flat {
-            return true;
-        }
-        let (mut sum, mut has_room) = (0, false);
-        for share in self.held {
-            let own = part(self.demand, share.share.0);
-            let is_first = self.outlook.ladder.rung(share.node).is_some_and(|rung| rung.level == 0);
-            if !is_first || (own > 0 && self.loads.over_cap(share.node) > 0) {
-                return true;
-            }
-            has_room = has_room || self.stays_whole(share, own);
-            let cost = self.bid(share.node).saturating_add(self.loads.price[share.node.index()]);
-            sum += u64::from(cost) * u64::from(share.share.0);
-        }
-        let mean = (sum / u64::from(WHOLE)) as u32;
-        !has_room || self.is_undercut(mean)
-    }
-
-    /// Whether a node of its own could have all of a group.
-    fn stays_whole(&self, share: &Share, own: u64) -> bool {
-        let node = share.node;
-        let room = self.loads.room_without(node, own);
-        room > 0
-            && room >= self.demand
-            && self.outlook.returns.ramps[node.index()] >= WHOLE
-            && !self.loads.is_shunned(node)
-            && (share.share.0 >= WHOLE || self.newcomers(node, room) == WHOLE)
-    }
-
-    /// Whether a node of the first level costs less by the margin of a move, without the group's own load.
-    fn is_undercut(&self, mean: u32) -> bool {
-        let is_less = |cost: u32| cost.saturating_add(margin(cost)) <= mean;
-        let undercuts = |node: NodeId, worth: u32| {
-            let (bid, price) = (self.bid_of(node, worth), self.loads.price[node.index()]);
-            let held = self.held.iter().find(|share| price > 0 && share.node == node);
-            is_less(bid.saturating_add(price))
-                || held.is_some_and(|share| {
-                    let own = part(self.demand, share.share.0);
-                    is_less(bid.saturating_add(self.loads.price_without(node, own)))
-                })
-        };
-        let order = self.outlook.order(0);
-        let listed = order.listed().map(|listed| (listed.node(), self.outlook.listed_worth(listed)));
-        let mut near = listed.take_while(|&(_, worth)| is_less(worth));
-        order.loose.iter().any(|&node| undercuts(node, self.outlook.worth(node)))
-            || near.any(|(node, worth)| undercuts(node, worth))
-    }
-
-    /// What the group costs on average, its own load included, us.
-    pub fn mean_cost(&self, shares: &[Share]) -> u32 {
-        let weighted = |share: &Share| {
-            let own = part(self.demand, share.share.0);
-            let cost = self.outlook.bid(share.node, self.held);
-            let cost = cost.saturating_add(self.loads.price_with(share.node, own));
-            u64::from(cost) * u64::from(share.share.0)
-        };
-        (shares.iter().map(weighted).sum::<u64>() / u64::from(WHOLE)) as u32
-    }
-
-    /// The level furthest down the chain that the shares reach; `None` beyond the ladder.
-    pub fn lowest_level(&self, shares: &[Share]) -> Option<u8> {
-        let level = |share: &Share| self.outlook.ladder.rung(share.node).map(|rung| rung.level);
-        shares.iter().map(level).try_fold(0, |lowest, level| Some(lowest.max(level?)))
-    }
 }
 
 /// How much of `demand` (ppm) fits into `room`.
@@ -475,10 +416,6 @@ fn strongest(peers: &[Peer]) -> Option<usize> {
 
 /// Notes what is due to each peer, by weight.
 fn divide(all: u32, peers: &mut [Peer]) {
-    if let [peer] = peers {
-        peer.due = all;
-        return;
-    }
     let total: u64 = peers.iter().map(|peer| peer.weight).sum();
     for peer in peers {
         peer.due = (u64::from(all) * peer.weight / total.max(1)) as u32;
@@ -498,13 +435,4 @@ fn give(parts: &mut Vec<Part>, peer: &Peer, due: u32) -> u32 {
         None => {}
     }
     given
-}
-
-/// Half the sum of the differences: the part of the clients (ppm) that moves from one to the other.
-pub(super) fn distance(from: &[Share], to: &[Share]) -> u32 {
-    let kept = |share: &Share| {
-        let there = to.iter().find(|other| other.node == share.node).map_or(0, |other| other.share.0);
-        share.share.0.min(there)
-    };
-    WHOLE.saturating_sub(from.iter().map(kept).sum())
 }

@@ -12,7 +12,7 @@ use super::demand::{Demand, Reports};
 use super::division::Division;
 use super::ebb;
 use super::follow::Habit;
-use super::kept::{self, Keep, Kept, KeptService, Walk};
+use super::kept::{self, Keep, Kept, KeptService, Moved, Walk};
 use super::load::{Loads, part, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
@@ -48,9 +48,9 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let cut = memory.circuits.cut(&input.policy.fleet);
     let strays = kept::strays(&opening.terrain, input.memory.kept.of_ground(&opening.terrain.ground));
     let changed: Vec<Vec<u32>> = sweep.books.iter().map(Book::changed).collect();
-    let moved = (&changed[..], &strays[..]);
-    let steps = memory.degradation.judge(&sweep, &opening.reports, (&cut, moved), memory.at_ms);
-    let (plan, services) = finish(sweep, memory, &opening, moved);
+    let moved = Moved { changed: &changed, strays: &strays };
+    let steps = memory.degradation.judge(&sweep, &opening.reports, (&cut, &moved), memory.at_ms);
+    let (plan, services) = finish(sweep, memory, &opening, &moved);
     let kept = opening.keep(services);
     Plan { memory: PlannerMemory { kept, ..plan.memory }, steps, ..plan }
 }
@@ -351,7 +351,7 @@ fn finish(
     mut sweep: Sweep<'_>,
     mut memory: PlannerMemory,
     opening: &Opening<'_>,
-    (changed, strays): (&[Vec<u32>], &[Option<&[u32]>]),
+    &Moved { changed, strays }: &Moved<'_>,
 ) -> (Plan, Vec<KeptService>) {
     let nodes = sweep.terrain.signals.len();
     let mut tallies = opening.tallies.clone();

@@ -82,7 +82,7 @@ impl Pricing {
     }
 
     fn priced(&self, price: impl Fn(usize) -> u32) -> Row {
-        let mut row: Row = vec![0; self.twins.len()].into();
+        let mut row: Row = std::iter::repeat_n(0, self.twins.len()).collect();
         let own: &mut [u32] = Arc::make_mut(&mut row);
         for (node, &twin) in self.twins.iter().enumerate() {
             own[node] = if twin as usize == node { price(node) } else { own[twin as usize] };

@@ -4,6 +4,7 @@
 //! ```text
 //! nodes   | 3 7 | 9 3 7 | 1 2 | ...      shares and backups of one placement after the other
 //! starts  0     2       5     7
+//! namers  n1: 2 ... n3: 0 1 ...          placements by node, each once for each time it names it
 //! ends    hash of shares ─▶ first with them, next ─▶ the one after it
 //! ```
 //! A list of settled placements never changes while somebody holds it, and this does: so it is known by its
@@ -23,6 +24,9 @@ pub(super) struct Spread {
     next: Vec<u32>,
     starts: Vec<u32>,
     nodes: Vec<NodeId>,
+    /// By node: where its namers start, and the end.
+    firsts: Vec<u32>,
+    namers: Vec<u32>,
     /// No placement names a node from here on.
     pub node_count: usize,
     /// Some placement is not a normal one.
@@ -37,6 +41,8 @@ impl Spread {
             next: vec![NONE; placements.len()],
             starts: Vec::with_capacity(placements.len() + 1),
             nodes: Vec::with_capacity(placements.len() * 4),
+            firsts: Vec::new(),
+            namers: Vec::new(),
             node_count: 0,
             is_open: placements.iter().any(|placement| placement.mode != PlacementMode::Normal),
         };
@@ -47,6 +53,7 @@ impl Spread {
             spread.starts.push(spread.nodes.len() as u32);
         }
         spread.node_count = spread.nodes.iter().map(|node| node.index() + 1).max().unwrap_or(0);
+        spread.note_namers();
         // Backwards, so that the first of those with the same shares comes first.
         for (at, placement) in placements.iter().enumerate().rev() {
             let later = spread.ends.insert(hash(&placement.shares), at as u32);
@@ -69,13 +76,34 @@ impl Spread {
         self.next[at as usize]
     }
 
+    fn note_namers(&mut self) {
+        let mut ends = vec![0_u32; self.node_count + 1];
+        self.nodes.iter().for_each(|node| ends[node.index()] += 1);
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += *end;
+            *end = sum;
+        }
+        self.namers = vec![0; self.nodes.len()];
+        for (at, own) in self.starts.windows(2).enumerate() {
+            for node in &self.nodes[own[0] as usize..own[1] as usize] {
+                let place = &mut ends[node.index()];
+                *place -= 1;
+                self.namers[*place as usize] = at as u32;
+            }
+        }
+        self.firsts = ends;
+    }
+
     /// By placement: whether it names one of these nodes.
     pub fn names_any(&self, is_asked: &[bool]) -> Vec<bool> {
-        let names = |ends: &[u32]| {
-            let nodes = &self.nodes[ends[0] as usize..ends[1] as usize];
-            nodes.iter().any(|node| is_asked.get(node.index()) == Some(&true))
-        };
-        self.starts.windows(2).map(names).collect()
+        let mut names = vec![false; self.next.len()];
+        let asked = is_asked.iter().take(self.node_count).enumerate().filter(|(_, is_asked)| **is_asked);
+        for (node, _) in asked {
+            let namers = self.firsts[node] as usize..self.firsts[node + 1] as usize;
+            self.namers[namers].iter().for_each(|&at| names[at as usize] = true);
+        }
+        names
     }
 }
 

@@ -23,14 +23,15 @@ use super::circle::{Candidate, Circle};
 use super::cost::margin;
 use super::demand::Demand;
 use super::follow::Habit;
+use super::gain::distance;
 use super::kept::Walk;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::{DWELL_MS, PlannerMemory};
 use super::order::Listed;
-use super::pick::{MOST, Question, Scratch, distance};
+use super::pick::{MOST, Question, Scratch};
 use super::terrain::{Outlook, Terrain};
-use super::wish::{Wanted, Wishes};
+use super::wish::{Few, Wanted, Wishes};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
@@ -202,8 +203,8 @@ impl<'t> Sweep<'t> {
 
     fn secure_pair(&mut self, service: usize, group: usize) {
         let held = self.books[service].at[group];
-        if let (Some(ladder), Some(placement)) =
-            (self.terrain.ladder(service, group), self.books[service].get(held))
+        if let Some(placement) = self.books[service].get(held)
+            && let Some(ladder) = self.terrain.ladder(service, group)
             && is_untouched(ladder, &self.terrain.reach.view(group).may_serve, placement)
         {
             return;
@@ -330,13 +331,14 @@ impl<'t> Sweep<'t> {
             return known;
         }
         let whose = outlook.whose();
-        let is_current =
-            |wanted: &Wanted| wanted.epoch == self.loads.epoch || (self.only_rises && still(&wanted.shares));
+        let is_current = |wanted: &Wanted| {
+            wanted.epoch == self.loads.epoch || (self.only_rises && still(wanted.shares.get()))
+        };
         if !self.wanted.get(whose).is_some_and(is_current) {
             self.ask(outlook, 0, &[], 0);
-            let shares = self.scratch.shares.clone();
-            let backups = Question::idle(&self.loads, outlook).rank_backups(&shares);
-            let is_priced = shares.iter().any(|share| self.loads.price[share.node.index()] > 0);
+            let shares = Few::of(&self.scratch.shares);
+            let backups = Question::idle(&self.loads, outlook).rank_backups(shares.get());
+            let is_priced = shares.get().iter().any(|share| self.loads.price[share.node.index()] > 0);
             self.wanted.put(whose, Wanted { epoch: self.loads.epoch, is_priced, shares, backups });
         }
         let at = self.enlist(service, outlook);
@@ -346,8 +348,8 @@ impl<'t> Sweep<'t> {
 
     /// Interns what is wanted by all services of a taste for one.
     fn enlist(&mut self, service: usize, outlook: Outlook<'t>) -> u32 {
-        let wanted = self.wanted.get(outlook.whose()).filter(|it| !it.shares.is_empty());
-        let Some(Wanted { shares, backups, .. }) = wanted else {
+        let wanted = self.wanted.get(outlook.whose()).map(|it| (it.shares.get(), &it.backups));
+        let Some((shares, backups)) = wanted.filter(|(shares, _)| !shares.is_empty()) else {
             return self.books[service].intern(&nothing());
         };
         let pool = outlook.ladder.rung(shares[0].node).map(|rung| rung.pool);
@@ -585,10 +587,12 @@ impl<'t> Sweep<'t> {
     /// Gives a pair other backups for the shares it has: these, or about as good and in use already.
     fn back(&mut self, service: usize, group: usize, outlook: Outlook<'t>, ranked: &Backups) {
         let book = &mut self.books[service];
-        let Some(Placement { shares, pool, mode, .. }) = book.get(book.at[group]).cloned() else { return };
+        let Some(held) = book.get(book.at[group]) else { return };
+        let (pool, mode, shares) = (held.pool, held.mode, &mut self.scratch.shares);
+        shares.clone_from(&held.shares);
         let question = Question::idle(&self.loads, outlook);
-        let will_do = |held: &[NodeId]| question.backs_as_well(held, ranked, &shares);
-        book.at[group] = book.fold(&shares, (pool, mode), ranked.nodes(), will_do);
+        let will_do = |held: &[NodeId]| question.backs_as_well(held, ranked, shares);
+        book.at[group] = book.fold(shares, (pool, mode), ranked.nodes(), will_do);
     }
 
     /// Gives the group the answer just given; what it had is off the account.

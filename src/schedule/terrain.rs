@@ -278,7 +278,8 @@ impl<'a> Terrain<'a> {
     /// Where in `ladders` it is.
     #[inline]
     pub fn ladder_position(&self, service: usize, group: usize) -> Option<usize> {
-        Some(self.rule_and_ladder(service, group)?.1)
+        let chain = self.ground.chain(service, group)?;
+        Some(self.reach.view_of(group) * self.ground.chain_samples.len() + chain)
     }
 
     /// The rule of a group, and where in `ladders` its chain is.

@@ -7,6 +7,9 @@
 
 use super::backup::Backups;
 use super::order::Whose;
+use super::pick::MOST;
+use crate::base::units::Ppm;
+use crate::model::ids::NodeId;
 use crate::model::placement::Share;
 
 const NONE: u32 = u32::MAX;
@@ -16,8 +19,33 @@ pub(super) struct Wanted {
     pub epoch: u32,
     /// Some node of it had one, so that nobody could be given it.
     pub is_priced: bool,
-    pub shares: Vec<Share>,
+    pub shares: Few,
     pub backups: Backups,
+}
+
+/// The shares of an answer, in place.
+#[derive(Clone, Copy)]
+pub(super) struct Few {
+    shares: [Share; MOST],
+    count: usize,
+}
+
+impl Few {
+    /// Of at most [`MOST`].
+    pub fn of(shares: &[Share]) -> Self {
+        debug_assert!(shares.len() <= MOST);
+        let mut few = Self { shares: [Share { node: NodeId(0), share: Ppm::ZERO }; MOST], count: 0 };
+        for (place, share) in few.shares.iter_mut().zip(shares) {
+            *place = *share;
+            few.count += 1;
+        }
+        few
+    }
+
+    #[inline]
+    pub fn get(&self) -> &[Share] {
+        &self.shares[..self.count]
+    }
 }
 
 /// See the module's picture.
@@ -64,5 +92,34 @@ impl Wishes {
             at = wish.next as usize;
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_taste_and_ladder_has_its_own() {
+        let whose = |at: usize| Whose { class: at / 6, taste: at / 3 % 2, ladder: at % 3 };
+        let few = |count: usize| Few::of(&vec![Share { node: NodeId(7), share: Ppm(1) }; count]);
+        let wanted = |epoch: u32, count: usize| Wanted {
+            epoch,
+            is_priced: false,
+            shares: few(count),
+            backups: Backups::default(),
+        };
+        let mut wishes = Wishes::new(2, 2);
+        for at in 0..12 {
+            assert!(wishes.get(whose(at)).is_none());
+            wishes.put(whose(at), wanted(at as u32, at % MOST));
+        }
+        wishes.put(whose(4), wanted(99, MOST));
+        for at in 0..12 {
+            let epoch = if at == 4 { 99 } else { at as u32 };
+            let known = wishes.get(whose(at)).map(|known| (known.epoch, known.shares.get().len()));
+            assert_eq!(known, Some((epoch, if at == 4 { MOST } else { at % MOST })));
+        }
+        assert_eq!(wishes.all.len(), 12);
     }
 }
