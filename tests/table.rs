@@ -307,18 +307,19 @@ fn a_table_made_from_another_answers_like_one_from_nothing() {
 fn moves_are_by_slot_and_largest_first() {
     let mut world = World::new();
     let before = world.snapshot();
-    assert!(moves(&before, &world.snapshot(), &[]).is_empty());
+    let alike = |_, _| 1;
+    assert!(moves(&before, &world.snapshot(), alike).is_empty());
     let split = world.service("split");
     world.assignment.services[split] = everyone(placement(&[(TYO, 70), (FRA, 30)], &[], Normal), &world.geo);
     let one = world.service("one");
     world.assignment.services[one] = everyone(placement(&[(FRA, 100)], &[], Normal), &world.geo);
-    let found = moves(&before, &world.snapshot(), &vec![7; world.geo.groups().len()]);
+    let found = moves(&before, &world.snapshot(), |_, _| 7);
     assert_eq!((found[0].from, found[0].to, found[0].share), (Some(HKG), Some(FRA), Ppm::WHOLE));
     let rest: u32 = found[1..].iter().map(|it| it.share.0).sum();
     assert!((200_000..400_000).contains(&rest), "about the share of hkg-1: {found:?}");
     assert!(found.windows(2).all(|pair| pair[0].share >= pair[1].share));
     world.assignment.services[one] = everyone(placement(&[], &[], AllDown), &world.geo);
-    let lost = moves(&before, &world.snapshot(), &[]);
+    let lost = moves(&before, &world.snapshot(), alike);
     assert_eq!((lost[0].from, lost[0].to), (Some(HKG), None));
 }
 

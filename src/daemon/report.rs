@@ -6,15 +6,15 @@ use crate::base::units::Ppm;
 use crate::daemon::answering::SharedCounts;
 use crate::daemon::writer::About;
 use crate::model::canary::CanaryBrief;
-use crate::model::demand::DemandCounts;
-use crate::model::ids::NodeId;
+use crate::model::demand::{DemandCounts, Shares};
+use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::overrides::OverrideStatus;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
 use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status, VantageStatus};
 use crate::model::verdict::NodeHealth;
 use crate::routing::{self, Snapshot};
-use crate::schedule::PlannerMemory;
+use crate::schedule::{self, PlannerMemory};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -104,9 +104,10 @@ impl Reporter {
     }
 
     /// Remembers and logs that `snapshot` replaced `former`.
-    pub fn record(&mut self, former: Option<&Snapshot>, snapshot: &Snapshot) {
+    /// Moves are shares of the demand that is planned with, as `shares` has it.
+    pub fn record(&mut self, former: Option<&Snapshot>, snapshot: &Snapshot, shares: &Shares) {
         let provenance = &snapshot.provenance;
-        let told = former.map_or_else(Vec::new, |former| tell_moves(former, snapshot));
+        let told = former.map_or_else(Vec::new, |former| tell_moves(former, snapshot, shares));
         tracing::info!(
             generation = provenance.generation.0, cause = %provenance.cause, moves = told.join("; "),
             "table published"
@@ -155,17 +156,21 @@ impl Reporter {
 }
 
 /// The largest moves in words: "live: tyo-1 -> osa-1 4.2 %"; how many are left out last.
-fn tell_moves(former: &Snapshot, snapshot: &Snapshot) -> Vec<String> {
+fn tell_moves(former: &Snapshot, snapshot: &Snapshot, shares: &Shares) -> Vec<String> {
     let name = |policy: &Policy, node: Option<NodeId>| {
         node.map_or("nowhere".to_owned(), |node| policy.fleet.node(node).name.clone())
     };
-    let weights: Vec<u64> = snapshot.geo.groups().iter().map(|group| u64::from(group.v4_slash24)).collect();
+    let assumed = schedule::weights(snapshot.geo.groups());
+    let weigh = |service: ServiceId, group: GroupId| match shares.of(service.index()) {
+        Some(counted) => counted.get(group.index()).copied().map_or(0, u64::from),
+        None => assumed.get(group.index()).copied().unwrap_or(0),
+    };
     let tell = |moved: &Move| {
         let (from, to) = (name(&former.policy, moved.from), name(&snapshot.policy, moved.to));
         let service = &snapshot.policy.service(moved.service).name;
         format!("{service}: {from} -> {to} {:.1} %", moved.share.percent())
     };
-    let moves = routing::moves(former, snapshot, &weights);
+    let moves = routing::moves(former, snapshot, weigh);
     let large = moves.iter().take_while(|moved| moved.share >= LEAST_MOVE).take(MAX_MOVES);
     let mut told: Vec<String> = large.map(tell).collect();
     told.extend(left_out(told.len(), moves.len()));

@@ -217,7 +217,7 @@ impl Writer {
         let FirstTable { inputs, health, plan, asked, snapshot, .. } = first;
         let FirstTable { published_before, problem, serials, paths, counting, overrides, .. } = first;
         let signing = Signing::new(Arc::clone(&clock), published_before).with_serials(serials);
-        reporter.record(None, &snapshot);
+        reporter.record(None, &snapshot, counting.shares());
         if let Some(problem) = problem {
             tracing::error!(code = problem.code, help = problem.help, "{}", problem.message);
             reporter.set_problems(About::FirstTable, vec![problem]);

@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 /// Moves between `old` and `new`, largest first.
 ///
-/// `demand` weighs the groups of `new`, for every service alike; empty: all groups weigh the same.
+/// `demand` weighs a group of `new` in a service, in any unit that its groups share.
 /// Services, groups and nodes are matched by name. `from` is an id of the old policy, `to` and the
 /// service are ids of the new one; a service that is new has no moves.
-pub fn moves(old: &Snapshot, new: &Snapshot, demand: &[u64]) -> Vec<Move> {
+pub fn moves(old: &Snapshot, new: &Snapshot, demand: impl Fn(ServiceId, GroupId) -> u64) -> Vec<Move> {
     let old_groups = match_groups(old, new);
     let mut found = Vec::new();
     for id in new.policy.service_ids() {
@@ -27,7 +27,13 @@ pub fn moves(old: &Snapshot, new: &Snapshot, demand: &[u64]) -> Vec<Move> {
         let was = &old.services()[was];
         let is = &new.services()[id.index()];
         if !std::sync::Arc::ptr_eq(was, is) {
-            service_moves(&Pair { old, new, was, is }, id, &old_groups, demand, &mut found);
+            service_moves(
+                &Pair { old, new, was, is },
+                id,
+                &old_groups,
+                |group| demand(id, group),
+                &mut found,
+            );
         }
     }
     found.sort_by_key(|it| (std::cmp::Reverse(it.share), it.service, it.from, it.to));
@@ -63,13 +69,13 @@ fn service_moves(
     pair: &Pair<'_>,
     service: ServiceId,
     old_groups: &[Option<GroupId>],
-    demand: &[u64],
+    demand: impl Fn(GroupId) -> u64,
     found: &mut Vec<Move>,
 ) {
     let mut weights: BTreeMap<(u16, u16), u64> = BTreeMap::new();
     let mut total = 0_u64;
     for (at, (is, old_group)) in pair.is.by_group.iter().zip(old_groups).enumerate() {
-        let weight = if demand.is_empty() { 1 } else { demand.get(at).copied().unwrap_or(0) };
+        let weight = demand(GroupId::from_index(at));
         total = total.saturating_add(weight);
         let is = is.distribution;
         if let Some(was) = old_group.and_then(|group| pair.was.by_group.get(group.index()))

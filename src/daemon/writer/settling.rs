@@ -48,7 +48,7 @@ impl Writer {
         }
         let is_published = is_new(outcome);
         if is_published {
-            self.reporter.record(Some(former), &self.publisher.snapshot());
+            self.reporter.record(Some(former), &self.publisher.snapshot(), self.counting.shares());
         }
         match outcome {
             Outcome::Held { findings, .. } => self.table_faulted(
