@@ -71,7 +71,7 @@ fn a_node_pushes_its_load_to_the_admin_address() {
     check(("tyo-1", token, r#"{"mbps": 5}"#), "400", r#"lacks a number at \"/cpu\""#);
     check(("tyo-1", token, "{}"), "400", r#"\"/mbps\""#);
     // No octet more, so that all of it is read before the answer.
-    check(("tyo-1", token, &" ".repeat((512 << 10) + 1)), "413", "more than 512 KiB");
+    check(("tyo-1", token, &" ".repeat((1 << 20) + 1)), "413", "more than 1024 KiB");
     check(("tyo-1", token, GOOD), "204", "");
     let too_soon = || push("tyo-1", token, GOOD).starts_with("HTTP/1.1 429 ").then_some(());
     wait_for("a report that comes too soon", too_soon);

@@ -85,9 +85,16 @@ impl ClientLoads {
             if Arc::ptr_eq(own, policy) && Arc::ptr_eq(table, geo) {
                 return;
             }
+            let names = |policy: &Policy| -> Vec<String> {
+                policy.services.iter().map(|service| service.name.clone()).collect()
+            };
             if own.fleet != policy.fleet {
                 self.waiting.clear();
                 self.odd.clear();
+            } else if Arc::ptr_eq(table, geo) && names(own) == names(policy) {
+                // All ids are what they were.
+                self.world = Some((Arc::clone(policy), Arc::clone(geo)));
+                return;
             }
         }
         self.readings.clear();
@@ -150,7 +157,10 @@ impl ClientLoads {
                 Some(name) => {
                     if self.unknown.insert(node) {
                         let node = &policy.fleet.node(node).name;
-                        tracing::warn!(node, "client networks of its load feed: {name:?} is no service");
+                        tracing::warn!(
+                            node,
+                            "client networks of its load feed: {name:?} is no service of it"
+                        );
                     }
                 }
             }
@@ -180,16 +190,21 @@ impl ClientLoads {
 impl Pass {
     fn run(mut self) -> (Readings, Sums) {
         let names: Vec<String> = self.policy.services.iter().map(|service| service.name.clone()).collect();
+        let nodes: Vec<Vec<NodeId>> = self.policy.services.iter().map(servers).collect();
         let locate = |address| locate(&self.geo, address);
         for (node, Waiting { load, amount, at_ms }) in std::mem::take(&mut self.waiting) {
-            let feed = self.policy.fleet.nodes.get(node.index()).and_then(|node| node.load.as_ref());
-            if let Some(feed) = feed.filter(|feed| feed.clients.is_some()) {
+            // What one that is down goes on saying is not news: its clients are on their way to others.
+            let known = self.policy.fleet.nodes.get(node.index()).filter(|_| !self.down.contains(&node));
+            let feed = known.and_then(|known| Some((known, known.load.as_ref()?)));
+            if let Some((known, feed)) = feed.filter(|(_, feed)| feed.clients.is_some()) {
+                let amount = gathered::believed(amount, known.capacity.as_ref().map(|it| it.amount));
                 let max_age_ms = u64::try_from(feed.max_age.as_millis()).unwrap_or(u64::MAX);
-                let reading = Reading::of(&load, amount, (at_ms, max_age_ms), &names, &locate);
+                let serves = |service: &usize| nodes[*service].binary_search(&node).is_ok();
+                let find = |name: &str| names.iter().position(|known| known == name).filter(serves);
+                let reading = Reading::of(&load, amount, (at_ms, max_age_ms), &find, &locate);
                 self.readings.insert(node, reading);
             }
         }
-        let nodes = self.policy.services.iter().map(servers).collect();
         let servers = Servers { names, nodes, parts: self.parts };
         let groups = self.geo.groups().len();
         let is_down = |node: NodeId| self.down.contains(&node);

@@ -24,6 +24,9 @@ pub type Locate<'a> = &'a dyn Fn(IpAddr) -> (GroupId, u8);
 /// Load by client group, ascending.
 type Rows = Vec<(GroupId, f64)>;
 
+/// Finds a service of the node by its name.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<usize>;
+
 /// What has to be known of the services of a policy, by service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Servers {
@@ -43,7 +46,7 @@ pub struct Reading {
     named: BTreeMap<usize, Rows>,
     /// Of all that it serves.
     common: Option<Rows>,
-    /// A name that is no service's.
+    /// A name that is no service's of the node.
     pub unknown: Option<String>,
 }
 
@@ -71,16 +74,15 @@ pub struct Sums {
 }
 
 impl Reading {
-    /// `amount`: all that the node carries, as it says, in the unit of its capacity; rounded.
+    /// `amount`: all that the node can be believed to carry, in the unit of its capacity; rounded.
     pub fn of(
         load: &ClientLoad,
         amount: Option<u64>,
         (at_ms, max_age_ms): (u64, u64),
-        services: &[String],
+        find: Find<'_>,
         locate: Locate<'_>,
     ) -> Self {
-        let find = |name: &String| services.iter().position(|known| known == name);
-        let ids: Vec<Option<usize>> = load.services.iter().map(find).collect();
+        let ids: Vec<Option<usize>> = load.services.iter().map(|name| find(name)).collect();
         let total: f64 = load.rows.iter().map(|row| row.milli as f64).sum();
         // What was rounded away of the amount is no claim.
         let most = amount.map(|amount| (amount as f64 + 0.5) * MILLI);
@@ -144,6 +146,13 @@ fn spread(network: Prefix, locate: Locate<'_>, mut add: impl FnMut(GroupId, f64)
     }
 }
 
+/// What a node that says it carries `amount` is believed: no more than twice its capacity, if one is known. A
+/// wrong unit, or one wild sample, would else be all of a service for hours.
+pub fn believed(amount: Option<u64>, capacity: Option<u64>) -> Option<u64> {
+    let most = capacity.map(|capacity| capacity.saturating_mul(2));
+    amount.map(|amount| amount.min(most.unwrap_or(u64::MAX))).or(most)
+}
+
 /// Forgets what is over, and adds up the rest. Of a node that is down the clients are on their way.
 pub fn sums(
     readings: &mut BTreeMap<NodeId, Reading>,
@@ -185,7 +194,7 @@ fn add_common(
         let part = if total > 0.0 { part(service) / total } else { 1.0 / own.len() as f64 };
         if let Some(sum) = sums.get_mut(service) {
             sum.add(node, rows, part, groups, is_fresh);
-            sum.is_shared = true;
+            sum.is_shared |= !rows.is_empty();
         }
     }
 }

@@ -121,7 +121,10 @@ impl DemandBook {
         let is_drawn = from.audience.iter().any(|(_, cell)| cell.3 > 0);
         let prior = super::even(self.services.len());
         self.audience = read(&prior, cell, is_drawn.then_some(0), elapsed_ms);
-        self.divided = self.read_divided(&from.divided);
+        // Of reports that nobody makes any more nothing stays.
+        if self.services.iter().any(|counted| counted.reported.says()) {
+            self.divided = self.read_divided(&from.divided);
+        }
         self.show_all();
     }
 

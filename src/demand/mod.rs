@@ -244,9 +244,6 @@ impl DemandBook {
     /// How services divide by what nodes report of them, as far as they do; to be called when each was heard
     /// once more. Whether that was drawn anew.
     pub fn divide_reported(&mut self) -> bool {
-        if self.services.iter().any(|counted| counted.reported.is_held()) {
-            return false;
-        }
         let fresh = self.divided_by_reports();
         let is_drawn = match &fresh {
             Some(fresh) => is_news(&self.divided, fresh),

@@ -13,6 +13,10 @@
 //! their way to others. Where they are more than a tenth, everything waits until as much is reported again;
 //! where they are fewer, what was last said of them stands in for them, as far as others do not report them.
 //! Only when it is settled who reports, the sum is smoothed; of other reporters it is taken as it is.
+//!
+//! **Nobody is two groups' demand.** A table moves clients at once, and what nodes report of them follows as caches
+//! and sessions end. So f is smoothed as the reports are: else a group that comes from a node without
+//! reports would count for nothing until it is there, and one that leaves for such a node twice.
 
 use super::estimate::{TAU_MS, whole};
 use super::gathered::{Sum, Sums};
@@ -32,6 +36,8 @@ const KEPT: f64 = 0.01;
 const NEWS: f64 = 0.05;
 /// or of one group, which also has to differ by a quarter.
 const GROUP_NEWS: f64 = 0.01;
+/// For so long after a restart or an edit whoever has not reported again yet stays a reporter.
+const RETURN_MS: u64 = 60_000;
 /// Reporters that carry less of a service do not say how large it is beside others.
 const LEAST_COVERED: f64 = 0.5;
 
@@ -42,6 +48,8 @@ pub struct Reported {
     pub(super) reporters: BTreeSet<NodeId>,
     /// By group, in the unit of capacity; empty: nothing was ever reported.
     pub(super) smoothed: Vec<f64>,
+    /// f: by group, the part of its placement that is on reporters; smoothed alike.
+    on: Vec<f64>,
     /// In force, of [`WHOLE`]; empty: what is counted is.
     pub(super) settled: Vec<u32>,
     /// Since when shares wait for who is silent; it may be before the clock began.
@@ -53,6 +61,8 @@ pub struct Reported {
     /// Who reports is not who reported when the sum was smoothed last, so that it is taken as it is.
     is_other: bool,
     at_ms: u64,
+    /// When a restart or an edit was.
+    restored_at_ms: Option<u64>,
 }
 
 impl Reported {
@@ -76,6 +86,8 @@ impl Reported {
             is_shared: false,
             is_other,
             at_ms: now_ms,
+            restored_at_ms: Some(now_ms),
+            on: Vec::new(),
         }
     }
 
@@ -93,14 +105,19 @@ impl Reported {
         self.at_ms = now_ms;
         self.is_other |= sum.nodes.iter().any(|node| !self.reporters.contains(node));
         self.reporters.extend(&sum.nodes);
-        self.silent = self.reporters.iter().filter(|node| !sums.heard.contains(node)).count();
+        // One that speaks of other services only is silent of this one.
+        let speaks = |node: &NodeId| sum.nodes.binary_search(node).is_ok();
+        self.silent = self.reporters.iter().filter(|node| !speaks(node)).count();
         let total: f64 = sum.fresh.iter().sum();
         if self.waits(total, now_ms) {
             return false;
         }
-        // Who is silent still is missed by nobody.
+        // Who is silent still is missed by nobody, or for longer than anybody is waited for.
         let known = self.reporters.len();
-        self.reporters.retain(|node| sums.heard.contains(node) || sums.lingering.contains(node));
+        let is_over_due = self.held_since_ms.is_some();
+        let is_new = self.restored_at_ms.is_some_and(|at| now_ms.saturating_sub(at) < RETURN_MS);
+        let stays = |node: &NodeId| !is_over_due && (is_new || sums.lingering.contains(node));
+        self.reporters.retain(|node| speaks(node) || stays(node));
         self.is_other |= self.reporters.len() < known;
         let is_over = self.held_since_ms.take().is_some() && total <= 0.0;
         if self.reporters.is_empty() || is_over {
@@ -110,8 +127,8 @@ impl Reported {
             return false;
         }
         self.is_shared = sum.is_shared;
-        self.smooth(sum, counted.len(), elapsed_ms);
-        self.settle(counted, &parts_on(assigned, &self.reporters))
+        self.smooth((sum, is_over_due), &parts_on(assigned, &self.reporters), elapsed_ms);
+        self.settle(counted)
     }
 
     /// Whether what is in force stays, since too much of what was reported is missing.
@@ -126,22 +143,27 @@ impl Reported {
         signed(now_ms).saturating_sub(since) < HOLD_MS
     }
 
-    fn smooth(&mut self, sum: &Sum, groups: usize, elapsed_ms: f64) {
-        let is_first = self.smoothed.len() != groups;
-        self.smoothed.resize(groups, 0.0);
+    /// Nobody stands in for who was waited for in vain.
+    fn smooth(&mut self, (sum, in_vain): (&Sum, bool), on: &[f64], elapsed_ms: f64) {
+        let is_first = self.smoothed.len() != on.len();
+        self.smoothed.resize(on.len(), 0.0);
         let is_other = std::mem::take(&mut self.is_other);
         let left = if is_first || is_other { 0.0 } else { TAU_MS / (TAU_MS + elapsed_ms) };
         for (group, smoothed) in self.smoothed.iter_mut().enumerate() {
             let of = |loads: &[f64]| loads.get(group).copied().unwrap_or_default();
-            let (fresh, stale) = (of(&sum.fresh), of(&sum.stale));
+            let (fresh, stale) = (of(&sum.fresh), if in_vain { 0.0 } else { of(&sum.stale) });
             let now = fresh + stale.min((*smoothed - fresh).max(0.0));
+            *smoothed = *smoothed * left + now * (1.0 - left);
+        }
+        let left = if self.on.len() == on.len() { left } else { 0.0 };
+        self.on.resize(on.len(), 0.0);
+        for (smoothed, now) in self.on.iter_mut().zip(on) {
             *smoothed = *smoothed * left + now * (1.0 - left);
         }
     }
 
-    /// `on`: by group, the part of its placement that is on reporters.
-    fn settle(&mut self, counted: &[f64], on: &[f64]) -> bool {
-        let part = |group: usize| on.get(group).copied().unwrap_or_default();
+    fn settle(&mut self, counted: &[f64]) -> bool {
+        let part = |group: usize| self.on.get(group).copied().unwrap_or_default();
         let covered: f64 = counted.iter().enumerate().map(|(group, share)| part(group) * share).sum();
         let amount = self.amount();
         if covered <= 0.0 || amount <= 0.0 {
@@ -165,9 +187,7 @@ impl Reported {
     fn end(&mut self) -> bool {
         let was = !self.settled.is_empty();
         (self.settled, self.covered) = (Vec::new(), 0.0);
-        if self.reporters.is_empty() {
-            self.smoothed = Vec::new();
-        }
+        (self.smoothed, self.on) = (Vec::new(), Vec::new());
         was
     }
 
@@ -202,8 +222,9 @@ impl Reported {
         self.held_since_ms.map(|since| signed(self.at_ms).saturating_sub(since).unsigned_abs())
     }
 
-    pub fn is_held(&self) -> bool {
-        self.held_since_ms.is_some()
+    /// Whether reports are in force.
+    pub(super) fn says(&self) -> bool {
+        !self.settled.is_empty()
     }
 }
 

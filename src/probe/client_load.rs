@@ -23,7 +23,7 @@ const MILLI: f64 = 1_000.0;
 /// Of what cannot be read, so much is shown.
 const SHOWN: usize = 64;
 
-/// What stands at the place of a JSON document; `None`: no object.
+/// What stands at the place of a JSON document; `None`: no object, or one in which nothing can be read.
 pub(super) fn of_json(value: &Value) -> Option<ClientLoad> {
     let mut reader = Reader::default();
     for (key, value) in value.as_object()? {
@@ -34,10 +34,10 @@ pub(super) fn of_json(value: &Value) -> Option<ClientLoad> {
         let service = reader.service(key);
         networks.iter().for_each(|(network, value)| reader.add(network, Some(service), value.as_f64()));
     }
-    Some(reader.finish())
+    reader.finish()
 }
 
-/// The samples of a metric; `None`: the document knows none of that name.
+/// The samples of a metric; `None`: the document knows none of that name, or none can be read.
 pub(super) fn of_metrics(document: &str, metric: &Selector) -> Option<ClientLoad> {
     let (mut reader, mut any) = (Reader::default(), false);
     for sample in metric.samples(document) {
@@ -46,7 +46,7 @@ pub(super) fn of_metrics(document: &str, metric: &Selector) -> Option<ClientLoad
         let service = service.map(|name| reader.service(name));
         reader.add(sample.label("prefix").unwrap_or_default(), service, Some(sample.value));
     }
-    (any || metric.is_declared(document)).then(|| reader.finish())
+    if any || metric.is_declared(document) { reader.finish() } else { None }
 }
 
 #[derive(Default)]
@@ -89,7 +89,11 @@ impl Reader {
         });
     }
 
-    fn finish(self) -> ClientLoad {
+    /// Unreadable is not empty: an exporter that writes numbers as texts still has its clients.
+    fn finish(self) -> Option<ClientLoad> {
+        if self.left_out > 0 && self.rows.is_empty() {
+            return None;
+        }
         let mut told = Vec::new();
         if let Some(example) = &self.example {
             told.push(format!("{} of {} left out, such as {example}", self.left_out, self.read));
@@ -106,7 +110,7 @@ impl Reader {
         for (name, at) in self.services {
             services[at as usize] = name;
         }
-        ClientLoad { rows, services, left_out: (!told.is_empty()).then(|| told.join("; ")) }
+        Some(ClientLoad { rows, services, left_out: (!told.is_empty()).then(|| told.join("; ")) })
     }
 }
 
@@ -151,6 +155,7 @@ mod tests {
         let odd = json(r#"{"10.0.0.0/33": 1, "10.0.0.0/8": -1, "a": {"b": 1, "10.0.0.0/8": 2}, "c": "1"}"#);
         assert_eq!(told(&odd), [(Some("a"), "10.0.0.0/8".to_owned(), 2_000)]);
         assert_eq!(odd.left_out.as_deref(), Some("4 of 5 left out, such as \"10.0.0.0/33\": not a network"));
+        assert_eq!(of_json(&serde_json::json!({"10.0.0.0/8": "12.5"})), None, "which is not nobody");
         let huge = json(r#"{"10.0.0.0/8": 1e300}"#);
         assert_eq!(huge.rows[0].milli, u64::MAX);
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tracing::warn;
 
 /// Of a document; node exporters print some hundreds.
-const DOCUMENT_BYTES: usize = 512 * 1024;
+const DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// One node's feed.
 pub(super) struct Feed {
@@ -144,7 +144,9 @@ pub fn sample_of(body: &[u8], spec: &LoadFeed) -> Result<(LoadSample, Vec<String
         }
         read.map(Arc::new)
     });
-    if amount.is_none() && ratios.is_empty() && clients.is_none() {
+    // A load that is missing is not zero because clients are told.
+    let is_of_clients = spec.amount.is_none() && spec.ratios.is_empty() && clients.is_some();
+    if amount.is_none() && ratios.is_empty() && !is_of_clients {
         return Err(format!("the document lacks {}", missing.join(", ")));
     }
     Ok((LoadSample { amount, ratios, clients }, missing))

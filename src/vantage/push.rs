@@ -7,7 +7,7 @@
 //! | 401 | no token, or the wrong one |
 //! | 404 | no node of this name pushes |
 //! | 408 | the document does not come |
-//! | 413 | it is longer than 512 KiB |
+//! | 413 | it is longer than 1 MiB |
 //! | 429 | the last one is less than 100 ms old |
 //! | 503 | the writer's queue is full |
 //!
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const DOCUMENT_BYTES: usize = 512 * 1_024;
+const DOCUMENT_BYTES: usize = 1_024 * 1_024;
 /// For a document, from the head of its request on.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two reports of one node.
