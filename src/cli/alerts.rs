@@ -69,7 +69,8 @@ pub fn text(status: &Status, members: usize) -> String {
 
 fn one(alert: &Alert, now: WallTime, most: usize) -> String {
     // It is told as over when nothing was the matter for a while.
-    let is_well = !alert.members.is_empty() && alert.members.iter().all(|member| !member.firing);
+    let is_all = !alert.members.is_empty() && alert.members.len() == alert.member_count as usize;
+    let is_well = is_all && alert.members.iter().all(|member| !member.firing);
     let well = if is_well { ", well again" } else { "" };
     let lead = format!("{} (since {} ago{well}): ", alert.severity, ago(now, alert.since));
     let mut text = folded(&lead, &alert.summary);

@@ -107,14 +107,13 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
 /// What became of the queries.
 fn counted(counts: &QueryCounts) -> String {
     format!(
-        "{} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} of them to newcomers who were shed, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited, {} above their share",
+        "{} udp, {} tcp, {} dot, {} doh, {} doq; {} answered, {} nodata, {} nxdomain, {} refused, {} servfail, {} bad, {} dropped, {} rate limited, {} above their share; {} newcomers turned away",
         counts.udp,
         counts.tcp,
         counts.dot,
         counts.doh,
         counts.doq,
         counts.answered,
-        counts.shed,
         counts.nodata,
         counts.nxdomain,
         counts.refused,
@@ -123,6 +122,7 @@ fn counted(counts: &QueryCounts) -> String {
         counts.dropped,
         counts.limit_slipped + counts.limit_dropped,
         counts.share_slipped + counts.share_dropped,
+        counts.shed,
     )
 }
 

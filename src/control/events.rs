@@ -22,7 +22,7 @@ pub const KIND: &str = "event";
 /// Kept ones that are told.
 const MOST_TOLD: usize = 100;
 /// Who asks right after a start waits so long for the first look.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Those to come; `None`: nobody has looked yet.
 pub type Planned = Option<Arc<Vec<PlannedEvent>>>;

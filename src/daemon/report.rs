@@ -161,9 +161,10 @@ fn tell_moves(former: &Snapshot, snapshot: &Snapshot, shares: &Shares) -> Vec<St
         node.map_or("nowhere".to_owned(), |node| policy.fleet.node(node).name.clone())
     };
     let assumed = schedule::weights(snapshot.geo.groups());
-    let weigh = |service: ServiceId, group: GroupId| match shares.of(service.index()) {
-        Some(counted) => counted.get(group.index()).copied().map_or(0, u64::from),
-        None => assumed.get(group.index()).copied().unwrap_or(0),
+    let counted = |service: ServiceId| shares.of(service.index()).filter(|of| of.len() == assumed.len());
+    let weigh = |service: ServiceId, group: GroupId| match counted(service) {
+        Some(counted) => u64::from(counted[group.index()]),
+        None => assumed[group.index()],
     };
     let tell = |moved: &Move| {
         let (from, to) = (name(&former.policy, moved.from), name(&snapshot.policy, moved.to));

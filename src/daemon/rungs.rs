@@ -12,9 +12,6 @@ use crate::routing::Snapshot;
 use crate::schedule::{CutRegion, PlannerMemory, RungStep};
 use std::time::Duration;
 
-/// Steps told in a cause.
-const MOST_TOLD: usize = 6;
-
 /// Forgets networks that were not seen for long, and draws resolvers anew; where each is due. Whoever has an
 /// answer of a former process in a cache asks again within a TTL.
 pub fn turn(live: &Snapshot, now: MonoTime) {
@@ -30,7 +27,7 @@ pub fn turn(live: &Snapshot, now: MonoTime) {
 pub fn cause(cause: Cause, steps: &[RungStep], policy: &Policy) -> Cause {
     let counts = |step: &&RungStep| step.shed != step.shed_before;
     let told: Vec<String> =
-        steps.iter().filter(counts).take(MOST_TOLD).map(|step| step.told(policy)).collect();
+        steps.iter().filter(counts).take(Cause::STEPS_TOLD).map(|step| step.told(policy)).collect();
     match cause {
         Cause::Rebalance if !told.is_empty() => Cause::Degradation { steps: told },
         other => other,

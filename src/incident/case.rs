@@ -140,6 +140,8 @@ impl Case {
     fn reopen(&mut self, _now: Moment) {
         let clocks = &mut self.incident.clocks;
         (clocks.answer_at, clocks.quality_at, clocks.quality_ms) = (None, None, None);
+        // It was never lost, until now.
+        clocks.answer_ms = clocks.answer_ms.filter(|ms| *ms > 0);
         self.incident.phase = Phase::Open;
         self.quiet_since = None;
         (self.is_news, self.is_changed) = (true, true);
@@ -203,6 +205,9 @@ impl Case {
             let (was, is) = (is_answered(&member.what), is_answered(&found.what));
             // From now on everybody is answered with a node, or no more.
             member.moved_at = if is { Some(now.wall) } else { member.moved_at.filter(|_| !was) };
+            if was && !is {
+                (member.failed_at, member.verdict_at) = (found.failed_at, found.verdict_at);
+            }
             member.what.clone_from(&found.what);
             let what = format!("{}: {}: {}", told(found.part, &found.name), found.what, found.evidence);
             self.step(now.wall, StepKind::Verdict, what);
@@ -262,6 +267,10 @@ impl Case {
         let member = &mut self.incident.members[at];
         member.active = false;
         member.back_at = Some(back_at);
+        if member.part == Part::Service && member.what != NO_ROOM {
+            // Answers without a node are in caches still.
+            member.moved_at.get_or_insert(back_at);
+        }
         if is_left || member.part != Part::Node || member.share == Ppm::ZERO {
             member.whole_at = Some(now.wall);
         }
@@ -309,8 +318,12 @@ impl Case {
         self.seen = self.seen.max(status.table.generation);
     }
 
-    /// Whether steps of the ladder are of its own services; where more than services went wrong, all are.
+    /// Whether steps of the ladder are of its own services; where more than services went wrong, all are, and
+    /// where more may have been made than are told.
     fn concerns_steps(&self, steps: &[String]) -> bool {
+        if steps.len() >= Cause::STEPS_TOLD {
+            return true;
+        }
         let is_of = |member: &Member, step: &String| step.starts_with(&format!("{}, area ", member.name));
         self.incident
             .members
@@ -354,7 +367,8 @@ impl Case {
         self.become_whole(facts, now);
         let clocks = &mut self.incident.clocks;
         let members = &self.incident.members;
-        clocks.published_at = members.iter().filter_map(|member| member.moved_at).max();
+        let of_nodes = members.iter().filter(|member| member.part != Part::Service);
+        clocks.published_at = of_nodes.filter_map(|member| member.moved_at).max();
         let whole: Option<Vec<WallTime>> = members.iter().map(|member| member.whole_at).collect();
         if let (Some(whole), None, Some(_)) = (whole, clocks.quality_at, clocks.answer_at) {
             let at = whole.into_iter().max().unwrap_or(now.wall);
@@ -392,7 +406,7 @@ impl Case {
             let ttl_ms = impact::ttl_ms(&self.incident, member);
             WallTime(moved.0 + ttl_ms * 99 / 100)
         });
-        let at = match (by_caches, member.back_at) {
+        let at = match (by_caches, member.back_at.filter(|_| !impact::is_cached(member))) {
             (Some(caches), Some(back)) => caches.min(back),
             (Some(at), None) | (None, Some(at)) => at,
             (None, None) => return None,

@@ -150,6 +150,11 @@ pub(super) fn ttl_ms(incident: &Incident, member: &Member) -> u64 {
     u64::from(touched.map(|it| it.ttl).max().unwrap_or(TTL_S)) * 1_000
 }
 
+/// Whether what a member's clients were told stays in caches after it is back: that there is no node for them.
+pub(super) fn is_cached(member: &Member) -> bool {
+    member.part == Part::Service && member.moved_at.is_some()
+}
+
 /// Says of each service how long its clients waited for another answer.
 pub(super) fn restored(incident: &mut Incident) {
     let members = &incident.members;
@@ -157,7 +162,8 @@ pub(super) fn restored(incident: &mut Incident) {
         let ttl_ms = u64::from(service.ttl) * 1_000 * 99 / 100;
         let took = |member: &Member| {
             let by_caches = member.moved_at.map(|moved| moved.0 + ttl_ms);
-            let at = by_caches.into_iter().chain(member.back_at.map(|back| back.0)).min()?;
+            let back = member.back_at.filter(|_| !is_cached(member)).map(|back| back.0);
+            let at = by_caches.into_iter().chain(back).min()?;
             Some(at.saturating_sub(member.failed_at.0))
         };
         let is_its = |member: &&Member| match member.part {

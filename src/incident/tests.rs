@@ -276,6 +276,27 @@ fn newcomers_wait_until_they_are_let_in() {
     assert_eq!(world.one().clocks.answer_at, None, "they wait again");
 }
 
+/// Demand above the caps takes no answer away; turning newcomers away does, and ends with a TTL.
+#[test]
+fn an_answer_is_lost_from_when_newcomers_are_turned_away() {
+    let mut world = World::new();
+    world.status.services[0].rungs = vec![rung(Ppm::ZERO, Ppm::from_percent(20))];
+    world.pass(60_000);
+    assert_eq!(world.one().clocks.answer_ms, Some(0), "never lost");
+    world.status.services[0].rungs = vec![rung(Ppm::from_percent(30), Ppm::from_percent(20))];
+    world.pass(20_000);
+    assert_eq!((world.one().clocks.answer_ms, world.one().clocks.published_at), (None, None));
+    // Nothing is amiss any more, but what they were told is in caches.
+    world.status.services[0].rungs = vec![rung(Ppm::ZERO, Ppm::ZERO)];
+    world.pass(5_000);
+    assert_eq!(world.one().clocks.answer_ms, None);
+    world.pass(6_000);
+    let took = world.one().clocks.answer_ms.expect("restored");
+    assert!((29_000..31_000).contains(&took), "20 s and a TTL of 10 s: {took}");
+    assert_eq!(world.one().impact.services[0].restored_ms, Some(took));
+    assert_eq!(world.one().clocks.published_at, None, "no table moved the clients of a lost node");
+}
+
 fn kinds(incident: &Incident) -> Vec<StepKind> {
     incident.timeline.iter().map(|step| step.kind).collect()
 }
@@ -587,7 +608,9 @@ fn clients_without_a_node_belong_to_the_nodes_that_they_lost() {
     assert_eq!(world.one().clocks.answer_ms, None, "somebody has no answer still");
     world.status.services[0].groups_all_down = 0;
     world.pass(200);
-    assert!(world.one().clocks.answer_ms.is_some_and(|ms| ms > 60_000));
+    assert_eq!(world.one().clocks.answer_ms, None, "and has it in a cache");
+    world.pass(10_000);
+    assert!(world.one().clocks.answer_ms.is_some_and(|ms| ms > 69_000));
 }
 
 #[test]

@@ -28,6 +28,11 @@ pub enum Cause {
     Degradation { steps: Vec<String> },
 }
 
+impl Cause {
+    /// Steps of the ladder that one names, at most.
+    pub const STEPS_TOLD: usize = 6;
+}
+
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
