@@ -33,8 +33,6 @@ const LEVEL_US: i64 = 1 << 32;
 const CRUMB: u64 = 64;
 /// Of its cap: by so much a node may be further above it than the others must be.
 const UNEVEN_PPM: u32 = 250_000;
-/// Part of what measured demand may be off by that relieves a node enough to make a table for it.
-const WORTH_A_TABLE: u64 = 2;
 /// How often it is asked how far above their caps nodes must be.
 const LEVEL_QUESTIONS: usize = 5;
 
@@ -97,9 +95,7 @@ impl Sweep<'_> {
             return;
         }
         let gauges = self.spared(|sweep, node| sweep.loads.room_beside_what_passes(node));
-        let is_much = |node: usize, amount: u64| {
-            amount >= (self.loads.unsure(NodeId::from_index(node)) / WORTH_A_TABLE).max(1)
-        };
+        let is_much = |node: usize, amount: u64| amount >= self.loads.unsure(NodeId::from_index(node)).max(1);
         let leaves = |node: usize| is_much(node, gauges[node].0);
         if !(0..gauges.len()).any(leaves) || gauges.iter().all(|&(_, room)| room == 0) {
             return;

@@ -302,7 +302,7 @@ mod tests {
                 assert_eq!((figures.above_cap_seconds, unplaced), (0, 0), "seed {seed}: {figures:?}");
                 // Caches that name dead nodes; and of the others nobody need go far.
                 assert!(figures.unserved_share < 0.01 && figures.mean_ms < 38.0, "seed {seed}: {figures:?}");
-                assert!(figures.bystanders_moved_share < 0.025, "seed {seed}: {figures:?}");
+                assert!(figures.bystanders_moved_share < 0.02, "seed {seed}: {figures:?}");
             }
         }
     }
