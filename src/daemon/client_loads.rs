@@ -5,8 +5,8 @@
 //!  Counting ◀─ sums ◀─ writer, on a later tick ◀───────────────────┘
 //! ```
 //! The writer only keeps pointers: a fleet may report millions of networks, and an evacuation waits for
-//! nothing. Readings are in the ids of a policy and a geo table; with others in force they are forgotten, and
-//! come again with the next report of each node.
+//! nothing. Readings are in the ids of a policy and a geo table; where an edit changes these they are forgotten,
+//! and come again with the next report of each node.
 
 use crate::base::clock::MonoTime;
 use crate::daemon::inputs::Inputs;
@@ -85,13 +85,12 @@ impl ClientLoads {
             if Arc::ptr_eq(own, policy) && Arc::ptr_eq(table, geo) {
                 return;
             }
-            let names = |policy: &Policy| -> Vec<String> {
-                policy.services.iter().map(|service| service.name.clone()).collect()
-            };
+            let names = own.services.iter().map(|service| &service.name);
+            let is_same = names.eq(policy.services.iter().map(|service| &service.name));
             if own.fleet != policy.fleet {
                 self.waiting.clear();
                 self.odd.clear();
-            } else if Arc::ptr_eq(table, geo) && names(own) == names(policy) {
+            } else if is_same && Arc::ptr_eq(table, geo) {
                 // All ids are what they were.
                 self.world = Some((Arc::clone(policy), Arc::clone(geo)));
                 return;

@@ -1,7 +1,7 @@
 //! To and from what is kept for a restart, and over a reload: by group key and service name.
 
 use super::estimate::Division;
-use super::reported::Reported;
+use super::reported::{KEPT, Reported};
 use super::{Counted, DemandBook, Subjects};
 use crate::base::clock::WallTime;
 use crate::model::clients::ClientGroup;
@@ -14,8 +14,6 @@ use std::sync::Arc;
 const FINE: f64 = 16.0;
 /// Parts of a unit of capacity that are kept.
 const MILLI: f64 = 1_000.0;
-/// Of a group that is new, among shares that nodes reported.
-const NEW_PART: f64 = 0.01;
 
 impl DemandBook {
     /// Everything, as of `wall`.
@@ -163,7 +161,7 @@ fn read_reports(
     let cell = |at: &Option<usize>| at.map(|at| cells.get(&at).copied().unwrap_or_default());
     let smoothed = old.iter().map(|at| cell(at).unwrap_or_default().0 as f64 / MILLI).collect();
     let share = |(at, prior): (&Option<usize>, &f64)| {
-        cell(at).map_or(prior * NEW_PART, |(_, share)| f64::from(share) / f64::from(WHOLE))
+        cell(at).map_or(prior * KEPT, |(_, share)| f64::from(share) / f64::from(WHOLE))
     };
     let settled = match is_settled {
         true => super::whole(old.iter().zip(prior).map(share)),

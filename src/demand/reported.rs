@@ -30,8 +30,8 @@ use std::collections::BTreeSet;
 const ENOUGH: f64 = 0.9;
 /// For how long shares wait for who is silent.
 const HOLD_MS: i64 = 86_400_000;
-/// Stays as counted.
-const KEPT: f64 = 0.01;
+/// Stays as counted; of a group that is new, all that it has.
+pub(super) const KEPT: f64 = 0.01;
 /// Part of all that has to be elsewhere for shares to be drawn anew,
 const NEWS: f64 = 0.05;
 /// or of one group, which also has to differ by a quarter.

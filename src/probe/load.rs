@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
-/// Of a document; node exporters print some hundreds.
-const DOCUMENT_BYTES: usize = 1024 * 1024;
+/// Of a document, pulled or pushed: 10,000 client networks have room in it.
+pub const DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// One node's feed.
 pub(super) struct Feed {

@@ -54,7 +54,7 @@ use crate::model::observation::{AnchorReport, LoadReport, Measured, Observation,
 use ask::{Ask, Call};
 use failure::Fault;
 use grid::Grid;
-pub use load::sample_of;
+pub use load::{DOCUMENT_BYTES, sample_of};
 use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -20,7 +20,7 @@ use crate::base::clock::SharedClock;
 use crate::model::fleet::{FeedSource, LoadFeed};
 use crate::model::ids::NodeId;
 use crate::model::observation::LoadReport;
-use crate::probe::{ProbeEvent, sample_of};
+use crate::probe::{DOCUMENT_BYTES, ProbeEvent, sample_of};
 use crate::serve::web;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -33,7 +33,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const DOCUMENT_BYTES: usize = 1_024 * 1_024;
 /// For a document, from the head of its request on.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two reports of one node.
