@@ -372,9 +372,11 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::audience::{self, Home};
+    use crate::base::hash::stable_hash;
+    use crate::lab::audience::{self, Home, Place};
     use crate::lab::population::OF_A_KIND;
     use crate::lab::{fleet, sample};
+    use crate::model::ids::GroupId;
     use hickory_proto::op::{Edns, Message, OpCode};
     use hickory_proto::rr::rdata::A;
     use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
@@ -421,7 +423,9 @@ mod tests {
         let fleet = Arc::new(sample::on_free_ports());
         let lab = fleet::start(&fleet, sample::lines(), 7).await.expect("ports were free");
         let hostnames = vec!["live.rhumb.test".to_owned()];
-        let gathering = audience::gather(&fleet, 1, &|_| Some(vec![Home::new()]), 7);
+        let place = |address| Place { group: GroupId(0), at: stable_hash(format!("{address}").as_bytes()) };
+        let home = |_| Some(vec![Home::new()]);
+        let gathering = audience::gather(&fleet, 1, &home, &|address, _| place(address), 7);
         let parts = ClientParts {
             fleet,
             lab: lab.clone(),

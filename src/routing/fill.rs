@@ -13,7 +13,7 @@ use super::material::{BLOCK, MAX_SLOTS, Material, Order};
 use super::rendezvous::Contender;
 use super::sets::{Ground, MAX_PICKS, Sets};
 use super::steer::{
-    AnswerSet, Distribution, GroupPlan, Reply, ServiceTable, Slots, Warning, hash_lens, seeds,
+    AnswerSet, BUCKET_BITS, Distribution, GroupPlan, Reply, ServiceTable, Slots, Warning, hash_lens, seeds,
 };
 use crate::base::prefix::Family;
 use crate::base::units::Ppm;
@@ -37,9 +37,6 @@ const POPULOUS: u32 = 1 << 15;
 /// Neither this nor [`BUCKET_BITS`] follows the size of pools: a node that comes or goes would have everybody's
 /// slots dealt anew.
 const POPULOUS_SLOTS: usize = MAX_SLOTS;
-/// A group is cut into so many hash buckets, as a power of two, where it has so many /24s: 4,096 for each of the
-/// eight nodes of a placement, so that they are divided among nodes as slots are, within some per cent.
-const BUCKET_BITS: u8 = 15;
 /// The position of no share.
 const NOBODY: u8 = u8::MAX;
 /// Of a pool that newcomers are shed to, at most.

@@ -27,6 +27,9 @@ use std::sync::Arc;
 
 /// Longest client prefixes that are hashed: longer ones would only split resolver caches.
 pub const MAX_HASH_LEN: [u8; 2] = [24, 56];
+/// A group is cut into so many hash buckets, as a power of two, where it has so many /24s: 4,096 for each of the
+/// eight nodes of a placement, so that they are divided among nodes as slots are, within some per cent.
+pub const BUCKET_BITS: u8 = 15;
 
 /// One service's answers. Two tables that answer alike may hold their parts at other positions.
 #[derive(Clone, Debug)]
@@ -337,7 +340,7 @@ impl ServiceTable {
 
     #[inline(always)]
     pub(super) fn slot(&self, distribution: &Distribution, family: Family, upper: u64, hash_len: u8) -> u32 {
-        let hash = self.client_hash(family, upper, hash_len);
+        let hash = client_hash(self.seeds[family.index()], upper, hash_len);
         ((u128::from(hash) * distribution.slots.len() as u128) >> 64) as u32
     }
 
@@ -345,13 +348,6 @@ impl ServiceTable {
     #[inline(always)]
     pub fn counted_at(&self, group: GroupId) -> u32 {
         self.counted_from.wrapping_add(group.0)
-    }
-
-    /// Only the upper half of an address takes part: no hashed prefix is longer.
-    #[inline(always)]
-    fn client_hash(&self, family: Family, upper: u64, hash_len: u8) -> u64 {
-        let mask = !u64::MAX.checked_shr(u32::from(hash_len)).unwrap_or(0);
-        mix_prepared(self.seeds[family.index()], upper & mask)
     }
 }
 
@@ -367,6 +363,20 @@ impl GroupPlan {
 /// the family. Prepared, since each answer mixes one with a client.
 pub fn seeds(service: &str) -> [u64; 2] {
     Family::BOTH.map(|family| prepare(stable_hash(service.as_bytes()) ^ family.index() as u64))
+}
+
+/// Where a client stands among those of its group, of all that a `u64` can be: slots are equal parts of that.
+/// `upper`: half of its address; `depth`: of its [leaf](crate::geo::table::Located::depth).
+pub fn client_place(service: &str, group: &ClientGroup, family: Family, upper: u64, depth: u8) -> u64 {
+    let plan = GroupPlan { distribution: 0, hash_lens: hash_lens(group, BUCKET_BITS) };
+    client_hash(seeds(service)[family.index()], upper, plan.hash_len(family, depth))
+}
+
+/// Only the upper half of an address takes part: no hashed prefix is longer.
+#[inline(always)]
+fn client_hash(seed: u64, upper: u64, hash_len: u8) -> u64 {
+    let mask = !u64::MAX.checked_shr(u32::from(hash_len)).unwrap_or(0);
+    mix_prepared(seed, upper & mask)
 }
 
 /// By family, the shortest prefix that cuts a group into `1 << bucket_bits` buckets, if some does. The

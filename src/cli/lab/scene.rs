@@ -1,11 +1,12 @@
 //! A lab brought up: nodes first, then the daemon on the same policy, and where its clients are at home.
 
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::prefix::{Family, left_aligned};
 use crate::base::units::Ppm;
 use crate::cli::{chain, render};
 use crate::daemon::inputs::{Inputs, Loaded, Loader, Refusal, StateFolder};
 use crate::daemon::start::{Daemon, Options};
-use crate::lab::audience::{self, Gathering, Home};
+use crate::lab::audience::{self, Gathering, Home, Place};
 use crate::lab::{self, LabOptions, LabParts};
 use crate::model::demand::{KeptDemand, KeptService, WHOLE};
 use crate::model::ids::{GroupId, ServiceId};
@@ -13,9 +14,10 @@ use crate::model::placement::Assignment;
 use crate::model::policy::Policy;
 use crate::model::service::{Profile, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, Verdict};
+use crate::routing::steer;
 use crate::schedule::{self, Pass, PlanInput, PlannerMemory, Strategy};
 use crate::store::state_dir::StateDir;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -123,7 +125,15 @@ pub(super) fn gather(inputs: &Inputs, hostnames: &[String], seed: u64) -> Gather
         // Group 0 is everybody of whom nothing is known.
         (group != GroupId(0)).then(|| by_group.get(group.index()).cloned()).flatten()
     };
-    audience::gather(&inputs.policy.fleet, hostnames.len(), &homes, seed)
+    let services: Vec<_> = hostnames.iter().map(|name| service_of(&inputs.policy, name)).collect();
+    let places = |address: IpAddr, name: usize| {
+        let located = geo.locate(address);
+        let service = services[name].map_or("", |id| &inputs.policy.services[id.index()].name);
+        let (group, upper) = (&geo.groups()[located.group.index()], (left_aligned(address) >> 64) as u64);
+        let at = steer::client_place(service, group, Family::of(address), upper, located.depth);
+        Place { group: located.group, at }
+    };
+    audience::gather(&inputs.policy.fleet, hostnames.len(), &homes, &places, seed)
 }
 
 /// Where clients would go if nothing had a load: the first plan of [`Strategy::Nearest`], by distance alone.

@@ -74,7 +74,7 @@ impl Askers {
                 part,
             })
         };
-        let all = gathering.audience.present(level.fraction()).filter_map(asker).collect();
+        let all = gathering.audience.present(level.fraction()).into_iter().filter_map(asker).collect();
         Self { all, fleet, level }
     }
 
