@@ -105,6 +105,18 @@ impl<'w> Course<'w> {
         }
     }
 
+    /// As [`new`](Self::new), after two hours in which nothing happened: so long a planner needs to learn from
+    /// reports alone what each service asks for.
+    pub fn after_calm(world: &'w World, strategy: Strategy, step_s: u32) -> Self {
+        let mut calm = Self::new(world, strategy, CALM_STEP_S);
+        let alive = vec![true; world.nodes()];
+        while calm.now_s < CALM_S {
+            calm.step(&Step { alive: &alive, factor: 1.0, noise: &[] });
+        }
+        let crowd = Crowd::new(world, (*calm.table).clone(), step_s);
+        Self { crowd, step_s, ..calm }
+    }
+
     /// What ails a node from now on.
     pub fn afflict(&mut self, node: usize, ailment: Ailment) {
         self.ailments[node] = ailment;
@@ -167,6 +179,8 @@ impl<'w> Course<'w> {
     }
 }
 
+const CALM_S: u32 = 7_200;
+const CALM_STEP_S: u32 = 20;
 /// First tables until reports and table agree.
 const SETTLING: usize = 4;
 
