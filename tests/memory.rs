@@ -98,6 +98,7 @@ fn status(fleet: &Fleet) -> Status {
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),
+        held_back: Default::default(),
         canary: None,
         overrides: Vec::new(),
         drilled: Vec::new(),

@@ -91,11 +91,15 @@ fn the_schedulers_own_cut_moves_nobody() {
     eprintln!("{told}");
     assert_eq!(world.answers(), before, "a cut of its own is no fault of the fleet");
     assert!(world.problem("vantage-distrusted").is_some(), "and the vantage is named");
+    let is_told = || (world.status()["held_back"]["is_frozen"] == true).then_some(());
+    support::wait_for("the planner to say that it moves nobody", is_told);
     for node in 0..6 {
         assert_ne!(world.health(node)["verdict"], "down", "n{node}");
     }
     world.net.heal();
     support::wait_for("trust to come back", || world.problem("table-frozen").is_none().then_some(()));
+    let is_over = || (world.status()["held_back"]["is_frozen"] == false).then_some(());
+    support::wait_for("the end of the freeze", is_over);
     assert_eq!(world.answers(), before);
 }
 

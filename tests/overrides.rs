@@ -11,7 +11,7 @@ use serde_json::Value;
 use stage::{NODES, Stage};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use support::{ask, wait_for};
+use support::{ask, fetch, wait_for};
 
 /// Two nodes carry it, one does not.
 const SERVICE: &str = "version: 1
@@ -70,6 +70,55 @@ impl Stage {
         let (_, status) = self.json(&["status"]);
         let problems = status["problems"].as_array().expect("a list");
         problems.iter().map(|problem| problem["code"].as_str().expect("a code").to_owned()).collect()
+    }
+}
+
+impl Stage {
+    /// The line of a metric that begins so, and its value.
+    fn metric(&self, begins: &str) -> f64 {
+        let metrics = fetch(self.admin, "/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(begins)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{begins}: {metrics}"))
+    }
+
+    /// Demand that no node has room for: in the status, as a line of it, as a metric.
+    fn check_over_capacity(&self) {
+        let over = wait_for("demand above all caps", || {
+            let told = self.status()?["services"][0]["over_capacity"].clone();
+            told.is_object().then_some(told)
+        });
+        // 150 less the 90 of fra-1, but for what rounding leaves.
+        assert!(over["units"].as_u64().is_some_and(|units| (58..=60).contains(&units)), "{over:#}");
+        assert_eq!((&over["demand"], &over["unit"]), (&150.into(), &"mbps".into()));
+        let (_, said) = self.run(&["status"]);
+        assert!(said.contains("of 150 mbps ("), "{said}");
+        assert!(self.metric("rhumb_over_capacity_ratio{service=\"live\"}") > 0.35);
+        assert!(self.metric("rhumb_over_capacity_units{service=\"live\"}") >= 58.0);
+    }
+
+    /// Clients who would go to a node that came back, and what keeps them: wherever an operator may look.
+    fn check_ramp(&self) {
+        let rule = wait_for("clients who wait for the ramp", || {
+            let held = self.status()?["held_back"].clone();
+            held["rules"].as_array()?.iter().find(|rule| rule["by"] == "ramp").cloned()
+        });
+        assert_eq!(rule["service"], "live");
+        assert!(rule["groups"].as_u64() > Some(0) && rule["share"].as_u64() > Some(0), "{rule:#}");
+        assert!(rule["left_ms"].as_u64().is_some_and(|left| left <= 300_000), "{rule:#}");
+        let (_, said) = self.run(&["status"]);
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("held back: ") && words.contains("% ramp (up to "), "{said}");
+        assert!(self.metric("rhumb_planner_held_back_ratio{service=\"live\",rule=\"ramp\"}") > 0.0);
+        assert!(self.metric("rhumb_planner_frozen") < 0.5);
+        // Tokyo's clients have both nodes there, the one that came back only in part.
+        let client = ["explain", "live.example.test", "--client", "133.11.0.1"];
+        wait_for("one of them to be told so", || {
+            let (_, told) = self.json(&client);
+            let held = &told["steering"]["plan"]["held_back"];
+            (held["by"] == "ramp" && held["to"] == "tyo-2").then_some(())
+        });
+        let (_, said) = self.run(&client);
+        assert!(said.contains("waits") && said.contains("by ramp: "), "{said}");
     }
 }
 
@@ -221,6 +270,7 @@ rules:
     assert_eq!(code, 0, "{done:#}");
     assert_eq!(done["override"]["break_glass"].as_array().expect("recorded").len(), 3);
     assert_eq!(world.answered(), names(&["fra-1"]));
+    world.check_over_capacity();
     let (code, said) =
         world.run(&["drain", "fra-1", "--for", "1m", "--reason", "x", "--break-glass", "capacity"]);
     assert!(code == 1 && said.contains("breaks `last-node`"), "{said}");
@@ -246,6 +296,7 @@ fn an_override_ends_by_itself_and_a_dead_node_can_be_forced_up() {
     assert_eq!(code, 0);
     wait_for("its end", || world.overrides().is_empty().then_some(()));
     wait_for("clients on tyo-2 again", || world.has_clients("tyo-2").then_some(()));
+    world.check_ramp();
     let (_, listed) = world.json(&["why"]);
     let decisions = listed["decisions"].as_array().expect("a list");
     assert!(decisions.iter().any(|it| it["cause"]["kind"] == "release"), "{listed:#}");

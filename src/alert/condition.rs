@@ -178,6 +178,12 @@ pub(super) fn of_service(above: Ppm, service: &ServiceStatus) -> Option<Seen> {
     (share > above).then(|| seen(format!("{without} of {all} client groups have no usable node")))
 }
 
+/// Whether too much of a service's demand is above what its nodes may be given.
+pub(super) fn of_overload(above: Ppm, service: &ServiceStatus) -> Option<Seen> {
+    let over = service.over_capacity.as_ref().filter(|over| over.share > above)?;
+    Some(seen(over.to_string()))
+}
+
 /// Whether clients of a service are far from normal service.
 pub(super) fn of_rungs(wanted: &[Rung], service: &ServiceStatus) -> Option<Seen> {
     let tell = |at: &RungStatus| {

@@ -136,10 +136,14 @@ impl AlertBook {
                     }
                 }
             }
-            When::Rung(rungs) => {
+            When::Rung(_) | When::OverCapacity { .. } => {
                 for service in &status.services {
                     let subject = Subject { name: &service.name, is_known: is_settled };
-                    let seen = condition::of_rungs(rungs, service);
+                    let seen = match &rule.when {
+                        When::Rung(rungs) => condition::of_rungs(rungs, service),
+                        When::OverCapacity { above } => condition::of_overload(*above, service),
+                        _ => None,
+                    };
                     if let Some(held) = self.holds.step(rule, subject, seen, resolve_after, now) {
                         self.board.single(rule, AlertScope::Service, &service.name, held, now);
                     }

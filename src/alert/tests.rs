@@ -7,7 +7,9 @@ use crate::model::alert::{Alert, AlertPolicy, AlertScope, Bulletin, MOST_ALERTS,
 use crate::model::ids::{Generation, Revision};
 use crate::model::overrides::{Action, Override, OverrideId, OverrideStatus};
 use crate::model::provenance::{Cause, Provenance};
-use crate::model::status::{Expiry, ExpiryKind, NodeStatus, Problem, QueryCounts, ServiceStatus, Status};
+use crate::model::status::{
+    Expiry, ExpiryKind, NodeStatus, OverCapacity, Problem, QueryCounts, ServiceStatus, Status,
+};
 use crate::model::verdict::{Evidence, FamilyHealth, NodeHealth, NodeLoad, Rule, Verdict};
 use std::sync::Arc;
 
@@ -46,6 +48,7 @@ fn empty() -> Status {
         recent: Vec::new(),
         problems: Vec::new(),
         queries: QueryCounts::default(),
+        held_back: Default::default(),
         canary: None,
         overrides: Vec::new(),
         drilled: Vec::new(),
@@ -513,6 +516,7 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         sheds_to: None,
         shed_rule: None,
         rungs: Vec::new(),
+        over_capacity: None,
         name: "live".to_owned(),
         hostnames: Vec::new(),
         profile: String::new(),
@@ -521,6 +525,8 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         groups: 10,
         demand: Default::default(),
     });
+    let over = OverCapacity { units: 29, unit: None, share: Ppm(241_000), demand: 120 };
+    world.status.services[0].over_capacity = Some(over);
     world.pass(1_500);
     let keys = world.keys();
     let expected = [
@@ -528,7 +534,17 @@ fn what_ends_soon_and_who_is_not_served_is_told() {
         "signature-expiry/instance/signature of x",
         "key-expiry/instance/key of x",
     ];
-    assert_eq!(keys, expected, "the worst first");
+    assert_eq!(keys, expected, "the worst first; what does not last is no overload");
+    world.pass(11_000);
+    let alerts = world.book.alerts().0;
+    let over = alerts.iter().find(|alert| alert.rule == "service-over-capacity").expect("it lasted");
+    assert_eq!(over.key, "service-over-capacity/service/live");
+    let expected = "service live: more demand than its nodes may be given: demand of 29 of 120 units (24.1 %) is above what \
+                    its nodes may be given";
+    assert_eq!(over.summary, expected);
+    world.status.services[0].over_capacity = None;
+    world.pass(40_000);
+    assert!(!world.keys().iter().any(|key| key.starts_with("service-over-capacity")));
 }
 
 #[test]

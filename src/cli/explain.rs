@@ -6,6 +6,7 @@ use crate::cli::incidents::folded;
 use crate::cli::{Format, chain};
 use crate::explain::{Explanation, Steering};
 use crate::model::demand::DemandView;
+use crate::model::held_back::{BudgetLeft, HeldMove};
 use crate::schedule::cost::CostTerms;
 use crate::schedule::{CandidateState, CandidateView, PoolRole};
 use comfy_table::{Table, presets};
@@ -105,6 +106,9 @@ fn text(told: &Explanation) -> String {
         if plan.is_held {
             line("held", "stays where it is while a canary runs: `rhumb canary`".to_owned());
         }
+        if let Some(held) = &plan.held_back {
+            line(if held.by.is_wait() { "waits" } else { "stays" }, waiting(held, &plan.budget));
+        }
         line("service", format!("{} (profile {}: {})", plan.service, plan.profile, plan.weights));
         let rule =
             steering.plan.area.as_ref().map_or("the catch-all".to_owned(), |area| format!("area {area}"));
@@ -127,6 +131,14 @@ fn next(candidates: &[CandidateView]) -> String {
         true => String::new(),
         false => format!("\nfor {} to win the group:\n  {}\n", next.node, told.join("\n  ")),
     }
+}
+
+/// `by budget, 62 % of the group from tyo-1 to osa-1: the change budget is used up, for 12 s, ...`.
+fn waiting(held: &HeldMove, budget: &BudgetLeft) -> String {
+    let node = |name: &Option<String>| name.as_deref().unwrap_or("others").to_owned();
+    let (by, share) = (held.by, held.share.percent());
+    let (from, to) = (node(&held.from), node(&held.to));
+    format!("by {by}: {share:.3} % of {} from {from} to {to}: {}", held.service, held.told(budget))
 }
 
 fn demanded(demand: &DemandView, service: &str) -> String {

@@ -6,6 +6,7 @@ use crate::cli::admin_client::Admin;
 use crate::cli::incidents::folded;
 use crate::cli::{Format, alerts, canary, chain, incidents, overrides, watch};
 use crate::model::degradation::{Rung, RungStatus, ShedRule};
+use crate::model::held_back::HeldBack;
 use crate::model::status::{NodeStatus, QueryCounts, ServiceStatus, Status, VantageLink, VantageStatus};
 use crate::model::verdict::Verdict;
 use comfy_table::{Cell, Color, Table, presets};
@@ -81,6 +82,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
             service.name, service.groups_all_down, service.groups
         ));
     }
+    text.push_str(&shortfall(&status.services, &status.held_back));
     status.services.iter().for_each(|service| push_silent(&mut text, service));
     status.overrides.iter().for_each(|it| text.push_str(&overrides::listed(it)));
     text.push_str(&canary::brief(status));
@@ -124,6 +126,16 @@ fn counted(counts: &QueryCounts) -> String {
         counts.share_slipped + counts.share_dropped,
         counts.shed,
     )
+}
+
+/// Demand that finds no room, and moves that are not made.
+fn shortfall(services: &[ServiceStatus], held: &HeldBack) -> String {
+    let over = |service: &ServiceStatus| {
+        let over = service.over_capacity.as_ref()?;
+        Some(folded(&format!("{}: ", service.name), &over.to_string()))
+    };
+    let held = held.told().map(|held| folded("held back: ", &held));
+    services.iter().filter_map(over).chain(held).collect()
 }
 
 /// Shares that stay as they were since nodes fell silent.
@@ -302,5 +314,51 @@ pub(super) fn seconds(ms: u64) -> String {
         s if s < 120 => format!("{s} s"),
         s if s < 7_200 => format!("{} min", s / 60),
         s => format!("{} h", s / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::held_back::{BudgetLeft, HeldBy, HeldRule};
+    use crate::model::status::OverCapacity;
+
+    #[test]
+    fn what_waits_and_what_finds_no_room_are_lines_of_their_own() {
+        let over =
+            OverCapacity { units: 60, unit: Some("mbps".to_owned()), share: Ppm(400_000), demand: 150 };
+        let mut service = ServiceStatus {
+            name: "live".to_owned(),
+            hostnames: Vec::new(),
+            profile: "cdn".to_owned(),
+            ttl: 30,
+            groups_all_down: 0,
+            groups: 10,
+            demand: Default::default(),
+            sheds_to: None,
+            shed_rule: None,
+            rungs: Vec::new(),
+            over_capacity: None,
+        };
+        assert_eq!(shortfall(std::slice::from_ref(&service), &HeldBack::default()), "");
+        service.over_capacity = Some(over);
+        let rule = |by, of_all: u32, left_ms| HeldRule {
+            by,
+            service: "live".to_owned(),
+            groups: 3,
+            share: Ppm(of_all),
+            of_all: Ppm(of_all),
+            for_ms: 2_000,
+            left_ms,
+        };
+        let budget = BudgetLeft { left: Ppm(4_000), whole: Ppm(200_000), some_in_ms: 0, whole_in_ms: 40_000 };
+        let rules = vec![rule(HeldBy::Budget, 20_000, Some(0)), rule(HeldBy::Ramp, 11_000, Some(250_000))];
+        let held = HeldBack { share: Ppm(31_000), budget, rules, ..HeldBack::default() };
+        assert_eq!(
+            shortfall(&[service], &held),
+            "live: demand of 60 of 150 mbps (40.0 %) is above what its nodes may be given\n\
+             held back: 3.1 % of demand waits: 2.0 % change budget (0.4 % left, whole again\n\
+             \x20          in 40 s), 1.1 % ramp (up to 5 min)\n"
+        );
     }
 }

@@ -127,7 +127,7 @@ fn json_text(value: &impl serde::Serialize) -> String {
 }
 
 fn text(account: &Account) -> String {
-    let Account { decision, nodes, services, groups, reasons, is_same } = account;
+    let Account { decision, nodes, services, groups, reasons, held_back, is_same } = account;
     let mut text = head(decision);
     let mut line =
         |label: &str, value: String| text.push_str(&folded(&format!("  {label:<10} "), &visible(&value)));
@@ -142,6 +142,13 @@ fn text(account: &Account) -> String {
     }
     if decision.is_held {
         line("held", "services whose part had faults stayed as they were".to_owned());
+    }
+    for held in &held_back.largest {
+        let node = |name: &Option<String>| name.clone().unwrap_or_else(|| "others".to_owned());
+        let (who, share) = (held.group.as_deref().unwrap_or("anybody"), percent(u64::from(held.share.0)));
+        let (service, from, to) = (&held.service, node(&held.from), node(&held.to));
+        let told = held.told(&held_back.budget);
+        line(held.by.name(), format!("{service}: {who} from {from} to {to}, {share}: {told}"));
     }
     if !is_same {
         line("replay", "this program plans something else from it: see `rhumb replay`".to_owned());

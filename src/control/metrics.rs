@@ -7,6 +7,7 @@ use crate::base::prefix::Family;
 use crate::model::canary::CanaryBrief;
 use crate::model::degradation::{Rung, RungStatus};
 use crate::model::demand::DemandCounts;
+use crate::model::held_back::HeldBy;
 use crate::model::overrides::{Action, OverrideStatus};
 use crate::model::status::{MeasureCounts, NodeStatus, QueryCounts, ReportCounts, Status, Traffic};
 use crate::model::verdict::Verdict;
@@ -21,6 +22,7 @@ pub fn render(status: &Status, traffic: &Traffic, is_healthy: bool) -> String {
         describe();
         describe_overrides();
         table(status);
+        shortfall(status);
         gauge!("rhumb_writer_up").set(if is_healthy { 1.0 } else { 0.0 });
         queries(&traffic.queries);
         sockets(traffic);
@@ -145,6 +147,40 @@ fn rung(service: &str, of: &RungStatus) {
     gauge!("rhumb_area_spilled_ratio", "service" => service(), "area" => area()).set(of.spilled.fraction());
     if let Some(used) = of.utilisation {
         gauge!("rhumb_area_utilisation_ratio", "service" => service(), "area" => area()).set(used.fraction());
+    }
+}
+
+/// Moves that are not made, and demand that finds no room.
+fn shortfall(status: &Status) {
+    use metrics::describe_gauge as describe;
+    describe!(
+        "rhumb_planner_held_back_ratio",
+        "share of a service's demand that would be moved, by the rule that holds it"
+    );
+    describe!("rhumb_planner_held_back_groups", "client groups that would be moved, by service and rule");
+    describe!("rhumb_planner_held_back_seconds", "how long the oldest of them waits, by service and rule");
+    describe!("rhumb_planner_budget_left_ratio", "share of all demand that may still be moved by choice");
+    describe!("rhumb_planner_frozen", "1 while nobody is moved by choice");
+    describe!("rhumb_over_capacity_ratio", "share of a service's demand above what its nodes may be given");
+    describe!("rhumb_over_capacity_units", "the same in units of capacity");
+    let held = &status.held_back;
+    gauge!("rhumb_planner_budget_left_ratio").set(held.budget.left.fraction());
+    gauge!("rhumb_planner_frozen").set(if held.is_frozen { 1.0 } else { 0.0 });
+    for service in &status.services {
+        for by in HeldBy::ALL {
+            let rule = held.rules.iter().find(|rule| rule.by == by && rule.service == service.name);
+            let labels = [("service", service.name.clone()), ("rule", by.name().to_owned())];
+            let share = rule.map_or(0.0, |rule| rule.share.fraction());
+            gauge!("rhumb_planner_held_back_ratio", &labels).set(share);
+            let Some(rule) = rule else { continue };
+            gauge!("rhumb_planner_held_back_groups", &labels).set(f64::from(rule.groups));
+            gauge!("rhumb_planner_held_back_seconds", &labels).set(rule.for_ms as f64 / 1e3);
+        }
+        let over = service.over_capacity.as_ref();
+        let share = over.map_or(0.0, |over| over.share.fraction());
+        gauge!("rhumb_over_capacity_ratio", "service" => service.name.clone()).set(share);
+        let units = over.map_or(0, |over| over.units);
+        gauge!("rhumb_over_capacity_units", "service" => service.name.clone()).set(units as f64);
     }
 }
 

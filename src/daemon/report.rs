@@ -7,14 +7,18 @@ use crate::daemon::answering::SharedCounts;
 use crate::daemon::writer::About;
 use crate::model::canary::CanaryBrief;
 use crate::model::demand::{DemandCounts, Shares};
+use crate::model::held_back::{HeldBack, HeldBy};
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::overrides::OverrideStatus;
 use crate::model::placement::{Move, PlacementMode};
 use crate::model::policy::Policy;
-use crate::model::status::{Change, Expiry, NodeStatus, Problem, ServiceStatus, Status, VantageStatus};
+use crate::model::service::Service;
+use crate::model::status::{
+    Change, Expiry, NodeStatus, OverCapacity, Problem, ServiceStatus, Status, VantageStatus,
+};
 use crate::model::verdict::NodeHealth;
 use crate::routing::{self, Snapshot};
-use crate::schedule::{self, PlannerMemory};
+use crate::schedule::{self, Overload, PlannerMemory};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -43,6 +47,8 @@ pub struct Reporter {
     recent: VecDeque<Change>,
     status: watch::Sender<Option<Arc<Status>>>,
     canary: Option<CanaryBrief>,
+    /// Rules that held moves when last looked, to log their beginning and end.
+    holding: Vec<HeldBy>,
 }
 
 /// The fleet, as the writer sees it.
@@ -54,6 +60,10 @@ pub struct Seen<'a> {
     pub vantages: Vec<VantageStatus>,
     /// By service id.
     pub demand: &'a [DemandCounts],
+    /// Of the last plan.
+    pub over_capacity: &'a [Overload],
+    /// Nobody is moved by choice, so the last plan is of a while ago.
+    pub is_frozen: bool,
     pub overrides: Vec<OverrideStatus>,
     pub drilled: Vec<String>,
 }
@@ -66,7 +76,19 @@ impl Reporter {
     ) -> (Self, watch::Receiver<Option<Arc<Status>>>) {
         let (problems, expiries) = (BTreeMap::new(), BTreeMap::new());
         let (status, shown) = watch::channel(None);
-        (Self { identity, counts, problems, expiries, recent: VecDeque::new(), status, canary: None }, shown)
+        (
+            Self {
+                identity,
+                counts,
+                problems,
+                expiries,
+                recent: VecDeque::new(),
+                status,
+                canary: None,
+                holding: Vec::new(),
+            },
+            shown,
+        )
     }
 
     pub fn set_canary(&mut self, canary: CanaryBrief) {
@@ -124,6 +146,22 @@ impl Reporter {
         });
     }
 
+    /// Moves that are not made. Logs when a rule begins to hold any and when it ends, but for those that hold every
+    /// move for seconds.
+    fn told_held_back(&mut self, snapshot: &Snapshot, seen: &Seen<'_>) -> HeldBack {
+        let held = seen.memory.held_back(&snapshot.policy, snapshot.geo.groups());
+        let held = if seen.is_frozen { held.frozen() } else { held };
+        let is_brief = |by: HeldBy| matches!(by, HeldBy::Dwell | HeldBy::Pause | HeldBy::Batch);
+        let is_told = |by: &HeldBy| by.is_wait() && !is_brief(*by) && held.holds(*by);
+        let holding: Vec<HeldBy> = HeldBy::ALL.into_iter().filter(is_told).collect();
+        if holding != self.holding {
+            let told = held.told().unwrap_or_else(|| "no move waits any more".to_owned());
+            tracing::info!(rules = ?holding.iter().map(|by| by.name()).collect::<Vec<_>>(), "{told}");
+            self.holding = holding;
+        }
+        held
+    }
+
     /// Hands out the status as of now.
     pub fn show(&mut self, snapshot: &Snapshot, seen: Seen<'_>, now: WallTime) {
         let policy = &snapshot.policy;
@@ -136,7 +174,8 @@ impl Reporter {
             listen: self.identity.listen.clone(),
             admin: self.identity.admin.clone(),
             nodes: node_statuses(policy, seen.nodes, seen.planned_load),
-            services: service_statuses(snapshot, seen.demand, seen.memory),
+            services: service_statuses(snapshot, &seen),
+            held_back: self.told_held_back(snapshot, &seen),
             vantages: seen.vantages,
             recent: self.recent.iter().cloned().collect(),
             problems: self.problems.values().flatten().cloned().collect(),
@@ -210,11 +249,8 @@ fn node_statuses(policy: &Policy, health: &[NodeHealth], planned_load: &[u64]) -
     fleet.node_ids().map(tell).collect()
 }
 
-fn service_statuses(
-    snapshot: &Snapshot,
-    demand: &[DemandCounts],
-    memory: &PlannerMemory,
-) -> Vec<ServiceStatus> {
+fn service_statuses(snapshot: &Snapshot, seen: &Seen<'_>) -> Vec<ServiceStatus> {
+    let Seen { demand, memory, over_capacity, .. } = seen;
     let assigned = snapshot.policy.services.iter().zip(&snapshot.assignment.services);
     assigned
         .enumerate()
@@ -232,9 +268,22 @@ fn service_statuses(
                 sheds_to: service.shed.as_ref().map(|shed| shed.to.name().to_owned()),
                 shed_rule: service.shed_rule(),
                 rungs: memory.rungs(&snapshot.policy, at),
+                over_capacity: over_capacity
+                    .iter()
+                    .find(|over| over.service.index() == at)
+                    .map(|over| told_overload(&snapshot.policy, service, over)),
             }
         })
         .collect()
+}
+
+fn told_overload(policy: &Policy, service: &Service, over: &Overload) -> OverCapacity {
+    let pools = service.chains.iter().flat_map(|rule| &rule.pools);
+    let nodes =
+        pools.flat_map(|&pool| &service.pool(pool).members).map(|member| policy.fleet.node(member.node));
+    let mut capacities = nodes.filter_map(|node| node.capacity.as_ref()).map(|capacity| &capacity.unit);
+    let unit = capacities.next().filter(|first| capacities.all(|unit| unit == *first)).cloned();
+    OverCapacity { units: over.units, unit, share: over.share, demand: over.demand }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use crate::model::status::{Expiry, Problem};
 use crate::model::verdict::{NodeHealth, Scope, Verdict};
 use crate::probe::ProbeEvent;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
-use crate::schedule::{self, Pass, PlanInput, PlannerMemory};
+use crate::schedule::{self, Overload, Pass, PlanInput, PlannerMemory};
 use crate::store::saved_table::SavedTable;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -190,6 +190,7 @@ pub struct Writer {
     counting: Counting,
     client_loads: ClientLoads,
     planned_load: Vec<u64>,
+    over_capacity: Vec<Overload>,
     publisher: Publisher,
     foresight: Foresight,
     keeper: Keeper,
@@ -235,6 +236,7 @@ impl Writer {
             counting,
             client_loads: ClientLoads::default(),
             planned_load: plan.planned_load,
+            over_capacity: plan.over_capacity,
             publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
             keeper,
@@ -638,6 +640,7 @@ impl Writer {
             };
             let previous = Some(std::mem::replace(&mut self.assignment, now));
             self.planned_load.clone_from(&plan.planned_load);
+            self.over_capacity.clone_from(&plan.over_capacity);
             // Only what is kept is copied: most plans change nothing.
             let memory = match is_new(&outcome) {
                 true => plan.memory.clone(),
@@ -683,6 +686,9 @@ impl Writer {
         let mut told = explain::explain(&snapshot, &plan, request, self.clock.mono())?;
         if let Some(steering) = &mut told.steering {
             steering.demand = self.counting.told(&steering.plan.service, &steering.group);
+            if let (Some(_), Some(held)) = (self.health.freeze(), &mut steering.plan.held_back) {
+                held.freeze();
+            }
         }
         Ok(told)
     }
@@ -717,7 +723,18 @@ impl Writer {
         let (planned_load, memory) = (&self.planned_load, &self.memory);
         let overrides = statuses(&self.overrides.list(), &self.inputs.policy);
         let drilled = self.drilled.names();
-        let seen = Seen { nodes: &health, vantages, planned_load, memory, demand, overrides, drilled };
+        let (over_capacity, is_frozen) = (&self.over_capacity[..], self.health.freeze().is_some());
+        let seen = Seen {
+            nodes: &health,
+            vantages,
+            planned_load,
+            memory,
+            demand,
+            over_capacity,
+            is_frozen,
+            overrides,
+            drilled,
+        };
         self.reporter.show(&self.publisher.snapshot(), seen, self.clock.wall());
     }
 }

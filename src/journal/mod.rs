@@ -26,6 +26,7 @@ pub mod why;
 use crate::base::diagnostic::SourceFile;
 use crate::model::clients::ClientGroup;
 use crate::model::demand::Shares;
+use crate::model::held_back::HeldRule;
 use crate::model::placement::{Assignment, Latencies};
 use crate::model::policy::Policy;
 use crate::model::provenance::Provenance;
@@ -108,6 +109,9 @@ pub struct Decision {
     pub notes: Vec<String>,
     /// Capacity units by service.
     pub unserved: Vec<(String, u64)>,
+    /// Moves that were not made, by rule and service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<HeldRule>,
     pub is_held: bool,
     /// SHA-256 of the plan.
     pub digest: String,

@@ -76,6 +76,7 @@ pub fn pack(made: &Made) -> io::Result<Record> {
         moves_omitted: plan.moves.len().saturating_sub(MOST_MOVES),
         notes: notes(made),
         unserved,
+        held_back: plan.memory.held_back(policy, &asked.groups).rules,
         is_held: *is_held,
         digest: digest(plan)?,
     };
@@ -110,7 +111,8 @@ fn notes(Made { provenance, asked, plan, .. }: &Made) -> Vec<String> {
     let is_cause =
         |step: &String| matches!(&provenance.cause, Cause::Degradation { steps } if steps.contains(step));
     let steps = plan.steps.iter().map(|step| step.told(&asked.policy)).filter(|step| !is_cause(step));
-    other.into_iter().chain(plan.notes.iter().cloned()).chain(steps.take(MOST_STEPS)).collect()
+    let held = plan.memory.held_back(&asked.policy, &asked.groups).told();
+    other.into_iter().chain(plan.notes.iter().cloned()).chain(held).chain(steps.take(MOST_STEPS)).collect()
 }
 
 fn name(policy: &Policy, node: NodeId) -> String {

@@ -3,6 +3,7 @@
 use super::replay::Replayed;
 use super::{Decision, NamedMove, record};
 use crate::base::clock::WallTime;
+use crate::model::held_back::HeldBack;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::Move;
 use crate::model::verdict::{NodeHealth, Verdict};
@@ -26,6 +27,9 @@ pub struct Account {
     pub groups: usize,
     /// Of the largest moves, in their order.
     pub reasons: Vec<Reason>,
+    /// Moves that were not made: by rule, and the largest by name.
+    #[serde(default)]
+    pub held_back: HeldBack,
     /// The same input gives the same plan with this program.
     pub is_same: bool,
 }
@@ -63,6 +67,7 @@ pub fn account(kept: &record::Recorded, replayed: &Replayed) -> Account {
         services: asked.policy.services.len(),
         groups: asked.groups.len(),
         reasons: plan.moves.iter().take(MOST).filter_map(look).collect(),
+        held_back: plan.memory.held_back(&asked.policy, &asked.groups),
         is_same: replayed.is_same,
     }
 }

@@ -178,6 +178,7 @@ pub fn status() -> Status {
             help: "run `rhumb check`".to_owned(),
         }],
         queries: QueryCounts::default(),
+        held_back: Default::default(),
         canary: None,
         overrides: Vec::new(),
         drilled: Vec::new(),

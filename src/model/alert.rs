@@ -120,6 +120,8 @@ pub enum When {
     Node(Vec<Vec<NodeCondition>>),
     /// A larger share of a service's client groups than this has no usable node.
     Unserved { above: Ppm },
+    /// A larger share of a service's demand than this is above what its nodes may be given.
+    OverCapacity { above: Ppm },
     /// The clients of an area of a service are on one of these rungs.
     Rung(Vec<Rung>),
     /// Of this instance: any of these.

@@ -21,6 +21,7 @@
 //! | [`placements`] | the distinct ones of a service, shared by generations |
 //! | [`demand`] | how demand divides between client groups, as counted |
 //! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
+//! | [`held_back`] | moves of clients that wait, and the rule that holds each |
 //! | [`profile`] | what the users of a service mind most |
 //! | [`provenance`] | why a generation exists |
 //! | [`canary`] | which clients a policy is in force for first, and how that goes |
@@ -47,6 +48,7 @@ pub mod degradation;
 pub mod dnssec;
 pub mod event;
 pub mod fleet;
+pub mod held_back;
 pub mod ids;
 pub mod incident;
 pub mod judgement;

@@ -5,6 +5,7 @@ use super::alert::{Alert, ReceiverStatus};
 use super::canary::CanaryBrief;
 use super::degradation::{RungStatus, ShedRule};
 use super::demand::DemandCounts;
+use super::held_back::HeldBack;
 use super::ids::{Generation, Revision};
 use super::incident::IncidentBrief;
 use super::overrides::OverrideStatus;
@@ -35,6 +36,9 @@ pub struct Status {
     /// What is wrong now: broken edits kept out, unreadable files, refused tables.
     pub problems: Vec<Problem>,
     pub queries: QueryCounts,
+    /// Moves that are not made, and the rules that hold them.
+    #[serde(default)]
+    pub held_back: HeldBack,
     /// What operators have said of nodes, by number.
     #[serde(default)]
     pub overrides: Vec<OverrideStatus>,
@@ -127,6 +131,36 @@ pub struct ServiceStatus {
     /// Where the clients of each rule stand, in the order of the rules.
     #[serde(default)]
     pub rungs: Vec<RungStatus>,
+    /// Demand above what its nodes may be given; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_capacity: Option<OverCapacity>,
+}
+
+/// Demand of a service that finds no room below the caps of the nodes it may be given. It is answered all the same:
+/// these nodes are planned above their caps by it. Clients whom no node may serve are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverCapacity {
+    /// In units of capacity, rounded down.
+    pub units: u64,
+    /// As policy calls such a unit; `None`: its nodes have several, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Of the service's demand.
+    pub share: Ppm,
+    /// The whole demand, in the same units.
+    pub demand: u64,
+}
+
+impl std::fmt::Display for OverCapacity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { units, unit, share, demand } = self;
+        let unit = unit.as_deref().unwrap_or("units");
+        let percent = share.percent();
+        write!(
+            f,
+            "demand of {units} of {demand} {unit} ({percent:.1} %) is above what its nodes may be given"
+        )
+    }
 }
 
 /// A vantage: whether its word counts, and how it is connected.

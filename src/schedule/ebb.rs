@@ -77,7 +77,7 @@ impl Sweep<'_> {
             if over >= self.loads.unsure(id).max(1) { over } else { 0 }
         };
         let over: Vec<u64> = (0..reserves.len()).map(over).collect();
-        if !memory.is_apart() || self.budget_ppb <= 0 || over.iter().all(|&over| over == 0) {
+        if over.iter().all(|&over| over == 0) {
             return;
         }
         let room = |node: usize| {
@@ -86,6 +86,9 @@ impl Sweep<'_> {
             if reserves[node] > 0 { 0 } else { room }
         };
         let room: Vec<u64> = (0..reserves.len()).map(room).collect();
+        if let Some(by) = self.holds_relief(memory.is_apart()) {
+            return self.note_crowd(by, over.into_iter().zip(room));
+        }
         let gauges = self.divided(&over, &room);
         self.granted |= self.even_out(super::Pass::Full, &gauges, true) > 0;
     }

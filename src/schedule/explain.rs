@@ -13,6 +13,7 @@ use super::pick::MOST;
 use super::plan::Opening;
 use super::terrain::{Outlook, Terrain};
 use crate::base::units::Ppm;
+use crate::model::held_back::{BudgetLeft, HeldBy, HeldMove};
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
 use crate::model::service::{Method, Service};
@@ -35,6 +36,12 @@ pub struct Explanation {
     /// It stays on its nodes while they serve, since a canary runs and it is not in it.
     #[serde(default)]
     pub is_held: bool,
+    /// Where it would go, and what holds it, if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldMove>,
+    /// What may still be moved by choice.
+    #[serde(default)]
+    pub budget: BudgetLeft,
     pub pools: Vec<PoolView>,
     /// Every member of the chain: picked, then backups, then the rest in rising cost.
     pub candidates: Vec<CandidateView>,
@@ -131,8 +138,10 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
     let loads = opening.account();
     let outlook = terrain.outlook(service.index(), group.index())?;
     let placement = input.previous.and_then(|previous| previous.placement(service, group));
-    let told = Told { terrain, loads: &loads, outlook, service, group, placement };
     let policy = input.policy;
+    let held = opening.memory().held_move((service, group), policy, input.groups);
+    let budget = opening.memory().budget();
+    let told = Told { terrain, loads: &loads, outlook, service, group, placement, held, budget };
     let rule = &policy.service(service).chains[terrain.rule(service.index(), group.index())?];
     Some(Explanation {
         service: policy.service(service).name.clone(),
@@ -142,6 +151,8 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
         area: rule.area_name(&policy.clients),
         mode: mode(placement).to_owned(),
         is_held: input.memory.hold.is_some_and(|hold| hold.holds(&input.groups[group.index()].key)),
+        held_back: told.held.clone(),
+        budget,
         pools: pools(policy.service(service), outlook.ladder),
         candidates: told.candidates(),
     })
@@ -195,6 +206,9 @@ pub(super) struct Told<'t> {
     pub(super) service: ServiceId,
     group: GroupId,
     placement: Option<&'t Placement>,
+    /// Where the group would go, and what holds it.
+    held: Option<HeldMove>,
+    budget: BudgetLeft,
 }
 
 impl Told<'_> {
@@ -351,6 +365,9 @@ impl Told<'_> {
             return "it is at its cap".to_owned();
         }
         if self.loads.is_full(node) {
+            if let Some(held) = self.held_from(node).filter(|held| held.by == HeldBy::Strain) {
+                return held.told(&self.budget);
+            }
             return "it reached its cap and takes no newcomers before it is at 65 %".to_owned();
         }
         match self.outlook.ladder.method(usize::from(rung.level)) {
@@ -390,10 +407,17 @@ impl Told<'_> {
             };
             format!("{less} less than {name}: too little to move clients for{doubt}")
         } else {
-            format!(
-                "{less} less than {name}: clients move when that has lasted 3 s, within the change budget"
-            )
+            match self.held_from(node) {
+                Some(held) => format!("{less} less than {name}: {}", held.told(&self.budget)),
+                None => format!("{less} less than {name}: the next plan asks whether the group moves"),
+            }
         }
+    }
+
+    /// What keeps the group from this node, of all others.
+    fn held_from(&self, node: NodeId) -> Option<&HeldMove> {
+        let name = &self.terrain.input.policy.fleet.node(node).name;
+        self.held.as_ref().filter(|held| held.to.as_ref() == Some(name))
     }
 }
 

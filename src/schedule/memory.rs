@@ -14,11 +14,13 @@ use super::load::part;
 use super::scoped::Scoped;
 use super::steady::{self, Burden};
 use super::terrain::Returns;
+use super::waits::Waits;
 use crate::base::units::Ppm;
 use crate::model::canary::Hold;
 use crate::model::clients::ClientGroup;
 use crate::model::degradation::RungStatus;
-use crate::model::ids::{GroupId, ServiceId};
+use crate::model::held_back::{BudgetLeft, HeldBy};
+use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::overrides::Action;
 use crate::model::policy::Policy;
 use crate::model::reach::{Closure, View};
@@ -59,6 +61,9 @@ pub struct PlannerMemory {
     /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
     /// one group.
     pub(super) budget_ppb: i64,
+    /// Moves that are not made, and by which rule: told, not decided by.
+    #[serde(default, skip_serializing_if = "Waits::is_empty")]
+    pub(super) waits: Waits,
     /// Who is shed, and since when.
     #[serde(default)]
     pub(super) degradation: Degradation,
@@ -164,6 +169,7 @@ impl PlannerMemory {
             coming: vec![0; services * nodes],
             footing: Footing::default(),
             budget_ppb: BUDGET_PPB,
+            waits: Waits::default(),
             degradation: self.degradation.clone(),
             circuits: self.circuits.clone(),
             hold: self.hold,
@@ -215,6 +221,33 @@ impl PlannerMemory {
         let is_old = self.pending.values().min().is_some_and(|&since| age(since) >= PATIENCE_MS);
         let is_apart = self.moved_at_ms.is_none_or(|at| age(at) >= DWELL_MS);
         is_apart && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
+    }
+
+    /// What may still be moved at discretion, and when there is more: all that others read of the budget.
+    pub(super) fn budget(&self) -> BudgetLeft {
+        let refill_ms = |ppb: i64| (ppb.max(0) * BUDGET_REFILL_MS as i64).div_euclid(BUDGET_PPB) as u64;
+        let ppm = |ppb: i64| Ppm(u32::try_from(ppb.max(0) / 1_000).unwrap_or(u32::MAX));
+        BudgetLeft {
+            left: ppm(self.budget_ppb),
+            whole: ppm(BUDGET_PPB),
+            some_in_ms: if self.budget_ppb > 0 { 0 } else { refill_ms(1 - self.budget_ppb) + 1 },
+            whole_in_ms: refill_ms(BUDGET_PPB - self.budget_ppb),
+        }
+    }
+
+    /// How long a move goes on to wait for this rule, where time alone decides; `to`: the better node.
+    pub(super) fn wait_left_ms(&self, by: HeldBy, since_ms: u64, to: Option<NodeId>) -> Option<u64> {
+        let left = |since_ms: u64, ms: u64| ms.saturating_sub(self.at_ms.saturating_sub(since_ms));
+        let node = || self.nodes.get(to?.index());
+        match by {
+            HeldBy::Budget => Some(self.budget().some_in_ms),
+            HeldBy::Dwell => Some(left(since_ms, DWELL_MS)),
+            HeldBy::Pause => self.moved_at_ms.map(|at| left(at, DWELL_MS)),
+            HeldBy::Batch => self.pending.values().min().map(|&oldest| left(oldest, PATIENCE_MS)),
+            HeldBy::Strain => Some(left(node()?.strained_at_ms?, STRAIN_MS)),
+            HeldBy::Ramp => Some(left(node()?.back_since_ms?, RAMP_MS)),
+            HeldBy::Spill | HeldBy::Hold | HeldBy::Freeze | HeldBy::Margin => None,
+        }
     }
 
     fn refill(&mut self, elapsed_ms: u64) {

@@ -36,10 +36,12 @@
 //! | `polish` | makes a first plan cheaper for all together |
 //! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
+//! | `waits` | of it, moves that are not made, and by which rule |
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `breaker` | the circuits of regions whose quality collapses |
 //! | `degrade` | the rungs of the ladder: who is shed, and since when |
 //! | `outlook` | what a memory says of the plans to come |
+//! | `bars` | which rule keeps a group from a better node |
 //! | `remap` | carries an assignment over a reload |
 //! | `explain` | tells one group's decision, by the same functions |
 //! | `strategy` | the world with or without load, for comparison |
@@ -48,6 +50,9 @@
 //! Deliberately not here: what shed newcomers are answered (`routing::guard`).
 
 mod backup;
+#[cfg(test)]
+mod barred;
+mod bars;
 mod book;
 mod breaker;
 #[cfg(test)]
@@ -103,6 +108,7 @@ mod scopes;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod waits;
 mod wish;
 
 pub use breaker::CutRegion;
@@ -117,6 +123,7 @@ pub use polish::{BEYOND_STEPS, BEYOND_US};
 pub use remap::remap;
 pub use strategy::Strategy;
 
+use crate::base::units::Ppm;
 use crate::model::account::Account;
 use crate::model::clients::ClientGroup;
 use crate::model::demand::Shares;
@@ -168,11 +175,25 @@ pub struct Plan {
     pub steps: Vec<RungStep>,
     /// Demand above what nodes may be given, in capacity units; services without any are left out.
     pub unserved: Vec<(ServiceId, u64)>,
+    /// Of it, by service, what is above the caps of nodes that serve. Told, and no part of the decision.
+    #[serde(skip)]
+    pub over_capacity: Vec<Overload>,
     /// By node, in capacity units.
     pub planned_load: Vec<u64>,
     /// What it was made for, for whoever judges it. No part of the decision.
     #[serde(skip)]
     pub account: Account,
+}
+
+/// A service with more demand than its nodes may be given. Amounts are in capacity units, rounded down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    pub service: ServiceId,
+    pub units: u64,
+    /// The whole demand of the service.
+    pub demand: u64,
+    /// Of it, what is above caps.
+    pub share: Ppm,
 }
 
 impl Plan {

@@ -19,7 +19,8 @@ use super::moves::moves;
 use super::sweep::{Patience, Sweep};
 use super::tally::Tally;
 use super::terrain::{Returns, Terrain};
-use super::{Pass, Plan, PlanInput};
+use super::{Overload, Pass, Plan, PlanInput};
+use crate::base::units::Ppm;
 use crate::model::account::Account;
 use crate::model::fleet::Node;
 use crate::model::ids::{NodeId, ServiceId};
@@ -33,6 +34,8 @@ const FIRST_ROUNDS: usize = 3;
 /// Before each, rounds over what is priced.
 const PRICED_ROUNDS: usize = 3;
 const MOST_NOTES: usize = 16;
+/// A service's demand above caps up to this part of it is what rounding leaves there.
+const OVERLOAD_TRACE: Ppm = Ppm(1_000);
 /// Of nodes without capacity.
 const TARGET_DEFAULT_PPM: u32 = 750_000;
 
@@ -129,6 +132,11 @@ impl<'a> Opening<'a> {
         let carried = (&demand.services[..], &base[..]);
         self.reserves = ebb::reserves(&policy.fleet.nodes, reports, memory, habits, carried);
         (self.base, self.passing) = (base, passing);
+    }
+
+    /// As it was before this plan, at its time.
+    pub fn memory(&self) -> &PlannerMemory {
+        &self.memory
     }
 
     /// The account with the previous assignment on it.
@@ -359,10 +367,14 @@ fn finish(
         Arc::make_mut(tally).follow(&sweep.books[at], &changed[at], sweep.demand, at);
     }
     let after = carried(&tallies);
-    let unserved = unserved(&sweep, &after);
+    let mut lost = above_caps(&sweep, &after);
+    let over_capacity = overloads(&lost, &sweep.demand.services);
+    lose_unplaced(&sweep, &mut lost);
+    let unserved = unserved(lost);
     let notes = notes(&sweep, &unserved);
     note_orphans(&sweep, changed, &mut memory);
     let moves = moves(&sweep.books, changed, sweep.demand);
+    note_waits(&mut sweep, &tallies, changed, &mut memory);
     for (node, memory) in memory.nodes.iter_mut().enumerate() {
         memory.full = sweep.loads.stays_full(NodeId::from_index(node));
     }
@@ -392,7 +404,9 @@ fn finish(
     }
     let assignment = Assignment { services: services.iter().map(|kept| kept.assignment.clone()).collect() };
     let steps = Vec::new();
-    (Plan { planned_load, assignment, steps, moves, memory, notes, unserved, account }, services)
+    let plan =
+        Plan { planned_load, assignment, steps, moves, memory, notes, unserved, over_capacity, account };
+    (plan, services)
 }
 
 /// The assignment by service, but for who is shed, with what the next plan may use of it.
@@ -417,6 +431,19 @@ fn close(
         services.push(KeptService { assignment, spread, tally, restless, strays });
     }
     services
+}
+
+/// Notes which moves are not made.
+fn note_waits(
+    sweep: &mut Sweep<'_>,
+    tallies: &[Arc<Tally>],
+    changed: &[Vec<u32>],
+    memory: &mut PlannerMemory,
+) {
+    let on = sweep.demand.services.iter().copied().zip(tallies.iter().map(|tally| &tally.carried[..]));
+    let is_full = sweep.terrain.input.pass == Pass::Full;
+    let crowds = is_full.then(|| sweep.crowds(on, memory.at_ms));
+    memory.waits.follow(std::mem::take(&mut sweep.noted), changed, crowds);
 }
 
 /// Notes whose node may not serve them any more, and where they were sent instead.
@@ -454,9 +481,8 @@ fn note_orphans(sweep: &Sweep<'_>, changed: &[Vec<u32>], memory: &mut PlannerMem
     }
 }
 
-/// What nodes carry above their caps, divided between the services on them, and the demand of
-/// groups that no node serves.
-fn unserved(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<(ServiceId, u64)> {
+/// By service, in fine units: what nodes carry above their caps, divided between the services on them.
+fn above_caps(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<u64> {
     let nodes = sweep.terrain.signals.len();
     let mut lost = vec![0_u64; sweep.books.len()];
     for node in 0..nodes {
@@ -471,6 +497,24 @@ fn unserved(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<(ServiceId, u64)> {
             *lost = lost.saturating_add(part(own, over_ppm));
         }
     }
+    lost
+}
+
+/// Services that have more demand than their nodes may be given. What rounding leaves above caps is none.
+fn overloads(above: &[u64], demand: &[u64]) -> Vec<Overload> {
+    let all = above.iter().zip(demand).enumerate();
+    let overload = |(at, (&above, &demand)): (usize, (&u64, &u64))| Overload {
+        service: ServiceId::from_index(at),
+        units: units(above),
+        demand: units(demand),
+        share: Ppm::ratio(above, demand),
+    };
+    let is_any = |one: &Overload| one.units > 0 && one.share > OVERLOAD_TRACE;
+    all.map(overload).filter(is_any).collect()
+}
+
+/// Adds the demand of groups that no node serves.
+fn lose_unplaced(sweep: &Sweep<'_>, lost: &mut [u64]) {
     for (service, book) in sweep.books.iter().enumerate().filter(|(_, book)| book.is_open()) {
         for (group, &at) in book.at.iter().enumerate() {
             if book.get(at).is_none_or(|placement| placement.mode != PlacementMode::Normal) {
@@ -478,6 +522,9 @@ fn unserved(sweep: &Sweep<'_>, carried: &[u32]) -> Vec<(ServiceId, u64)> {
             }
         }
     }
+}
+
+fn unserved(lost: Vec<u64>) -> Vec<(ServiceId, u64)> {
     let named = lost.into_iter().enumerate().map(|(at, lost)| (ServiceId::from_index(at), units(lost)));
     named.filter(|&(_, lost)| lost > 0).collect()
 }
@@ -500,9 +547,6 @@ fn notes(sweep: &Sweep<'_>, unserved: &[(ServiceId, u64)]) -> Vec<String> {
                 service.name
             ));
         }
-    }
-    if sweep.held_back > 0 {
-        notes.push(format!("{} moves wait for the change budget", sweep.held_back));
     }
     notes.truncate(MOST_NOTES);
     notes

@@ -91,14 +91,14 @@ impl Sweep<'_> {
     /// Where who lost a node fills others further than [`Self::spared`] lets them, has clients of those make way, by
     /// choice and within the budget.
     pub fn make_room(&mut self, memory: &PlannerMemory) {
-        if !memory.may_make_room() || self.budget_ppb <= 0 {
-            return;
-        }
         let gauges = self.spared(|sweep, node| sweep.loads.room_beside_what_passes(node));
         let is_much = |node: usize, amount: u64| amount >= self.loads.unsure(NodeId::from_index(node)).max(1);
         let leaves = |node: usize| is_much(node, gauges[node].0);
         if !(0..gauges.len()).any(leaves) || gauges.iter().all(|&(_, room)| room == 0) {
             return;
+        }
+        if let Some(by) = self.holds_relief(memory.may_make_room()) {
+            return self.note_crowd(by, gauges.into_iter());
         }
         // Small steps would make many tables: as sessions end and reports waver a little room comes to be again and
         // again, and what is left of it waits until some node is relieved by it.

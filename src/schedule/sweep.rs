@@ -11,7 +11,7 @@
 //! the room that really is left. Groups go largest first, each through all services, so that no
 //! service takes all room before another.
 //!
-//! Groups that are held (`model::canary`) are never reconsidered.
+//! Groups that are held (`model::canary`) are never moved by choice; where they would go is noted.
 //!
 //! What is best for an idle world is the same for all groups of a class and is remembered; it is used
 //! when it fits, and a pair that already has it is not looked at further.
@@ -31,8 +31,10 @@ use super::memory::{DWELL_MS, PlannerMemory};
 use super::order::Listed;
 use super::pick::{MOST, Question, Scratch};
 use super::terrain::{Outlook, Terrain};
+use super::waits::{Flow, Noted, flow};
 use super::wish::{Few, Wanted, Wishes};
 use crate::base::units::Ppm;
+use crate::model::held_back::HeldBy;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::service::{Method, OnAllDown};
@@ -49,6 +51,9 @@ const MOST_QUESTIONS: usize = 40_000;
 const RELIEF: u64 = 64;
 /// Less than this part of a group above a cap is what rounding leaves there, and no overload.
 const TRACE: u64 = 1_024;
+
+/// A wish that is not granted: the rule, since when it is wished, and what would move.
+type Refused = (HeldBy, u64, Flow);
 
 /// What a discretionary move must respect.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,8 +91,10 @@ pub(super) struct Sweep<'t> {
     pub granted: bool,
     /// Somebody was placed beside what is best for an idle world.
     pub contended: bool,
-    /// Moves that waited for the budget.
-    pub held_back: usize,
+    /// Moves that are not made.
+    pub noted: Noted,
+    /// Some node has less than its whole weight for somebody, since it came back.
+    pub is_ramping: bool,
     /// Since the last full pass; `None`: everything may have changed.
     pub changes: Option<Changes>,
     /// How many pairs were asked where they would rather be.
@@ -115,7 +122,8 @@ impl<'t> Sweep<'t> {
             moved: vec![false; pairs],
             scratch: Scratch::default(),
             pending: BTreeMap::new(),
-            held_back: 0,
+            noted: Noted::default(),
+            is_ramping: terrain.returns.iter().any(|it| it.ramps.iter().any(|&ramp| ramp < Ppm::WHOLE.0)),
             changes: None,
             questions: 0,
             touched: Vec::new(),
@@ -405,13 +413,10 @@ impl<'t> Sweep<'t> {
     ) -> bool {
         let held = self.books[service].at[group];
         let pair = service * self.terrain.ground.classes.len() + group;
-        if self.is_held(group)
-            || self.moved[pair]
-            || held == NONE
-            || !self.may_wish(service, group, held, memory)
-        {
+        if self.moved[pair] || held == NONE || !self.may_wish(service, group, held, memory) {
             return false;
         }
+        let is_held = self.is_held(group);
         let at_ease = |share: &Share| self.loads.is_at_ease_with(share.node, 0);
         let at_ease = self.books[service].shares(held).iter().all(at_ease);
         if at_ease && patience == Patience::FreeIfPriced {
@@ -419,18 +424,21 @@ impl<'t> Sweep<'t> {
         }
         let outlook = self.terrain.outlook(service, group).filter(|outlook| !outlook.ladder.all_down);
         let Some(outlook) = outlook else { return false };
-        if at_ease && self.is_calm(service, group, outlook, held) {
+        if at_ease && !is_held && self.is_calm(service, group, outlook, held) {
+            if patience == Patience::Patient {
+                self.note_best((service, group), outlook, memory);
+            }
             return false;
         }
         if at_ease && self.is_content(outlook, self.books[service].shares(held)) {
-            self.tidy(service, group, outlook, memory, patience);
+            self.stay(service, group, outlook, None, memory, patience);
             return false;
         }
         self.questions += 1;
         let demand = self.demand.of(service, group);
         let shares = self.books[service].shares(held);
         if !at_ease && !Question::at_discretion(&self.loads, outlook, demand, shares).may_gain() {
-            self.tidy(service, group, outlook, memory, patience);
+            self.stay(service, group, outlook, None, memory, patience);
             return false;
         }
         let epoch = self.loads.epoch;
@@ -441,21 +449,65 @@ impl<'t> Sweep<'t> {
         question.answer(&[], &mut scratch);
         let moving = distance(shares, &scratch.shares);
         let wanted = self.is_worth(&question, shares, &scratch.shares, moving);
+        let flow = flow(shares, &scratch.shares, moving);
         self.scratch = scratch;
-        if wanted && self.allow(service, group, moving, memory, patience) {
-            if patience == Patience::Patient {
-                let (before, after) = (self.books[service].shares(held), &self.scratch.shares);
-                self.loads.release(before, after, demand);
-                self.loads.receive(service, before, after, demand, 0);
-            }
-            self.settle(service, group, outlook, demand, PlacementMode::Normal);
-            return true;
-        }
+        let refused = match wanted {
+            false => None,
+            true if is_held => Some((HeldBy::Hold, memory.at_ms, flow)),
+            true => match self.allow(service, group, moving, memory, patience) {
+                Ok(()) => {
+                    self.follow_wish(service, group, outlook, memory, patience);
+                    return true;
+                }
+                Err((by, since_ms)) => Some((by, since_ms, flow)),
+            },
+        };
         self.loads.add(self.books[service].shares(held), demand);
         // The account is what it was before this question.
         self.loads.epoch = epoch;
-        self.tidy(service, group, outlook, memory, patience);
+        self.stay(service, group, outlook, refused, memory, patience);
         false
+    }
+
+    /// Gives a group that wants it the answer just given; what it had is off the account.
+    fn follow_wish(
+        &mut self,
+        service: usize,
+        group: usize,
+        outlook: Outlook<'t>,
+        memory: &PlannerMemory,
+        patience: Patience,
+    ) {
+        let demand = self.demand.of(service, group);
+        if patience == Patience::Patient {
+            let before = self.books[service].shares(self.books[service].at[group]);
+            self.loads.release(before, &self.scratch.shares, demand);
+            self.loads.receive(service, before, &self.scratch.shares, demand, 0);
+        }
+        self.settle(service, group, outlook, demand, PlacementMode::Normal);
+        if patience == Patience::Patient {
+            self.note_wait((service, group), outlook, None, memory);
+        }
+    }
+
+    /// Leaves a group where it is, and notes why if it would be better off elsewhere; its backups may change.
+    fn stay(
+        &mut self,
+        service: usize,
+        group: usize,
+        outlook: Outlook<'t>,
+        refused: Option<Refused>,
+        memory: &PlannerMemory,
+        patience: Patience,
+    ) {
+        // In a first plan everybody has just been given the best, and which nodes are full is noted later.
+        if patience != Patience::Patient {
+            return;
+        }
+        self.note_wait((service, group), outlook, refused, memory);
+        if !self.is_held(group) {
+            self.tidy(service, group, outlook, memory);
+        }
     }
 
     /// Whether clients should move from one split to another, what they have being off the account.
@@ -488,17 +540,18 @@ impl<'t> Sweep<'t> {
         moving_ppm: u32,
         memory: &PlannerMemory,
         patience: Patience,
-    ) -> bool {
+    ) -> Result<(), (HeldBy, u64)> {
         if patience != Patience::Patient {
-            return true;
+            return Ok(());
         }
         let size_ppb = self.size_ppb(service, group, moving_ppm);
-        let granted = self.grant(service, group, size_ppb, memory, self.budget_ppb > 0);
-        self.budget_ppb -= if granted { size_ppb } else { 0 };
-        granted
+        self.grant(service, group, size_ppb, memory, self.budget_ppb > 0)?;
+        self.budget_ppb -= size_ppb;
+        Ok(())
     }
 
-    /// Whether a wish has waited long enough and this plan grants any; else it is noted.
+    /// Whether a wish has waited long enough and this plan grants any; else it is noted, and by which rule it waits
+    /// since when.
     fn grant(
         &mut self,
         service: usize,
@@ -506,18 +559,22 @@ impl<'t> Sweep<'t> {
         size_ppb: i64,
         memory: &PlannerMemory,
         affordable: bool,
-    ) -> bool {
+    ) -> Result<(), (HeldBy, u64)> {
         let key = (GroupId::from_index(group), ServiceId::from_index(service));
         let since = memory.pending.get(&key).copied().unwrap_or(memory.at_ms);
         let waited = memory.at_ms.saturating_sub(since) >= DWELL_MS;
         if waited && affordable && self.may_grant {
             self.granted = true;
-            return true;
+            return Ok(());
         }
         self.wished_ppb = self.wished_ppb.saturating_add(size_ppb);
-        self.held_back += usize::from(waited && self.budget_ppb < size_ppb);
         self.pending.insert(key, since);
-        false
+        Err(match () {
+            () if !waited => (HeldBy::Dwell, since),
+            () if !affordable => (HeldBy::Budget, since),
+            () if !memory.is_apart() => (HeldBy::Pause, since),
+            () => (HeldBy::Batch, since),
+        })
     }
 
     /// A part of one group's clients of one service, in parts per billion of all demand.
@@ -632,18 +689,7 @@ impl<'t> Sweep<'t> {
     }
 
     /// As [`Self::refresh_backups`], when that was wished for long enough or a family is at stake.
-    fn tidy(
-        &mut self,
-        service: usize,
-        group: usize,
-        outlook: Outlook<'t>,
-        memory: &PlannerMemory,
-        patience: Patience,
-    ) {
-        // In a first plan everybody has just been given the best, and which nodes are full is noted later.
-        if patience != Patience::Patient {
-            return;
-        }
+    fn tidy(&mut self, service: usize, group: usize, outlook: Outlook<'t>, memory: &PlannerMemory) {
         let Some((placement, ranked)) = self.badly_backed(service, group, outlook) else { return };
         // As many clients see it as answers name a backup.
         let answers = outlook.answers.max(1);
@@ -651,7 +697,7 @@ impl<'t> Sweep<'t> {
         let size_ppb = self.size_ppb(service, group, seen_ppm as u32);
         let question = Question::idle(&self.loads, outlook);
         let is_urgent = !question.covers_as_well(&placement.backups, &ranked, &placement.shares);
-        if is_urgent || self.grant(service, group, size_ppb, memory, true) {
+        if is_urgent || self.grant(service, group, size_ppb, memory, true).is_ok() {
             self.back(service, group, outlook, &ranked);
         }
     }

@@ -4,6 +4,7 @@ use super::Pass;
 use super::testing::*;
 use crate::base::units::{Micros, Ppm};
 use crate::model::demand::{Shares, WHOLE};
+use crate::model::held_back::HeldBy;
 use crate::model::ids::NodeId;
 use crate::model::placement::PlacementMode;
 use crate::model::service::OnAllDown;
@@ -287,10 +288,11 @@ fn the_budget_bounds_what_moves_in_a_minute() {
         *rtt = Micros::from_millis(200);
     }
     let moved = |plan: &super::Plan| (0..20).filter(|&g| shares(&plan.assignment, g)[0].0 == 1).count();
-    let soon = w.run(first, 1_000, 5);
+    let soon = w.run(first, 1_000, 4);
     assert!((4..=5).contains(&moved(&soon)), "{}", moved(&soon));
-    assert!(soon.notes[0].contains("budget"), "{:?}", soon.notes);
-    assert_eq!(moved(&w.run(soon, 6_000, 300)), 20);
+    let held = soon.memory.held_back(&w.policy, &w.groups);
+    assert!(held.holds(HeldBy::Budget), "{held:?}");
+    assert_eq!(moved(&w.run(soon, 5_000, 300)), 20);
 }
 
 #[test]

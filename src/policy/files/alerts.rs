@@ -135,6 +135,8 @@ record! {
         optional certificate: DaysFile,
         /// Of a service: client groups that `on_all_down` answers.
         optional unserved: AboveFile,
+        /// Of a service: its demand above what its nodes may be given.
+        optional over_capacity: AboveFile,
         /// Of a service: how far the clients of one of its areas are from normal service.
         optional rung: OneOrMany<RungWord>,
         /// Of this instance: a problem that `rhumb status` shows, by its code.

@@ -165,6 +165,7 @@ fn reach(file: &SeverityFile) -> SeverityByScope {
 enum Case {
     Node(Vec<NodeCondition>),
     Unserved(Ppm),
+    OverCapacity(Ppm),
     Rung(Vec<Rung>),
     Instance(Vec<OwnCondition>),
 }
@@ -179,6 +180,7 @@ fn lower_when(list: &At<OneOrMany<WhenFile>>, findings: &mut Findings) -> Option
         when = match (when, lower_case(value, findings)?) {
             (None, Case::Node(all)) => Some(When::Node(vec![all])),
             (None, Case::Unserved(above)) => Some(When::Unserved { above }),
+            (None, Case::OverCapacity(above)) => Some(When::OverCapacity { above }),
             (None, Case::Rung(rungs)) => Some(When::Rung(rungs)),
             (None, Case::Instance(any)) => Some(When::Instance(any)),
             (Some(When::Node(mut any)), Case::Node(all)) => {
@@ -215,10 +217,15 @@ fn lower_case(file: &WhenFile, findings: &mut Findings) -> Option<Case> {
     let unserved = file.unserved.value().and_then(|unserved| unserved.above.value());
     let of_node = node_conditions(file, findings);
     let rungs = file.rung.value().map(|list| words(list, rung)).filter(|rungs| !rungs.is_empty());
-    let of_service = usize::from(unserved.is_some()) + usize::from(rungs.is_some());
+    let over = file.over_capacity.value().and_then(|over| over.above.value());
+    let of_service =
+        [unserved.is_some(), over.is_some(), rungs.is_some()].map(usize::from).iter().sum::<usize>();
     let kinds = usize::from(!of_node.is_empty()) + of_service + own.len();
     if let (1, Some(rungs)) = (kinds, &rungs) {
         return Some(Case::Rung(rungs.clone()));
+    }
+    if let (1, Some(above)) = (kinds, over) {
+        return Some(Case::OverCapacity(above.0));
     }
     match (kinds, of_node, unserved, own) {
         (0, ..) => {
@@ -252,6 +259,7 @@ fn is_blank(file: &WhenFile) -> bool {
         errors,
         certificate,
         unserved,
+        over_capacity,
         rung,
         problem,
         expiry,
@@ -259,9 +267,10 @@ fn is_blank(file: &WhenFile) -> bool {
     } = file;
     let node = verdict.is_absent() && family.is_absent() && reason.is_absent() && flapping.is_absent();
     let figures = latency.is_absent() && loss.is_absent() && load.is_absent() && cache_hit.is_absent();
-    let others = errors.is_absent() && certificate.is_absent() && unserved.is_absent() && rung.is_absent();
+    let others = errors.is_absent() && certificate.is_absent();
+    let services = unserved.is_absent() && over_capacity.is_absent() && rung.is_absent();
     let own = problem.is_absent() && expiry.is_absent() && override_ending.is_absent();
-    node && figures && others && own
+    node && figures && others && services && own
 }
 
 fn node_conditions(file: &WhenFile, findings: &mut Findings) -> Vec<NodeCondition> {
@@ -452,6 +461,11 @@ mod tests {
             "rules: {a: {severity: notice, when: [{verdict: down}, {unserved: {above: 0%}}]}}",
             "in one rule",
         );
+        check(
+            "rules: {a: {severity: notice, when: {over_capacity: {above: 0%}, rung: shed}}}",
+            "in one rule",
+        );
+        check("rules: {a: {severity: notice, when: {over_capacity: {}}}}", "`above` is missing");
         check("rules: {a: {severity: notice}}", "`when` is missing");
         let many: String =
             (0..65).map(|at| format!("\n  r{at}: {{severity: notice, when: {{verdict: down}}}}")).collect();
