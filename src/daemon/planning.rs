@@ -30,7 +30,7 @@ use crate::model::safety::{self, Change, SafetyRule};
 use crate::model::verdict::NodeHealth;
 use crate::policy::recovery;
 use crate::readiness;
-use crate::routing::{self, judge::Case};
+use crate::routing::{self, judge::Case, judge::Movements};
 use crate::schedule::{self, Pass, PlanInput, PlannerMemory};
 use std::path::Path;
 use std::sync::Arc;
@@ -224,6 +224,9 @@ fn faults(
         before: Some(&carried.assignment),
         plan: &after.assignment,
         account,
+        // The first plan of an edit is the operator's choice.
+        movements: &Movements::default(),
+        now_ms: 0,
     });
     said.answers.into_iter().chain(routing::findings(after, Some(live)).sentences()).collect()
 }

@@ -77,7 +77,7 @@ impl Sweep<'_> {
             if over >= self.loads.unsure(id).max(1) { over } else { 0 }
         };
         let over: Vec<u64> = (0..reserves.len()).map(over).collect();
-        if !memory.is_apart() || self.budget_ppb <= 0 || over.iter().all(|&over| over == 0) {
+        if !memory.is_apart() || self.purse.is_empty() || over.iter().all(|&over| over == 0) {
             return;
         }
         let room = |node: usize| {
@@ -95,7 +95,7 @@ impl Sweep<'_> {
     fn divided(&self, over: &[u64], room: &[u64]) -> Vec<(u64, u64)> {
         let sum = |amounts: &[u64]| amounts.iter().fold(0_u64, |sum, &amount| sum.saturating_add(amount));
         let wanted = sum(over);
-        let budget = u128::from(self.budget_ppb.unsigned_abs());
+        let budget = u128::from(self.purse.left().unsigned_abs());
         let affordable = u128::from(sum(&self.demand.services)) * budget / 1_000_000_000;
         let affordable = u64::try_from(affordable).unwrap_or(u64::MAX);
         let leaves_ppm = ppm_of(affordable, wanted).min(WHOLE_PPM) as u32;

@@ -5,6 +5,7 @@
 //! only loss is that dwell times and averages begin again.
 
 use super::breaker::{Circuits, CutRegion};
+use super::budget::Spent;
 use super::change::Footing;
 use super::cost::NodeSignal;
 use super::degrade::Degradation;
@@ -56,9 +57,9 @@ pub struct PlannerMemory {
     pub(super) coming: Vec<u32>,
     /// What the last full pass was made on.
     pub(super) footing: Footing,
-    /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
-    /// one group.
-    pub(super) budget_ppb: i64,
+    /// What was moved at discretion in the last window of the change budget.
+    #[serde(default, skip_serializing_if = "Spent::is_empty")]
+    pub(super) spent: Spent,
     /// Who is shed, and since when.
     #[serde(default)]
     pub(super) degradation: Degradation,
@@ -95,9 +96,6 @@ pub(super) struct NodeMemory {
 
 /// How fast the held demand forgets a maximum.
 const DEMAND_HOLD_MS: u64 = 300_000;
-/// Discretionary moves: 20 % of demand in 60 s.
-const BUDGET_PPB: i64 = 200_000_000;
-const BUDGET_REFILL_MS: u64 = 60_000;
 /// For so long after clients lost a node, those that took them are relieved of others.
 const AFTERMATH_MS: u64 = 60_000;
 /// A better placement must be wanted this long without a break, and batches of moves are this far
@@ -144,7 +142,6 @@ impl PlannerMemory {
         let cells = [self.carried.len(), self.coming.len()];
         if fits && cells == [services * nodes; 2] && self.demand.len() == services {
             let mut memory = self.clone();
-            memory.refill(now_ms.saturating_sub(self.at_ms));
             memory.at_ms = now_ms.max(self.at_ms);
             return memory;
         }
@@ -163,7 +160,7 @@ impl PlannerMemory {
             carried: vec![0; services * nodes],
             coming: vec![0; services * nodes],
             footing: Footing::default(),
-            budget_ppb: BUDGET_PPB,
+            spent: self.spent.clone(),
             degradation: self.degradation.clone(),
             circuits: self.circuits.clone(),
             hold: self.hold,
@@ -171,11 +168,13 @@ impl PlannerMemory {
         }
     }
 
-    /// To begin with after an edit that changes the planner's world: only who is shed is still known.
+    /// To begin with after an edit that changes the planner's world: who is shed is still known, and
+    /// what was moved by choice.
     #[must_use]
     pub fn carried_over(&self, old: &Policy, new: &Policy) -> Self {
         let degradation = self.degradation.carried_over(old, new);
-        Self { degradation, circuits: self.circuits.carried_over(old, new), ..Self::default() }
+        let circuits = self.circuits.carried_over(old, new);
+        Self { degradation, circuits, spent: self.spent.clone(), ..Self::default() }
     }
 
     /// The same, with these held where they are.
@@ -215,12 +214,6 @@ impl PlannerMemory {
         let is_old = self.pending.values().min().is_some_and(|&since| age(since) >= PATIENCE_MS);
         let is_apart = self.moved_at_ms.is_none_or(|at| age(at) >= DWELL_MS);
         is_apart && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
-    }
-
-    fn refill(&mut self, elapsed_ms: u64) {
-        let elapsed = elapsed_ms.min(BUDGET_REFILL_MS * 10) as i64;
-        let gained = BUDGET_PPB * elapsed / BUDGET_REFILL_MS as i64;
-        self.budget_ppb = self.budget_ppb.saturating_add(gained).min(BUDGET_PPB);
     }
 
     /// Notes who serves, and returns each node's ramp in ppm of its weight.
@@ -371,6 +364,7 @@ pub(super) fn ramp(age_ms: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::planner::ChangeBudget;
 
     #[test]
     fn ramps_start_at_a_tenth_and_end() {
@@ -427,11 +421,19 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_refills_to_its_bound_and_a_new_shape_starts_anew() {
+    fn what_was_spent_outlives_an_edit_and_a_new_shape() {
+        let budget = ChangeBudget::default();
         let mut memory = PlannerMemory::default().resumed(2, 3, 4, 0);
-        memory.budget_ppb = -BUDGET_PPB;
-        assert_eq!(memory.resumed(2, 3, 4, 60_000).budget_ppb, 0);
-        assert_eq!(memory.resumed(2, 3, 4, 600_000).budget_ppb, BUDGET_PPB);
-        assert_eq!(memory.resumed(2, 9, 4, 1).budget_ppb, BUDGET_PPB);
+        memory.spent.note(0, 150_000_000, &budget);
+        let left = |memory: &PlannerMemory| memory.spent.purse(&budget).left();
+        let edited = memory.carried_over(&Policy::default(), &Policy::default());
+        let kept = [memory.resumed(2, 3, 4, 1), memory.resumed(2, 9, 4, 1), edited.resumed(2, 3, 4, 1)];
+        assert_eq!(kept.map(|memory| left(&memory)), [50_000_000; 3]);
+        let text = serde_json::to_string(&memory).expect("it can be kept");
+        assert_eq!(serde_json::from_str::<PlannerMemory>(&text).expect("and read"), memory);
+        // As it was kept before there was a window.
+        let old = text.replace(r#""spent":[[0,150000000]]"#, r#""budget_ppb":-7"#);
+        assert_ne!(old, text);
+        assert_eq!(left(&serde_json::from_str(&old).expect("read as well")), 200_000_000);
     }
 }

@@ -36,6 +36,7 @@
 //! | `polish` | makes a first plan cheaper for all together |
 //! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
+//! | `budget` | of it, what was moved by choice lately, and what may be |
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `breaker` | the circuits of regions whose quality collapses |
 //! | `degrade` | the rungs of the ladder: who is shed, and since when |
@@ -50,6 +51,9 @@
 mod backup;
 mod book;
 mod breaker;
+mod budget;
+#[cfg(test)]
+mod budgeted;
 #[cfg(test)]
 mod calm;
 mod change;

@@ -18,6 +18,7 @@
 
 use super::backup::Backups;
 use super::book::{Book, NONE, nothing};
+use super::budget::Purse;
 use super::change::Changes;
 use super::circle::{Candidate, Circle};
 use super::cost::margin;
@@ -29,7 +30,7 @@ use super::ladder::Ladder;
 use super::load::{Loads, part};
 use super::memory::{DWELL_MS, PlannerMemory};
 use super::order::Listed;
-use super::pick::{MOST, Question, Scratch};
+use super::pick::{MOST, Question, Scratch, WHOLE};
 use super::terrain::{Outlook, Terrain};
 use super::wish::{Few, Wanted, Wishes};
 use crate::base::units::Ppm;
@@ -77,7 +78,7 @@ pub(super) struct Sweep<'t> {
     moved: Vec<bool>,
     scratch: Scratch,
     pub pending: BTreeMap<(GroupId, ServiceId), u64>,
-    pub budget_ppb: i64,
+    pub purse: Purse,
     /// What the pending wishes would move, parts per billion of all demand.
     pub wished_ppb: i64,
     /// Whether this plan grants wishes,
@@ -105,7 +106,7 @@ impl<'t> Sweep<'t> {
         walk: &'t Walk,
         loads: Loads,
         books: Vec<Book<'t>>,
-        budget_ppb: i64,
+        purse: Purse,
     ) -> Self {
         let pairs = books.len() * terrain.ground.classes.len();
         Self {
@@ -121,7 +122,7 @@ impl<'t> Sweep<'t> {
             touched: Vec::new(),
             held: Vec::new(),
             contended: false,
-            budget_ppb,
+            purse,
             wished_ppb: 0,
             may_grant: false,
             granted: false,
@@ -493,8 +494,10 @@ impl<'t> Sweep<'t> {
             return true;
         }
         let size_ppb = self.size_ppb(service, group, moving_ppm);
-        let granted = self.grant(service, group, size_ppb, memory, self.budget_ppb > 0);
-        self.budget_ppb -= if granted { size_ppb } else { 0 };
+        let granted = self.grant(service, group, size_ppb, memory, self.purse.affords(size_ppb));
+        if granted {
+            self.purse.pay(size_ppb);
+        }
         granted
     }
 
@@ -515,9 +518,21 @@ impl<'t> Sweep<'t> {
             return true;
         }
         self.wished_ppb = self.wished_ppb.saturating_add(size_ppb);
-        self.held_back += usize::from(waited && self.budget_ppb < size_ppb);
+        self.held_back += usize::from(waited && !affordable);
+        let window_ms = self.terrain.input.policy.planner.budget.window_ms();
+        if self.may_grant && !affordable && memory.at_ms.saturating_sub(since) >= window_ms {
+            self.purse.save();
+        }
         self.pending.insert(key, since);
         false
+    }
+
+    /// Which part (ppm) of a group's clients of a service may be moved by choice now.
+    pub fn affordable_ppm(&self, service: usize, group: usize) -> u32 {
+        let all = u128::from(self.demand.total(service)) * self.books.len() as u128;
+        let of_one = u128::from(self.demand.weight(service, group)) * 1_000;
+        let ppm = u128::from(self.purse.left().unsigned_abs()) * all / of_one.max(1);
+        u32::try_from(ppm).unwrap_or(u32::MAX).min(WHOLE)
     }
 
     /// A part of one group's clients of one service, in parts per billion of all demand.
