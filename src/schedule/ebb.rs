@@ -77,7 +77,7 @@ impl Sweep<'_> {
             if over >= self.loads.unsure(id).max(1) { over } else { 0 }
         };
         let over: Vec<u64> = (0..reserves.len()).map(over).collect();
-        if !memory.is_apart() || self.purse.is_empty() || over.iter().all(|&over| over == 0) {
+        if !memory.is_apart(self.rules()) || self.purse.is_empty() || over.iter().all(|&over| over == 0) {
             return;
         }
         let room = |node: usize| {

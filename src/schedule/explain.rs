@@ -6,7 +6,7 @@
 
 use super::PlanInput;
 use super::contest::Hurdle;
-use super::cost::{CostTerms, margin};
+use super::cost::CostTerms;
 use super::ladder::Ladder;
 use super::load::Loads;
 use super::pick::MOST;
@@ -18,6 +18,7 @@ use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
 use crate::model::service::{Method, Service};
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The whole decision for one group of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -351,7 +352,8 @@ impl Told<'_> {
             return "it is at its cap".to_owned();
         }
         if self.loads.is_full(node) {
-            return "it reached its cap and takes no newcomers before it is at 65 %".to_owned();
+            let end = Ppm(u32::try_from(self.loads.spill_end_ppm).unwrap_or(u32::MAX)).percent();
+            return format!("it reached its cap and takes no newcomers before it is at {end} %");
         }
         match self.outlook.ladder.method(usize::from(rung.level)) {
             Method::Latency => self.compared(node, best.node),
@@ -371,7 +373,8 @@ impl Told<'_> {
                 method.name()
             );
         }
-        format!("pool {pool} goes by {}: clients come to it when it has served for 3 s", method.name())
+        let dwell = seconds(self.terrain.input.policy.planner.dwell);
+        format!("pool {pool} goes by {}: clients come to it when it has served for {dwell}", method.name())
     }
 
     fn compared(&self, node: NodeId, best: NodeId) -> String {
@@ -383,18 +386,24 @@ impl Told<'_> {
         let less = millis(least - cost);
         let doubt = self.outlook.doubt(node, self.shares());
         let bid = cost.saturating_add(doubt);
-        if least < bid.saturating_add(margin(bid)) {
+        if least < bid.saturating_add(self.outlook.margin.of(bid)) {
             let doubt = match doubt {
                 0 => String::new(),
                 us => format!(", since it is less surely known, which counts for {}", millis(us)),
             };
             format!("{less} less than {name}: too little to move clients for{doubt}")
         } else {
+            let dwell = seconds(self.terrain.input.policy.planner.dwell);
             format!(
-                "{less} less than {name}: clients move when that has lasted 3 s, within the change budget"
+                "{less} less than {name}: clients move when that has lasted {dwell}, within the change budget"
             )
         }
     }
+}
+
+/// `3 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 fn millis(us: u32) -> String {

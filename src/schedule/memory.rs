@@ -21,6 +21,7 @@ use crate::model::clients::ClientGroup;
 use crate::model::degradation::RungStatus;
 use crate::model::ids::{GroupId, ServiceId};
 use crate::model::overrides::Action;
+use crate::model::planner::PlannerRules;
 use crate::model::policy::Policy;
 use crate::model::reach::{Closure, View};
 use crate::model::verdict::NodeHealth;
@@ -75,7 +76,7 @@ pub struct PlannerMemory {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NodeMemory {
-    /// Reached its cap and has not come down to [`SPILL_END_PPM`] since.
+    /// Reached its cap and has not come down to where spill ends since.
     pub full: bool,
     /// When it last said that it is above its target with load the plan does not explain, while that
     /// is not over for good.
@@ -98,15 +99,10 @@ pub(super) struct NodeMemory {
 const DEMAND_HOLD_MS: u64 = 300_000;
 /// For so long after clients lost a node, those that took them are relieved of others.
 const AFTERMATH_MS: u64 = 60_000;
-/// A better placement must be wanted this long without a break, and batches of moves are this far
-/// apart.
-pub(super) const DWELL_MS: u64 = 3_000;
 /// Wishes are granted when together they move so much of all demand (1/4 %),
 const WORTHWHILE_PPB: i64 = 2_500_000;
 /// or when one is this old: a table for every handful of clients would be worse than the wait.
 const PATIENCE_MS: u64 = 30_000;
-/// A node that came back reaches its whole weight after this time.
-pub(super) const RAMP_MS: u64 = 300_000;
 /// A node that was relieved takes no newcomers at discretion for so long, unless its load is gone: its
 /// clients ask for more than the plan thinks, and would be sent away again.
 const STRAIN_MS: u64 = 300_000;
@@ -117,8 +113,8 @@ const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
 
 impl PlannerMemory {
     /// Whether the last batch of moves at discretion was long enough ago for another.
-    pub(super) fn is_apart(&self) -> bool {
-        self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= DWELL_MS)
+    pub(super) fn is_apart(&self, rules: &PlannerRules) -> bool {
+        self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= rules.dwell_ms())
     }
 
     pub(super) fn has_full_node(&self) -> bool {
@@ -126,8 +122,8 @@ impl PlannerMemory {
     }
 
     /// Whether a batch of moves at discretion may make room: the last was long enough ago, or clients lost a node since.
-    pub(super) fn may_make_room(&self) -> bool {
-        self.is_apart()
+    pub(super) fn may_make_room(&self, rules: &PlannerRules) -> bool {
+        self.is_apart(rules)
             || self.lost_at_ms.is_some_and(|lost| self.moved_at_ms.is_none_or(|moved| lost >= moved))
     }
 
@@ -209,15 +205,14 @@ impl PlannerMemory {
     }
 
     /// Whether this plan may grant wishes: not too soon after the last, and not for too little.
-    pub(super) fn may_grant(&self) -> bool {
+    pub(super) fn may_grant(&self, rules: &PlannerRules) -> bool {
         let age = |since: u64| self.at_ms.saturating_sub(since);
         let is_old = self.pending.values().min().is_some_and(|&since| age(since) >= PATIENCE_MS);
-        let is_apart = self.moved_at_ms.is_none_or(|at| age(at) >= DWELL_MS);
-        is_apart && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
+        self.is_apart(rules) && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
     }
 
     /// Notes who serves, and returns each node's ramp in ppm of its weight.
-    pub(super) fn ramps(&mut self, may_serve: &[bool]) -> Vec<u32> {
+    pub(super) fn ramps(&mut self, may_serve: &[bool], ramp_ms: u64) -> Vec<u32> {
         let now = self.at_ms;
         let step = |memory: (&mut NodeMemory, &bool)| {
             let (node, &serving) = memory;
@@ -225,11 +220,11 @@ impl PlannerMemory {
                 node.back_since_ms = Some(now);
             }
             node.serving = serving;
-            let age = node.back_since_ms.map_or(RAMP_MS, |since| now.saturating_sub(since));
-            if !serving || age >= RAMP_MS {
+            let age = node.back_since_ms.map_or(ramp_ms, |since| now.saturating_sub(since));
+            if !serving || age >= ramp_ms {
                 node.back_since_ms = None;
             }
-            ramp(age)
+            ramp(age, ramp_ms)
         };
         self.nodes.iter_mut().zip(may_serve).map(step).collect()
     }
@@ -268,23 +263,33 @@ impl PlannerMemory {
 
     /// Notes whom lines and areas do not reach and who is back. Returns `closures` with those added whose
     /// clients are told apart only because somebody came back to them.
-    pub(super) fn close(&mut self, closures: Vec<Closure>, global: &View) -> Vec<Closure> {
-        self.scoped.note(&closures, global, self.at_ms);
+    pub(super) fn close(
+        &mut self,
+        closures: Vec<Closure>,
+        global: &View,
+        rules: &PlannerRules,
+    ) -> Vec<Closure> {
+        self.scoped.note(&closures, global, (self.at_ms, rules.ramp_ms()));
         self.scoped.apart(closures)
     }
 
     /// How nodes come back to the clients of a view: no faster than to everybody.
-    pub(super) fn returns_of(&self, view: &View, everybody: &Returns) -> Returns {
-        self.scoped.returns(view, everybody, self.at_ms)
+    pub(super) fn returns_of(&self, view: &View, everybody: &Returns, rules: &PlannerRules) -> Returns {
+        self.scoped.returns(view, everybody, (self.at_ms, rules.ramp_ms()))
     }
 
     /// The base loads to plan with.
-    pub(super) fn settle_base(&mut self, burdens: impl Iterator<Item = Burden>) -> Vec<u64> {
+    pub(super) fn settle_base(
+        &mut self,
+        burdens: impl Iterator<Item = Burden>,
+        rules: &PlannerRules,
+    ) -> Vec<u64> {
         let now = self.at_ms;
         let settle = |(node, burden): (&mut NodeMemory, Burden)| {
             let base = steady::settle_base(node.base, burden);
             let since = if burden.is_strain() { Some(now) } else { node.strained_at_ms };
-            let holds = |&at: &u64| !burden.is_relief(now.saturating_sub(at) >= STRAIN_MS);
+            let late = rules.spill_end;
+            let holds = |&at: &u64| !burden.is_relief((now.saturating_sub(at) >= STRAIN_MS).then_some(late));
             node.strained_at_ms = since.filter(holds);
             node.base = Some(base);
             base
@@ -355,8 +360,12 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-pub(super) fn ramp(age_ms: u64) -> u32 {
-    let linear = age_ms.min(RAMP_MS) * 1_000_000 / RAMP_MS;
+/// ppm of its weight that a node has so long after it came back.
+pub(super) fn ramp(age_ms: u64, ramp_ms: u64) -> u32 {
+    if age_ms >= ramp_ms {
+        return Ppm::WHOLE.0;
+    }
+    let linear = age_ms * 1_000_000 / ramp_ms;
     let reached = RAMP_PPM.iter().rev().find(|&&step| u64::from(step) <= linear);
     reached.copied().unwrap_or(RAMP_PPM[0])
 }
@@ -366,17 +375,20 @@ mod tests {
     use super::*;
     use crate::model::planner::ChangeBudget;
 
+    const RAMP_MS: u64 = 300_000;
+
     #[test]
     fn ramps_start_at_a_tenth_and_end() {
-        assert_eq!(ramp(0), 100_000);
-        assert_eq!(ramp(150_000), 500_000);
-        assert_eq!(ramp(RAMP_MS), 1_000_000);
+        assert_eq!(ramp(0, RAMP_MS), 100_000);
+        assert_eq!(ramp(150_000, RAMP_MS), 500_000);
+        assert_eq!(ramp(RAMP_MS, RAMP_MS), 1_000_000);
+        assert_eq!((ramp(5_000, 10_000), ramp(0, 0)), (500_000, 1_000_000));
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
-        assert_eq!(memory.ramps(&[true]), [1_000_000]);
-        assert_eq!(memory.ramps(&[false]), [1_000_000]);
-        assert_eq!(memory.ramps(&[true]), [100_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [1_000_000]);
+        assert_eq!(memory.ramps(&[false], RAMP_MS), [1_000_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [100_000]);
         memory.at_ms = RAMP_MS;
-        assert_eq!(memory.ramps(&[true]), [1_000_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [1_000_000]);
         assert_eq!(memory.nodes[0].back_since_ms, None);
     }
 
@@ -410,14 +422,14 @@ mod tests {
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 100_000);
         memory.pending.insert((GroupId(0), ServiceId(0)), 90_000);
         memory.wished_ppb = WORTHWHILE_PPB - 1;
-        assert!(!memory.may_grant());
+        assert!(!memory.may_grant(&PlannerRules::default()));
         memory.at_ms = 120_000;
-        assert!(memory.may_grant(), "waited for long");
+        assert!(memory.may_grant(&PlannerRules::default()), "waited for long");
         memory.wished_ppb += 1;
         memory.at_ms = 100_000;
-        assert!(memory.may_grant(), "large");
+        assert!(memory.may_grant(&PlannerRules::default()), "large");
         memory.moved_at_ms = Some(98_000);
-        assert!(!memory.may_grant(), "too soon");
+        assert!(!memory.may_grant(&PlannerRules::default()), "too soon");
     }
 
     #[test]

@@ -46,6 +46,8 @@
 //! | `strategy` | the world with or without load, for comparison |
 //! | `contest` | of it, what would have to change for another node to win |
 //!
+//! What an operator may set is `model::planner`, of the policy; constants here bound work or keep noise out.
+//!
 //! Deliberately not here: what shed newcomers are answered (`routing::guard`).
 
 mod backup;
@@ -93,6 +95,8 @@ mod properties;
 mod relief;
 mod remap;
 mod rows;
+#[cfg(test)]
+mod ruled;
 mod scoped;
 mod spread;
 mod steady;

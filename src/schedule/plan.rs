@@ -170,6 +170,7 @@ impl<'a> Opening<'a> {
     fn idle(&self, base: &[u64]) -> Loads {
         let reported = |node: usize| u64::from(self.terrain.signals[node].utilisation_ppm);
         let mut loads = Loads::idle(&self.terrain.input.policy.fleet.nodes, reported);
+        loads.spill_end_ppm = u64::from(self.terrain.input.policy.planner.spill_end.0);
         for (node, &base) in base.iter().enumerate() {
             loads.set_base(node, base);
         }
@@ -295,15 +296,15 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option
     };
     let signals: Vec<NodeSignal> = input.policy.fleet.nodes.iter().enumerate().map(signal).collect();
     let mut global = View::global(input.policy, input.health);
-    let now_ms = memory.at_ms;
+    let (now_ms, rules) = (memory.at_ms, &input.policy.planner);
     memory.circuits.judge(input, &mut global, now_ms);
-    let mut ramps = memory.ramps(&global.may_serve);
+    let mut ramps = memory.ramps(&global.may_serve, rules.ramp_ms());
     memory.drain(input.health);
     memory.circuits.limit(&input.policy.fleet, &mut ramps);
     let everybody = Returns { ramps, homecoming: memory.homecomings() };
-    let closures = memory.close(reach::closures(input.health, &global), &global);
+    let closures = memory.close(reach::closures(input.health, &global), &global, rules);
     let reach = Reach::new(input.policy, input.groups, global, &closures);
-    let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody)).collect();
+    let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody, rules)).collect();
     Terrain::survey(input, signals, reach, returns, keep)
 }
 

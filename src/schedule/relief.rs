@@ -91,7 +91,7 @@ impl Sweep<'_> {
     /// Where who lost a node fills others further than [`Self::spared`] lets them, has clients of those make way, by
     /// choice and within the budget.
     pub fn make_room(&mut self, memory: &PlannerMemory) {
-        if !memory.may_make_room() || self.purse.is_empty() {
+        if !memory.may_make_room(self.rules()) || self.purse.is_empty() {
             return;
         }
         let gauges = self.spared(|sweep, node| sweep.loads.room_beside_what_passes(node));

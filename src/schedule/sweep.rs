@@ -21,14 +21,13 @@ use super::book::{Book, NONE, nothing};
 use super::budget::Purse;
 use super::change::Changes;
 use super::circle::{Candidate, Circle};
-use super::cost::margin;
 use super::demand::Demand;
 use super::follow::Habit;
 use super::gain::distance;
 use super::kept::Walk;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
-use super::memory::{DWELL_MS, PlannerMemory};
+use super::memory::PlannerMemory;
 use super::order::Listed;
 use super::pick::{MOST, Question, Scratch, WHOLE};
 use super::terrain::{Outlook, Terrain};
@@ -36,6 +35,7 @@ use super::wish::{Few, Wanted, Wishes};
 use crate::base::units::Ppm;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
+use crate::model::planner::PlannerRules;
 use crate::model::service::{Method, OnAllDown};
 use std::collections::BTreeMap;
 
@@ -134,6 +134,10 @@ impl<'t> Sweep<'t> {
         }
     }
 
+    pub fn rules(&self) -> &'t PlannerRules {
+        &self.terrain.input.policy.planner
+    }
+
     /// A first plan's: everybody is new.
     pub fn place_all(&mut self) {
         let walk = self.walk;
@@ -162,7 +166,7 @@ impl<'t> Sweep<'t> {
     /// One round of improvement over everything that was not moved yet; how many moved.
     pub fn reconsider_all(&mut self, memory: &PlannerMemory, patience: Patience) -> usize {
         let walk = self.walk;
-        self.may_grant = memory.may_grant();
+        self.may_grant = memory.may_grant(self.rules());
         let mut count = 0;
         for &group in &walk.order {
             if patience != Patience::Patient && self.questions > MOST_QUESTIONS {
@@ -478,7 +482,7 @@ impl<'t> Sweep<'t> {
         }
         // Congestion must not make clients chase each other: the whole group must gain.
         let (now, then) = (question.mean_cost(from), question.mean_cost(to));
-        now >= then.saturating_add(margin(then))
+        now >= then.saturating_add(question.outlook.margin.of(then))
     }
 
     /// Dwell time, then the budget. Notes the wish.
@@ -512,14 +516,14 @@ impl<'t> Sweep<'t> {
     ) -> bool {
         let key = (GroupId::from_index(group), ServiceId::from_index(service));
         let since = memory.pending.get(&key).copied().unwrap_or(memory.at_ms);
-        let waited = memory.at_ms.saturating_sub(since) >= DWELL_MS;
+        let waited = memory.at_ms.saturating_sub(since) >= self.rules().dwell_ms();
         if waited && affordable && self.may_grant {
             self.granted = true;
             return true;
         }
         self.wished_ppb = self.wished_ppb.saturating_add(size_ppb);
         self.held_back += usize::from(waited && !affordable);
-        let window_ms = self.terrain.input.policy.planner.budget.window_ms();
+        let window_ms = self.rules().budget.window_ms();
         if self.may_grant && !affordable && memory.at_ms.saturating_sub(since) >= window_ms {
             self.purse.save();
         }
