@@ -113,7 +113,7 @@ fn the_planner_is_given_in_part_and_within_reason() {
         let (policy, problems) = read(&format!("planner: {{{text}}}"));
         assert!(policy.is_none(), "{text}");
         assert!(problems.len() == 1 && problems[0].message.contains(expect), "{text}: {problems:?}");
-        assert!(problems[0].place().to_string().starts_with("rhumb.yaml:2:"), "{text}");
+        assert!(problems[0].place().starts_with("rhumb.yaml:2:"), "{text}");
     }
 }
 
