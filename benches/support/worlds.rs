@@ -13,7 +13,7 @@ use rhumb::model::placement::Latencies;
 use rhumb::model::policy::Policy;
 use rhumb::model::provenance::{Cause, Provenance};
 use rhumb::model::verdict::{NodeHealth, NodeLoad, Verdict};
-use rhumb::routing::judge::{Case, Faults, judge};
+use rhumb::routing::judge::{Case, Faults, Movements, judge};
 use rhumb::routing::{self, Snapshot, SnapshotInput};
 use rhumb::schedule::{self, Pass, Plan, PlanInput, PlannerMemory};
 use rhumb::store::policy_dir;
@@ -125,6 +125,8 @@ impl World {
             before: before.map(|before| &before.assignment),
             plan: &table.assignment,
             account: &plan.account,
+            movements: &Movements::default(),
+            now_ms: 0,
         })
     }
 

@@ -37,8 +37,8 @@ Examples:
   rhumb plan new-policies --state state    without a running rhumb, from its
                                            state folder
 Shares are of clients, services counting alike; load is in capacity units. What
-is told is where it ends; moves by choice get there by the change budget, 20 %
-of demand a minute.
+is told is where it ends; moves by choice get there by the change budget
+(`planner:` of rhumb.yaml; 20 % of demand a minute).
 Exit codes: 0 nothing changes, 2 something does, 3 a guardrail or rule speaks
 against it, 1 mistakes in the files, or it could not be worked out")]
 pub struct PlanArgs {

@@ -22,6 +22,7 @@ use crate::forecast::{self, Forecast, Settled, Side};
 use crate::model::account::Account;
 use crate::model::ids::NodeId;
 use crate::model::placement::Assignment;
+use crate::model::planner::ChangeBudget;
 use crate::model::policy::Policy;
 use crate::model::preflight::BrokenRule;
 use crate::model::provenance::Cause;
@@ -30,7 +31,7 @@ use crate::model::safety::{self, Change, SafetyRule};
 use crate::model::verdict::NodeHealth;
 use crate::policy::recovery;
 use crate::readiness;
-use crate::routing::{self, judge::Case};
+use crate::routing::{self, judge::Case, judge::Movements};
 use crate::schedule::{self, Pass, PlanInput, PlannerMemory};
 use std::path::Path;
 use std::sync::Arc;
@@ -108,7 +109,8 @@ pub fn not_for_use(why: &Refusal) -> Refused {
 
 /// What inputs would do; the error says why no table can be made of them.
 pub fn weigh(situation: &Situation, newer: Inputs, reach: Reach) -> Result<Planned, String> {
-    let is_same = is_same_world(&situation.inputs, &newer);
+    let is_same =
+        is_same_world(&situation.inputs, &newer) && situation.inputs.policy.planner == newer.policy.planner;
     let was = schedule::plan(&PlanInput { pass: Pass::Evacuation, ..situation.asked.input() });
     let changed = policies::changes(&situation.inputs.sources, &newer.sources);
     let carried = situation.carried_to(newer);
@@ -143,7 +145,7 @@ pub fn weigh(situation: &Situation, newer: Inputs, reach: Reach) -> Result<Plann
         worst,
         broken,
         faults,
-        notes: notes(situation, is_same, &forecast),
+        notes: notes(situation, (is_same, &new.planner.budget), &forecast),
         forecast,
         warnings: 0,
     })
@@ -224,6 +226,9 @@ fn faults(
         before: Some(&carried.assignment),
         plan: &after.assignment,
         account,
+        // The first plan of an edit is the operator's choice.
+        movements: &Movements::default(),
+        now_ms: 0,
     });
     said.answers.into_iter().chain(routing::findings(after, Some(live)).sentences()).collect()
 }
@@ -267,7 +272,11 @@ fn recoveries(old: &Policy, new: &Policy) -> Vec<Recovery> {
     new.services.iter().map(told).collect()
 }
 
-fn notes(situation: &Situation, is_same_world: bool, forecast: &Forecast) -> Vec<String> {
+fn notes(
+    situation: &Situation,
+    (is_same_world, budget): (bool, &ChangeBudget),
+    forecast: &Forecast,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if situation.health.freeze().is_some() {
         notes.push(
@@ -277,7 +286,9 @@ fn notes(situation: &Situation, is_same_world: bool, forecast: &Forecast) -> Vec
     match forecast.settles_s {
         Some(0) => {}
         Some(seconds) => notes.push(format!(
-            "by hysteresis and change budget (20 % of demand a minute) it takes about {seconds} s until the last of them move"
+            "by hysteresis and change budget ({} % of demand in {} s) it takes about {seconds} s until the last of them move",
+            budget.share.percent(),
+            budget.window.as_secs_f64()
         )),
         None => notes.push(format!(
             "after {} s of ticks clients would still be moving; what is told here is as of then",

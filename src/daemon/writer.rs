@@ -47,6 +47,7 @@ use crate::model::provenance::{Cause, Provenance};
 use crate::model::status::{Expiry, Problem};
 use crate::model::verdict::{NodeHealth, Scope, Verdict};
 use crate::probe::ProbeEvent;
+use crate::routing::judge::Movements;
 use crate::routing::{self, CompileError, Snapshot, SnapshotInput};
 use crate::schedule::{self, Overload, Pass, PlanInput, PlannerMemory};
 use crate::store::saved_table::SavedTable;
@@ -191,6 +192,8 @@ pub struct Writer {
     client_loads: ClientLoads,
     planned_load: Vec<u64>,
     over_capacity: Vec<Overload>,
+    /// By choice, as plans are judged.
+    movements: Movements,
     publisher: Publisher,
     foresight: Foresight,
     keeper: Keeper,
@@ -237,6 +240,7 @@ impl Writer {
             client_loads: ClientLoads::default(),
             planned_load: plan.planned_load,
             over_capacity: plan.over_capacity,
+            movements: Movements::default(),
             publisher: Publisher::new(snapshot, signing).with_book(keeper.serial_book()),
             foresight: Foresight::default(),
             keeper,
@@ -622,15 +626,21 @@ impl Writer {
         let cause = rungs::cause(cause, &plan.steps, &self.inputs.policy);
         let provenance = provenance(&self.inputs, live.provenance.generation, cause, wall);
         let assignment = Arc::new(plan.assignment.clone());
+        let mut moved_ppb = 0;
         let outcome = match compile(&self.inputs, &assignment, health, provenance, Some(&live)) {
-            Ok(candidate) => match self.judged(&candidate, &plan.account) {
-                Ok(()) => self.publisher.offer(candidate),
+            Ok(candidate) => match self.judged(&candidate, &plan.account, now_ms) {
+                Ok(by_choice) => {
+                    moved_ppb = by_choice;
+                    self.publisher.offer(candidate)
+                }
                 Err(faults) => Outcome::Refused(faults),
             },
             Err(error) => Outcome::Refused(vec![chain(&error)]),
         };
         let accepted = !matches!(outcome, Outcome::Refused(_));
         if accepted {
+            let window_ms = self.inputs.planned.planner.budget.window_ms();
+            self.movements.note(now_ms, moved_ppb, window_ms);
             self.adopt_zones();
             rungs::log(&plan.steps, &self.inputs.policy);
             let now = match outcome {

@@ -25,7 +25,7 @@ pub fn edits(old: &Policy, new: &Policy) -> Vec<String> {
         ("events", old.events != new.events),
         ("guardrails", old.guardrails != new.guardrails),
         ("alerts", old.alerts != new.alerts),
-        ("settings of rhumb.yaml", old.server != new.server),
+        ("settings of rhumb.yaml", old.server != new.server || old.planner != new.planner),
     ];
     said.extend(others.into_iter().filter(|(_, differ)| *differ).map(|(what, _)| format!("{what}: edited")));
     if said.len() > MOST {

@@ -10,8 +10,8 @@ use crate::model::policy::Policy;
 use crate::model::verdict::{NodeHealth, NodeLoad};
 use crate::schedule::{self, Pass, Plan, PlanInput};
 
-/// Between passes: what batches of moves are apart, and what a better placement has to be wanted for.
-const STEP_MS: u64 = 3_000;
+/// Between passes at least, so that a forecast is bounded.
+const LEAST_STEP_MS: u64 = 1_000;
 /// Looked ahead at most.
 pub const HORIZON_S: u32 = 300;
 
@@ -33,12 +33,14 @@ pub fn settle(input: &PlanInput<'_>) -> Settled {
     let reports = input.health.iter().any(|node| node.load.is_some());
     let (mut now_ms, mut moved_at_ms) = (input.now_ms, input.now_ms);
     let mut health = input.health.to_vec();
+    // What batches of moves are apart, and what a better placement has to be wanted for.
+    let step_ms = input.policy.planner.dwell_ms().max(LEAST_STEP_MS);
     let end_ms = input.now_ms + u64::from(HORIZON_S) * 1_000;
     while !plan.memory.is_at_rest() || !plan.moves.is_empty() {
-        if now_ms + STEP_MS > end_ms {
+        if now_ms + step_ms > end_ms {
             return Settled { plan, after_s: None, health, now_ms };
         }
-        now_ms += STEP_MS;
+        now_ms += step_ms;
         if reports {
             health = follow(input.policy, input.health, &explained, &plan.memory.expected());
         }

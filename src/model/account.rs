@@ -1,4 +1,4 @@
-//! What a plan reckons with: who asks for how much, what nodes carry besides, how much may move.
+//! What a plan reckons with: who asks for how much, what nodes carry besides.
 //!
 //! The planner makes it from policy, reports and counts, and hands it on beside its plan, so that the
 //! plan can be judged by somebody else.
@@ -17,8 +17,6 @@ pub struct Account {
     pub cut: Vec<bool>,
     /// By node: load that is not the plan's.
     pub base: Vec<u64>,
-    /// What may be moved by choice, parts per billion of all demand; in debt below nothing.
-    pub budget_ppb: i64,
 }
 
 impl Account {

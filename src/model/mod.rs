@@ -18,6 +18,7 @@
 //! | [`overrides`] | what operators have said of nodes, against what is seen of them |
 //! | [`reach`] | which clients may be given which node |
 //! | [`placement`] | demand in, assignment out: the planner's interface |
+//! | [`planner`] | how the planner may move clients, as policy says |
 //! | [`placements`] | the distinct ones of a service, shared by generations |
 //! | [`demand`] | how demand divides between client groups, as counted |
 //! | [`degradation`] | the rungs of the ladder, and what shed newcomers are answered |
@@ -57,6 +58,7 @@ pub mod observation;
 pub mod overrides;
 pub mod placement;
 pub mod placements;
+pub mod planner;
 pub mod policy;
 pub mod portrait;
 pub mod preflight;

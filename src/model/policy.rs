@@ -8,6 +8,7 @@ use super::drill::Drill;
 use super::event::Event;
 use super::fleet::Fleet;
 use super::ids::{Revision, ServiceId};
+use super::planner::PlannerRules;
 use super::safety::{Guardrails, SafetyRule};
 use super::service::{Pool, PoolBound, Service};
 use super::transfer::TransferConfig;
@@ -32,6 +33,8 @@ pub struct Policy {
     pub events: Vec<Event>,
     /// What an edit of the policy may do.
     pub guardrails: Guardrails,
+    /// How the planner may move clients.
+    pub planner: PlannerRules,
     /// How canaries go.
     pub canary: CanaryRules,
     /// Faults to be had on purpose, by name.

@@ -42,6 +42,7 @@ codes! {
     UNKNOWN_FILE = Warning "unknown-file", "a file of the folder that nothing reads";
     LISTENER_CONFLICT = Error "listener-conflict", "one address and port for two listeners over the same protocol";
     ADMIN_IN_CLEAR = Error "admin-in-clear", "an admin address off loopback without a certificate";
+    BAD_PLANNER = Error "bad-planner", "settings of the planner that contradict each other";
     TOO_MANY = Error "too-many", "more of something than a policy may have";
 
     // References and names.

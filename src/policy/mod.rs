@@ -177,6 +177,7 @@ fn lower_files(folder: &Folder, files: &[&SourceFile], findings: &mut Findings) 
         events: events.iter().map(|draft| draft.event.clone()).collect(),
         guardrails: safety.guardrails.clone(),
         canary: safety.canary,
+        planner: lower::planner::lower(&folder.server, findings),
         drills: Vec::new(),
     };
     if !findings.has_errors() {

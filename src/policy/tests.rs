@@ -86,6 +86,38 @@ fn rate_limits_are_given_in_part_or_switched_off() {
 }
 
 #[test]
+fn the_planner_is_given_in_part_and_within_reason() {
+    use crate::model::planner::PlannerRules;
+    let read = |text: &str| load(&[file("rhumb.yaml", &format!("version: 1\n{text}\n"))]);
+    let rules = |text: &str| read(text).0.expect("a policy").planner;
+    let defaults = PlannerRules::default();
+    assert_eq!((rules(""), rules("planner: {}")), (defaults, defaults));
+    let said = "{change_budget: 20%, change_window: 60s, dwell: 3s, margin: 10ms, margin_share: 15%, ramp: 5m, \
+                spill_end: 65%, spill: {enter: 1%, exit: 0.2%, dwell: 30s}}";
+    assert_eq!(rules(&format!("planner: {said}")), defaults, "as documented");
+    let one = rules("planner: {margin: 25ms, spill: {enter: 5%}}");
+    assert_eq!(
+        (one.margin.least.0, one.spill.enter.percent(), one.spill.exit),
+        (25_000, 5.0, defaults.spill.exit)
+    );
+    assert_eq!(PlannerRules { margin: defaults.margin, spill: defaults.spill, ..one }, defaults);
+    for (text, expect) in [
+        ("change_window: 0s", "0s is out of range"),
+        ("change_budget: 101%", "101% is out of range"),
+        ("change_budget: 0%", "0% is out of range"),
+        ("dwell: 0s", "0s is out of range"),
+        ("spill: {enter: 0.1%}", "`exit` of 0.2 % is not below `enter` of 0.1 %"),
+        ("spill: {exit: 1%}", "`exit` of 1 % is not below `enter` of 1 %"),
+        ("change_budgets: 20%", "change_budgets"),
+    ] {
+        let (policy, problems) = read(&format!("planner: {{{text}}}"));
+        assert!(policy.is_none(), "{text}");
+        assert!(problems.len() == 1 && problems[0].message.contains(expect), "{text}: {problems:?}");
+        assert!(problems[0].place().starts_with("rhumb.yaml:2:"), "{text}");
+    }
+}
+
+#[test]
 fn query_limits_are_given_in_part_or_switched_off() {
     use crate::model::policy::QueryLimit;
     let limit = |text: &str| {

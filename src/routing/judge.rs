@@ -7,14 +7,14 @@
 //!                                 └─ caps: nobody above one while a node of its chain has room
 //! ```
 //! It shares no code with the planner: chains are read from the policy, loads are added up again. What it
-//! takes over is the account (demand, base load, budget), which is what the plan was asked for, not what
+//! takes over is the account (demand, base load), which is what the plan was asked for, not what
 //! it answered. So a mistake of the planner is a refused table where answers would be wrong, else a loud line.
 //!
 //! | cause | what may move |
 //! |---|---|
 //! | first table, policy edit | everything |
 //! | evacuation, withdrawal | nothing of what is on nodes that may serve |
-//! | rebalance, recovery, release | clients whose nodes all serve: within the budget, and one group more; anything while demand lies above caps |
+//! | rebalance, recovery, release | clients whose nodes all serve: within the budget of the policy, with all that was moved so in the last window of it; a group larger than the budget alone; anything while demand lies above caps |
 //!
 //! [`lint`](mod@super::lint) judges the finished table, which may be another thing than the plan.
 
@@ -30,11 +30,17 @@ use crate::model::service::{OnAllDown, Service};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 
+mod movements;
+
+pub use movements::Movements;
+
 /// Findings at most.
 const MOST: usize = 20;
 /// Shares are whole parts per million, so loads are that inexact: this part of a node's capacity.
 const SLACK: u64 = 1_000;
 const WHOLE: u64 = 1_000_000;
+/// Of all demand, parts per billion: shares and demands are whole numbers to judge and planner, of other sizes.
+const GRAIN_PPB: u64 = 100_000;
 /// Load is told of where this part of a group could be elsewhere.
 const LEAST_PART: u64 = 64;
 
@@ -50,6 +56,10 @@ pub struct Case<'a> {
     pub before: Option<&'a Assignment>,
     pub plan: &'a Assignment,
     pub account: &'a Account,
+    /// What the plans before it moved by choice,
+    pub movements: &'a Movements,
+    /// and when this one was made, by the same clock.
+    pub now_ms: u64,
 }
 
 /// What is wrong with a plan.
@@ -60,6 +70,8 @@ pub struct Faults {
     /// More is moved than may be, or a node is above its cap though others have room. A plan with that is
     /// better than none: the one before it was made for other nodes and loads.
     pub balance: Vec<String>,
+    /// What it moves by choice, parts per billion of all demand: for the next that is judged. No fault.
+    pub moved_ppb: u64,
 }
 
 impl Faults {
@@ -349,17 +361,27 @@ impl<'a> Court<'a> {
     }
 
     fn weigh_movement(&mut self) {
-        let budget = u64::try_from(self.case.account.budget_ppb).unwrap_or(0);
-        let allowed = budget.saturating_add(self.largest_ppb);
         let in_need = (0..self.load_before.len()).any(|node| self.over(&self.load_before, node) > 0);
         // Whoever leaves a node that is full even so made room for those who lost theirs.
         let by_choice = |node: &usize| self.room(*node) > self.slack(*node);
         let moved_ppb: u64 = (0..self.load.len()).filter(by_choice).map(|node| self.moved_ppb[node]).sum();
-        if self.movement == Movement::Budget && !in_need && moved_ppb > allowed {
-            let percent = |ppb: u64| ppb as f64 / 1e7;
-            let (moved, budget) = (percent(moved_ppb), percent(budget));
+        if self.movement != Movement::Budget || in_need || moved_ppb == 0 {
+            return;
+        }
+        self.faults.moved_ppb = moved_ppb;
+        let Case { policy, movements, now_ms, .. } = self.case;
+        let budget = &policy.planner.budget;
+        let before_ppb = movements.lately(*now_ms, budget.window_ms());
+        let whole_ppb = u64::from(budget.share.0) * 1_000;
+        // A group that is larger than the budget could never be moved otherwise.
+        let is_alone = before_ppb <= GRAIN_PPB && moved_ppb <= self.largest_ppb + GRAIN_PPB;
+        let sum_ppb = before_ppb.saturating_add(moved_ppb);
+        if sum_ppb > whole_ppb + GRAIN_PPB && !(is_alone && self.largest_ppb > whole_ppb) {
+            let [moved, sum, whole] = [moved_ppb, sum_ppb, whole_ppb].map(|ppb| ppb as f64 / 1e7);
+            let seconds = budget.window.as_secs_f64();
             self.note(format!(
-                "moves {moved:.2} % of all demand by choice, and {budget:.2} % is what may be moved now"
+                "moves {moved:.2} % of all demand by choice; that is {sum:.2} % in {seconds} s, and {whole:.2} % \
+                 may be"
             ));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! By level, then by cost without congestion: as many as answers and families need, and one that may be lost.
 
-use super::cost::{CAP_PRICE_US, margin};
+use super::cost::CAP_PRICE_US;
 use super::order::Listed;
 use super::pick::{MOST, Question};
 use crate::model::ids::NodeId;
@@ -78,7 +78,7 @@ impl Question<'_> {
                 return false;
             };
             let cost = self.backup_cost(new);
-            was.level == is.level && self.backup_cost(old) < cost.saturating_add(margin(cost))
+            was.level == is.level && self.backup_cost(old) < cost.saturating_add(self.outlook.margin.of(cost))
         };
         let fresh = ranked.nodes();
         held == fresh

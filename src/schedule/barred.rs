@@ -67,7 +67,7 @@ fn dwell_then_the_budget_and_then_nobody() {
     assert_eq!((rule.by, rule.groups, rule.share, rule.for_ms), (HeldBy::Budget, 3, Ppm(750_000), 3_000));
     assert_eq!((told.budget.left, told.budget.whole), (Ppm::ZERO, Ppm::from_percent(20)));
     assert_eq!(rule.left_ms, Some(told.budget.some_in_ms));
-    assert!(told.budget.some_in_ms > 0 && told.budget.whole_in_ms > told.budget.some_in_ms);
+    assert!(told.budget.some_in_ms > 0 && told.budget.whole_in_ms >= told.budget.some_in_ms);
     let after = w.run(now, 14_000, 600);
     assert_eq!(held(&w, &after).rules, []);
     assert!((0..4).all(|group| shares(&after.assignment, group)[0].0 == 1));
@@ -215,7 +215,7 @@ fn nodes_that_others_should_make_room_on_wait_for_the_budget_too() {
     }
     w.health[0] = down();
     let mut evacuated = w.plan(Some(&first), 10_000, Pass::Evacuation);
-    evacuated.memory.budget_ppb = -10_000_000;
+    evacuated.memory.spent.note(10_000, 200_000_000, &w.policy.planner.budget);
     let now = w.plan(Some(&evacuated), 11_000, Pass::Full);
     let told = held(&w, &now);
     let crowd = |service: &str| told.rules.iter().find(|it| it.service == service && it.groups == 0);

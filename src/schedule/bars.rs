@@ -69,7 +69,7 @@ impl Sweep<'_> {
             return Some((by, flow(sum(&|_| true))));
         }
         let is_little = |share: &Share| {
-            level(share.node) == at && cost(share.node).saturating_sub(price) < cost::margin(price)
+            level(share.node) == at && cost(share.node).saturating_sub(price) < self.rules().margin.of(price)
         };
         let little = sum(&is_little);
         (little > 0).then(|| (HeldBy::Margin, flow(little)))

@@ -211,6 +211,7 @@ pub(super) fn world(input: &PlanInput<'_>) -> u64 {
         let capacity = node.capacity.as_ref().map(|c| (c.amount, c.target, c.cap));
         (node.site, node.line, capacity, node.cost_per_unit).hash(&mut hasher);
     }
+    input.policy.planner.hash(&mut hasher);
     for service in &input.policy.services {
         (service.profile.weights, service.demand, service.line_penalty, service.chains.len())
             .hash(&mut hasher);

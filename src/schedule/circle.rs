@@ -1,10 +1,11 @@
 //! Who may share a group, by cost alone: the cheapest node with room, those about as near, and the group's own.
 
-use super::cost::{margin, nearness};
+use super::cost::nearness;
 use super::order::Order;
 use super::terrain::Outlook;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
+use crate::model::planner::Margin;
 
 /// Who may share a group, by cost alone.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +83,7 @@ impl Circle {
                 circle.look(outlook, share.node, outlook.worth(share.node), held, &mut look);
             }
         }
-        circle.close().then_some(circle)
+        circle.close(outlook.margin).then_some(circle)
     }
 
     // Of three callers one matters, and that one for each node of each question.
@@ -126,14 +127,14 @@ impl Circle {
     }
 
     /// False: nobody was seen.
-    fn close(&mut self) -> bool {
+    fn close(&mut self, margin: Margin) -> bool {
         if self.best == u32::MAX {
             return false;
         }
         let near = nearness(self.best);
-        let loyal = self.own != u32::MAX && !self.homecoming && self.own - self.best < margin(self.best);
+        let loyal = self.own != u32::MAX && !self.homecoming && self.own - self.best < margin.of(self.best);
         let measure = if loyal { self.own } else { self.best };
-        self.stay = self.best.saturating_add(if loyal { margin(self.best) } else { near });
+        self.stay = self.best.saturating_add(if loyal { margin.of(self.best) } else { near });
         self.join_from = if loyal { measure.saturating_sub(near - 1) } else { self.best };
         self.join_to = measure.saturating_add(nearness(measure));
         true

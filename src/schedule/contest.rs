@@ -2,19 +2,18 @@
 //!
 //! ```text
 //! down ─▶ recover    stands by ─▶ its pool's others down    spill ─▶ pools before it fail or fill up
-//! at its cap ─▶ room       dearer ─▶ undercut: bid + margin(bid) <= the cheapest that is picked
+//! at its cap ─▶ room       dearer ─▶ undercut: bid + margin <= the cheapest that is picked
 //! ```
 //! All that is listed has to change, each by the rule that decides it: the numbers are the planner's own
 //! thresholds, so that a cost one microsecond below what is told here moves clients and one above does
 //! not. Winning means being worth a move for clients who have a node; newcomers already go to nodes that
 //! are nearly as cheap.
 
-use super::cost::margin;
 use super::explain::{Absence, Told};
 use super::ladder::PoolState;
-use super::load::SPILL_END_PPM;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
+use crate::model::planner::Margin;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -122,7 +121,7 @@ impl Told<'_> {
 
     fn room(&self, node: NodeId) -> Hurdle {
         let cap = self.loads.limits(node).map_or(1_000_000, |(_, _, cap)| cap);
-        let below = if self.loads.is_full(node) { cap.min(SPILL_END_PPM) } else { cap };
+        let below = if self.loads.is_full(node) { cap.min(self.loads.spill_end_ppm) } else { cap };
         Hurdle::Room { below: Ppm(u32::try_from(below).unwrap_or(u32::MAX)) }
     }
 
@@ -136,10 +135,10 @@ impl Told<'_> {
         let (cost, own) = (self.total_us(node), self.total_us(rival));
         let doubt = self.outlook.doubt(node, self.shares());
         let bid = cost.saturating_add(doubt);
-        let at_least = bid.saturating_add(margin(bid));
+        let at_least = bid.saturating_add(self.outlook.margin.of(bid));
         (own < at_least).then(|| Hurdle::Undercut {
             cost_us: cost,
-            at_most_us: highest_winning_bid(own).and_then(|bid| bid.checked_sub(doubt)),
+            at_most_us: highest_winning_bid(own, self.outlook.margin).and_then(|bid| bid.checked_sub(doubt)),
             rival: self.terrain.input.policy.fleet.node(rival).name.clone(),
             rival_cost_us: own,
             rival_at_least_us: at_least,
@@ -148,8 +147,8 @@ impl Told<'_> {
 }
 
 /// The largest bid that wins clients from a node of cost `own`; `None`: none is low enough.
-fn highest_winning_bid(own: u32) -> Option<u32> {
-    let wins = |bid: u32| bid.saturating_add(margin(bid)) <= own;
+fn highest_winning_bid(own: u32, margin: Margin) -> Option<u32> {
+    let wins = |bid: u32| bid.saturating_add(margin.of(bid)) <= own;
     // What wins is a range from 0: bid + margin(bid) rises with the bid.
     let (mut low, mut high) = (0, own);
     while low < high {
@@ -216,9 +215,9 @@ mod tests {
 
     #[test]
     fn nobody_wins_by_cost_against_less_than_the_margin() {
-        assert_eq!(highest_winning_bid(9_999), None);
-        assert_eq!(highest_winning_bid(10_000), Some(0));
-        assert_eq!(highest_winning_bid(20_000), Some(10_000));
+        assert_eq!(highest_winning_bid(9_999, Margin::default()), None);
+        assert_eq!(highest_winning_bid(10_000, Margin::default()), Some(0));
+        assert_eq!(highest_winning_bid(20_000, Margin::default()), Some(10_000));
         let w = spread(&[&[8, 90]], vec![service("s", vec![pool(&[0, 1])])]);
         let told = hurdles(&w, &plan_first(&w), "n1");
         assert_eq!(told[0].to_string(), "n0 at least 103.5 ms (now 8.0)");

@@ -35,6 +35,7 @@
 use super::divisor::Divisor;
 use crate::base::units::{Micros, Money, Ppm};
 use crate::model::placement::{Latencies, Quality};
+use crate::model::planner::Margin;
 use crate::model::profile::{Curve, Shape, Weights};
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,6 @@ pub(super) const CAP_PRICE_US: u64 = 100_000;
 const CONGESTION_CEILING_US: u64 = 2_000_000;
 /// Congestion moves in whole steps, so that small changes of load change no cost.
 const CONGESTION_STEP_US: u64 = 1_000;
-const MARGIN_US: u32 = 10_000;
 const NEARNESS_US: u32 = 3_000;
 /// Confidences that differ by less are alike.
 const GAP_PPM: u32 = 400_000;
@@ -265,19 +265,12 @@ pub fn doubt(distance: Micros, votes: u16, surest: u16) -> u32 {
 
 /// What a doubtful challenger bids against the cheapest node of a group. Unless it wins outright it stays
 /// out: were it to join as a peer, it would be one of the group's own next time, and win without a doubt.
-pub const fn bid(cost_us: u32, doubt_us: u32, own_us: u32) -> u32 {
+pub const fn bid(cost_us: u32, doubt_us: u32, own_us: u32, margin: Margin) -> u32 {
     let bid = cost_us.saturating_add(doubt_us);
-    if bid.saturating_add(margin(bid)) <= own_us {
+    if bid.saturating_add(margin.of(bid)) <= own_us {
         return bid;
     }
-    bid.saturating_add(margin(own_us)).saturating_add(nearness(own_us))
-}
-
-/// By how much a cost must be undercut to matter: 10 ms or 15 %, whichever is more.
-#[inline]
-pub const fn margin(cost_us: u32) -> u32 {
-    let relative = cost_us / 20 * 3;
-    if relative > MARGIN_US { relative } else { MARGIN_US }
+    bid.saturating_add(margin.of(own_us)).saturating_add(nearness(own_us))
 }
 
 #[cfg(test)]
@@ -387,6 +380,7 @@ mod tests {
         assert_eq!([doubt(far, 0, 0), doubt(far, 60, 0)], [0, 0]);
         assert!(doubt(Micros(u32::MAX), 0, u16::MAX) < u32::MAX / 4);
         // Past the margin of 12 it wins; else it is dearer than any peer, in the order of costs.
+        let bid = |cost, doubt, own| bid(cost, doubt, own, Margin::default());
         assert_eq!(bid(66_000, 14_000, 92_000), 80_000);
         let out = [bid(60_000, 14_000, 80_000), bid(70_000, 14_000, 80_000)];
         assert!(out[0] > 80_000 + nearness(80_000) && out[1] == out[0] + 10_000, "{out:?}");

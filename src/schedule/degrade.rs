@@ -7,11 +7,12 @@
 //!             │  as it is
 //!    exit  ───┴───────────── below for `dwell`: shed 20 points less, and again after `dwell`
 //!
-//!  normal ◀─▶ spill ◀─▶ shed            part on later pools: above 1 % for 3 s, below 0.2 % for 30 s
+//!  normal ◀─▶ spill ◀─▶ shed            part on later pools: from 1 % on for 3 s, up to 0.2 % for 30 s
 //! ```
 //! The load is what nodes report, and what is planned where they report nothing; a plan spills before it
 //! leaves demand unserved, so what is above `enter` has nowhere to go. A share that is raised shows in the
-//! load only when caches and sessions end, so steps up have a pause; steps down have the operator's.
+//! load only when caches and sessions end, so steps up have a pause; steps down have the operator's. What counts as spilling is the policy's
+//! (`planner.spill`).
 //!
 //! Pure, in integers, bounded by services and rules; it is part of the planner's memory, so a replay climbs
 //! as the plan did. What a shed client is answered is the table's (`routing::guard`).
@@ -27,6 +28,7 @@ use crate::base::units::Ppm;
 use crate::model::degradation::{Rung, RungStatus, Shed};
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
+use crate::model::planner::SpillRung;
 use crate::model::policy::Policy;
 use crate::model::service::Service;
 use serde::{Deserialize, Serialize};
@@ -39,10 +41,6 @@ const RAISE_MS: u64 = 15_000;
 const LEAST_RAISE: u32 = 100_000;
 const RAISE_GRAIN: u32 = 50_000;
 const LOWER: u32 = 200_000;
-/// Part of an area's demand on later pools.
-const SPILL_ENTER: Ppm = Ppm(10_000);
-const SPILL_EXIT: Ppm = Ppm(2_000);
-const SPILL_LEAVE_MS: u64 = 30_000;
 
 /// All areas, by service and rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +188,7 @@ impl Degradation {
             for ((rule, area), pressure) in areas.iter_mut().enumerate().zip(pressures) {
                 let (from, shed_before) = (area.rung, area.shed);
                 let is_cut = !cut.is_empty() && is_cut(service, rule, cut);
-                area.step(pressure, service.shed.as_ref(), is_cut, now_ms);
+                area.step(pressure, (&policy.planner.spill, service.shed.as_ref()), is_cut, now_ms);
                 if (from, shed_before) != (area.rung, area.shed) {
                     steps.push(RungStep {
                         service: ServiceId::from_index(at),
@@ -209,9 +207,15 @@ impl Degradation {
 }
 
 impl Area {
-    fn step(&mut self, pressure: Pressure, policy: Option<&Shed>, is_cut: bool, now_ms: u64) {
+    fn step(
+        &mut self,
+        pressure: Pressure,
+        (spill, policy): (&SpillRung, Option<&Shed>),
+        is_cut: bool,
+        now_ms: u64,
+    ) {
         self.pressure = pressure;
-        self.spill(pressure.spilled, now_ms);
+        self.spill(pressure.spilled, spill, now_ms);
         match (policy, pressure.utilisation) {
             (Some(policy), Some(utilisation)) => self.shed(utilisation, policy, now_ms),
             (Some(_), None) => (self.above_since_ms, self.below_since_ms) = (None, None),
@@ -228,10 +232,10 @@ impl Area {
         }
     }
 
-    fn spill(&mut self, spilled: Ppm, now_ms: u64) {
+    fn spill(&mut self, spilled: Ppm, rung: &SpillRung, now_ms: u64) {
         let (is_asked, dwell_ms) = match self.is_spilling {
-            false => (spilled >= SPILL_ENTER, ENTER_MS),
-            true => (spilled <= SPILL_EXIT, SPILL_LEAVE_MS),
+            false => (spilled >= rung.enter, ENTER_MS),
+            true => (spilled <= rung.exit, rung.dwell_ms()),
         };
         let since_ms = is_asked.then(|| self.spill_turns_ms.unwrap_or(now_ms));
         let turns = since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= dwell_ms);

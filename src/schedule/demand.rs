@@ -337,7 +337,7 @@ impl Reports {
             let target = part(amount, capacity.map_or(0, |capacity| capacity.target.0));
             Burden { base: all.saturating_sub(known(at)), all, capacity: amount, target }
         };
-        memory.settle_base(policy.fleet.nodes.iter().enumerate().map(burden))
+        memory.settle_base(policy.fleet.nodes.iter().enumerate().map(burden), &policy.planner)
     }
 }
 

@@ -86,7 +86,7 @@ impl Sweep<'_> {
             if reserves[node] > 0 { 0 } else { room }
         };
         let room: Vec<u64> = (0..reserves.len()).map(room).collect();
-        if let Some(by) = self.holds_relief(memory.is_apart()) {
+        if let Some(by) = self.holds_relief(memory.is_apart(self.rules())) {
             return self.note_crowd(by, over.into_iter().zip(room));
         }
         let gauges = self.divided(&over, &room);
@@ -98,7 +98,7 @@ impl Sweep<'_> {
     fn divided(&self, over: &[u64], room: &[u64]) -> Vec<(u64, u64)> {
         let sum = |amounts: &[u64]| amounts.iter().fold(0_u64, |sum, &amount| sum.saturating_add(amount));
         let wanted = sum(over);
-        let budget = u128::from(self.budget_ppb.unsigned_abs());
+        let budget = u128::from(self.purse.left().unsigned_abs());
         let affordable = u128::from(sum(&self.demand.services)) * budget / 1_000_000_000;
         let affordable = u64::try_from(affordable).unwrap_or(u64::MAX);
         let leaves_ppm = ppm_of(affordable, wanted).min(WHOLE_PPM) as u32;

@@ -6,7 +6,7 @@
 
 use super::PlanInput;
 use super::contest::Hurdle;
-use super::cost::{CostTerms, margin};
+use super::cost::CostTerms;
 use super::ladder::Ladder;
 use super::load::Loads;
 use super::pick::MOST;
@@ -19,6 +19,7 @@ use crate::model::placement::{Latencies, Placement, PlacementMode, Share};
 use crate::model::service::{Method, Service};
 use crate::model::verdict::{NodeHealth, Verdict};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The whole decision for one group of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ pub fn explain(input: &PlanInput<'_>, service: ServiceId, group: GroupId) -> Opt
     let placement = input.previous.and_then(|previous| previous.placement(service, group));
     let policy = input.policy;
     let held = opening.memory().held_move((service, group), policy, input.groups);
-    let budget = opening.memory().budget();
+    let budget = opening.memory().budget(&policy.planner);
     let told = Told { terrain, loads: &loads, outlook, service, group, placement, held, budget };
     let rule = &policy.service(service).chains[terrain.rule(service.index(), group.index())?];
     Some(Explanation {
@@ -368,7 +369,8 @@ impl Told<'_> {
             if let Some(held) = self.held_from(node).filter(|held| held.by == HeldBy::Strain) {
                 return held.told(&self.budget);
             }
-            return "it reached its cap and takes no newcomers before it is at 65 %".to_owned();
+            let end = Ppm(u32::try_from(self.loads.spill_end_ppm).unwrap_or(u32::MAX)).percent();
+            return format!("it reached its cap and takes no newcomers before it is at {end} %");
         }
         match self.outlook.ladder.method(usize::from(rung.level)) {
             Method::Latency => self.compared(node, best.node),
@@ -388,7 +390,8 @@ impl Told<'_> {
                 method.name()
             );
         }
-        format!("pool {pool} goes by {}: clients come to it when it has served for 3 s", method.name())
+        let dwell = seconds(self.terrain.input.policy.planner.dwell);
+        format!("pool {pool} goes by {}: clients come to it when it has served for {dwell}", method.name())
     }
 
     fn compared(&self, node: NodeId, best: NodeId) -> String {
@@ -400,7 +403,7 @@ impl Told<'_> {
         let less = millis(least - cost);
         let doubt = self.outlook.doubt(node, self.shares());
         let bid = cost.saturating_add(doubt);
-        if least < bid.saturating_add(margin(bid)) {
+        if least < bid.saturating_add(self.outlook.margin.of(bid)) {
             let doubt = match doubt {
                 0 => String::new(),
                 us => format!(", since it is less surely known, which counts for {}", millis(us)),
@@ -419,6 +422,11 @@ impl Told<'_> {
         let name = &self.terrain.input.policy.fleet.node(node).name;
         self.held.as_ref().filter(|held| held.to.as_ref() == Some(name))
     }
+}
+
+/// `3 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 fn millis(us: u32) -> String {

@@ -1,6 +1,5 @@
 //! Whether a move is worth it: what a group would gain, and whether it may gain anything at all.
 
-use super::cost::margin;
 use super::load::part;
 use super::pick::{Question, WHOLE};
 use crate::model::ids::NodeId;
@@ -43,7 +42,7 @@ impl Question<'_> {
 
     /// Whether a node of the first level costs less by the margin of a move, without the group's own load.
     fn is_undercut(&self, mean: u32) -> bool {
-        let is_less = |cost: u32| cost.saturating_add(margin(cost)) <= mean;
+        let is_less = |cost: u32| cost.saturating_add(self.outlook.margin.of(cost)) <= mean;
         let undercuts = |node: NodeId, worth: u32| {
             let (bid, price) = (self.bid_of(node, worth), self.loads.price[node.index()]);
             if price == 0 || is_less(bid.saturating_add(price)) {

@@ -18,6 +18,7 @@ use super::steady::RISING;
 use crate::model::fleet::Node;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
+use crate::model::planner::PlannerRules;
 use crate::model::service::Method;
 
 /// Fine units in one capacity unit.
@@ -26,8 +27,6 @@ const FINE_BITS: u32 = 16;
 const MAX_UNITS: u64 = 1 << 40;
 /// A node counts as having reached its cap when less than this is left of its capacity.
 const NEARLY_PPM: u64 = 20_000;
-/// ... until its utilisation has fallen to this: spill ends.
-pub(super) const SPILL_END_PPM: u64 = 650_000;
 const TARGET_DEFAULT_PPM: u64 = 750_000;
 const CAP_DEFAULT_PPM: u64 = 900_000;
 
@@ -89,6 +88,8 @@ pub(super) struct Loads {
     pub price: Vec<u32>,
     /// Rises whenever a price changes.
     pub epoch: u32,
+    /// ... until its utilisation has fallen to this: spill ends.
+    pub spill_end_ppm: u64,
     /// Of the room for newcomers.
     pub division: Option<Division>,
 }
@@ -101,7 +102,8 @@ impl Loads {
             meter.idle_price = congestion_price(reported_ppm(index), TARGET_DEFAULT_PPM, CAP_DEFAULT_PPM);
         }
         let price = meters.iter().map(|meter| meter.idle_price).collect();
-        Self { price, meters, epoch: 0, division: None }
+        let spill_end_ppm = u64::from(PlannerRules::default().spill_end.0);
+        Self { price, meters, epoch: 0, spill_end_ppm, division: None }
     }
 
     pub fn set_base(&mut self, node: usize, base: u64) {
@@ -351,7 +353,7 @@ impl Loads {
     pub fn stays_full(&self, node: NodeId) -> bool {
         let meter = &self.meters[node.index()];
         let Some(utilisation) = self.utilisation_ppm(node) else { return false };
-        utilisation + NEARLY_PPM >= meter.cap_ppm || (meter.full && utilisation > SPILL_END_PPM)
+        utilisation + NEARLY_PPM >= meter.cap_ppm || (meter.full && utilisation > self.spill_end_ppm)
     }
 }
 

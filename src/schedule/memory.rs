@@ -5,6 +5,7 @@
 //! only loss is that dwell times and averages begin again.
 
 use super::breaker::{Circuits, CutRegion};
+use super::budget::Spent;
 use super::change::Footing;
 use super::cost::NodeSignal;
 use super::degrade::Degradation;
@@ -22,6 +23,7 @@ use crate::model::degradation::RungStatus;
 use crate::model::held_back::{BudgetLeft, HeldBy};
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::overrides::Action;
+use crate::model::planner::PlannerRules;
 use crate::model::policy::Policy;
 use crate::model::reach::{Closure, View};
 use crate::model::verdict::NodeHealth;
@@ -58,12 +60,12 @@ pub struct PlannerMemory {
     pub(super) coming: Vec<u32>,
     /// What the last full pass was made on.
     pub(super) footing: Footing,
-    /// What may still be moved at discretion: parts per billion of all demand; may be in debt by
-    /// one group.
-    pub(super) budget_ppb: i64,
     /// Moves that are not made, and by which rule: told, not decided by.
     #[serde(default, skip_serializing_if = "Waits::is_empty")]
     pub(super) waits: Waits,
+    /// What was moved at discretion in the last window of the change budget.
+    #[serde(default, skip_serializing_if = "Spent::is_empty")]
+    pub(super) spent: Spent,
     /// Who is shed, and since when.
     #[serde(default)]
     pub(super) degradation: Degradation,
@@ -79,7 +81,7 @@ pub struct PlannerMemory {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NodeMemory {
-    /// Reached its cap and has not come down to [`SPILL_END_PPM`] since.
+    /// Reached its cap and has not come down to where spill ends since.
     pub full: bool,
     /// When it last said that it is above its target with load the plan does not explain, while that
     /// is not over for good.
@@ -100,20 +102,12 @@ pub(super) struct NodeMemory {
 
 /// How fast the held demand forgets a maximum.
 const DEMAND_HOLD_MS: u64 = 300_000;
-/// Discretionary moves: 20 % of demand in 60 s.
-const BUDGET_PPB: i64 = 200_000_000;
-const BUDGET_REFILL_MS: u64 = 60_000;
 /// For so long after clients lost a node, those that took them are relieved of others.
 const AFTERMATH_MS: u64 = 60_000;
-/// A better placement must be wanted this long without a break, and batches of moves are this far
-/// apart.
-pub(super) const DWELL_MS: u64 = 3_000;
 /// Wishes are granted when together they move so much of all demand (1/4 %),
 const WORTHWHILE_PPB: i64 = 2_500_000;
 /// or when one is this old: a table for every handful of clients would be worse than the wait.
 const PATIENCE_MS: u64 = 30_000;
-/// A node that came back reaches its whole weight after this time.
-pub(super) const RAMP_MS: u64 = 300_000;
 /// A node that was relieved takes no newcomers at discretion for so long, unless its load is gone: its
 /// clients ask for more than the plan thinks, and would be sent away again.
 const STRAIN_MS: u64 = 300_000;
@@ -124,8 +118,8 @@ const RAMP_PPM: [u32; 5] = [100_000, 250_000, 500_000, 750_000, 1_000_000];
 
 impl PlannerMemory {
     /// Whether the last batch of moves at discretion was long enough ago for another.
-    pub(super) fn is_apart(&self) -> bool {
-        self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= DWELL_MS)
+    pub(super) fn is_apart(&self, rules: &PlannerRules) -> bool {
+        self.moved_at_ms.is_none_or(|at| self.at_ms.saturating_sub(at) >= rules.dwell_ms())
     }
 
     pub(super) fn has_full_node(&self) -> bool {
@@ -133,8 +127,8 @@ impl PlannerMemory {
     }
 
     /// Whether a batch of moves at discretion may make room: the last was long enough ago, or clients lost a node since.
-    pub(super) fn may_make_room(&self) -> bool {
-        self.is_apart()
+    pub(super) fn may_make_room(&self, rules: &PlannerRules) -> bool {
+        self.is_apart(rules)
             || self.lost_at_ms.is_some_and(|lost| self.moved_at_ms.is_none_or(|moved| lost >= moved))
     }
 
@@ -149,7 +143,6 @@ impl PlannerMemory {
         let cells = [self.carried.len(), self.coming.len()];
         if fits && cells == [services * nodes; 2] && self.demand.len() == services {
             let mut memory = self.clone();
-            memory.refill(now_ms.saturating_sub(self.at_ms));
             memory.at_ms = now_ms.max(self.at_ms);
             return memory;
         }
@@ -168,8 +161,8 @@ impl PlannerMemory {
             carried: vec![0; services * nodes],
             coming: vec![0; services * nodes],
             footing: Footing::default(),
-            budget_ppb: BUDGET_PPB,
             waits: Waits::default(),
+            spent: self.spent.clone(),
             degradation: self.degradation.clone(),
             circuits: self.circuits.clone(),
             hold: self.hold,
@@ -177,11 +170,13 @@ impl PlannerMemory {
         }
     }
 
-    /// To begin with after an edit that changes the planner's world: only who is shed is still known.
+    /// To begin with after an edit that changes the planner's world: who is shed is still known, and
+    /// what was moved by choice.
     #[must_use]
     pub fn carried_over(&self, old: &Policy, new: &Policy) -> Self {
         let degradation = self.degradation.carried_over(old, new);
-        Self { degradation, circuits: self.circuits.carried_over(old, new), ..Self::default() }
+        let circuits = self.circuits.carried_over(old, new);
+        Self { degradation, circuits, spent: self.spent.clone(), ..Self::default() }
     }
 
     /// The same, with these held where they are.
@@ -216,48 +211,40 @@ impl PlannerMemory {
     }
 
     /// Whether this plan may grant wishes: not too soon after the last, and not for too little.
-    pub(super) fn may_grant(&self) -> bool {
+    pub(super) fn may_grant(&self, rules: &PlannerRules) -> bool {
         let age = |since: u64| self.at_ms.saturating_sub(since);
         let is_old = self.pending.values().min().is_some_and(|&since| age(since) >= PATIENCE_MS);
-        let is_apart = self.moved_at_ms.is_none_or(|at| age(at) >= DWELL_MS);
-        is_apart && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
+        self.is_apart(rules) && (is_old || self.wished_ppb >= WORTHWHILE_PPB)
     }
 
     /// What may still be moved at discretion, and when there is more: all that others read of the budget.
-    pub(super) fn budget(&self) -> BudgetLeft {
-        let refill_ms = |ppb: i64| (ppb.max(0) * BUDGET_REFILL_MS as i64).div_euclid(BUDGET_PPB) as u64;
-        let ppm = |ppb: i64| Ppm(u32::try_from(ppb.max(0) / 1_000).unwrap_or(u32::MAX));
-        BudgetLeft {
-            left: ppm(self.budget_ppb),
-            whole: ppm(BUDGET_PPB),
-            some_in_ms: if self.budget_ppb > 0 { 0 } else { refill_ms(1 - self.budget_ppb) + 1 },
-            whole_in_ms: refill_ms(BUDGET_PPB - self.budget_ppb),
-        }
+    pub(super) fn budget(&self, rules: &PlannerRules) -> BudgetLeft {
+        self.spent.left(self.at_ms, &rules.budget)
     }
 
     /// How long a move goes on to wait for this rule, where time alone decides; `to`: the better node.
-    pub(super) fn wait_left_ms(&self, by: HeldBy, since_ms: u64, to: Option<NodeId>) -> Option<u64> {
+    pub(super) fn wait_left_ms(
+        &self,
+        rules: &PlannerRules,
+        by: HeldBy,
+        since_ms: u64,
+        to: Option<NodeId>,
+    ) -> Option<u64> {
         let left = |since_ms: u64, ms: u64| ms.saturating_sub(self.at_ms.saturating_sub(since_ms));
         let node = || self.nodes.get(to?.index());
         match by {
-            HeldBy::Budget => Some(self.budget().some_in_ms),
-            HeldBy::Dwell => Some(left(since_ms, DWELL_MS)),
-            HeldBy::Pause => self.moved_at_ms.map(|at| left(at, DWELL_MS)),
+            HeldBy::Budget => Some(self.budget(rules).some_in_ms),
+            HeldBy::Dwell => Some(left(since_ms, rules.dwell_ms())),
+            HeldBy::Pause => self.moved_at_ms.map(|at| left(at, rules.dwell_ms())),
             HeldBy::Batch => self.pending.values().min().map(|&oldest| left(oldest, PATIENCE_MS)),
             HeldBy::Strain => Some(left(node()?.strained_at_ms?, STRAIN_MS)),
-            HeldBy::Ramp => Some(left(node()?.back_since_ms?, RAMP_MS)),
+            HeldBy::Ramp => Some(left(node()?.back_since_ms?, rules.ramp_ms())),
             HeldBy::Spill | HeldBy::Hold | HeldBy::Freeze | HeldBy::Margin => None,
         }
     }
 
-    fn refill(&mut self, elapsed_ms: u64) {
-        let elapsed = elapsed_ms.min(BUDGET_REFILL_MS * 10) as i64;
-        let gained = BUDGET_PPB * elapsed / BUDGET_REFILL_MS as i64;
-        self.budget_ppb = self.budget_ppb.saturating_add(gained).min(BUDGET_PPB);
-    }
-
     /// Notes who serves, and returns each node's ramp in ppm of its weight.
-    pub(super) fn ramps(&mut self, may_serve: &[bool]) -> Vec<u32> {
+    pub(super) fn ramps(&mut self, may_serve: &[bool], ramp_ms: u64) -> Vec<u32> {
         let now = self.at_ms;
         let step = |memory: (&mut NodeMemory, &bool)| {
             let (node, &serving) = memory;
@@ -265,11 +252,11 @@ impl PlannerMemory {
                 node.back_since_ms = Some(now);
             }
             node.serving = serving;
-            let age = node.back_since_ms.map_or(RAMP_MS, |since| now.saturating_sub(since));
-            if !serving || age >= RAMP_MS {
+            let age = node.back_since_ms.map_or(ramp_ms, |since| now.saturating_sub(since));
+            if !serving || age >= ramp_ms {
                 node.back_since_ms = None;
             }
-            ramp(age)
+            ramp(age, ramp_ms)
         };
         self.nodes.iter_mut().zip(may_serve).map(step).collect()
     }
@@ -308,23 +295,33 @@ impl PlannerMemory {
 
     /// Notes whom lines and areas do not reach and who is back. Returns `closures` with those added whose
     /// clients are told apart only because somebody came back to them.
-    pub(super) fn close(&mut self, closures: Vec<Closure>, global: &View) -> Vec<Closure> {
-        self.scoped.note(&closures, global, self.at_ms);
+    pub(super) fn close(
+        &mut self,
+        closures: Vec<Closure>,
+        global: &View,
+        rules: &PlannerRules,
+    ) -> Vec<Closure> {
+        self.scoped.note(&closures, global, (self.at_ms, rules.ramp_ms()));
         self.scoped.apart(closures)
     }
 
     /// How nodes come back to the clients of a view: no faster than to everybody.
-    pub(super) fn returns_of(&self, view: &View, everybody: &Returns) -> Returns {
-        self.scoped.returns(view, everybody, self.at_ms)
+    pub(super) fn returns_of(&self, view: &View, everybody: &Returns, rules: &PlannerRules) -> Returns {
+        self.scoped.returns(view, everybody, (self.at_ms, rules.ramp_ms()))
     }
 
     /// The base loads to plan with.
-    pub(super) fn settle_base(&mut self, burdens: impl Iterator<Item = Burden>) -> Vec<u64> {
+    pub(super) fn settle_base(
+        &mut self,
+        burdens: impl Iterator<Item = Burden>,
+        rules: &PlannerRules,
+    ) -> Vec<u64> {
         let now = self.at_ms;
         let settle = |(node, burden): (&mut NodeMemory, Burden)| {
             let base = steady::settle_base(node.base, burden);
             let since = if burden.is_strain() { Some(now) } else { node.strained_at_ms };
-            let holds = |&at: &u64| !burden.is_relief(now.saturating_sub(at) >= STRAIN_MS);
+            let late = rules.spill_end;
+            let holds = |&at: &u64| !burden.is_relief((now.saturating_sub(at) >= STRAIN_MS).then_some(late));
             node.strained_at_ms = since.filter(holds);
             node.base = Some(base);
             base
@@ -395,8 +392,12 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-pub(super) fn ramp(age_ms: u64) -> u32 {
-    let linear = age_ms.min(RAMP_MS) * 1_000_000 / RAMP_MS;
+/// ppm of its weight that a node has so long after it came back.
+pub(super) fn ramp(age_ms: u64, ramp_ms: u64) -> u32 {
+    if age_ms >= ramp_ms {
+        return Ppm::WHOLE.0;
+    }
+    let linear = age_ms * 1_000_000 / ramp_ms;
     let reached = RAMP_PPM.iter().rev().find(|&&step| u64::from(step) <= linear);
     reached.copied().unwrap_or(RAMP_PPM[0])
 }
@@ -404,18 +405,22 @@ pub(super) fn ramp(age_ms: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::planner::ChangeBudget;
+
+    const RAMP_MS: u64 = 300_000;
 
     #[test]
     fn ramps_start_at_a_tenth_and_end() {
-        assert_eq!(ramp(0), 100_000);
-        assert_eq!(ramp(150_000), 500_000);
-        assert_eq!(ramp(RAMP_MS), 1_000_000);
+        assert_eq!(ramp(0, RAMP_MS), 100_000);
+        assert_eq!(ramp(150_000, RAMP_MS), 500_000);
+        assert_eq!(ramp(RAMP_MS, RAMP_MS), 1_000_000);
+        assert_eq!((ramp(5_000, 10_000), ramp(0, 0)), (500_000, 1_000_000));
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 0);
-        assert_eq!(memory.ramps(&[true]), [1_000_000]);
-        assert_eq!(memory.ramps(&[false]), [1_000_000]);
-        assert_eq!(memory.ramps(&[true]), [100_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [1_000_000]);
+        assert_eq!(memory.ramps(&[false], RAMP_MS), [1_000_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [100_000]);
         memory.at_ms = RAMP_MS;
-        assert_eq!(memory.ramps(&[true]), [1_000_000]);
+        assert_eq!(memory.ramps(&[true], RAMP_MS), [1_000_000]);
         assert_eq!(memory.nodes[0].back_since_ms, None);
     }
 
@@ -449,22 +454,30 @@ mod tests {
         let mut memory = PlannerMemory::default().resumed(1, 1, 1, 100_000);
         memory.pending.insert((GroupId(0), ServiceId(0)), 90_000);
         memory.wished_ppb = WORTHWHILE_PPB - 1;
-        assert!(!memory.may_grant());
+        assert!(!memory.may_grant(&PlannerRules::default()));
         memory.at_ms = 120_000;
-        assert!(memory.may_grant(), "waited for long");
+        assert!(memory.may_grant(&PlannerRules::default()), "waited for long");
         memory.wished_ppb += 1;
         memory.at_ms = 100_000;
-        assert!(memory.may_grant(), "large");
+        assert!(memory.may_grant(&PlannerRules::default()), "large");
         memory.moved_at_ms = Some(98_000);
-        assert!(!memory.may_grant(), "too soon");
+        assert!(!memory.may_grant(&PlannerRules::default()), "too soon");
     }
 
     #[test]
-    fn the_budget_refills_to_its_bound_and_a_new_shape_starts_anew() {
+    fn what_was_spent_outlives_an_edit_and_a_new_shape() {
+        let budget = ChangeBudget::default();
         let mut memory = PlannerMemory::default().resumed(2, 3, 4, 0);
-        memory.budget_ppb = -BUDGET_PPB;
-        assert_eq!(memory.resumed(2, 3, 4, 60_000).budget_ppb, 0);
-        assert_eq!(memory.resumed(2, 3, 4, 600_000).budget_ppb, BUDGET_PPB);
-        assert_eq!(memory.resumed(2, 9, 4, 1).budget_ppb, BUDGET_PPB);
+        memory.spent.note(0, 150_000_000, &budget);
+        let left = |memory: &PlannerMemory| memory.spent.purse(&budget).left();
+        let edited = memory.carried_over(&Policy::default(), &Policy::default());
+        let kept = [memory.resumed(2, 3, 4, 1), memory.resumed(2, 9, 4, 1), edited.resumed(2, 3, 4, 1)];
+        assert_eq!(kept.map(|memory| left(&memory)), [50_000_000; 3]);
+        let text = serde_json::to_string(&memory).expect("it can be kept");
+        assert_eq!(serde_json::from_str::<PlannerMemory>(&text).expect("and read"), memory);
+        // As it was kept before there was a window.
+        let old = text.replace(r#""spent":[[0,150000000]]"#, r#""budget_ppb":-7"#);
+        assert_ne!(old, text);
+        assert_eq!(left(&serde_json::from_str(&old).expect("read as well")), 200_000_000);
     }
 }

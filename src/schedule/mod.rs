@@ -37,6 +37,7 @@
 //! | `flow` | how much that can be, by kind of demand and node |
 //! | `memory` | what is remembered between plans |
 //! | `waits` | of it, moves that are not made, and by which rule |
+//! | `budget` | of it, what was moved by choice lately, and what may be |
 //! | `scoped` | of it, nodes that one line or area does not reach |
 //! | `breaker` | the circuits of regions whose quality collapses |
 //! | `degrade` | the rungs of the ladder: who is shed, and since when |
@@ -47,6 +48,8 @@
 //! | `strategy` | the world with or without load, for comparison |
 //! | `contest` | of it, what would have to change for another node to win |
 //!
+//! What an operator may set is `model::planner`, of the policy; constants here bound work or keep noise out.
+//!
 //! Deliberately not here: what shed newcomers are answered (`routing::guard`).
 
 mod backup;
@@ -55,6 +58,9 @@ mod barred;
 mod bars;
 mod book;
 mod breaker;
+mod budget;
+#[cfg(test)]
+mod budgeted;
 #[cfg(test)]
 mod calm;
 mod change;
@@ -94,6 +100,8 @@ mod properties;
 mod relief;
 mod remap;
 mod rows;
+#[cfg(test)]
+mod ruled;
 mod scoped;
 mod spread;
 mod steady;

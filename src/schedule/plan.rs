@@ -178,6 +178,7 @@ impl<'a> Opening<'a> {
     fn idle(&self, base: &[u64]) -> Loads {
         let reported = |node: usize| u64::from(self.terrain.signals[node].utilisation_ppm);
         let mut loads = Loads::idle(&self.terrain.input.policy.fleet.nodes, reported);
+        loads.spill_end_ppm = u64::from(self.terrain.input.policy.planner.spill_end.0);
         for (node, &base) in base.iter().enumerate() {
             loads.set_base(node, base);
         }
@@ -188,8 +189,8 @@ impl<'a> Opening<'a> {
     }
 
     fn sweep<'t>(&'t self, loads: Loads, books: Vec<Book<'t>>) -> Sweep<'t> {
-        let mut sweep =
-            Sweep::new(&self.terrain, &self.demand, &self.walk, loads, books, self.memory.budget_ppb);
+        let purse = self.memory.spent.purse(&self.terrain.input.policy.planner.budget);
+        let mut sweep = Sweep::new(&self.terrain, &self.demand, &self.walk, loads, books, purse);
         // Who has no place yet cannot be held there.
         if !self.first {
             sweep.held = self.memory.held(self.terrain.input.groups);
@@ -289,7 +290,8 @@ fn while_moving(sweep: &mut Sweep<'_>, memory: &PlannerMemory) {
 
 fn resume(input: &PlanInput<'_>) -> (PlannerMemory, u64) {
     let (services, nodes) = (input.policy.services.len(), input.policy.fleet.nodes.len());
-    let memory = input.memory.resumed(services, input.groups.len(), nodes, input.now_ms);
+    let mut memory = input.memory.resumed(services, input.groups.len(), nodes, input.now_ms);
+    memory.spent.forget(memory.at_ms, &input.policy.planner.budget);
     let elapsed_ms = if memory.is_new() { 0 } else { memory.at_ms.saturating_sub(input.memory.at_ms) };
     (memory, elapsed_ms)
 }
@@ -302,15 +304,15 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option
     };
     let signals: Vec<NodeSignal> = input.policy.fleet.nodes.iter().enumerate().map(signal).collect();
     let mut global = View::global(input.policy, input.health);
-    let now_ms = memory.at_ms;
+    let (now_ms, rules) = (memory.at_ms, &input.policy.planner);
     memory.circuits.judge(input, &mut global, now_ms);
-    let mut ramps = memory.ramps(&global.may_serve);
+    let mut ramps = memory.ramps(&global.may_serve, rules.ramp_ms());
     memory.drain(input.health);
     memory.circuits.limit(&input.policy.fleet, &mut ramps);
     let everybody = Returns { ramps, homecoming: memory.homecomings() };
-    let closures = memory.close(reach::closures(input.health, &global), &global);
+    let closures = memory.close(reach::closures(input.health, &global), &global, rules);
     let reach = Reach::new(input.policy, input.groups, global, &closures);
-    let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody)).collect();
+    let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody, rules)).collect();
     Terrain::survey(input, signals, reach, returns, keep)
 }
 
@@ -387,7 +389,7 @@ fn finish(
         memory.lost_at_ms = Some(memory.at_ms);
     }
     memory.moved_at_ms = if sweep.granted { Some(memory.at_ms) } else { memory.moved_at_ms };
-    memory.budget_ppb = sweep.budget_ppb;
+    memory.spent.note(memory.at_ms, sweep.purse.spent(), &sweep.terrain.input.policy.planner.budget);
     memory.wished_ppb = sweep.wished_ppb;
     memory.pending = std::mem::take(&mut sweep.pending);
     let planned_load = (0..nodes).map(|node| units(sweep.loads.planned(node))).collect();
@@ -396,7 +398,6 @@ fn finish(
         split: sweep.demand.split.clone(),
         cut: memory.circuits.open(&sweep.terrain.input.policy.fleet, sweep.terrain.input.health),
         base: (0..nodes).map(|node| sweep.loads.base(node)).collect(),
-        budget_ppb: opening.memory.budget_ppb,
     };
     let mut services = close(sweep, changed, tallies, strays);
     for (at, service) in services.iter_mut().enumerate() {

@@ -97,7 +97,7 @@ impl Sweep<'_> {
         if !(0..gauges.len()).any(leaves) || gauges.iter().all(|&(_, room)| room == 0) {
             return;
         }
-        if let Some(by) = self.holds_relief(memory.may_make_room()) {
+        if let Some(by) = self.holds_relief(memory.may_make_room(self.rules())) {
             return self.note_crowd(by, gauges.into_iter());
         }
         // Small steps would make many tables: as sessions end and reports waver a little room comes to be again and
@@ -281,14 +281,15 @@ impl Sweep<'_> {
         let mut offers: BinaryHeap<Offer> = offers.collect();
         let mut moved = 0;
         while surplus >= CRUMB
-            && (!by_choice || self.budget_ppb > 0)
             && let Some((_, at, to)) = offers.pop()
         {
             if !self.can_take(&pieces[at], due[to].1) {
                 offers.extend(self.offer(&pieces[at], at, due));
                 continue;
             }
-            let piece = Piece { ppm: left[at], ..pieces[at] };
+            let (service, group) = (pieces[at].service as usize, pieces[at].group as usize);
+            let most = if by_choice { self.affordable_ppm(service, group) } else { left[at] };
+            let piece = Piece { ppm: left[at].min(most), ..pieces[at] };
             let (ppm, amount) = self.fitting(&piece, due[to].0, surplus.min(due[to].1));
             if amount == 0 {
                 // Less than a millionth of this group must go; a smaller one may.
@@ -297,7 +298,7 @@ impl Sweep<'_> {
             let wanted = surplus.min(due[to].1).min(amount);
             self.carry(&piece, due[to].0, ppm);
             if by_choice {
-                self.budget_ppb -= self.size_ppb(piece.service as usize, piece.group as usize, ppm);
+                self.purse.pay(self.size_ppb(service, group, ppm));
             }
             left[at] -= ppm;
             surplus -= wanted;

@@ -10,7 +10,7 @@
 //!
 //! Not here: which nodes are closed (`health` says so) and what that means for groups (`model::reach`).
 
-use super::memory::{HOMECOMING_MS, RAMP_MS, ramp};
+use super::memory::{HOMECOMING_MS, ramp};
 use super::terrain::Returns;
 use crate::model::ids::NodeId;
 use crate::model::reach::{Closure, View};
@@ -33,7 +33,7 @@ enum Absence {
 impl Scoped {
     /// Takes in what is closed now. A node that is down for everybody is left as it is: only when it is
     /// back for others can be said whether it is for these.
-    pub fn note(&mut self, closures: &[Closure], global: &View, now_ms: u64) {
+    pub fn note(&mut self, closures: &[Closure], global: &View, (now_ms, ramp_ms): (u64, u64)) {
         let is_away = |scope: &Scope, node: NodeId| {
             let closure = closures.iter().find(|closure| closure.scope == *scope);
             closure.is_some_and(|closure| closure.nodes.iter().any(|taken| closes(taken, node, global)))
@@ -47,7 +47,7 @@ impl Scoped {
             }
             let lasts = |absence: &Absence| match *absence {
                 Absence::Away => true,
-                Absence::Back { since_ms } => now_ms.saturating_sub(since_ms) < RAMP_MS + HOMECOMING_MS,
+                Absence::Back { since_ms } => now_ms.saturating_sub(since_ms) < ramp_ms + HOMECOMING_MS,
             };
             nodes.retain(|_, absence| lasts(absence));
         }
@@ -72,14 +72,14 @@ impl Scoped {
         closures
     }
 
-    pub fn returns(&self, view: &View, everybody: &Returns, now_ms: u64) -> Returns {
+    pub fn returns(&self, view: &View, everybody: &Returns, (now_ms, ramp_ms): (u64, u64)) -> Returns {
         let mut returns = everybody.clone();
         for (&node, absence) in view.scopes.iter().filter_map(|scope| self.0.get(scope)).flatten() {
             let Absence::Back { since_ms } = *absence else { continue };
             if let (Some(part), Some(home)) =
                 (returns.ramps.get_mut(node.index()), returns.homecoming.get_mut(node.index()))
             {
-                *part = (*part).min(ramp(now_ms.saturating_sub(since_ms)));
+                *part = (*part).min(ramp(now_ms.saturating_sub(since_ms), ramp_ms));
                 *home = true;
             }
         }

@@ -1,12 +1,12 @@
 //! Verdicts of lines and areas in plans: whose clients move, how they come back, and who does not notice.
 
-use super::cost::margin;
 use super::testing::*;
 use super::{Pass, Plan, PlanInput, explain};
 use crate::base::hash::SeededRng;
 use crate::model::clients::{Area, Line};
 use crate::model::ids::{AreaId, GroupId, LineId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode};
+use crate::model::planner::Margin;
 use crate::model::reach::Reach;
 use crate::model::service::OnAllDown;
 use crate::model::verdict::{NodeHealth, Scope, ScopedHealth, Verdict};
@@ -343,7 +343,7 @@ proptest! {
             let (ours, ideal) = (cost(&at, pair), cost(&cold, pair));
             prop_assert_eq!(held(&at, pair).mode, held(&cold, pair).mode);
             if held(&at, pair).mode == PlacementMode::Normal {
-                let slack = u64::from(margin(ideal as u32)) + 2_000;
+                let slack = u64::from(Margin::default().of(ideal as u32)) + 2_000;
                 prop_assert!(ours <= ideal + slack, "{:?}: {} us, cold {} us", pair, ours, ideal);
             }
         }

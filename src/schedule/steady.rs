@@ -20,12 +20,16 @@
 //! Not settled: verdicts (they have a hysteresis of their own) and what the operator states.
 
 use super::cost::NodeSignal;
+use crate::base::units::Ppm;
 
 // What would change a cost by less than the margin that a move needs (10 ms) is noise.
 const EXCESS_US: u32 = 10_000;
 const JITTER_US: u32 = 5_000;
 const LOSS_PPM: u32 = 10_000;
 const UTILISATION_PPM: u32 = 100_000;
+
+/// Of its capacity: below it a node is no longer strained.
+const AT_EASE: Ppm = Ppm::from_percent(50);
 
 /// Measured demand may rise by one part in so many before that counts.
 pub(super) const RISING: u64 = 32;
@@ -85,10 +89,10 @@ impl Burden {
         self.capacity > 0 && self.all >= self.target && self.base >= self.capacity / 16
     }
 
-    /// Whether the strain is over: below half of the capacity, or after a while below where spill ends.
-    pub fn is_relief(&self, after_a_while: bool) -> bool {
-        let percent = if after_a_while { 65 } else { 50 };
-        self.capacity == 0 || self.all < self.capacity / 100 * percent
+    /// Whether the strain is over: below half of the capacity, or, `after_a_while`, below where spill ends.
+    pub fn is_relief(&self, after_a_while: Option<Ppm>) -> bool {
+        let most = after_a_while.map_or(AT_EASE, |spill_end| spill_end.max(AT_EASE));
+        self.capacity == 0 || self.all < most.of(self.capacity)
     }
 }
 
@@ -162,7 +166,9 @@ mod tests {
         let burden = |base, all| Burden { base, all, capacity: 1_600, target: 1_200 };
         assert!(burden(100, 1_200).is_strain());
         assert!(!burden(99, 1_200).is_strain() && !burden(800, 1_199).is_strain());
-        assert!(burden(0, 799).is_relief(false) && !burden(0, 801).is_relief(false));
-        assert!(burden(0, 1_039).is_relief(true) && !burden(0, 1_041).is_relief(true));
+        assert!(burden(0, 799).is_relief(None) && !burden(0, 801).is_relief(None));
+        let late = Some(Ppm::from_percent(65));
+        assert!(burden(0, 1_039).is_relief(late) && !burden(0, 1_041).is_relief(late));
+        assert!(burden(0, 799).is_relief(Some(Ppm(1))), "never later than at first");
     }
 }

@@ -18,18 +18,18 @@
 
 use super::backup::Backups;
 use super::book::{Book, NONE, nothing};
+use super::budget::Purse;
 use super::change::Changes;
 use super::circle::{Candidate, Circle};
-use super::cost::margin;
 use super::demand::Demand;
 use super::follow::Habit;
 use super::gain::distance;
 use super::kept::Walk;
 use super::ladder::Ladder;
 use super::load::{Loads, part};
-use super::memory::{DWELL_MS, PlannerMemory};
+use super::memory::PlannerMemory;
 use super::order::Listed;
-use super::pick::{MOST, Question, Scratch};
+use super::pick::{MOST, Question, Scratch, WHOLE};
 use super::terrain::{Outlook, Terrain};
 use super::waits::{Flow, Noted, flow};
 use super::wish::{Few, Wanted, Wishes};
@@ -37,6 +37,7 @@ use crate::base::units::Ppm;
 use crate::model::held_back::HeldBy;
 use crate::model::ids::{GroupId, NodeId, ServiceId};
 use crate::model::placement::{Placement, PlacementMode, Share};
+use crate::model::planner::PlannerRules;
 use crate::model::service::{Method, OnAllDown};
 use std::collections::BTreeMap;
 
@@ -82,7 +83,7 @@ pub(super) struct Sweep<'t> {
     moved: Vec<bool>,
     scratch: Scratch,
     pub pending: BTreeMap<(GroupId, ServiceId), u64>,
-    pub budget_ppb: i64,
+    pub purse: Purse,
     /// What the pending wishes would move, parts per billion of all demand.
     pub wished_ppb: i64,
     /// Whether this plan grants wishes,
@@ -112,7 +113,7 @@ impl<'t> Sweep<'t> {
         walk: &'t Walk,
         loads: Loads,
         books: Vec<Book<'t>>,
-        budget_ppb: i64,
+        purse: Purse,
     ) -> Self {
         let pairs = books.len() * terrain.ground.classes.len();
         Self {
@@ -129,7 +130,7 @@ impl<'t> Sweep<'t> {
             touched: Vec::new(),
             held: Vec::new(),
             contended: false,
-            budget_ppb,
+            purse,
             wished_ppb: 0,
             may_grant: false,
             granted: false,
@@ -139,6 +140,10 @@ impl<'t> Sweep<'t> {
             loads,
             books,
         }
+    }
+
+    pub fn rules(&self) -> &'t PlannerRules {
+        &self.terrain.input.policy.planner
     }
 
     /// A first plan's: everybody is new.
@@ -169,7 +174,7 @@ impl<'t> Sweep<'t> {
     /// One round of improvement over everything that was not moved yet; how many moved.
     pub fn reconsider_all(&mut self, memory: &PlannerMemory, patience: Patience) -> usize {
         let walk = self.walk;
-        self.may_grant = memory.may_grant();
+        self.may_grant = memory.may_grant(self.rules());
         let mut count = 0;
         for &group in &walk.order {
             if patience != Patience::Patient && self.questions > MOST_QUESTIONS {
@@ -529,7 +534,7 @@ impl<'t> Sweep<'t> {
         }
         // Congestion must not make clients chase each other: the whole group must gain.
         let (now, then) = (question.mean_cost(from), question.mean_cost(to));
-        now >= then.saturating_add(margin(then))
+        now >= then.saturating_add(question.outlook.margin.of(then))
     }
 
     /// Dwell time, then the budget. Notes the wish.
@@ -545,8 +550,8 @@ impl<'t> Sweep<'t> {
             return Ok(());
         }
         let size_ppb = self.size_ppb(service, group, moving_ppm);
-        self.grant(service, group, size_ppb, memory, self.budget_ppb > 0)?;
-        self.budget_ppb -= size_ppb;
+        self.grant(service, group, size_ppb, memory, self.purse.affords(size_ppb))?;
+        self.purse.pay(size_ppb);
         Ok(())
     }
 
@@ -562,19 +567,31 @@ impl<'t> Sweep<'t> {
     ) -> Result<(), (HeldBy, u64)> {
         let key = (GroupId::from_index(group), ServiceId::from_index(service));
         let since = memory.pending.get(&key).copied().unwrap_or(memory.at_ms);
-        let waited = memory.at_ms.saturating_sub(since) >= DWELL_MS;
+        let waited = memory.at_ms.saturating_sub(since) >= self.rules().dwell_ms();
         if waited && affordable && self.may_grant {
             self.granted = true;
             return Ok(());
         }
         self.wished_ppb = self.wished_ppb.saturating_add(size_ppb);
+        let window_ms = self.rules().budget.window_ms();
+        if self.may_grant && !affordable && memory.at_ms.saturating_sub(since) >= window_ms {
+            self.purse.save();
+        }
         self.pending.insert(key, since);
         Err(match () {
             () if !waited => (HeldBy::Dwell, since),
             () if !affordable => (HeldBy::Budget, since),
-            () if !memory.is_apart() => (HeldBy::Pause, since),
+            () if !memory.is_apart(self.rules()) => (HeldBy::Pause, since),
             () => (HeldBy::Batch, since),
         })
+    }
+
+    /// Which part (ppm) of a group's clients of a service may be moved by choice now.
+    pub fn affordable_ppm(&self, service: usize, group: usize) -> u32 {
+        let all = u128::from(self.demand.total(service)) * self.books.len() as u128;
+        let of_one = u128::from(self.demand.weight(service, group)) * 1_000;
+        let ppm = u128::from(self.purse.left().unsigned_abs()) * all / of_one.max(1);
+        u32::try_from(ppm).unwrap_or(u32::MAX).min(WHOLE)
     }
 
     /// A part of one group's clients of one service, in parts per billion of all demand.

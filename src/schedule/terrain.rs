@@ -24,6 +24,7 @@ use crate::base::prefix::Family;
 use crate::base::units::Micros;
 use crate::model::ids::NodeId;
 use crate::model::placement::{Latencies, PathQuality, Quality, Share};
+use crate::model::planner::Margin;
 use crate::model::reach::{Reach, View};
 use std::sync::Arc;
 
@@ -63,6 +64,8 @@ pub(super) struct Outlook<'t> {
     row: &'t [u32],
     penalty: &'t [u32],
     terrain: &'t Terrain<'t>,
+    /// Of a move.
+    pub margin: Margin,
     /// Nodes in one answer.
     pub answers: usize,
     pub service: u32,
@@ -165,7 +168,7 @@ impl<'t> Outlook<'t> {
         let own = || held.iter().map(|share| self.worth(share.node)).min().unwrap_or(u32::MAX);
         match self.doubt(node, held) {
             0 => cost,
-            doubt => cost::bid(cost, doubt, own()),
+            doubt => cost::bid(cost, doubt, own(), self.margin),
         }
     }
 
@@ -242,6 +245,7 @@ impl<'a> Terrain<'a> {
             row: self.pricing.row(row, || self.prices(service, place)),
             penalty: self.ground.penalties(service, self.input.groups[group].line),
             terrain: self,
+            margin: self.input.policy.planner.margin,
             answers: usize::from(self.input.policy.services[service].answers),
             service: service as u32,
             group: group as u32,

@@ -182,7 +182,7 @@ impl Sweep<'_> {
 
     /// Why no node is relieved by choice now, if any reason there is; `is_apart`: the last batch was long enough ago.
     pub fn holds_relief(&self, is_apart: bool) -> Option<HeldBy> {
-        match (is_apart, self.budget_ppb > 0) {
+        match (is_apart, !self.purse.is_empty()) {
             (true, true) => None,
             (false, true) => Some(HeldBy::Pause),
             (_, false) => Some(HeldBy::Budget),
@@ -250,7 +250,7 @@ impl PlannerMemory {
         for wait in self.waits.0.iter().filter(|wait| wait.service.index() < policy.services.len()) {
             sums.entry((wait.by, wait.service))
                 .or_insert_with(|| Sum::new(wait))
-                .add(wait, self.left_of(wait));
+                .add(wait, self.left_of(wait, policy));
             let is_larger = |known: &&Wait| wait.ppb > known.ppb;
             if wait.by.is_wait() && (largest.len() < MOST_NAMED || largest.last().is_some_and(is_larger)) {
                 let at = largest.partition_point(|known| known.ppb >= wait.ppb);
@@ -270,7 +270,13 @@ impl PlannerMemory {
             left_ms: sum.left_ms,
         });
         let largest = largest.into_iter().map(|wait| self.named(wait, policy, groups)).collect();
-        HeldBack { share, budget: self.budget(), is_frozen: false, rules: rules.collect(), largest }
+        HeldBack {
+            share,
+            budget: self.budget(&policy.planner),
+            is_frozen: false,
+            rules: rules.collect(),
+            largest,
+        }
     }
 
     /// What holds one client group of a service, if anything does.
@@ -283,8 +289,8 @@ impl PlannerMemory {
         self.waits.of(pair).map(|wait| self.named(wait, policy, groups))
     }
 
-    fn left_of(&self, wait: &Wait) -> Option<u64> {
-        self.wait_left_ms(wait.by, wait.since_ms, wait.to)
+    fn left_of(&self, wait: &Wait, policy: &Policy) -> Option<u64> {
+        self.wait_left_ms(&policy.planner, wait.by, wait.since_ms, wait.to)
     }
 
     fn named(&self, wait: &Wait, policy: &Policy, groups: &[ClientGroup]) -> HeldMove {
@@ -297,7 +303,7 @@ impl PlannerMemory {
             to: node(wait.to),
             share: ppm(u64::from(wait.ppb)),
             for_ms: self.at_ms.saturating_sub(wait.since_ms),
-            left_ms: self.left_of(wait),
+            left_ms: self.left_of(wait, policy),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::placement::Assignment;
 use crate::model::provenance::Cause;
 use crate::model::reach::Reach;
 use crate::model::verdict::{NodeHealth, Verdict};
-use crate::routing::judge::{Case, judge};
+use crate::routing::judge::{Case, Movements, judge};
 use crate::schedule::{Pass, Plan, PlanInput, PlannerMemory, plan};
 
 struct Trial {
@@ -14,6 +14,7 @@ struct Trial {
     health: Vec<NodeHealth>,
     now_ms: u64,
     current: Option<Plan>,
+    movements: Movements,
 }
 
 impl Trial {
@@ -40,7 +41,11 @@ impl Trial {
             before,
             plan: &next.assignment,
             account: &next.account,
+            movements: &self.movements,
+            now_ms: self.now_ms,
         });
+        let window_ms = self.instance.policy.planner.budget.window_ms();
+        self.movements.note(self.now_ms, said.moved_ppb, window_ms);
         assert!(said.is_empty(), "at {} ms, {cause}: {said:#?}", self.now_ms);
         self.current = Some(next);
     }
@@ -61,7 +66,7 @@ impl Trial {
 fn course(seed: u64, at: usize, is_tight: bool) {
     let instance = Instance::random(seed, at, is_tight);
     let health = instance.health.clone();
-    let mut trial = Trial { instance, health, now_ms: 0, current: None };
+    let mut trial = Trial { instance, health, now_ms: 0, current: None, movements: Movements::default() };
     trial.step(Pass::Full, &Cause::ColdStart);
     trial.run(2);
     let mut rng = SeededRng::new(seed ^ at as u64);

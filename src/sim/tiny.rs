@@ -17,7 +17,7 @@ use crate::model::provenance::Cause;
 use crate::model::reach::Reach;
 use crate::model::service::{Bias, ChainRule, Method, OnAllDown, Pool, PoolMember, Service};
 use crate::model::verdict::{FamilyHealth, NodeHealth, NodeLoad, Verdict};
-use crate::routing::judge::{Case, judge};
+use crate::routing::judge::{Case, Movements, judge};
 use crate::schedule::{Pass, Plan, PlanInput, PlannerMemory, plan};
 
 const MOST_STEPS: usize = 12;
@@ -141,6 +141,7 @@ pub struct Play<'a> {
     pub world: World,
     pub now_ms: u64,
     pub current: Option<Plan>,
+    movements: Movements,
     steps: usize,
 }
 
@@ -169,7 +170,7 @@ impl<'a> Play<'a> {
         let mut bytes = Bytes(data);
         let mut world = draw(&mut bytes);
         more(&mut world.policy, &mut bytes);
-        Self { bytes, world, now_ms: 0, current: None, steps: 0 }
+        Self { bytes, world, now_ms: 0, current: None, movements: Movements::default(), steps: 0 }
     }
 
     /// Makes the next plan; `None`: that was all.
@@ -192,7 +193,10 @@ impl<'a> Play<'a> {
 
     fn plan(&mut self, pass: Pass, cause: Cause) -> Told {
         let next = self.world.plan(self.current.as_ref(), self.now_ms, pass);
-        let told = self.world.judge(self.current.as_ref(), &next, cause);
+        let before = self.current.as_ref();
+        let (told, moved_ppb) = self.world.judge(before, &next, cause, (&self.movements, self.now_ms));
+        let window_ms = self.world.policy.planner.budget.window_ms();
+        self.movements.note(self.now_ms, moved_ppb, window_ms);
         self.current = Some(next);
         told
     }
@@ -215,7 +219,14 @@ impl World {
         })
     }
 
-    fn judge(&self, before: Option<&Plan>, plan: &Plan, cause: Cause) -> Told {
+    /// Also what it moves by choice, parts per billion of all demand.
+    fn judge(
+        &self,
+        before: Option<&Plan>,
+        plan: &Plan,
+        cause: Cause,
+        (movements, now_ms): (&Movements, u64),
+    ) -> (Told, u64) {
         let reach = Reach::of(&self.policy, &self.groups, &self.health);
         let said = judge(&Case {
             policy: &self.policy,
@@ -225,10 +236,12 @@ impl World {
             before: before.map(|plan| &plan.assignment),
             plan: &plan.assignment,
             account: &plan.account,
+            movements,
+            now_ms,
         });
         let wrong = (!said.answers.is_empty()).then(|| format!("{cause}: {said:?}"));
         let doubtful = (!said.is_empty()).then(|| format!("{cause}: {said:?}"));
-        Told { cause, wrong, doubtful }
+        (Told { cause, wrong, doubtful }, said.moved_ppb)
     }
 }
 

@@ -131,8 +131,8 @@ impl Play<'_> {
         self.moved[0] += moved;
         self.moved[1] += self.minute[0];
         let minute: f64 = self.minute.iter().sum();
-        // The bucket may be full when the minute begins, and in debt by a group when it ends.
-        if minute > 2.0 * BUDGET + largest && !self.has_relief {
+        // A group that is larger than the budget is moved alone.
+        if minute > BUDGET.max(largest) + 1e-4 && !self.has_relief {
             self.wrong.push(format!("{second} s: {minute:.3} of demand moved by choice in a minute"));
         }
     }

@@ -10,10 +10,15 @@ use crate::routing::judge::Case;
 impl Writer {
     /// What speaks against publishing the plan of `candidate`: wrong answers. What moves too much or overloads
     /// a node is published all the same, and told. A plan that changes no answer is looked at only while
-    /// there is something to take back.
-    pub(super) fn judged(&mut self, candidate: &Snapshot, account: &Account) -> Result<(), Vec<String>> {
+    /// there is something to take back. Returns what it moves by choice, parts per billion of all demand.
+    pub(super) fn judged(
+        &mut self,
+        candidate: &Snapshot,
+        account: &Account,
+        now_ms: u64,
+    ) -> Result<u64, Vec<String>> {
         if candidate.same_content(&self.publisher.snapshot()) && !self.reporter.has(About::Plan) {
-            return Ok(());
+            return Ok(0);
         }
         let said = (self.judge)(&Case {
             policy: &self.inputs.planned,
@@ -23,6 +28,8 @@ impl Writer {
             before: Some(&self.assignment),
             plan: &candidate.assignment,
             account,
+            movements: &self.movements,
+            now_ms,
         });
         if !said.answers.is_empty() {
             return Err(said.answers);
@@ -34,7 +41,7 @@ impl Writer {
             problems.push(self.logged(Problem { code: "plan-faulted".to_owned(), ..told }));
         }
         self.reporter.set_problems(About::Plan, problems);
-        Ok(())
+        Ok(said.moved_ppb)
     }
 
     /// Tells what became of a candidate and keeps what a restart needs.

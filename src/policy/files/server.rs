@@ -3,7 +3,7 @@
 use crate::policy::files::alerts::ReceiverUrl;
 use crate::policy::places::Cidr;
 use crate::policy::read::{Bad, List, OneOrMany, OrNone, Scalar, choice, record};
-use crate::policy::scalars::{Hostname, Name, Span, Text, Version, Whole};
+use crate::policy::scalars::{Hostname, Name, Percent, Span, Text, Version, Whole};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 
@@ -48,6 +48,8 @@ record! {
         optional workers: Whole<0, 1024> = 0,
         /// How often the planner looks for better places.
         optional tick: Span<100, 60_000> = "1s",
+        /// How the planner may move clients (docs/planner.md). Left out: the defaults.
+        optional planner: PlannerFile,
         /// Whether probes of kind `command` may run programs here, as the user rhumb runs as.
         optional commands: bool = false,
         /// Zones to sign, with keys that `rhumb keys generate` makes. Left out: none.
@@ -65,6 +67,40 @@ record! {
         optional transfer: TransferFile,
         /// A page for everybody that says how services do (docs/incidents.md). Left out: none.
         optional status_page: StatusPageFile,
+    }
+}
+
+record! {
+    /// How the planner may move clients. What fails is left at once, whatever is said here.
+    pub struct PlannerFile {
+        /// Of all demand so much is moved by choice in any `change_window`, at most.
+        optional change_budget: Percent<1, 100> = "20%",
+        /// The window of the change budget.
+        optional change_window: Span<1_000, 3_600_000> = "1m",
+        /// A better place has to be wanted for so long without a break, and batches of moves are so far apart.
+        optional dwell: Span<100, 600_000> = "3s",
+        /// Nobody is moved to gain less than this,
+        optional margin: Span<0, 1_000> = "10ms",
+        /// or less than this share of what the better place costs.
+        optional margin_share: Percent<0, 100> = "15%",
+        /// A node that came back has all of its clients again after this time, a tenth at once. 0s: all at once.
+        optional ramp: Span<0, 86_400_000> = "5m",
+        /// A node that reached its cap takes nobody by choice before it is at this share of its capacity.
+        optional spill_end: Percent<1, 100> = "65%",
+        /// When clients of a rule count as spilling.
+        optional spill: SpillFile,
+    }
+}
+
+record! {
+    /// The rung of the ladder at which clients of a rule are sent to later pools of their chain.
+    pub struct SpillFile {
+        /// It begins when this share of their demand is on later pools.
+        optional enter: Percent<0, 100> = "1%",
+        /// It ends when no more than this share was for `dwell`. Below `enter`.
+        optional exit: Percent<0, 100> = "0.2%",
+        /// How long that has to be so.
+        optional dwell: Span<0, 86_400_000> = "30s",
     }
 }
 

@@ -18,6 +18,7 @@ pub mod health;
 pub mod admin;
 pub mod listeners;
 mod load;
+pub mod planner;
 pub mod probe;
 mod probe_kind;
 pub mod profiles;

@@ -45,6 +45,7 @@ pub fn lower(file: &Slot<ServerFile>, findings: &mut Findings) -> ServerConfig {
         geo,
         workers,
         tick,
+        planner: _,
         commands,
         dnssec,
         rate_limit,

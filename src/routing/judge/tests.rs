@@ -15,7 +15,10 @@ struct World {
     groups: Vec<ClientGroup>,
     health: Vec<NodeHealth>,
     account: Account,
+    movements: Movements,
 }
+
+const NOW_MS: u64 = 100_000;
 
 /// Nodes n0, n1, n2 of 100 units each: pool `near` has n0, n1 and stand-by n3, `far` n2; n4 is in no pool.
 /// Groups a and b ask for 40 each, and c, whose chain is `far` alone.
@@ -38,6 +41,7 @@ fn world() -> World {
         method: Method::Latency,
     };
     let mut policy = Policy::default();
+    policy.planner.budget.share = Ppm::from_percent(10);
     policy.fleet.sites =
         vec![Site { name: "s".to_owned(), title: None, region: RegionId(0), location: None }];
     policy.fleet.nodes = (0..5).map(node).collect();
@@ -74,19 +78,28 @@ fn world() -> World {
         v4_slash24: 1,
         v6_slash48: 0,
     };
-    let fifths = vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5].into();
-    let account = Account {
-        services: vec![Account::fine(100)],
-        split: Split { assumed: fifths, counted: Vec::new() },
-        base: vec![0; 5],
-        budget_ppb: 100_000_000,
-        ..Account::default()
-    };
     let health = NodeHealth {
         families: [Some(FamilyHealth { verdict: Up::Up, ..FamilyHealth::default() }), None],
         ..NodeHealth::default()
     };
-    World { policy, groups: ["a", "b", "c"].map(group).to_vec(), health: vec![health; 5], account }
+    World {
+        policy,
+        groups: ["a", "b", "c"].map(group).to_vec(),
+        health: vec![health; 5],
+        account: account(),
+        movements: Movements::default(),
+    }
+}
+
+/// Two fifths of the clients in a and b each, the last in c.
+fn account() -> Account {
+    let fifths = vec![(2 << 32) / 5, (2 << 32) / 5, (1 << 32) / 5].into();
+    Account {
+        services: vec![Account::fine(100)],
+        split: Split { assumed: fifths, counted: Vec::new() },
+        base: vec![0; 5],
+        ..Account::default()
+    }
 }
 
 fn on(parts: &[(u16, u32)]) -> Placement {
@@ -121,7 +134,10 @@ impl World {
     fn judge(&self, cause: &Cause, before: Option<&Assignment>, plan: &Assignment) -> (String, String) {
         let reach = Reach::of(&self.policy, &self.groups, &self.health);
         let World { policy, groups, account, .. } = self;
-        let said = judge(&Case { policy, groups, reach: &reach, cause, before, plan, account });
+        let movements = &self.movements;
+        let case =
+            Case { policy, groups, reach: &reach, cause, before, plan, account, movements, now_ms: NOW_MS };
+        let said = judge(&case);
         (said.answers.join("; "), said.balance.join("; "))
     }
 
@@ -222,23 +238,36 @@ fn an_evacuation_moves_orphans_alone_and_fills_by_room() {
 }
 
 #[test]
-fn moves_by_choice_keep_within_the_budget_and_one_group_more() {
+fn moves_by_choice_keep_within_the_budget_in_every_window() {
     let mut w = world();
     let choice = Cause::Rebalance;
-    // 40 % move; a tenth may, and one group of 40 % more.
+    // 40 % move; a tenth may, but that is one group.
     let one = plan([on(&[(1, 100)]), on(&[(1, 100)]), on(&[(2, 100)])]);
     assert_eq!(w.judge(&choice, Some(&good()), &one), nothing());
     let two = plan([on(&[(1, 100)]), on(&[(0, 100)]), on(&[(2, 100)])]);
     let (answers, balance) = w.judge(&choice, Some(&good()), &two);
     assert!(answers.is_empty() && balance.contains("moves 80.00 % of all demand by choice"), "{balance}");
-    assert!(balance.contains("10.00 % is what may be moved now"), "{balance}");
+    assert!(balance.contains("that is 80.00 % in 60 s, and 10.00 % may be"), "{balance}");
     // An edit is the operator's choice; orphans are nobody's; above a cap everything may move.
     assert_eq!(w.judge(&Cause::Reload { what: "fleet.yaml".to_owned() }, Some(&good()), &two), nothing());
     w.account.base[1] = Account::fine(60);
     let relief = plan([on(&[(2, 100)]), on(&[(0, 100)]), on(&[(2, 100)])]);
     assert_eq!(w.judge(&choice, Some(&good()), &relief), nothing());
     w.account.base[1] = 0;
-    w.account.budget_ppb = -1;
+    // Whoever comes after others within a window has less.
+    let part = plan([on(&[(0, 80), (1, 20)]), on(&[(1, 100)]), on(&[(2, 100)])]);
+    for (before_ppb, age_ms, is_much) in
+        [(20_000_000, 59_999, false), (30_000_000, 59_999, true), (30_000_000, 60_000, false)]
+    {
+        w.movements = Movements::default();
+        w.movements.note(NOW_MS - age_ms, before_ppb, 60_000);
+        let (_, balance) = w.judge(&choice, Some(&good()), &part);
+        assert_eq!(balance.contains("that is 11.00 % in 60 s"), is_much, "{balance}");
+        assert_eq!(balance.is_empty(), !is_much, "{balance}");
+    }
+    // However large a group is, others were moved a moment ago.
+    w.movements.note(NOW_MS, 1_000_000, 60_000);
+    assert!(w.judge(&choice, Some(&good()), &one).1.contains("that is 40.10 % in 60 s"));
     w.lose(0);
     let orphans = plan([on(&[(1, 100)]), on(&[(1, 100)]), on(&[(2, 100)])]);
     assert_eq!(w.judge(&choice, Some(&good()), &orphans), nothing());
@@ -259,6 +288,8 @@ fn nodes_of_an_open_circuit_are_nobody_s() {
             before: Some(&good()),
             plan,
             account: &world.account,
+            movements: &world.movements,
+            now_ms: NOW_MS,
         })
     };
     assert!(!said(&good()).answers.is_empty(), "b is on a node that is cut");

@@ -30,7 +30,7 @@ fn play(phases: &[Phase]) -> usize {
                 unserved: Ppm::ZERO,
             };
             let before = area.rung;
-            area.step(pressure, Some(&policy()), false, now_s * 1_000);
+            area.step(pressure, (&SpillRung::default(), Some(&policy())), false, now_s * 1_000);
             changes += usize::from(area.rung != before);
             now_s += 1;
         }
@@ -83,10 +83,10 @@ fn all_are_shed_at_most_and_without_capacity_nothing_moves() {
     play(&[(600, 400, 0, Rung::Shed, 100)]);
     let mut area = Area { shed: Ppm::from_percent(40), rung: Rung::Shed, ..Area::default() };
     for now_s in 0..600 {
-        area.step(Pressure::default(), Some(&policy()), false, now_s * 1_000);
+        area.step(Pressure::default(), (&SpillRung::default(), Some(&policy())), false, now_s * 1_000);
     }
     assert_eq!(area.shed, Ppm::from_percent(40), "nobody knows how full it is");
-    area.step(Pressure::default(), None, false, 600_000);
+    area.step(Pressure::default(), (&SpillRung::default(), None), false, 600_000);
     assert_eq!((area.rung, area.shed), (Rung::Normal, Ppm::ZERO), "policy sheds nobody any more");
 }
 
@@ -98,7 +98,12 @@ fn with_clients_that_follow_late_the_share_settles() {
         for now_s in 0..3_600_u64 {
             let utilisation = Some(Ppm::from_fraction(load / 100.0));
             let before = area.shed;
-            area.step(Pressure { utilisation, ..Pressure::default() }, Some(&policy()), false, now_s * 1_000);
+            area.step(
+                Pressure { utilisation, ..Pressure::default() },
+                (&SpillRung::default(), Some(&policy())),
+                false,
+                now_s * 1_000,
+            );
             changes += usize::from(area.shed != before);
             // Sessions of two minutes.
             let admitted = f64::from(asked) * (1.0 - area.shed.fraction());
