@@ -88,6 +88,7 @@ mod polish;
 mod properties;
 mod relief;
 mod remap;
+mod returning;
 mod rows;
 mod scoped;
 mod spread;
@@ -105,7 +106,7 @@ mod testing;
 mod tests;
 mod wish;
 
-pub use breaker::CutRegion;
+pub use breaker::{CutRegion, Signal, Trial};
 pub use contest::Hurdle;
 pub use degrade::RungStep;
 pub use demand::weights;
