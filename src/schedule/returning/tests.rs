@@ -1,8 +1,9 @@
 //! What comes back to nodes while they ramp up, and what does not wait for that.
 
+use super::super::explain::CandidateState;
 use super::super::testing::*;
-use super::super::{Pass, Plan};
-use crate::model::ids::SiteId;
+use super::super::{Pass, Plan, PlanInput};
+use crate::model::ids::{GroupId, ServiceId, SiteId};
 
 /// By second of the ramp at which it is looked at: its step, ppm.
 const STEPS: [(u64, u32); 4] = [(70, 100_000), (145, 250_000), (220, 500_000), (295, 750_000)];
@@ -137,4 +138,32 @@ fn a_node_that_comes_back_later_takes_nothing_from_the_refuge_of_the_others() {
     assert_eq!((early, late), (750_000, 50_000), "its part is a half");
     let plan = w.run(plan, 299_000, 400);
     assert_eq!(shares(&plan.assignment, 0), [(0, 500_000), (1, 500_000)]);
+}
+
+#[test]
+fn a_part_that_is_too_little_yet_is_told_of() {
+    let mut w = world(2, vec![service("s", vec![pool(&[0, 1])])]);
+    w.policy.services[0].pools[0].members[1].weight = 6;
+    let first = plan_first(&w);
+    assert_eq!(on(&first, 0, 1..2), 56_603);
+    let plan = comes_back(&mut w, first, 1..2);
+    let plan = w.run(plan, 11_000, 60);
+    assert_eq!(on(&plan, 0, 1..2), 0, "less than a 128th");
+    let input = PlanInput {
+        policy: &w.policy,
+        groups: &w.groups,
+        latencies: &w.latencies,
+        health: &w.health,
+        previous: Some(&plan.assignment),
+        memory: &plan.memory,
+        demand: None,
+        now_ms: 71_000,
+        pass: Pass::Full,
+    };
+    let told = super::super::explain(&input, ServiceId(0), GroupId(0)).expect("both exist");
+    let node = told.candidates.iter().find(|it| it.node == "n1").expect("a member");
+    let because = "it came back: for now it takes at most 10 % of its part";
+    assert!(matches!(&node.state, CandidateState::Backup { because: it, .. } if it == because), "{node:?}");
+    let plan = w.run(plan, 71_000, 30);
+    assert_eq!(on(&plan, 0, 1..2), 14_150, "a quarter");
 }
