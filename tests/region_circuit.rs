@@ -14,11 +14,19 @@ use support::{Folder, TestNode, ask, fetch, free_port, push_load, run, wait_for}
 const TOKEN: &str = "of all nodes";
 const NAME: &str = "live.example.test";
 const NETWORKS: u32 = 100;
-/// Japan's clients are near the first two, which are the region.
-const NODES: [(&str, [u8; 4]); 3] =
-    [("tyo-1", [127, 1, 1, 1]), ("tyo-2", [127, 1, 1, 2]), ("fra-1", [127, 2, 1, 1])];
+/// Japan's clients are near the first five, which are the region.
+const NODES: [(&str, [u8; 4]); 6] = [
+    ("tyo-1", [127, 1, 1, 1]),
+    ("tyo-2", [127, 1, 1, 2]),
+    ("tyo-3", [127, 1, 1, 3]),
+    ("tyo-4", [127, 1, 1, 4]),
+    ("tyo-5", [127, 1, 1, 5]),
+    ("fra-1", [127, 2, 1, 1]),
+];
 /// The bound is a tenth; from three tenths on health would have the nodes degraded for it.
 const TOO_MANY: &str = "0.28";
+/// Below the bound that opens, above the one that closes.
+const STILL_MANY: &str = "0.04";
 
 const SERVICE: &str = "version: 1
 hostnames: [live.example.test]
@@ -51,7 +59,7 @@ impl World {
             &format!(
                 "version: 1
 regions:
-  ea: {{ circuit: {{ errors: 10%, open_for: 8s, trial: 20%, trial_for: 8s }} }}
+  ea: {{ circuit: {{ errors: 10%, errors_exit: 3%, open_for: 8s, trial: 10%, trial_for: 3s }} }}
   eu: {{}}
 sites:
   tyo: {{ region: ea, location: {{ lat: 35.68, lon: 139.69 }} }}
@@ -63,6 +71,9 @@ defaults:
 nodes:
   tyo-1: {{ site: tyo, addresses: [127.1.1.1], labels: {{ role: edge }} }}
   tyo-2: {{ site: tyo, addresses: [127.1.1.2], labels: {{ role: edge }} }}
+  tyo-3: {{ site: tyo, addresses: [127.1.1.3], labels: {{ role: edge }} }}
+  tyo-4: {{ site: tyo, addresses: [127.1.1.4], labels: {{ role: edge }} }}
+  tyo-5: {{ site: tyo, addresses: [127.1.1.5], labels: {{ role: edge }} }}
   fra-1: {{ site: fra, addresses: [127.2.1.1], labels: {{ role: edge }} }}
 "
             ),
@@ -136,14 +147,16 @@ fn a_region_that_errs_is_left_tried_and_taken_back() {
     let metrics = fetch(world.admin, "/metrics");
     assert!(metrics.contains(r#"rhumb_rung{service="live",area="*",rung="circuit"} 1"#), "{metrics}");
 
-    // Mended; by and by the average that is reported forgets.
+    // By and by the average that is reported forgets. It is not well enough to be taken back.
+    let unwell = "region ea is on trial: its errors are above `errors_exit`, so that it does not close";
     let on_trial = wait_for("a trial", || {
-        world.report("0");
-        let told = world.problem().expect("it does not close without a trial");
+        world.report(STILL_MANY);
         let sent = world.in_region();
-        (told.contains("on trial") && sent > 0).then_some(sent)
+        let told = world.problem().expect("it does not close without a trial, nor above its exit");
+        (told == unwell && sent > 0).then_some(sent)
     });
-    assert!(on_trial <= NETWORKS as usize * 2 / 5, "{on_trial} of {NETWORKS} for a trial of 20 %");
+    // All five nodes together; a hundred networks do not divide exactly.
+    assert!(on_trial <= NETWORKS as usize / 5, "{on_trial} of {NETWORKS} for a trial of 10 %");
     wait_for("the circuit to close", || {
         world.report("0");
         world.problem().is_none().then_some(())

@@ -9,7 +9,7 @@ use crate::model::policy::Policy;
 use crate::model::provenance::Cause;
 use crate::model::status::Problem;
 use crate::routing::Snapshot;
-use crate::schedule::{CutRegion, PlannerMemory, RungStep};
+use crate::schedule::{CutRegion, PlannerMemory, RungStep, Signal, Trial};
 use std::time::Duration;
 
 /// Forgets networks that were not seen for long, and draws resolvers anew; where each is due. Whoever has an
@@ -37,18 +37,37 @@ pub fn cause(cause: Cause, steps: &[RungStep], policy: &Policy) -> Cause {
 /// Of each region that is given nobody, or a few on trial.
 pub fn problems(memory: &PlannerMemory, policy: &Policy, now: WallTime) -> Vec<Problem> {
     let tell = |region: CutRegion| {
-        Problem {
-        since: now,
-        code: "region-cut".to_owned(),
-        message: match region.is_on_trial {
-            true => format!("region {} is on trial: a part of its clients is sent there", region.name),
-            false => format!("the circuit of region {} is open: nobody is sent there", region.name),
-        },
-        help: "its errors or its clients' loss are at the bound of its `circuit`: mend it, and it is tried again"
-            .to_owned(),
-    }
+        let (message, help) = told(&region);
+        Problem { since: now, code: "region-cut".to_owned(), message, help: help.to_owned() }
     };
     memory.cut_regions(policy).into_iter().map(tell).collect()
+}
+
+/// What is the matter with a region, and what ends it.
+fn told(CutRegion { name, trial }: &CutRegion) -> (String, &'static str) {
+    let mend =
+        "its errors or its clients' loss are at the bound of its `circuit`: mend it, and it is tried again";
+    let Some(trial) = trial else {
+        return (format!("the circuit of region {name} is open: nobody is sent there"), mend);
+    };
+    let (why, help) = match trial {
+        Trial::Well => ("a part of its clients is sent there", "nothing: it closes if that goes well"),
+        Trial::Unwell(Signal::Errors) => {
+            ("its errors are above `errors_exit`, so that it does not close", mend)
+        }
+        Trial::Unwell(Signal::Loss) => {
+            ("its clients' loss is above `loss_exit`, so that it does not close", mend)
+        }
+        Trial::Unknown(Signal::Errors) => (
+            "fewer than half of its nodes report an error rate, so that it does not close",
+            "mend the load feeds of its nodes (`error_rate`); to have them serve meanwhile, `rhumb force-up`",
+        ),
+        Trial::Unknown(Signal::Loss) => (
+            "its clients' loss is not measured, so that it does not close",
+            "20 measurements are needed (docs/latency.md); to have its nodes serve meanwhile, `rhumb force-up`",
+        ),
+    };
+    (format!("region {name} is on trial: {why}"), help)
 }
 
 /// Of each node and region that a safety rule keeps in, though it would be withdrawn by choice.

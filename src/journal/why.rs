@@ -141,7 +141,7 @@ impl Look<'_> {
             return format!("{source_name} is down: {reason}");
         }
         let region = &self.kept.asked.policy.fleet.region_of(source).name;
-        if let Some(cut) = self.cut.iter().find(|cut| cut.name == *region && !cut.is_on_trial) {
+        if let Some(cut) = self.cut.iter().find(|cut| cut.name == *region && cut.trial.is_none()) {
             return format!("the circuit of region {} is open", cut.name);
         }
         let Some(from) = from else {

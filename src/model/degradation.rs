@@ -63,13 +63,31 @@ impl ShedTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionCircuit {
     /// Error rate that the region's nodes report, on average.
-    pub errors: Option<Ppm>,
+    pub errors: Option<Bounds>,
     /// Loss that clients measured to its sites.
-    pub loss: Option<Ppm>,
+    pub loss: Option<Bounds>,
     pub open_for: Duration,
-    /// Of each client group, at most, while it is on trial.
+    /// While it is on trial: of what its nodes would have of a client group, so that together they have this part
+    /// of the group at most.
     pub trial: Ppm,
+    /// How long it has to be well without a break until it is closed.
     pub trial_for: Duration,
+}
+
+/// Where something that should be low is too high, and where it is low again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From here it is bad.
+    pub enter: Ppm,
+    /// Up to here it is well. Lower than `enter`; in between it stays as it is.
+    pub exit: Ppm,
+}
+
+impl Bounds {
+    /// With the exit that policy has where it gives none: half of `enter`.
+    pub const fn from_enter(enter: Ppm) -> Self {
+        Self { enter, exit: Ppm(enter.0 / 2) }
+    }
 }
 
 impl RegionCircuit {

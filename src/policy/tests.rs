@@ -525,6 +525,31 @@ fn probes_are_combined_as_node_or_defaults_say() {
     assert_eq!(problems[0].message, "3 of 2 probes can never be well");
 }
 
+#[test]
+fn the_circuit_of_a_region_leaves_a_gap_between_its_bounds() {
+    use crate::base::units::Ppm;
+    use crate::model::degradation::Bounds;
+    let of = |circuit: &str| {
+        let text = format!("version: 1\nregions: {{eu: {{circuit: {{{circuit}}}}}}}\n");
+        let (policy, problems) = load(&[file("fleet.yaml", &text)]);
+        let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        policy.map(|policy| policy.fleet.circuits[0].1).ok_or(messages)
+    };
+    let bounds =
+        |enter, exit| Some(Bounds { enter: Ppm::from_percent(enter), exit: Ppm::from_percent(exit) });
+    let usual = of("errors: 50%, loss: 30%").expect("no errors");
+    assert_eq!((usual.errors, usual.loss), (bounds(50, 25), bounds(30, 15)));
+    let own = of("errors: 50%, errors_exit: 49%, loss: 3%, loss_exit: 0%").expect("no errors");
+    assert_eq!((own.errors, own.loss), (bounds(50, 49), bounds(3, 0)));
+    for (circuit, message) in [
+        ("errors: 20%, errors_exit: 30%", "`errors_exit` of 30 % is not below `errors` of 20 %"),
+        ("loss: 20%, loss_exit: 20%", "`loss_exit` of 20 % is not below `loss` of 20 %"),
+        ("errors: 20%, loss_exit: 5%", "`loss_exit` means nothing without `loss`"),
+    ] {
+        assert_eq!(of(circuit), Err(vec![message.to_owned()]));
+    }
+}
+
 fn fleet_of_named(first: &str, second: &str) -> Result<Fleet, Vec<String>> {
     let probes = format!(
         "{{kind: tcp, port: 1, name: {first}}}, {{kind: tcp, port: 2, name: {second}}}, {{kind: icmp}}"

@@ -83,8 +83,7 @@ impl Sweep<'_> {
         cost: impl Fn(NodeId) -> u32,
     ) -> Option<(HeldBy, Flow)> {
         let ramp = |share: &Share| outlook.returns.ramps[share.node.index()];
-        let is_capped =
-            |share: &&Share| ramp(share) < WHOLE && share.share.0.saturating_add(LEAST_SHARE) > ramp(share);
+        let is_capped = |share: &&Share| ramp(share) < WHOLE;
         let capped = shares.iter().filter(is_capped).min_by_key(|share| cost(share.node))?;
         let (price, rung) = (cost(capped.node), outlook.ladder.rung(capped.node)?);
         let method = outlook.ladder.method(usize::from(rung.level));

@@ -4,10 +4,13 @@
 //!           errors or loss at the bound for 5 s, and every chain has somebody elsewhere
 //!  closed ────────────────────────────────────────────────────────────────────────────▶ open, nobody is sent
 //!    ▲                                                                                  │  `open_for`, then
-//!    │  `trial_for` without                                                             ▼  twice, .. 8 times
+//!    │  known to be at the exit bound for `trial_for`                                   ▼  twice, .. 8 times
 //!    └──────────────────────────────────────────────────────────────────────────── half open, `trial` of each
 //!                                        the bound again for 5 s: open ◀──────────────── group at most
 //! ```
+//! A region on trial whose quality is between the bounds, or not known, stays on trial. What has to be known is what
+//! it was opened for; nothing that is known may be above its exit.
+//!
 //! Quality is what clients and nodes measure, not what probes do: the mean error rate of the region's nodes
 //! that report one, if at least half do, and the loss that clients measured to its sites, by how many
 //! measured. A node that is down is no matter of the circuit (its verdict says so already), nor does a
@@ -18,7 +21,7 @@
 
 use super::PlanInput;
 use crate::base::units::Ppm;
-use crate::model::degradation::RegionCircuit;
+use crate::model::degradation::{Bounds, RegionCircuit};
 use crate::model::fleet::{Fleet, Region};
 use crate::model::ids::{NodeId, RegionId};
 use crate::model::policy::Policy;
@@ -46,8 +49,27 @@ pub(super) enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutRegion {
     pub name: String,
-    /// A part of its clients is sent there.
-    pub is_on_trial: bool,
+    /// How the trial goes, for which a part of its clients is sent there; `None`: nobody is.
+    pub trial: Option<Trial>,
+}
+
+/// How the trial of a region goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trial {
+    /// It closes if it goes on like this for `trial_for`.
+    #[default]
+    Well,
+    /// This is above its exit bound.
+    Unwell(Signal),
+    /// This would have to be known.
+    Unknown(Signal),
+}
+
+/// What tells the quality of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    Errors,
+    Loss,
 }
 
 /// All regions' circuits, by region.
@@ -61,6 +83,45 @@ struct Circuit {
     bad_since_ms: Option<u64>,
     /// How many times `open_for` it stays open.
     times: u32,
+    /// On trial: since when it is well.
+    #[serde(default)]
+    well_since_ms: Option<u64>,
+    #[serde(default)]
+    trial: Trial,
+    /// What it was opened for: errors, loss.
+    #[serde(default)]
+    opened_for: [bool; 2],
+}
+
+/// What is measured of a region now, errors and loss, with the bounds of what has some.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen([Option<(Bounds, Option<Ppm>)>; 2]);
+
+impl Seen {
+    const SIGNALS: [Signal; 2] = [Signal::Errors, Signal::Loss];
+
+    fn of(input: &PlanInput<'_>, region: RegionId, policy: &RegionCircuit, global: &View) -> Self {
+        let errors = policy.errors.map(|bounds| (bounds, error_rate(input, region, global)));
+        Self([errors, policy.loss.map(|bounds| (bounds, client_loss(input, region)))])
+    }
+
+    /// By signal, whether it is at the bound that opens.
+    fn bad(&self) -> [bool; 2] {
+        self.0.map(|it| it.is_some_and(|(bounds, value)| value.is_some_and(|value| value >= bounds.enter)))
+    }
+
+    /// `needed`: by signal, whether it has to be known. One has to in any case.
+    fn trial(&self, needed: [bool; 2]) -> Trial {
+        let named = || Self::SIGNALS.into_iter().zip(self.0).zip(needed);
+        let unwell = named().find_map(|((signal, it), _)| {
+            it.filter(|(bounds, value)| value.is_some_and(|value| value > bounds.exit)).map(|_| signal)
+        });
+        let is_any_known = self.0.iter().flatten().any(|(_, value)| value.is_some());
+        let unknown = named().find_map(|((signal, it), is_needed)| {
+            it.filter(|(_, value)| value.is_none() && (is_needed || !is_any_known)).map(|_| signal)
+        });
+        unwell.map(Trial::Unwell).or(unknown.map(Trial::Unknown)).unwrap_or_default()
+    }
 }
 
 impl Circuits {
@@ -77,9 +138,9 @@ impl Circuits {
         let mut cut = self.open(fleet, input.health);
         cut.resize(fleet.nodes.len(), false);
         for &(region, policy) in &fleet.circuits {
-            let is_bad = is_collapsed(input, region, &policy, global);
+            let seen = Seen::of(input, region, &policy, global);
             let Some(circuit) = self.0.get_mut(region.index()) else { continue };
-            circuit.step(is_bad, &policy, now_ms, || {
+            circuit.step(&seen, &policy, now_ms, || {
                 is_dispensable(input.policy, region, |node| {
                     global.may_serve[node.index()] && !cut[node.index()]
                 }) && forbidding(input.policy, region, input.health, &cut).is_none()
@@ -97,14 +158,23 @@ impl Circuits {
         }
     }
 
-    /// Of each group at most this part goes to the nodes of regions on trial.
-    pub fn limit(&self, fleet: &Fleet, ramps: &mut [u32]) {
-        let on_trial = |region: &RegionId| self.state(*region) == State::HalfOpen;
-        for (region, policy) in fleet.circuits.iter().filter(|(region, _)| on_trial(region)) {
-            for node in nodes_of(fleet, *region) {
-                ramps[node.index()] = ramps[node.index()].min(policy.trial.0);
-            }
+    /// Has nodes of regions on trial take no more than the trial of their part: together they have that of each
+    /// group at most.
+    pub fn limit(&self, input: &PlanInput<'_>, ramps: &mut [u32]) {
+        for (node, trial) in self.on_trial(input) {
+            ramps[node.index()] = ramps[node.index()].min(trial.0);
         }
+    }
+
+    /// Nodes of regions on trial, but for those that an operator has serve, and what they are given.
+    pub fn on_trial(&self, input: &PlanInput<'_>) -> impl Iterator<Item = (NodeId, Ppm)> {
+        let is_on_trial = |region: &RegionId| self.state(*region) == State::HalfOpen;
+        let (fleet, health) = (&input.policy.fleet, input.health);
+        let regions = fleet.circuits.iter().filter(move |(region, _)| is_on_trial(region));
+        regions.flat_map(move |(region, policy)| {
+            let nodes = nodes_of(fleet, *region).filter(|node| !is_forced_up(health, *node));
+            nodes.map(|node| (node, policy.trial))
+        })
     }
 
     fn state(&self, region: RegionId) -> State {
@@ -134,7 +204,7 @@ impl Circuits {
         let cut = self.0.iter().zip(&fleet.regions).filter(|(circuit, _)| circuit.state != State::Closed);
         let tell = |(circuit, region): (&Circuit, &Region)| CutRegion {
             name: region.name.clone(),
-            is_on_trial: circuit.state == State::HalfOpen,
+            trial: (circuit.state == State::HalfOpen).then_some(circuit.trial),
         };
         cut.map(tell).collect()
     }
@@ -161,19 +231,28 @@ impl Circuits {
 }
 
 impl Circuit {
-    fn step(&mut self, is_bad: bool, policy: &RegionCircuit, now_ms: u64, is_dispensable: impl Fn() -> bool) {
+    fn step(&mut self, seen: &Seen, policy: &RegionCircuit, now_ms: u64, is_dispensable: impl Fn() -> bool) {
         let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let age_ms = now_ms.saturating_sub(self.since_ms);
-        self.bad_since_ms = is_bad.then(|| self.bad_since_ms.unwrap_or(now_ms));
+        let age_ms = |since_ms: u64| now_ms.saturating_sub(since_ms);
+        self.trial = seen.trial(self.opened_for);
+        let is_tried =
+            |since_ms: u64| self.trial == Trial::Well && age_ms(since_ms) >= millis(policy.trial_for);
+        let bad = seen.bad();
+        self.bad_since_ms = bad.contains(&true).then(|| self.bad_since_ms.unwrap_or(now_ms));
         let lasts = self.has_lasted(now_ms);
         let next = match self.state {
             State::Closed | State::HalfOpen if lasts && is_dispensable() => State::Open,
-            State::Open if age_ms >= millis(policy.open_for).saturating_mul(self.times.max(1).into()) => {
+            State::Open
+                if age_ms(self.since_ms)
+                    >= millis(policy.open_for).saturating_mul(self.times.max(1).into()) =>
+            {
                 State::HalfOpen
             }
-            State::HalfOpen if !is_bad && age_ms >= millis(policy.trial_for) => State::Closed,
+            State::HalfOpen if self.well_since_ms.is_some_and(is_tried) => State::Closed,
             same => same,
         };
+        let is_well = next == State::HalfOpen && self.trial == Trial::Well;
+        self.well_since_ms = is_well.then(|| self.well_since_ms.unwrap_or(now_ms));
         if next == self.state {
             return;
         }
@@ -181,6 +260,11 @@ impl Circuit {
             (State::HalfOpen, State::Open) => (self.times.max(1) * 2).min(MOST_TIMES),
             (_, State::Closed) => 0,
             _ => self.times,
+        };
+        self.opened_for = match next {
+            State::Open => [0, 1].map(|at| bad[at] || self.opened_for[at]),
+            State::HalfOpen => self.opened_for,
+            State::Closed => [false; 2],
         };
         (self.state, self.since_ms, self.bad_since_ms) = (next, now_ms, None);
     }
@@ -229,13 +313,6 @@ fn is_dispensable(policy: &Policy, region: RegionId, serves: impl Fn(NodeId) -> 
     })
 }
 
-fn is_collapsed(input: &PlanInput<'_>, region: RegionId, policy: &RegionCircuit, global: &View) -> bool {
-    let errors = error_rate(input, region, global);
-    let loss = policy.loss.and_then(|bound| Some((client_loss(input, region)?, bound)));
-    let is_at = |(value, bound): (Ppm, Ppm)| value >= bound;
-    policy.errors.zip(errors).is_some_and(|(bound, rate)| rate >= bound) || loss.is_some_and(is_at)
-}
-
 /// The mean over nodes that serve, if half of them say.
 fn error_rate(input: &PlanInput<'_>, region: RegionId, global: &View) -> Option<Ppm> {
     let serving = nodes_of(&input.policy.fleet, region).filter(|node| global.may_serve[node.index()]);
@@ -271,179 +348,4 @@ fn client_loss(input: &PlanInput<'_>, region: RegionId) -> Option<Ppm> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::contest::Hurdle;
-    use super::super::explain::CandidateState;
-    use super::super::testing::{loaded, plan_first, pool, service, shares, spread, up};
-    use super::super::{Pass, Plan};
-    use super::*;
-    use crate::model::degradation::Rung;
-    use crate::model::ids::{GroupId, ServiceId};
-    use crate::model::placement::{Measured, PathQuality, Quality};
-    use std::time::Duration;
-
-    const CIRCUIT: RegionCircuit = RegionCircuit {
-        errors: Some(Ppm::from_percent(50)),
-        loss: Some(Ppm::from_percent(30)),
-        open_for: Duration::from_secs(60),
-        trial: Ppm::from_percent(10),
-        trial_for: Duration::from_secs(30),
-    };
-
-    #[test]
-    fn it_opens_tries_and_closes_in_its_time() {
-        let mut circuit = Circuit::default();
-        let mut now_s = 0;
-        let mut run = |circuit: &mut Circuit, seconds: u64, is_bad: bool, expected: State| {
-            for _ in 0..seconds {
-                circuit.step(is_bad, &CIRCUIT, now_s * 1_000, || true);
-                now_s += 1;
-            }
-            assert_eq!(circuit.state, expected, "after {now_s} s");
-        };
-        run(&mut circuit, 5, true, State::Closed);
-        run(&mut circuit, 1, false, State::Closed);
-        run(&mut circuit, 5, true, State::Closed);
-        run(&mut circuit, 1, true, State::Open);
-        run(&mut circuit, 59, true, State::Open);
-        run(&mut circuit, 1, true, State::HalfOpen);
-        run(&mut circuit, 6, true, State::Open);
-        run(&mut circuit, 119, false, State::Open);
-        run(&mut circuit, 1, false, State::HalfOpen);
-        run(&mut circuit, 29, false, State::HalfOpen);
-        run(&mut circuit, 1, false, State::Closed);
-        run(&mut circuit, 6, true, State::Open);
-        run(&mut circuit, 60, false, State::HalfOpen);
-    }
-
-    /// Two regions of a node each; all groups are near the first.
-    fn world() -> super::super::testing::World {
-        let mut world = spread(&[&[10, 60], &[12, 60]], vec![service("s", vec![pool(&[0, 1])])]);
-        world.policy.fleet.regions.push(Region { name: "far".to_owned(), title: None });
-        world.policy.fleet.sites[1].region = RegionId(1);
-        world.policy.fleet.circuits = vec![(RegionId(0), CIRCUIT)];
-        world
-    }
-
-    fn rung(world: &super::super::testing::World, plan: &Plan) -> Rung {
-        plan.memory.rungs(&world.policy, 0)[0].rung
-    }
-
-    fn of_first(plan: &Plan) -> u32 {
-        shares(&plan.assignment, 0).iter().find(|(node, _)| *node == 0).map_or(0, |(_, share)| *share)
-    }
-
-    #[test]
-    fn clients_leave_a_region_that_errs_and_come_back_by_a_trial() {
-        let mut world = world();
-        let mut plan = plan_first(&world);
-        assert_eq!((of_first(&plan), rung(&world, &plan)), (1_000_000, Rung::Normal));
-        let mut erring = loaded(10);
-        if let Some(load) = &mut erring.load {
-            load.error_rate = Some(Ppm::from_percent(60));
-        }
-        world.health = vec![erring, up()];
-        plan = world.run(plan, 1_000, 8);
-        assert_eq!((of_first(&plan), rung(&world, &plan)), (0, Rung::Circuit));
-        let input = PlanInput {
-            policy: &world.policy,
-            groups: &world.groups,
-            latencies: &world.latencies,
-            health: &world.health,
-            previous: Some(&plan.assignment),
-            memory: &plan.memory,
-            now_ms: 9_000,
-            pass: Pass::Full,
-            demand: None,
-        };
-        let told = super::super::explain(&input, ServiceId(0), GroupId(0)).expect("both exist");
-        let node = told.candidates.iter().find(|it| it.node == "n0").expect("a member");
-        assert_eq!(node.to_win, [Hurdle::Circuit]);
-        let because = "the circuit of its region is open";
-        assert!(matches!(&node.state, CandidateState::Lost { because: it } if it == because), "{node:?}");
-        world.health = vec![up(), up()];
-        plan = world.run(plan, 9_000, 50);
-        assert_eq!(of_first(&plan), 0, "still open");
-        plan = world.run(plan, 59_000, 25);
-        assert_eq!(rung(&world, &plan), Rung::Circuit);
-        assert!((1..=100_000).contains(&of_first(&plan)), "{} ppm on trial", of_first(&plan));
-        plan = world.run(plan, 84_000, 400);
-        assert_eq!((of_first(&plan), rung(&world, &plan)), (1_000_000, Rung::Normal));
-    }
-
-    #[test]
-    fn clients_leave_a_region_that_loses_what_they_send() {
-        let mut world = world();
-        let plan = plan_first(&world);
-        world.latencies.votes = vec![100, 0, 100, 0].into();
-        let quality = Quality { loss: Measured { value: 450_000, votes: 100 }, ..Quality::default() };
-        world.latencies.quality = (0..2).map(|group| PathQuality { group, site: 0, quality }).collect();
-        let plan = world.run(plan, 1_000, 8);
-        assert_eq!(rung(&world, &plan), Rung::Circuit);
-        assert_eq!(of_first(&plan), 0);
-    }
-
-    #[test]
-    fn a_region_that_a_safety_rule_speaks_for_stays_and_the_rule_is_told() {
-        use crate::model::safety::{Assertion, SafetyRule, Unit};
-        let mut world = world();
-        let plan = plan_first(&world);
-        let mut erring = loaded(10);
-        if let Some(load) = &mut erring.load {
-            load.error_rate = Some(Ppm::WHOLE);
-        }
-        world.health = vec![erring, up()];
-        let name = "two-regions".to_owned();
-        let what = Assertion::AtLeast { count: 2, of: Unit::Region };
-        world.policy.safety = vec![SafetyRule { name, what, among: Vec::new(), runbook: None }];
-        let plan = world.run(plan, 1_000, 20);
-        assert_eq!((of_first(&plan), rung(&world, &plan)), (1_000_000, Rung::Normal));
-        let kept = plan.memory.kept_regions(&world.policy, &world.health, 21_000);
-        assert_eq!(kept.iter().map(|(_, rule)| rule.as_str()).collect::<Vec<_>>(), ["two-regions"]);
-        // It fails for real: nobody asks a rule.
-        world.health = vec![super::super::testing::down(), up()];
-        let plan = world.plan(Some(&plan), 30_000, Pass::Evacuation);
-        assert_eq!(of_first(&plan), 0);
-    }
-
-    #[test]
-    fn regions_that_are_cut_already_do_not_count_for_a_rule() {
-        use crate::model::safety::{Assertion, SafetyRule, Unit};
-        let mut world = spread(&[&[10, 60, 110], &[12, 60, 110]], vec![service("s", vec![pool(&[0, 1, 2])])]);
-        for (at, id, name) in [(1, RegionId(1), "far"), (2, RegionId(2), "farther")] {
-            world.policy.fleet.regions.push(Region { name: name.to_owned(), title: None });
-            world.policy.fleet.sites[at].region = id;
-        }
-        world.policy.fleet.circuits = vec![(RegionId(0), CIRCUIT), (RegionId(1), CIRCUIT)];
-        let what = Assertion::AtLeast { count: 2, of: Unit::Region };
-        let name = "two-regions".to_owned();
-        world.policy.safety = vec![SafetyRule { name, what, among: Vec::new(), runbook: None }];
-        let plan = plan_first(&world);
-        let mut erring = loaded(10);
-        if let Some(load) = &mut erring.load {
-            load.error_rate = Some(Ppm::WHOLE);
-        }
-        // Both at once: one may go, and the other then not.
-        world.health = vec![erring.clone(), erring, up()];
-        let plan = world.run(plan, 1_000, 8);
-        assert_eq!(shares(&plan.assignment, 0), [(1, 1_000_000)]);
-        let kept = plan.memory.kept_regions(&world.policy, &world.health, 9_000);
-        assert_eq!(kept, [("far".to_owned(), "two-regions".to_owned())]);
-    }
-
-    #[test]
-    fn a_region_that_nobody_can_do_without_stays() {
-        let mut world = world();
-        world.policy.services[0].pools = vec![pool(&[0])];
-        let plan = plan_first(&world);
-        let mut erring = loaded(10);
-        if let Some(load) = &mut erring.load {
-            load.error_rate = Some(Ppm::WHOLE);
-        }
-        world.health = vec![erring, up()];
-        let plan = world.run(plan, 1_000, 20);
-        assert_eq!((of_first(&plan), rung(&world, &plan)), (1_000_000, Rung::Normal));
-        let passes = world.plan(Some(&plan), 30_000, Pass::Evacuation);
-        assert_eq!(of_first(&passes), 1_000_000);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@
 
 use super::PlanInput;
 use super::contest::Hurdle;
-use super::cost::CostTerms;
+use super::cost::{CostTerms, nearness};
 use super::ladder::Ladder;
 use super::load::Loads;
 use super::pick::MOST;
@@ -372,7 +372,14 @@ impl Told<'_> {
             let end = Ppm(u32::try_from(self.loads.spill_end_ppm).unwrap_or(u32::MAX)).percent();
             return format!("it reached its cap and takes no newcomers before it is at {end} %");
         }
-        match self.outlook.ladder.method(usize::from(rung.level)) {
+        let method = self.outlook.ladder.method(usize::from(rung.level));
+        let least = self.total_us(best.node);
+        let is_near = self.total_us(node) < least.saturating_add(nearness(least));
+        let ramp = Ppm(self.outlook.returns.ramps[node.index()]);
+        if ramp < Ppm::WHOLE && (method.is_flat() || is_near) {
+            return format!("it came back: for now it takes at most {:.0} % of its part", ramp.percent());
+        }
+        match method {
             Method::Latency => self.compared(node, best.node),
             method => self.left_out(node, method),
         }

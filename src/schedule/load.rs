@@ -72,6 +72,8 @@ struct Meter {
     passing: u64,
     allowance: Option<u64>,
     planned: u64,
+    /// While it ramps up again: the most that is planned by choice.
+    ramped: u64,
     /// Up to the target; of a node without capacity, at any load.
     idle_price: u32,
     /// Whether it counts as full for newcomers.
@@ -120,6 +122,19 @@ impl Loads {
 
     pub fn set_full(&mut self, node: usize, full: bool) {
         self.meters[node].full = full;
+    }
+
+    /// Has the node take by choice no more than this part (ppm) of what its cap leaves beside base load.
+    pub fn ramp(&mut self, node: usize, ppm: u32) {
+        let meter = &mut self.meters[node];
+        meter.ramped = part(meter.cap.saturating_sub(meter.base), ppm);
+    }
+
+    /// What its ramp leaves of that.
+    #[inline]
+    pub fn room_of_ramp(&self, node: NodeId) -> u64 {
+        let meter = &self.meters[node.index()];
+        meter.ramped.saturating_sub(meter.planned)
     }
 
     /// Has the node take newcomers only for whom others have no room.
@@ -406,6 +421,7 @@ impl Meter {
             passing: 0,
             allowance: None,
             planned: 0,
+            ramped: u64::MAX,
             idle_price: 0,
             full: false,
             shunned: false,

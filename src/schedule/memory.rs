@@ -4,6 +4,7 @@
 //! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
 //! only loss is that dwell times and averages begin again.
 
+use super::PlanInput;
 use super::breaker::{Circuits, CutRegion};
 use super::budget::Spent;
 use super::change::Footing;
@@ -90,7 +91,7 @@ pub(super) struct NodeMemory {
     /// It is given nobody any more, and has whom it has until their sessions end.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_draining: bool,
-    /// When it came back, while its ramp lasts.
+    /// When it came back, while its ramp lasts and its clients are on their way home after that.
     pub back_since_ms: Option<u64>,
     /// When it last became better, while its clients come home.
     pub eased_at_ms: Option<u64>,
@@ -243,7 +244,7 @@ impl PlannerMemory {
         }
     }
 
-    /// Notes who serves, and returns each node's ramp in ppm of its weight.
+    /// Notes who serves, and returns each node's ramp in ppm of its part.
     pub(super) fn ramps(&mut self, may_serve: &[bool], ramp_ms: u64) -> Vec<u32> {
         let now = self.at_ms;
         let step = |memory: (&mut NodeMemory, &bool)| {
@@ -252,8 +253,8 @@ impl PlannerMemory {
                 node.back_since_ms = Some(now);
             }
             node.serving = serving;
-            let age = node.back_since_ms.map_or(ramp_ms, |since| now.saturating_sub(since));
-            if !serving || age >= ramp_ms {
+            let age = node.back_since_ms.map_or(u64::MAX, |since| now.saturating_sub(since));
+            if !serving || age >= ramp_ms.saturating_add(HOMECOMING_MS) {
                 node.back_since_ms = None;
             }
             ramp(age, ramp_ms)
@@ -281,16 +282,33 @@ impl PlannerMemory {
     }
 
     /// Whether clients who left the node, or would have come to it, are on their way home.
-    pub(super) fn homecomings(&mut self) -> Vec<bool> {
+    pub(super) fn homecomings(&mut self, ramp_ms: u64) -> Vec<bool> {
         let now = self.at_ms;
         let home = |node: &mut NodeMemory| {
-            if node.back_since_ms.is_some() {
+            if node.back_since_ms.is_some_and(|since| now.saturating_sub(since) < ramp_ms) {
                 node.eased_at_ms = Some(now);
             }
             node.eased_at_ms = node.eased_at_ms.filter(|&at| now.saturating_sub(at) < HOMECOMING_MS);
             node.eased_at_ms.is_some()
         };
         self.nodes.iter_mut().map(home).collect()
+    }
+
+    /// By node: it ramps up, or did less than [`HOMECOMING_MS`] ago.
+    pub(super) fn back(&self) -> Vec<bool> {
+        self.nodes.iter().map(|node| node.back_since_ms.is_some()).collect()
+    }
+
+    /// Ramps of nodes on trial stand still at the step that gives what the trial lets them have: the rest of the ramp
+    /// comes after it.
+    pub(super) fn hold_on_trial(&mut self, input: &PlanInput<'_>) {
+        let now = self.at_ms;
+        for (node, trial) in self.circuits.on_trial(input) {
+            let step = RAMP_PPM.into_iter().find(|&step| step >= trial.0).unwrap_or(1_000_000);
+            let most_ms = input.policy.planner.ramp_ms() * u64::from(step) / 1_000_000;
+            let memory = &mut self.nodes[node.index()];
+            memory.back_since_ms = memory.back_since_ms.map(|since| since.max(now.saturating_sub(most_ms)));
+        }
     }
 
     /// Notes whom lines and areas do not reach and who is back. Returns `closures` with those added whose
@@ -420,8 +438,9 @@ mod tests {
         assert_eq!(memory.ramps(&[false], RAMP_MS), [1_000_000]);
         assert_eq!(memory.ramps(&[true], RAMP_MS), [100_000]);
         memory.at_ms = RAMP_MS;
-        assert_eq!(memory.ramps(&[true], RAMP_MS), [1_000_000]);
-        assert_eq!(memory.nodes[0].back_since_ms, None);
+        assert_eq!((memory.ramps(&[true], RAMP_MS), memory.back()), (vec![1_000_000], vec![true]));
+        memory.at_ms = RAMP_MS + HOMECOMING_MS;
+        assert_eq!((memory.ramps(&[true], RAMP_MS), memory.back()), (vec![1_000_000], vec![false]));
     }
 
     #[test]

@@ -99,6 +99,7 @@ mod polish;
 mod properties;
 mod relief;
 mod remap;
+mod returning;
 mod rows;
 #[cfg(test)]
 mod ruled;
@@ -119,7 +120,7 @@ mod tests;
 mod waits;
 mod wish;
 
-pub use breaker::CutRegion;
+pub use breaker::{CutRegion, Signal, Trial};
 pub use contest::Hurdle;
 pub use degrade::RungStep;
 pub use demand::weights;

@@ -19,12 +19,16 @@
 //! split by weight only, load by weight x what is free. Of more than 8 such nodes each class of groups has 8,
 //! its own first, then by hash.
 //!
+//! While a node ramps up again the question is asked twice: first as if nobody did, which tells its part, and then
+//! with that part times its ramp as the most that it takes ([`super::returning`]).
+//!
 //! When nothing has room, first ramps and spill hysteresis yield, then the group is put above the
 //! cap, in proportion to what it could be given: every client has an answer.
 
 use super::circle::{Candidate, Circle};
 use super::load::{Loads, part};
-use super::terrain::Outlook;
+use super::returning::LEAST_RETURNING;
+use super::terrain::{Outlook, Returns};
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
@@ -32,6 +36,8 @@ use crate::model::service::Method;
 
 /// Most nodes in the shares of a placement, and most backups.
 pub(super) const MOST: usize = 8;
+/// Most nodes in the shares while some ramp up: as many as these, and as many that keep what those do not take yet.
+pub(super) const WIDEST: usize = 2 * MOST;
 /// Smaller parts are not worth a slot; where room bounds a part, it is a multiple of this.
 pub(super) const LEAST_SHARE: u32 = 1_000_000 / 64;
 pub(super) const WHOLE: u32 = Ppm::WHOLE.0;
@@ -45,7 +51,7 @@ pub(super) struct Question<'t> {
     /// What the group has now, for hysteresis; empty: nothing to be loyal to.
     pub held: &'t [Share],
     /// Whether nodes that reached their cap take it only if it is theirs already.
-    discretionary: bool,
+    pub(super) discretionary: bool,
     /// The demand with what the clients cost at first where they come.
     at_first: u64,
     /// Room for newcomers that is less takes no share of the group.
@@ -91,16 +97,45 @@ pub(super) struct Scratch {
     parts: Vec<Part>,
     peers: Vec<Peer>,
     seen: Vec<Seen>,
+    /// What nodes that ramp up take at most; those that are not named take nothing.
+    bounds: Vec<Share>,
     /// The answer: by falling share, then node; sums to the whole.
     pub shares: Vec<Share>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// As the next, as if no node were ramping up.
+    Ideal,
     /// Ramps and spill hysteresis count.
     Careful,
     /// Only caps count.
     Bold,
+}
+
+/// What stands of an answer.
+#[derive(Clone, Copy)]
+struct Draft<'s> {
+    stage: Stage,
+    /// Of the group, still to be placed.
+    left: u32,
+    parts: &'s [Part],
+    bounds: &'s [Share],
+}
+
+impl Scratch {
+    /// Begins an answer; what is left to be placed.
+    fn begin(&mut self, fixed: &[Share]) -> u32 {
+        self.parts.clear();
+        self.parts.extend(fixed.iter().map(|s| Part { node: s.node, fixed: s.share.0, added: 0 }));
+        WHOLE.saturating_sub(fixed.iter().map(|share| share.share.0).sum())
+    }
+
+    /// Notes the bounds of nodes that ramp up, which have in the answer so far what they would have otherwise.
+    fn bound(&mut self, returns: &Returns) {
+        let share = |part: &Part| Share { node: part.node, share: Ppm(part.fixed + part.added) };
+        self.bounds.extend(self.parts.iter().map(share).filter_map(|share| returns.bound(share)));
+    }
 }
 
 impl<'t> Question<'t> {
@@ -156,17 +191,17 @@ impl<'t> Question<'t> {
 
     /// Answers in `scratch.shares`: `fixed` shares stay, the rest of the group is placed.
     pub fn answer(&self, fixed: &[Share], scratch: &mut Scratch) {
-        scratch.parts.clear();
-        scratch.parts.extend(fixed.iter().map(|s| Part { node: s.node, fixed: s.share.0, added: 0 }));
-        let mut left = WHOLE.saturating_sub(fixed.iter().map(|share| share.share.0).sum());
-        for stage in [Stage::Careful, Stage::Bold] {
-            let mut levels = 0..self.outlook.ladder.levels();
-            while left > 0
-                && let Some(level) = levels.next()
-            {
-                while left > 0 && self.split(level, stage, &mut left, scratch) {}
+        scratch.bounds.clear();
+        let mut left = scratch.begin(fixed);
+        if self.outlook.returns.any_ramp {
+            self.fill(Stage::Ideal, &mut left, scratch);
+            scratch.bound(self.outlook.returns);
+            if left > 0 || !scratch.bounds.is_empty() {
+                left = scratch.begin(fixed);
             }
         }
+        self.fill(Stage::Careful, &mut left, scratch);
+        self.fill(Stage::Bold, &mut left, scratch);
         if left > 0 {
             self.force(left, &mut scratch.parts);
         }
@@ -174,6 +209,16 @@ impl<'t> Question<'t> {
         scratch.shares.clear();
         scratch.shares.extend(scratch.parts.iter().map(share));
         scratch.shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.share), share.node));
+    }
+
+    /// Places of what is `left` as much as the stage lets it, level by level.
+    fn fill(&self, stage: Stage, left: &mut u32, scratch: &mut Scratch) {
+        let mut levels = 0..self.outlook.ladder.levels();
+        while *left > 0
+            && let Some(level) = levels.next()
+        {
+            while *left > 0 && self.split(level, stage, left, scratch) {}
+        }
     }
 
     /// Gives `left` to the cheapest node with room on the level and its peers. False: no room.
@@ -202,12 +247,13 @@ impl<'t> Question<'t> {
 
     /// The peers of the cheapest node with room, cheapest first, with weights that sum below 2^40.
     fn find_peers(&self, level: usize, stage: Stage, left: u32, scratch: &mut Scratch) {
-        let Scratch { parts, peers, seen, .. } = scratch;
+        let Scratch { parts, peers, seen, bounds, .. } = scratch;
+        let draft = Draft { stage, left, parts, bounds };
         peers.clear();
         seen.clear();
         let order = self.outlook.order(level);
         let look = |circle: &Circle, it: Candidate| {
-            let (it, found) = self.look(circle, it, stage, left, parts);
+            let (it, found) = self.look(circle, it, draft);
             seen.push(it);
             found
         };
@@ -218,9 +264,9 @@ impl<'t> Question<'t> {
         let mut admit = |it: &Seen| {
             let cost = if it.is_exact { it.cost } else { self.cost(it.node) };
             if circle.admits(cost, it.own) {
-                let limit = it.limit.unwrap_or_else(|| match self.is_closed(it.node, it.own, stage, left) {
+                let limit = it.limit.unwrap_or_else(|| match self.is_closed(it.node, it.own, draft) {
                     true => 0,
-                    false => self.limit(it.node, stage, left, parts),
+                    false => self.limit(it.node, draft),
                 });
                 let weight = self.outlook.ladder.rung(it.node).map_or(0, |rung| u64::from(rung.weight));
                 if limit > 0 {
@@ -240,20 +286,13 @@ impl<'t> Question<'t> {
             }
         }
         if peers.len() > 1 {
-            self.rank(self.outlook.ladder.method(level), parts, peers);
+            self.rank(self.outlook.ladder.method(level), (stage, parts), peers);
         }
     }
 
     /// Looks at a node, also how much of the group it takes if nobody is known to be better.
     #[inline]
-    fn look(
-        &self,
-        circle: &Circle,
-        it: Candidate,
-        stage: Stage,
-        left: u32,
-        parts: &[Part],
-    ) -> (Seen, Option<u32>) {
+    fn look(&self, circle: &Circle, it: Candidate, draft: Draft<'_>) -> (Seen, Option<u32>) {
         let Candidate { node, worth, own, .. } = it;
         let bid = self.bid_of(node, worth);
         let cost = bid.saturating_add(self.loads.price[node.index()]);
@@ -263,7 +302,7 @@ impl<'t> Question<'t> {
         }
         // Who has no room is no peer at any price.
         let nothing = Seen { cost: u32::MAX, ..seen };
-        if self.is_closed(node, own, stage, left) {
+        if self.is_closed(node, own, draft) {
             return (nothing, None);
         }
         let cost = bid.saturating_add(self.price(node, own));
@@ -271,14 +310,14 @@ impl<'t> Question<'t> {
         if !circle.would_change(cost, &it) {
             return (seen, None);
         }
-        match self.limit(node, stage, left, parts) {
+        match self.limit(node, draft) {
             0 => (nothing, None),
             limit => (Seen { limit: Some(limit), ..seen }, Some(cost)),
         }
     }
 
     /// Puts peers in order, drops whom no share is left for, and weighs the others.
-    fn rank(&self, method: Method, parts: &[Part], peers: &mut Vec<Peer>) {
+    fn rank(&self, method: Method, (stage, parts): (Stage, &[Part]), peers: &mut Vec<Peer>) {
         if method.is_flat() && parts.len() + peers.len() > MOST {
             peers.sort_by_cached_key(|peer| {
                 (!self.is_held(peer.node), self.outlook.rank(peer.node), peer.node)
@@ -287,7 +326,7 @@ impl<'t> Question<'t> {
             peers.sort_unstable_by_key(|peer| (peer.cost, peer.node));
         }
         if parts.len() + peers.len() > MOST {
-            self.keep_the_most(parts, peers);
+            self.keep_the_most(stage, parts, peers);
         }
         self.weigh(method, peers);
     }
@@ -298,14 +337,36 @@ impl<'t> Question<'t> {
     }
 
     /// Drops the dearest peers that no share is left for.
-    fn keep_the_most(&self, parts: &[Part], peers: &mut Vec<Peer>) {
-        let mut free = MOST.saturating_sub(parts.len());
+    fn keep_the_most(&self, stage: Stage, parts: &[Part], peers: &mut Vec<Peer>) {
+        let mut free = self.places(stage, parts);
         peers.retain(|peer| {
             let known = parts.iter().any(|part| part.node == peer.node);
-            let kept = known || free > 0;
-            free -= usize::from(kept && !known);
+            let free = &mut free[self.kind(stage, peer.node)];
+            let kept = known || *free > 0;
+            *free -= usize::from(kept && !known);
             kept
         });
+    }
+
+    /// Which places a node takes: those that ramp up have their own, or none would be left for who keeps the rest.
+    #[inline]
+    fn kind(&self, stage: Stage, node: NodeId) -> usize {
+        let returns = self.outlook.returns;
+        usize::from(returns.any_ramp && stage == Stage::Careful && returns.is_ramping(node))
+    }
+
+    /// How many shares more there may be, by kind.
+    #[inline]
+    fn places(&self, stage: Stage, parts: &[Part]) -> [usize; 2] {
+        if !self.outlook.returns.any_ramp {
+            return [MOST.saturating_sub(parts.len()); 2];
+        }
+        let mut free = [MOST; 2];
+        for part in parts {
+            let free = &mut free[self.kind(stage, part.node)];
+            *free = free.saturating_sub(1);
+        }
+        free
     }
 
     /// weight x what the method says; a node without capacity counts like the largest beside it.
@@ -324,27 +385,27 @@ impl<'t> Question<'t> {
 
     /// Whether a node takes nothing of the group, as far as that is told without counting.
     #[inline]
-    fn is_closed(&self, node: NodeId, own: bool, stage: Stage, left: u32) -> bool {
+    fn is_closed(&self, node: NodeId, own: bool, draft: Draft<'_>) -> bool {
         let room = self.loads.room(node);
-        if room == 0 || stage == Stage::Bold {
+        if room == 0 || draft.stage == Stage::Bold {
             return room == 0;
         }
         let is_full = || self.discretionary && self.loads.is_full(node) && !own;
-        let is_too_little = || left >= LEAST_SHARE && self.room_for_newcomers(node, room) < self.least;
+        let is_too_little = || draft.left >= LEAST_SHARE && self.room_for_newcomers(node, room) < self.least;
         self.loads.is_shunned(node) || is_full() || (self.least > 0 && is_too_little())
     }
 
     /// How much more of the group (ppm) a node takes that is not [closed](Self::is_closed).
     #[inline]
-    fn limit(&self, node: NodeId, stage: Stage, left: u32, parts: &[Part]) -> u32 {
+    fn limit(&self, node: NodeId, Draft { stage, left, parts, bounds }: Draft<'_>) -> u32 {
         let part = parts.iter().find(|part| part.node == node);
-        if part.is_none() && parts.len() >= MOST {
+        if part.is_none() && self.places(stage, parts)[self.kind(stage, node)] == 0 {
             return 0;
         }
         let (fixed, added) = part.map_or((0, 0), |part| (part.fixed, part.added));
         let room = self.loads.room(node);
         let mut fits = fitting(room, self.demand);
-        if stage == Stage::Careful {
+        if stage != Stage::Bold {
             fits = fits.min(self.fitting_newcomers(node, room));
         }
         let mut limit = fits.saturating_sub(added);
@@ -352,10 +413,12 @@ impl<'t> Question<'t> {
             // Whole steps, so that splits do not differ by a hair.
             limit -= limit % LEAST_SHARE;
         }
-        if stage == Stage::Careful {
-            limit = limit.min(self.outlook.returns.ramps[node.index()].saturating_sub(fixed + added));
+        let mut least = LEAST_SHARE;
+        if stage == Stage::Careful && self.outlook.returns.is_ramping(node) {
+            limit = limit.min(self.most_returning(node, (fixed, added), bounds));
+            least = LEAST_RETURNING;
         }
-        if limit < LEAST_SHARE && limit < left { 0 } else { limit }
+        if limit < least && limit < left { 0 } else { limit }
     }
 
     /// As [`fitting`], with what passes on the node, and what those cost who come in a hurry. Who is there
@@ -405,7 +468,7 @@ impl<'t> Question<'t> {
 
 /// How much of `demand` (ppm) fits into `room`.
 #[inline]
-fn fitting(room: u64, demand: u64) -> u32 {
+pub(super) fn fitting(room: u64, demand: u64) -> u32 {
     if room >= demand { WHOLE } else { super::load::ppm_of(room, demand) as u32 }
 }
 

@@ -16,6 +16,7 @@ use super::kept::{self, Keep, Kept, KeptService, Moved, Walk};
 use super::load::{Loads, part, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
+use super::pick::WHOLE;
 use super::sweep::{Patience, Sweep};
 use super::tally::Tally;
 use super::terrain::{Returns, Terrain};
@@ -185,6 +186,8 @@ impl<'a> Opening<'a> {
         for (node, memory) in self.memory.nodes.iter().enumerate() {
             loads.set_full(node, memory.full || memory.strained_at_ms.is_some());
         }
+        let ramps = self.terrain.returns[0].ramps.iter().enumerate();
+        ramps.filter(|(_, ramp)| **ramp < WHOLE).for_each(|(node, &ramp)| loads.ramp(node, ramp));
         loads
     }
 
@@ -306,10 +309,12 @@ fn survey<'a>(input: &'a PlanInput<'a>, memory: &mut PlannerMemory, keep: Option
     let mut global = View::global(input.policy, input.health);
     let (now_ms, rules) = (memory.at_ms, &input.policy.planner);
     memory.circuits.judge(input, &mut global, now_ms);
+    memory.hold_on_trial(input);
     let mut ramps = memory.ramps(&global.may_serve, rules.ramp_ms());
     memory.drain(input.health);
-    memory.circuits.limit(&input.policy.fleet, &mut ramps);
-    let everybody = Returns { ramps, homecoming: memory.homecomings() };
+    memory.circuits.limit(input, &mut ramps);
+    let (homecoming, back) = (memory.homecomings(rules.ramp_ms()), memory.back());
+    let everybody = Returns { any_ramp: ramps.iter().any(|&ramp| ramp < WHOLE), ramps, homecoming, back };
     let closures = memory.close(reach::closures(input.health, &global), &global, rules);
     let reach = Reach::new(input.policy, input.groups, global, &closures);
     let returns = reach.views().iter().map(|view| memory.returns_of(view, &everybody, rules)).collect();

@@ -11,6 +11,7 @@
 //! Not here: which nodes are closed (`health` says so) and what that means for groups (`model::reach`).
 
 use super::memory::{HOMECOMING_MS, ramp};
+use super::pick::WHOLE;
 use super::terrain::Returns;
 use crate::model::ids::NodeId;
 use crate::model::reach::{Closure, View};
@@ -81,6 +82,8 @@ impl Scoped {
             {
                 *part = (*part).min(ramp(now_ms.saturating_sub(since_ms), ramp_ms));
                 *home = true;
+                returns.any_ramp |= *part < WHOLE;
+                returns.back[node.index()] = true;
             }
         }
         returns

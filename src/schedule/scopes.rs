@@ -328,8 +328,9 @@ proptest! {
         let w = random(seed);
         let (before, now) = (spoken(&w, seed ^ 1), spoken(&w, seed ^ 2));
         let mut at = plan_first(&before);
-        for second in 0..80_u64 {
-            // Past the longest ramp and the homecoming after it.
+        for second in 0..240_u64 {
+            // Past the longest ramp, the homecoming after it, and the change budget: of groups as large as these few
+            // some windows have room for one.
             at = now.plan(Some(&at), 1_000 + second * 5_000, Pass::Full);
         }
         let cold = plan_first(&now);

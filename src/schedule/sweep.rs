@@ -290,6 +290,7 @@ impl<'t> Sweep<'t> {
         let at_first = demand.saturating_add(part(demand, surge));
         let fits = |share: &Share| {
             self.loads.is_at_ease_with(share.node, demand)
+                && !outlook.returns.is_ramping(share.node)
                 && self.loads.room_for_newcomers(service, share.node) >= at_first
         };
         if calm != NONE && self.books[service].shares(calm).iter().all(fits) {
@@ -399,8 +400,7 @@ impl<'t> Sweep<'t> {
         let mut found = [(0_u64, 0_u32); MOST];
         for (found, share) in found.iter_mut().zip(shares) {
             let Some(rung) = ladder.rung(share.node).filter(|rung| rung.level == 0) else { return false };
-            let is_whole = outlook.returns.ramps[share.node.index()] == Ppm::WHOLE.0;
-            if !is_whole || !circle.admits(cost(share.node), true) {
+            if !outlook.returns.is_settled(share.node) || !circle.admits(cost(share.node), true) {
                 return false;
             }
             let measure = self.loads.measure(method, share.node).unwrap_or(0);
@@ -523,7 +523,9 @@ impl<'t> Sweep<'t> {
             // In an overload that nobody can take, only what relieves it is worth a move.
             return now.saturating_sub(then) > demand / RELIEF;
         }
-        if moving_ppm < threshold(from, to) {
+        // Whoever goes home goes in the steps of the ramp, and each step has to be worth it for itself.
+        let is_step_home = question.outlook.returns.is_step_home(from, to);
+        if moving_ppm < threshold(from, to) && !is_step_home {
             return false;
         }
         let eased = |shares: &[Share]| {
@@ -534,7 +536,9 @@ impl<'t> Sweep<'t> {
         }
         // Congestion must not make clients chase each other: the whole group must gain.
         let (now, then) = (question.mean_cost(from), question.mean_cost(to));
-        now >= then.saturating_add(question.outlook.margin.of(then))
+        let margin = question.outlook.margin.of(then);
+        let due = if is_step_home { part(u64::from(margin), moving_ppm) as u32 } else { margin };
+        now >= then.saturating_add(due)
     }
 
     /// Dwell time, then the budget. Notes the wish.

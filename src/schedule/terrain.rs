@@ -49,10 +49,14 @@ pub(super) struct Terrain<'a> {
 /// How nodes are coming back to the clients of one view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Returns {
-    /// By node: ppm of its weight while it ramps up again.
+    /// By node: ppm of its part that it takes at most, while it ramps up again.
     pub ramps: Vec<u32>,
+    /// Whether any does.
+    pub any_ramp: bool,
     /// By node: became better lately, so nobody is loyal to a refuge from it.
     pub homecoming: Vec<bool>,
+    /// By node: ramps up, or did a short while ago, so that clients go home in small steps.
+    pub back: Vec<bool>,
 }
 
 /// What one group sees of one service's chain.

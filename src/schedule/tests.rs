@@ -111,7 +111,7 @@ fn a_dead_node_loses_only_its_share_and_gets_it_back_by_a_ramp() {
     assert!(after.moves.iter().all(|one| one.from == Some(NodeId(2))), "{:?}", after.moves);
     w.health[2] = up();
     let ramping = w.run(after.clone(), 2_000, 5);
-    assert_eq!(shares(&ramping.assignment, 0).last(), Some(&(2, 100_000)));
+    assert_eq!(shares(&ramping.assignment, 0).last(), Some(&(2, 33_333)), "a tenth of its third");
     let back = w.run(ramping, 10_000, 320);
     assert_eq!(shares(&back.assignment, 0), shares(&before.assignment, 0));
 }

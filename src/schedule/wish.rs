@@ -7,7 +7,7 @@
 
 use super::backup::Backups;
 use super::order::Whose;
-use super::pick::MOST;
+use super::pick::WIDEST;
 use crate::base::units::Ppm;
 use crate::model::ids::NodeId;
 use crate::model::placement::Share;
@@ -26,15 +26,15 @@ pub(super) struct Wanted {
 /// The shares of an answer, in place.
 #[derive(Clone, Copy)]
 pub(super) struct Few {
-    shares: [Share; MOST],
+    shares: [Share; WIDEST],
     count: usize,
 }
 
 impl Few {
-    /// Of at most [`MOST`].
+    /// Of at most [`WIDEST`].
     pub fn of(shares: &[Share]) -> Self {
-        debug_assert!(shares.len() <= MOST);
-        let mut few = Self { shares: [Share { node: NodeId(0), share: Ppm::ZERO }; MOST], count: 0 };
+        debug_assert!(shares.len() <= WIDEST);
+        let mut few = Self { shares: [Share { node: NodeId(0), share: Ppm::ZERO }; WIDEST], count: 0 };
         for (place, share) in few.shares.iter_mut().zip(shares) {
             *place = *share;
             few.count += 1;
@@ -112,13 +112,13 @@ mod tests {
         let mut wishes = Wishes::new(2, 2);
         for at in 0..12 {
             assert!(wishes.get(whose(at)).is_none());
-            wishes.put(whose(at), wanted(at as u32, at % MOST));
+            wishes.put(whose(at), wanted(at as u32, at % WIDEST));
         }
-        wishes.put(whose(4), wanted(99, MOST));
+        wishes.put(whose(4), wanted(99, WIDEST));
         for at in 0..12 {
             let epoch = if at == 4 { 99 } else { at as u32 };
             let known = wishes.get(whose(at)).map(|known| (known.epoch, known.shares.get().len()));
-            assert_eq!(known, Some((epoch, if at == 4 { MOST } else { at % MOST })));
+            assert_eq!(known, Some((epoch, if at == 4 { WIDEST } else { at % WIDEST })));
         }
         assert_eq!(wishes.all.len(), 12);
     }

@@ -48,13 +48,17 @@ record! {
     pub struct RegionCircuitFile {
         /// Error rate that its nodes report (`error_rate` of their load feeds), on average.
         optional errors: Percent<1, 100>,
+        /// How few errors it has to be down to before it is closed. Half of `errors`, unless given.
+        optional errors_exit: Percent<0, 100>,
         /// Loss that clients measured to its sites.
         optional loss: Percent<1, 100>,
+        /// How little loss it has to be down to before it is closed. Half of `loss`, unless given.
+        optional loss_exit: Percent<0, 100>,
         /// How long it is given nobody, at first; twice as long each time that a trial fails, up to eight times.
         optional open_for: Span<1_000, 3_600_000> = "60s",
-        /// Then it is given this share of each client group, at most, ...
+        /// Then it is given this share of what it would have of each client group, all its nodes together, ...
         optional trial: Percent<1, 50> = "10%",
-        /// ... for so long, and all of them if that goes well.
+        /// ... until it has been well for so long without a break; who reports nothing is not well.
         optional trial_for: Span<1_000, 3_600_000> = "60s",
     }
 }

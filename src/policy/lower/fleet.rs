@@ -7,7 +7,7 @@ use super::selector::{Fact, NodeFacts};
 use super::{LINE, Names, REGION, SITE, location, title};
 use crate::base::prefix::Family;
 use crate::base::units::{Money, Ppm};
-use crate::model::degradation::RegionCircuit;
+use crate::model::degradation::{Bounds, RegionCircuit};
 use crate::model::fleet::{Capacity, Fleet, Node, Region, Runbooks, Site};
 use crate::model::ids::{LineId, RegionId, SiteId};
 use crate::policy::codes;
@@ -18,7 +18,7 @@ use crate::policy::files::fleet::{
 use crate::policy::files::probe::ProbeFile;
 use crate::policy::findings::{At, Findings, Place};
 use crate::policy::read::{List, OrNone, Slot, Table};
-use crate::policy::scalars::{Name, Text};
+use crate::policy::scalars::{Name, Percent, Text};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -101,15 +101,16 @@ fn lower_circuits(
     let mut circuits = Vec::new();
     for (at, (_, file)) in rows.iter().enumerate() {
         let Some(At { value, place }) = file.as_ref().and_then(|file| file.circuit.given()) else { continue };
-        let RegionCircuitFile { place: _, errors, loss, open_for, trial, trial_for } = value;
+        let RegionCircuitFile { place: _, errors, errors_exit, loss, loss_exit, open_for, trial, trial_for } =
+            value;
         if errors.is_absent() && loss.is_absent() {
             findings
                 .report(&codes::WRONG_VALUE, *place, "a circuit without a bound never opens")
                 .help("give `errors`, `loss` or both, such as {errors: 50%, loss: 30%}, or remove it");
         }
         let circuit = RegionCircuit {
-            errors: errors.value().map(|share| share.0),
-            loss: loss.value().map(|share| share.0),
+            errors: lower_bounds("errors", errors, errors_exit, findings),
+            loss: lower_bounds("loss", loss, loss_exit, findings),
             open_for: open_for.value().map_or(RegionCircuit::OPEN_FOR, |span| span.0),
             trial: trial.value().map_or(RegionCircuit::TRIAL, |share| share.0),
             trial_for: trial_for.value().map_or(RegionCircuit::TRIAL_FOR, |span| span.0),
@@ -117,6 +118,40 @@ fn lower_circuits(
         circuits.push((RegionId::from_index(at), circuit));
     }
     circuits
+}
+
+/// `name`: of the bound that enters.
+fn lower_bounds(
+    name: &str,
+    enter: &Slot<Percent<1, 100>>,
+    exit: &Slot<Percent<0, 100>>,
+    findings: &mut Findings,
+) -> Option<Bounds> {
+    let Some(&Percent(enter_ppm)) = enter.value() else {
+        if let Some(at) = exit.given().filter(|_| enter.is_absent()) {
+            findings
+                .report(
+                    &codes::WRONG_VALUE,
+                    at.place,
+                    format!("`{name}_exit` means nothing without `{name}`"),
+                )
+                .help(format!("give `{name}`, where the circuit opens, or remove `{name}_exit`"));
+        }
+        return None;
+    };
+    let usual = Bounds::from_enter(enter_ppm);
+    let Some(At { value: &Percent(exit_ppm), place }) =
+        exit.given().map(|at| At { value: &at.value, place: at.place })
+    else {
+        return Some(usual);
+    };
+    if exit_ppm >= enter_ppm {
+        let (exit, enter) = (exit_ppm.percent(), enter_ppm.percent());
+        findings
+            .report(&codes::WRONG_VALUE, place, format!("`{name}_exit` of {exit} % is not below `{name}` of {enter} %"))
+            .help("leave a gap, such as 50% and 25%: without one the region would be cut and taken back in turn");
+    }
+    Some(Bounds { exit: exit_ppm, ..usual })
 }
 
 fn lower_regions(regions: &Slot<Table<Name, RegionFile>>) -> Vec<Region> {

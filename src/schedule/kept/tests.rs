@@ -6,7 +6,7 @@ use super::Kept;
 use crate::base::clock::WallTime;
 use crate::base::hash::SeededRng;
 use crate::base::units::{Micros, Ppm};
-use crate::model::degradation::{RegionCircuit, Shed, ShedTo};
+use crate::model::degradation::{Bounds, RegionCircuit, Shed, ShedTo};
 use crate::model::demand::{Shares, WHOLE};
 use crate::model::fleet::Region;
 use crate::model::ids::RegionId;
@@ -42,7 +42,7 @@ fn scene(seed: u64, rng: &mut SeededRng) -> Scene {
         site.region = RegionId(rng.below(2) as u16);
     }
     let circuit = RegionCircuit {
-        errors: Some(bound(20)),
+        errors: Some(Bounds::from_enter(bound(20))),
         loss: None,
         open_for: Duration::from_secs(5),
         trial: RegionCircuit::TRIAL,
