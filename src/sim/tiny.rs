@@ -189,6 +189,16 @@ impl<'a> Play<'a> {
         Self { is_rich: true, ..Self::begin(data, both) }
     }
 
+    /// Of the kind that the first byte says; `None`: there is none.
+    pub fn any(data: &'a [u8]) -> Option<Self> {
+        let (first, rest) = data.split_first()?;
+        Some(match first % 3 {
+            0 => Self::of(rest),
+            1 => Self::mixed(rest),
+            _ => Self::rich(rest),
+        })
+    }
+
     fn begin(data: &'a [u8], more: fn(&mut World, &mut Bytes<'_>)) -> Self {
         let mut bytes = Bytes(data);
         let mut world = draw(&mut bytes);
@@ -320,6 +330,20 @@ mod tests {
         (0..600).for_each(check);
         (0..600).for_each(|seed| watch(seed, Play::mixed(&bytes(seed))));
         (0..120).for_each(|seed| watch(seed, Play::rich(&bytes(seed))));
+    }
+
+    /// Those that lie beside the fuzz target, for it to begin with.
+    #[test]
+    fn seeds_of_the_fuzz_target_are_worlds_in_which_no_promise_is_broken() {
+        let seeds: [&[u8]; 4] = [
+            include_bytes!("../../fuzz/seeds/plan_make/plain-817"),
+            include_bytes!("../../fuzz/seeds/plan_make/mixed-1233"),
+            include_bytes!("../../fuzz/seeds/plan_make/rich-circuit"),
+            include_bytes!("../../fuzz/seeds/plan_make/rich-shed"),
+        ];
+        for (at, data) in (0..).zip(seeds) {
+            watch(at, Play::any(data).expect("not empty"));
+        }
     }
 
     /// Groups without demand stood in the way of others, what was rounded up took room from others,

@@ -86,7 +86,7 @@ pub(super) fn counted(world: &World, bytes: &mut Bytes<'_>) -> Shares {
         let mut shares: Vec<u32> =
             parts.iter().map(|part| (part * u64::from(WHOLE)).checked_div(all).unwrap_or(0) as u32).collect();
         shares[0] += WHOLE - shares.iter().sum::<u32>();
-        (all % 3 > 0).then(|| Arc::from(shares))
+        (!all.is_multiple_of(3)).then(|| Arc::from(shares))
     };
     Shares { groups: world.policy.services.iter().map(of).collect(), services: Arc::default() }
 }
