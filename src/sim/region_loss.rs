@@ -1,7 +1,7 @@
 //! A region is lost while the fleet is at 70 %: what each strategy makes of it.
 //!
 //! ```text
-//!  0 s ──────── 60 s ─ 67 s ─────────────────────────── 960 s
+//!  0 s ──────── 60 s ─ 67 s ─────────────────────────── 660 s
 //!  calm         loss   known                            end
 //!               └────────────── figures count ──────────┘
 //! ```
