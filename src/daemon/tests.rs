@@ -269,6 +269,38 @@ fn a_fault_in_one_service_does_not_hold_up_the_evacuation_of_another() {
     assert!(matches!(publisher.offer(again), Outcome::Unchanged | Outcome::Held { is_published: false, .. }));
 }
 
+/// The real lint before the real publisher: a part that is damaged stays as it was, a table that is wrong as a
+/// whole is not published.
+#[test]
+fn a_damaged_table_is_not_published() {
+    let inputs = load(&["faulty", "live"]);
+    let live = begin(&inputs, &NOTHING_KEPT, 0, routing::findings).snapshot;
+    let ids: Vec<ServiceId> = inputs.policy.service_ids().collect();
+    let mut publisher =
+        Publisher::new(live.clone(), Signing::new(Arc::new(ManualClock::default()), WallTime(0)));
+    let mut candidate = without_node(&inputs, &live, NodeId(0));
+    candidate.damage(ids[0], |table| table.seeds = [0; 2]);
+    match publisher.offer(candidate) {
+        Outcome::Held { findings, is_published: true } => {
+            let name = &inputs.policy.service(ids[0]).name;
+            assert_eq!(
+                findings,
+                [format!("service `{name}` hashes its clients by the seeds of another service")]
+            );
+        }
+        _ => panic!("the other service is evacuated"),
+    }
+    let now = publisher.snapshot();
+    assert!(Arc::ptr_eq(&now.services()[0], &live.services()[0]), "the damaged part stayed out");
+    assert!(!now.services()[1].answers_like(&live.services()[1]));
+    let late = without_node(&inputs, &live, NodeId(1));
+    match publisher.offer(late) {
+        Outcome::Refused(findings) => assert!(findings[0].contains("is live"), "{findings:?}"),
+        _ => panic!("its parent is not live"),
+    }
+    assert!(Arc::ptr_eq(&now, &publisher.snapshot()));
+}
+
 #[test]
 fn a_restart_ramps_nobody_who_was_up() {
     let inputs = load(&["live"]);

@@ -15,6 +15,7 @@
 //! | `overlay`, `attributes` | files, overrides and CIDR lists on top of each other; what policy can tell apart |
 //! | [`mod@compile`], `leaves` | the walk over all inputs at once, merging equal siblings as it goes |
 //! | [`table`], `trie` | the lookup structure and how it is laid out |
+//! | `scope_proof` | that what lookups call one leaf is one |
 //! | [`frozen`] | a compiled table as bytes, checked when it is read again |
 //! | [`distance`] | great-circle distance and the latency prior |
 //! | [`build`] | makes such files from Debian's packages |
@@ -35,6 +36,7 @@ pub mod frozen;
 mod leaves;
 mod overlay;
 pub mod report;
+mod scope_proof;
 pub mod shipped;
 pub mod table;
 mod tree;

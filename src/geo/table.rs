@@ -159,6 +159,12 @@ impl GeoTable {
         Prefix::of(address, self.locate(address).depth)
     }
 
+    /// A prefix that [`lookup`](Self::lookup) says lies in one group whole, and that does not; `None`: every
+    /// depth that it gives is true. Looks at each word once.
+    pub fn overreach(&self) -> Option<Prefix> {
+        self.layout().overreach()
+    }
+
     /// Indexed by [`GroupId`]; group 0 is "nothing known".
     pub fn groups(&self) -> &[ClientGroup] {
         &self.groups

@@ -127,15 +127,15 @@ struct Court<'a> {
 }
 
 /// Groups of the same areas have the same chain of every service.
-struct Census {
+pub(super) struct Census {
     /// By group.
-    kinds: Vec<u32>,
+    pub kinds: Vec<u32>,
     /// By kind: a group of it.
-    samples: Vec<usize>,
+    pub samples: Vec<usize>,
 }
 
 impl Census {
-    fn of(groups: &[ClientGroup]) -> Self {
+    pub fn of(groups: &[ClientGroup]) -> Self {
         // Looked up, never iterated.
         let mut known = HashMap::with_hasher(FixedState::with_seed(0));
         let mut samples = Vec::new();

@@ -4,6 +4,9 @@
 //! a refused table and a loud line, not a wrong answer. It does not judge how much a table moves
 //! ([`judge`](mod@super::judge) does) nor what the user wrote ([`check`](mod@super::check)).
 
+mod content;
+
+use super::judge::Census;
 use super::names::{Entry, Found};
 use super::records;
 use super::snapshot::Snapshot;
@@ -18,6 +21,7 @@ use crate::model::service::{OnAllDown, Service};
 use crate::zone::name::Name;
 use crate::zone::rtype;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Findings at most: a table with more is refused all the same.
 const MAX_FINDINGS: usize = 50;
@@ -52,14 +56,21 @@ pub fn lint(candidate: &Snapshot, live: Option<&Snapshot>) -> Vec<String> {
 pub fn findings(candidate: &Snapshot, live: Option<&Snapshot>) -> Findings {
     let mut findings = Findings::default();
     lint_generation(candidate, live, &mut findings.general);
+    lint_geo(candidate, live, &mut findings.general);
     lint_names(candidate, &mut findings.general);
+    let census = Census::of(candidate.geo.groups());
     for id in candidate.policy.service_ids() {
-        let said = lint_service(candidate, id);
+        let said = lint_service(candidate, &census, id, candidate.service_table(id));
         if !said.is_empty() {
             findings.services.push((id, said));
         }
     }
     findings
+}
+
+/// What is wrong with a service's part of `candidate`, were it `table`.
+pub fn lint_table(candidate: &Snapshot, id: ServiceId, table: &ServiceTable) -> Vec<String> {
+    lint_service(candidate, &Census::of(candidate.geo.groups()), id, table)
 }
 
 fn lint_generation(candidate: &Snapshot, live: Option<&Snapshot>, findings: &mut Vec<String>) {
@@ -73,6 +84,17 @@ fn lint_generation(candidate: &Snapshot, live: Option<&Snapshot>, findings: &mut
     {
         findings
             .push(format!("its parent is generation {} but generation {live} is live", provenance.parent));
+    }
+}
+
+/// Where one group ends and another begins: the scopes of all answers. Proven whole whenever it is another
+/// than the live table's, which was proven before.
+fn lint_geo(candidate: &Snapshot, live: Option<&Snapshot>, findings: &mut Vec<String>) {
+    if live.is_some_and(|live| Arc::ptr_eq(&live.geo, &candidate.geo)) {
+        return;
+    }
+    if let Some(prefix) = candidate.geo.overreach() {
+        findings.push(format!("its geo data gives {prefix} as one client group, which it is not"));
     }
 }
 
@@ -108,9 +130,8 @@ fn lint_names(candidate: &Snapshot, findings: &mut Vec<String>) {
     }
 }
 
-fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
+fn lint_service(candidate: &Snapshot, census: &Census, id: ServiceId, table: &ServiceTable) -> Vec<String> {
     let service = candidate.policy.service(id);
-    let table = candidate.service_table(id);
     let mut said = BTreeSet::new();
     if table.by_group.len() != candidate.geo.groups().len() {
         said.insert(format!(
@@ -127,9 +148,11 @@ fn lint_service(candidate: &Snapshot, id: ServiceId) -> Vec<String> {
     }
     for (set, _) in table.sets.iter().zip(table.sets_in_use()).filter(|(_, is_used)| *is_used) {
         said.extend(lint_set(service.ttl, set));
+        said.extend(content::lint_addresses(&candidate.policy.fleet, service, set));
         said.extend(records::lint(&service.records, service.ttl, set));
     }
     said.extend(lint_scopes(&service.name, table));
+    said.extend(content::lint_fences(candidate, census, service, table));
     for (view, distributions) in by_view(candidate, table) {
         said.extend(lint_view(candidate, table, &view.serving, distributions));
     }
@@ -185,6 +208,12 @@ fn lint_distribution(table: &ServiceTable, distribution: &Distribution, service:
     }
     if distribution.slots.used().iter().any(|set| *set as usize >= table.sets.len()) {
         said.push("has a slot without an answer set".to_owned());
+    }
+    let has_more_to_say = distribution.reply != Reply::Addresses
+        || distribution.warning.is_some()
+        || distribution.gate.is_some();
+    if distribution.is_plain && has_more_to_say {
+        said.push("takes the short way past a gate or a warning".to_owned());
     }
     if distribution.mode != PlacementMode::Normal && distribution.warning.is_none() {
         said.push("answers from nodes that are down without saying so".to_owned());
@@ -274,7 +303,8 @@ fn lint_normal_set(candidate: &Snapshot, serving: &[[bool; 2]], set: &AnswerSet)
     for family in Family::BOTH.into_iter().filter(|family| !set.is_open[family.index()]) {
         for node in set.picks[family.index()].iter() {
             if !serves(serving, *node, family) {
-                let name = &candidate.policy.fleet.node(*node).name;
+                let node = candidate.policy.fleet.nodes.get(node.index());
+                let name = node.map_or("?", |node| &node.name);
                 said.push(format!("answers {family} with node `{name}`, which may not serve it"));
             }
         }
@@ -296,6 +326,9 @@ fn lint_set(ttl: u32, set: &AnswerSet) -> Vec<String> {
         };
         if !block.is_well_formed() || block.records().any(wrong) {
             said.push(format!("has {family} answer bytes that are not well-formed"));
+        }
+        if set.is_plain[family.index()] && (set.is_open[family.index()] || block.is_empty()) {
+            said.push(format!("takes the short way to {family} answers of which there is more to say"));
         }
     }
     said

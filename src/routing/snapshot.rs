@@ -166,6 +166,12 @@ impl Snapshot {
         assignment.services[at].clone_from(&live.assignment.services[at]);
     }
 
+    /// For tests of those who refuse: one service's part as it must never be.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self, service: ServiceId, change: impl FnOnce(&mut ServiceTable)) {
+        change(Arc::make_mut(&mut self.services[service.index()]));
+    }
+
     /// `None`: the policy does not want it told.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Worlds in which every node has a capacity, about as much as is asked for.
-fn short(seed: u64, down_percent: u64) -> World {
+pub(super) fn short(seed: u64, down_percent: u64) -> World {
     let mut w = random(seed, down_percent);
     let mut rng = SeededRng::new(seed ^ 0x5051);
     for fleet_node in &mut w.policy.fleet.nodes {

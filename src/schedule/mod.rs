@@ -92,6 +92,8 @@ mod methods;
 mod moves;
 mod order;
 mod outlook;
+#[cfg(test)]
+mod permuted;
 mod pick;
 mod plan;
 mod polish;

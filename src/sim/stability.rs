@@ -267,7 +267,8 @@ mod tests {
             for (other_load, demand) in [(0.3, 1.0), (0.0, 1.25)] {
                 let jolt = Jolt { other_load, demand, session: Some(Duration::from_secs(60)), ..Jolt::MILD };
                 let rest = jolt.run_with(3, 3 * 3_600, method);
-                assert!(rest.swing < 0.005 && rest.moved < 0.4, "{method:?}, {jolt:?}: {rest:?}");
+                // By weights 0.053 and 0.059, by load nobody.
+                assert!(rest.swing < 0.005 && rest.moved < 0.08, "{method:?}, {jolt:?}: {rest:?}");
             }
         }
     }
@@ -294,7 +295,8 @@ mod tests {
         ] {
             let rest = jolt.run(seed, 3 * 3_600);
             assert!(rest.tables > 0, "seed {seed}, {jolt:?}: the jolt is felt");
-            assert!(rest.swing < 0.005 && rest.moved < 0.4, "seed {seed}, {jolt:?}: {rest:?}");
+            // 0.03 to 0.04, and 0.08 where both caches and reports are four times as late.
+            assert!(rest.swing < 0.005 && rest.moved < 0.1, "seed {seed}, {jolt:?}: {rest:?}");
         }
     }
 

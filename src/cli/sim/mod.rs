@@ -1,6 +1,6 @@
 //! `rhumb sim`: simulations around the real planner, one file per subcommand.
 //!
-//! Exit codes: 0 done, 2 could not run.
+//! Exit codes: 0 done, 1 `oracle` missed its aims, 2 could not run.
 
 mod oracle;
 mod plot;

@@ -70,6 +70,7 @@ proptest! {
             leaves
         });
         let table = GeoTable::new(&leaves, Vec::new(), Revision::default(), Countries::default()).expect("a small table");
+        prop_assert_eq!(table.overreach(), None);
         let mut rng = SeededRng::new(seed);
         for family in Family::BOTH {
             let edges = rules.iter().filter(|(prefix, _)| prefix.family() == family).flat_map(|(prefix, _)| {
