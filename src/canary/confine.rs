@@ -21,7 +21,7 @@ const MOST_NAMED: usize = 4;
 pub fn unconfined(old: &Policy, new: &Policy) -> Vec<String> {
     let mut said = Vec::new();
     let whole = [
-        ("settings of rhumb.yaml", old.server != new.server),
+        ("settings of rhumb.yaml", old.server != new.server || old.planner != new.planner),
         ("lines, areas or what is known of client networks", old.clients != new.clients),
         ("alerts", old.alerts != new.alerts),
         ("safety rules", old.safety != new.safety),
@@ -195,6 +195,14 @@ chains: [{ pools: [a] }]
         let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
         let (policy, found) = policy::load(&[file("fleet.yaml", fleet), file("services/live.yaml", service)]);
         policy.unwrap_or_else(|| panic!("{found:?}"))
+    }
+
+    #[test]
+    fn how_the_planner_moves_is_for_everybody() {
+        let old = of(FLEET, SERVICE);
+        let mut new = old.clone();
+        new.planner.ramp = std::time::Duration::ZERO;
+        assert_eq!(unconfined(&old, &new), ["settings of rhumb.yaml"]);
     }
 
     #[test]

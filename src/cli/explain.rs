@@ -133,7 +133,7 @@ fn next(candidates: &[CandidateView]) -> String {
     }
 }
 
-/// `by budget, 62 % of the group from tyo-1 to osa-1: the change budget is used up, for 12 s, ...`.
+/// `by budget, 62 % of the group from tyo-1 to osa-1: it is more than is left of the change budget, for 12 s, ...`.
 fn waiting(held: &HeldMove, budget: &BudgetLeft) -> String {
     let node = |name: &Option<String>| name.as_deref().unwrap_or("others").to_owned();
     let (by, share) = (held.by, held.share.percent());

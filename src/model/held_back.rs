@@ -18,7 +18,7 @@ pub const MOST_NAMED: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBy {
-    /// The change budget is used up.
+    /// It is more than is left of the change budget.
     Budget,
     /// It has not been wanted for long enough.
     Dwell,
@@ -99,7 +99,7 @@ impl HeldBy {
     /// Why one client group is not moved, for people; `to`: where it would go.
     fn because(self, to: &str) -> String {
         match self {
-            Self::Budget => "the change budget is used up".to_owned(),
+            Self::Budget => "it is more than is left of the change budget".to_owned(),
             Self::Dwell => format!("{to} has to be better for longer (dwell)"),
             Self::Pause => "the last moves by choice were just now (pause between batches)".to_owned(),
             Self::Batch => "all that waits is too little for a table".to_owned(),

@@ -8,9 +8,10 @@
 //! ```
 
 use super::cost;
-use super::load;
+use super::ladder::Rung;
+use super::load::{self, share_of};
 use super::memory::PlannerMemory;
-use super::pick::{LEAST_SHARE, Question, WHOLE};
+use super::pick::{LEAST_SHARE, MOST, Question, WHOLE};
 use super::sweep::Sweep;
 use super::terrain::Outlook;
 use super::waits::Flow;
@@ -75,39 +76,44 @@ impl Sweep<'_> {
         (little > 0).then(|| (HeldBy::Margin, flow(little)))
     }
 
-    /// A node of the group that has its part of the ramp, and would have more of those on the group's others.
+    /// What nodes that ramp up would have more of, were they not: of the earliest level that has one, if they are as
+    /// near as the nearest there. Of more peers than a group may have, those it has.
     fn ramping(
         &self,
         outlook: Outlook<'_>,
         shares: &[Share],
         cost: impl Fn(NodeId) -> u32,
     ) -> Option<(HeldBy, Flow)> {
-        let ramp = |share: &Share| outlook.returns.ramps[share.node.index()];
-        let is_capped = |share: &&Share| ramp(share) < WHOLE;
-        let capped = shares.iter().filter(is_capped).min_by_key(|share| cost(share.node))?;
-        let (price, rung) = (cost(capped.node), outlook.ladder.rung(capped.node)?);
-        let method = outlook.ladder.method(usize::from(rung.level));
-        let weight = |node: NodeId| {
-            let weight = outlook.ladder.rung(node).map_or(0, |rung| u64::from(rung.weight));
-            weight.saturating_mul(self.loads.measure(method, node).unwrap_or(1))
-        };
-        let near = price.saturating_add(cost::nearness(price));
-        let is_peer = |share: &&Share| {
-            let same = outlook.ladder.rung(share.node).is_some_and(|it| it.level == rung.level);
-            same && cost(share.node) < near
-        };
-        if shares
-            .iter()
-            .any(|share| cost(share.node).saturating_add(cost::nearness(cost(share.node))) <= price)
-        {
+        if !outlook.returns.any_ramp {
             return None;
         }
-        let all =
-            shares.iter().filter(is_peer).fold(0_u64, |sum, share| sum.saturating_add(weight(share.node)));
-        let due = load::ppm_of(weight(capped.node), all).min(u64::from(WHOLE)) as u32;
-        let missing = due.saturating_sub(capped.share.0);
-        let others = shares.iter().filter(|share| share.node != capped.node);
-        let most = others.max_by_key(|share| share.share).map(|share| share.node);
-        (missing >= LEAST_SHARE).then_some((HeldBy::Ramp, (most, Some(capped.node), missing)))
+        let rungs = &outlook.ladder.rungs;
+        let ramps = |node: NodeId| outlook.returns.is_ramping(node);
+        let level = rungs.iter().filter(|rung| ramps(rung.node)).map(|rung| rung.level).min()?;
+        let method = outlook.ladder.method(usize::from(level));
+        let weight = |rung: &Rung| {
+            u64::from(rung.weight).saturating_mul(self.loads.measure(method, rung.node).unwrap_or(1))
+        };
+        let has = |node: NodeId| share_of(shares, node) > 0;
+        let of_level = || rungs.iter().filter(|rung| rung.level == level && rung.weight > 0);
+        let open = || of_level().filter(|rung| has(rung.node) || self.loads.room(rung.node) > 0);
+        let least = open().map(|rung| cost(rung.node)).min()?;
+        let near = least.saturating_add(cost::nearness(least));
+        let mut peers: Vec<&Rung> =
+            open().filter(|rung| method.is_flat() || cost(rung.node) < near).collect();
+        if peers.len() > MOST {
+            peers.retain(|rung| has(rung.node));
+        }
+        let all = peers.iter().fold(0_u64, |sum, rung| sum.saturating_add(weight(rung)));
+        let missing = |rung: &&&Rung| {
+            let due = load::ppm_of(weight(rung), all).min(u64::from(WHOLE)) as u32;
+            due.saturating_sub(share_of(shares, rung.node))
+        };
+        let held = || peers.iter().filter(|rung| ramps(rung.node));
+        let ppm = held().map(|rung| missing(&rung)).sum::<u32>().min(WHOLE);
+        let to = held().max_by_key(|rung| (missing(rung), std::cmp::Reverse(rung.node)))?.node;
+        let others = shares.iter().filter(|share| !ramps(share.node));
+        let from = others.max_by_key(|share| share.share).map(|share| share.node)?;
+        (ppm >= LEAST_SHARE).then_some((HeldBy::Ramp, (Some(from), Some(to), ppm)))
     }
 }

@@ -234,10 +234,14 @@ impl PlannerMemory {
         let left = |since_ms: u64, ms: u64| ms.saturating_sub(self.at_ms.saturating_sub(since_ms));
         let node = || self.nodes.get(to?.index());
         match by {
-            HeldBy::Budget => Some(self.budget(rules).some_in_ms),
+            // It does not fit into what is left: when it will depends on what else is moved.
+            HeldBy::Budget => {
+                Some(self.budget(rules)).filter(|it| it.left == Ppm::ZERO).map(|it| it.some_in_ms)
+            }
             HeldBy::Dwell => Some(left(since_ms, rules.dwell_ms())),
             HeldBy::Pause => self.moved_at_ms.map(|at| left(at, rules.dwell_ms())),
-            HeldBy::Batch => self.pending.values().min().map(|&oldest| left(oldest, PATIENCE_MS)),
+            // At the latest: who has waited for longer takes it along.
+            HeldBy::Batch => Some(left(since_ms, PATIENCE_MS)),
             HeldBy::Strain => Some(left(node()?.strained_at_ms?, STRAIN_MS)),
             HeldBy::Ramp => Some(left(node()?.back_since_ms?, rules.ramp_ms())),
             HeldBy::Spill | HeldBy::Hold | HeldBy::Freeze | HeldBy::Margin => None,
@@ -285,7 +289,7 @@ impl PlannerMemory {
     pub(super) fn homecomings(&mut self, ramp_ms: u64) -> Vec<bool> {
         let now = self.at_ms;
         let home = |node: &mut NodeMemory| {
-            if node.back_since_ms.is_some_and(|since| now.saturating_sub(since) < ramp_ms) {
+            if node.back_since_ms.is_some_and(|since| now.saturating_sub(since) <= ramp_ms) {
                 node.eased_at_ms = Some(now);
             }
             node.eased_at_ms = node.eased_at_ms.filter(|&at| now.saturating_sub(at) < HOMECOMING_MS);
@@ -307,7 +311,9 @@ impl PlannerMemory {
             let step = RAMP_PPM.into_iter().find(|&step| step >= trial.0).unwrap_or(1_000_000);
             let most_ms = input.policy.planner.ramp_ms() * u64::from(step) / 1_000_000;
             let memory = &mut self.nodes[node.index()];
-            memory.back_since_ms = memory.back_since_ms.map(|since| since.max(now.saturating_sub(most_ms)));
+            // After an edit nobody remembers a ramp: what the trial lets come is where it stands.
+            let floor = now.saturating_sub(most_ms);
+            memory.back_since_ms = Some(memory.back_since_ms.map_or(floor, |since| since.max(floor)));
         }
     }
 

@@ -538,7 +538,7 @@ impl<'t> Sweep<'t> {
         let (now, then) = (question.mean_cost(from), question.mean_cost(to));
         let margin = question.outlook.margin.of(then);
         let due = if is_step_home { part(u64::from(margin), moving_ppm) as u32 } else { margin };
-        now >= then.saturating_add(due)
+        now >= then.saturating_add(due.max(1))
     }
 
     /// Dwell time, then the budget. Notes the wish.
@@ -612,6 +612,7 @@ impl<'t> Sweep<'t> {
         let as_if_up = |placement: &&Placement| {
             placement.mode == PlacementMode::FailOpen
                 && placement.shares.iter().all(|share| outlook.ladder.rung(share.node).is_some())
+                && placement.backups.iter().all(|&node| outlook.ladder.rung(node).is_some())
         };
         let keep = match rule {
             OnAllDown::All => held.filter(as_if_up).cloned(),

@@ -57,7 +57,7 @@ record! {
         /// How long it is given nobody, at first; twice as long each time that a trial fails, up to eight times.
         optional open_for: Span<1_000, 3_600_000> = "60s",
         /// Then it is given this share of what it would have of each client group, all its nodes together, ...
-        optional trial: Percent<1, 50> = "10%",
+        optional trial: Percent<7, 50> = "10%",
         /// ... until it has been well for so long without a break; who reports nothing is not well.
         optional trial_for: Span<1_000, 3_600_000> = "60s",
     }
