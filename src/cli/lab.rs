@@ -44,7 +44,7 @@ Then, in a second terminal:
   rhumb lab load 70%                      how full clients keep the fleet
 
 What load does, and what a scheduler without it would do to the survivors:
-  rhumb lab --load 70%                    lose a site: no node above its cap
+  rhumb lab --load 70%                    lose a site: none above its capacity
   rhumb lab --load 70% --strategy nearest the same, and its neighbours drown
   rhumb lab compare --fault site/fra      both, as a table and one plot
   rhumb lab --load 130%                   more than there is: newcomers are shed
