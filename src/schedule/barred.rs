@@ -201,20 +201,7 @@ fn who_is_held_for_a_canary_is_told_and_nobody_else() {
 
 #[test]
 fn nodes_that_others_should_make_room_on_wait_for_the_budget_too() {
-    let (near, either) = (service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1]), pool(&[2])]));
-    let mut w = spread(&[&[20, 20, 60][..]; 8], vec![near, either]).capacity(&[1_000, 1_000, 1_000]);
-    for service in &mut w.policy.services {
-        service.profile.session = std::time::Duration::ZERO;
-    }
-    w.health = [300, 600, 0].map(loaded).to_vec();
-    let mut first = plan_first(&w);
-    for tick in 0..5 {
-        let load = first.planned_load.clone();
-        w.health = (0..3).map(|at| loaded(load[at])).collect();
-        first = w.plan(Some(&first), tick * 1_000, Pass::Full);
-    }
-    w.health[0] = down();
-    let mut evacuated = w.plan(Some(&first), 10_000, Pass::Evacuation);
+    let (w, mut evacuated) = orphans_fill_a_node();
     evacuated.memory.spent.note(10_000, 200_000_000, &w.policy.planner.budget);
     let now = w.plan(Some(&evacuated), 11_000, Pass::Full);
     let told = held(&w, &now);

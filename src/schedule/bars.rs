@@ -2,7 +2,7 @@
 //! the margin of a move. Told ([`super::waits`]), never decided by.
 //!
 //! ```text
-//!  of its own nodes: is one at its part of the ramp, with peers or dearer ones beside it? ──▶ ramp
+//!  nodes that ramp up, of the earliest level that has one: peers of the nearest there? ─────▶ ramp
 //!  the cheapest other with room, of an earlier level or dearer own ones: treated as full? ──▶ strain, spill
 //!                                                                        cheaper by less? ─▶ margin
 //! ```

@@ -2,7 +2,7 @@
 //!
 //! Everything is bounded by the size of the world (one entry per pending group, node, or service and
 //! node). A memory whose shape does not fit the world any more, after a reload, is started anew; the
-//! only loss is that dwell times and averages begin again.
+//! loss is that dwell times, averages and ramps begin again.
 
 use super::PlanInput;
 use super::breaker::{Circuits, CutRegion};

@@ -192,3 +192,23 @@ pub(super) fn placement(assignment: &Assignment, group: usize) -> &Placement {
     let service = &assignment.services[0];
     &service.placements[service.by_group[group] as usize]
 }
+
+/// The first of three nodes was lost at 10 s, and who was there fills the second, from where others could go on to
+/// the third.
+pub fn orphans_fill_a_node() -> (World, Plan) {
+    let (near, either) = (service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1]), pool(&[2])]));
+    let mut w = spread(&[&[20, 20, 60][..]; 8], vec![near, either]).capacity(&[1_000, 1_000, 1_000]);
+    for service in &mut w.policy.services {
+        service.profile.session = std::time::Duration::ZERO;
+    }
+    w.health = [300, 600, 0].map(loaded).to_vec();
+    let mut first = plan_first(&w);
+    for tick in 0..5 {
+        let load = first.planned_load.clone();
+        w.health = (0..3).map(|at| loaded(load[at])).collect();
+        first = w.plan(Some(&first), tick * 1_000, Pass::Full);
+    }
+    w.health[0] = down();
+    let evacuated = w.plan(Some(&first), 10_000, Pass::Evacuation);
+    (w, evacuated)
+}

@@ -203,20 +203,7 @@ fn who_lost_a_node_goes_round_those_whose_probes_fail_as_far_as_others_have_room
 
 #[test]
 fn others_make_room_where_orphans_filled_a_node_to_its_cap() {
-    let (near, either) = (service("s", vec![pool(&[0, 1])]), service("t", vec![pool(&[1]), pool(&[2])]));
-    let mut w = spread(&[&[20, 20, 60][..]; 8], vec![near, either]).capacity(&[1_000, 1_000, 1_000]);
-    for service in &mut w.policy.services {
-        service.profile.session = std::time::Duration::ZERO;
-    }
-    w.health = [300, 600, 0].map(loaded).to_vec();
-    let mut first = plan_first(&w);
-    for tick in 0..5 {
-        let load = first.planned_load.clone();
-        w.health = (0..3).map(|at| loaded(load[at])).collect();
-        first = w.plan(Some(&first), tick * 1_000, Pass::Full);
-    }
-    w.health[0] = down();
-    let evacuated = w.plan(Some(&first), 10_000, Pass::Evacuation);
+    let (w, evacuated) = orphans_fill_a_node();
     let filled = evacuated.planned_load[1];
     assert!(filled > 860 && evacuated.planned_load[2] == 0, "only they move: {:?}", evacuated.planned_load);
     let settled = w.run(evacuated, 14_000, 30);
