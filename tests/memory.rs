@@ -181,7 +181,7 @@ impl Week {
         self.measure(round);
         let now = moment(round, self.nodes);
         self.transitions += self.health.tick(now, wall).len();
-        self.health.scoped_changes();
+        self.health.further_changes();
         self.redrawn +=
             usize::from(!matches!(self.map.draw(&self.prior, now), rhumb::latency::Drawing::Unchanged));
         self.tell(now, wall);

@@ -32,6 +32,13 @@ impl Family {
         }
     }
 
+    pub const fn other(self) -> Self {
+        match self {
+            Family::V4 => Family::V6,
+            Family::V6 => Family::V4,
+        }
+    }
+
     #[inline]
     pub const fn index(self) -> usize {
         self as usize

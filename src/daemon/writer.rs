@@ -381,7 +381,7 @@ impl Writer {
                 if let Some(transition) = self.health.apply(observation, wall) {
                     self.note(&transition);
                 }
-                self.note_scoped();
+                self.note_further();
             }
             ProbeEvent::Load(report) => {
                 self.health.apply_load(report, wall);
@@ -420,9 +420,9 @@ impl Writer {
         }
     }
 
-    /// What changed for the clients of lines and areas moves them as quickly.
-    fn note_scoped(&mut self) {
-        for change in self.health.scoped_changes() {
+    /// What changed with the rest moves clients as quickly.
+    fn note_further(&mut self) {
+        for change in self.health.further_changes() {
             self.note(&change);
         }
     }
@@ -447,7 +447,7 @@ impl Writer {
         for transition in &transitions {
             self.note(transition);
         }
-        self.note_scoped();
+        self.note_further();
         if self.pending.evacuate_at.is_some() {
             self.evacuate();
         }

@@ -85,6 +85,15 @@ impl Counter {
         self.standing != before
     }
 
+    /// Falls a failure early, if the newest observation was one. Whether it did.
+    pub fn fall_early(&mut self, thresholds: Thresholds) -> bool {
+        let falls = self.is_failing() && self.failures + 1 >= thresholds.fall;
+        if falls {
+            self.stand(false);
+        }
+        falls
+    }
+
     /// Begins again from a known standing, as if nothing had been counted.
     pub fn restart(&mut self, up: bool) {
         *self = Self { standing: Some(up), ..Self::default() };
@@ -168,6 +177,25 @@ mod tests {
         let mut unseen = Counter::default();
         assert!(!unseen.count(false, false, DEFAULT) && unseen.standing().is_none());
         assert!(unseen.count(false, true, DEFAULT) && unseen.standing() == Some(false));
+    }
+
+    #[test]
+    fn who_falls_early_is_one_failure_short() {
+        let after = |observations: &str, fall: u32| {
+            let mut counter = Counter::default();
+            let thresholds = Thresholds { fall, ..DEFAULT };
+            for observation in observations.chars() {
+                counter.count(observation == 's', true, thresholds);
+            }
+            (counter.fall_early(thresholds), counter.standing())
+        };
+        assert_eq!(after("sff", 3), (true, Some(false)));
+        assert_eq!(after("sf", 2), (true, Some(false)));
+        assert_eq!(after("sfsf", 3), (true, Some(false)), "as they count, in a row or not");
+        assert_eq!(after("sf", 3), (false, Some(true)), "two failures short");
+        assert_eq!(after("sffs", 3), (false, Some(true)), "the newest was none");
+        assert_eq!(after("", 3), (false, None));
+        assert_eq!(after("sfff", 3), (false, Some(false)), "it has fallen");
     }
 
     #[test]

@@ -29,7 +29,8 @@
 //! | `lasting` | a condition that has to last |
 //!
 //! A vantage alone and without anchors is believed always and without an age limit: there is nobody to ask.
-//! Families are judged apart. State per (node, family, check, vantage) is of fixed size but for one bounded
+//! Families are judged apart, but that a check which falls in one takes itself along in the other where it is
+//! failing too, a failure early. State per (node, family, check, vantage) is of fixed size but for one bounded
 //! text; nothing grows with time. Time is passed in; nothing here waits or reads a clock.
 //!
 //! Not here: operator force, ramps (the planner's), and what a verdict costs. Words that changed because a
@@ -118,8 +119,8 @@ pub struct HealthModel {
     /// probe takes to speak.
     max_age: [Duration; 2],
     freeze: Option<Freeze>,
-    /// Changes for lines and areas, until they are fetched.
-    scoped: Vec<Transition>,
+    /// Changes that came with others, until they are fetched.
+    further: Vec<Transition>,
 }
 
 #[derive(Clone, Debug)]
@@ -169,7 +170,7 @@ impl HealthModel {
             started: now,
             max_age: Family::BOTH.map(|family| max_age_of(&fleet, &nodes, family)),
             freeze: None,
-            scoped: Vec::new(),
+            further: Vec::new(),
             nodes,
             fleet,
         };
@@ -234,7 +235,7 @@ impl HealthModel {
     }
 
     /// Takes in the end of one probe. Observations of nodes, probes or vantages the fleet lacks are
-    /// ignored.
+    /// ignored. What it changes of the node's other family is one of [`Self::further_changes`].
     pub fn apply(&mut self, seen: &Observation, wall: WallTime) -> Option<Transition> {
         let (index, vantage) = (seen.node.index(), seen.vantage.index());
         let node = self.fleet.nodes.get(index)?;
@@ -246,14 +247,30 @@ impl HealthModel {
         let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
         let sight = self.sights.get_mut(vantage)?;
         let witness = Witness::new(sight, is_watched, &rules.trust, seen.at);
-        let answered = standing.observe(seen, node, rules, witness, wall)?;
+        let taken = standing.observe(seen, node, rules, witness, wall)?;
+        let answered = taken.is_answered;
         self.bench.now = self.bench.now.max(seen.at);
         sight.note(answered, standing.newest.replace(answered), seen.family, seen.at);
         let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
         if is_watched && (unheard || sight.is_dark(&rules.trust)) {
             self.assess(seen.at);
         }
-        self.settle(seen.node, seen.family, wall)
+        let changed = self.settle(seen.node, seen.family, wall);
+        if taken.fell {
+            self.take_along(seen, wall);
+        }
+        changed
+    }
+
+    /// Has the check that just fell fall in the node's other family too, where it is failing.
+    fn take_along(&mut self, seen: &Observation, wall: WallTime) {
+        let (index, vantage, family) = (seen.node.index(), seen.vantage.index(), seen.family.other());
+        let other = self.nodes[index].families[family.index()].as_mut();
+        let standing = other.and_then(|other| other.standings.get_mut(vantage));
+        if standing.is_some_and(|it| it.fall_with_other(seen.probe, &self.fleet.nodes[index])) {
+            let changed = self.settle(seen.node, family, wall);
+            self.further.extend(changed);
+        }
     }
 
     /// Takes in what an anchor of a vantage said.
@@ -301,9 +318,10 @@ impl HealthModel {
         changed
     }
 
-    /// Changes for the clients of lines and areas since the last call.
-    pub fn scoped_changes(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.scoped)
+    /// What changed with the rest since the last call: for the clients of lines and areas, and families that fell
+    /// with the other of their node.
+    pub fn further_changes(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.further)
     }
 
     /// Whether every family of every node has been judged by this process, so that nothing believed is
@@ -395,7 +413,7 @@ impl HealthModel {
         let changed = state.settle(&case);
         if !state.scoped.is_empty() {
             let scoped = state.settle_scoped(&case);
-            self.scoped.extend(scoped);
+            self.further.extend(scoped);
         }
         self.nodes[id.index()].families[family.index()] = Some(state);
         changed
@@ -417,11 +435,8 @@ impl HealthModel {
             };
             by_verdict && !self.is_withdrawn(other)
         };
-        let of = |family: Family| self.nodes.get(node.index())?.may_serve(family);
-        let serves_otherwise = by.is_some_and(|by| {
-            let others = Family::BOTH.into_iter().filter(|family| *family != by);
-            others.filter_map(of).any(|may_serve| may_serve)
-        });
+        let serves = |family: Family| self.nodes.get(node.index())?.may_serve(family);
+        let serves_otherwise = by.is_some_and(|by| serves(by.other()) == Some(true));
         let forbids = |bound: &&Bound| {
             bound.forbids(|other| other == node, may_serve, |other| self.is_withdrawn(other))
         };

@@ -53,7 +53,10 @@ pub(super) fn of_finding(
     let kind = spec.label();
     let place = target(spec, family).map_or_else(String::new, place_of);
     match finding {
-        Finding::Failing => failing(track, spec, kind, &place),
+        Finding::Failing => {
+            let fell = failing(track, spec, kind, &place);
+            if track.fell_with_other { format!("{fell}, and {} fell", family.other()) } else { fell }
+        }
         Finding::Slow(Slowness::AboveBaseline) => {
             format!("round trip {}{} ({kind} {place})", newest(track), usually(track))
         }

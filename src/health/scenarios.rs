@@ -6,6 +6,7 @@
 //! restored v4=down v6=up                      what the last good table said
 //! up up timeout -> down "2 of 2"              steps, then the change the last of them must cause
 //! up*4                                        steps without a change
+//! refused -> down "3 of 3" -> down "IPv4 fell"   a step that causes two, the other family's last
 //! is v4=unknown                               the verdicts at this point
 //! ```
 //! A step is `up`, `up:150` (round trip in ms), `slow`, `timeout`, `refused`, `status`, `reset`,
@@ -123,36 +124,31 @@ impl Run {
         let (node, vantage, measured) = (NodeId(0), VantageId::LOCAL, Measured::default());
         let seen = Observation { vantage, node, family, probe, at: self.now, outcome, measured };
         self.last.extend(self.model.apply(&seen, self.wall()));
+        self.last.extend(self.model.further_changes());
     }
 
     fn line(&mut self, line: &str) {
-        let (steps, expected) = match line.split_once(" -> ") {
-            Some((steps, expected)) => (steps, Some(expected)),
-            None => (line, None),
-        };
+        let mut parts = line.split(" -> ");
+        let (steps, expected) = (parts.next().unwrap_or_default(), parts.collect::<Vec<_>>());
         let steps: Vec<&str> = steps.split_whitespace().flat_map(repeated).collect();
         for (at, step) in steps.iter().enumerate() {
             self.step(step);
-            let expected = expected.filter(|_| at + 1 == steps.len());
+            let expected = if at + 1 == steps.len() { expected.as_slice() } else { &[] };
             self.check(expected, &format!("step {} ({step})", at + 1));
         }
     }
 
-    fn check(&self, expected: Option<&str>, step: &str) {
+    fn check(&self, expected: &[&str], step: &str) {
         let place = &self.place;
-        match (expected, self.last.as_slice()) {
-            (None, []) => {}
-            (None, unexpected) => panic!("{place}, {step}: unexpected {unexpected:?}"),
-            (Some(expected), [transition]) => {
-                let (verdict, reason) = expected.split_once(' ').unwrap_or((expected, "\"\""));
-                assert_eq!(transition.to.name(), verdict, "{place}, {step}: {}", transition.reason);
-                let reason = reason.trim_matches('"');
-                assert!(transition.reason.contains(reason), "{place}, {step}: {}", transition.reason);
-                let view = self.model.view();
-                let held = view[0].family(transition.family).expect("a family that changed is there");
-                assert_eq!((held.verdict, held.since), (transition.to, self.wall()), "{place}, {step}");
-            }
-            (Some(expected), other) => panic!("{place}, {step}: expected {expected}, got {other:?}"),
+        assert_eq!(expected.len(), self.last.len(), "{place}, {step}: {expected:?}, got {:?}", self.last);
+        for (expected, transition) in expected.iter().zip(&self.last) {
+            let (verdict, reason) = expected.split_once(' ').unwrap_or((expected, "\"\""));
+            assert_eq!(transition.to.name(), verdict, "{place}, {step}: {}", transition.reason);
+            let reason = reason.trim_matches('"');
+            assert!(transition.reason.contains(reason), "{place}, {step}: {}", transition.reason);
+            let view = self.model.view();
+            let held = view[0].family(transition.family).expect("a family that changed is there");
+            assert_eq!((held.verdict, held.since), (transition.to, self.wall()), "{place}, {step}");
         }
     }
 

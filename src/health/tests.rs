@@ -87,6 +87,42 @@ fn a_node_is_failing_from_its_first_failure_to_its_next_answer_or_its_fall() {
 }
 
 #[test]
+fn who_may_not_fall_does_not_fall_with_the_other_family() {
+    let sees_meanwhile = |is_seeing: bool| {
+        let mut fleet = fleet_of_two();
+        let anchors = vec!["127.0.0.1:1".parse().expect("an address")];
+        fleet.judgement.vantages = vec![Vantage { anchors, ..Vantage::local() }];
+        let mut model = model_of(fleet);
+        let anchor = |at_ms| AnchorReport {
+            vantage: VantageId::LOCAL,
+            anchor: 0,
+            at: MonoTime::from_millis(at_ms),
+            is_success: true,
+        };
+        let timeout = || Outcome::Failure { reason: FailureReason::Timeout, detail: String::new() };
+        let v6 = |at_ms, outcome| Observation { family: Family::V6, ..seen(0, at_ms, outcome) };
+        model.apply_anchor(&anchor(0));
+        model.apply(&seen(0, 100, answer(1)), WallTime(0));
+        model.apply(&v6(200, answer(1)), WallTime(0));
+        for at in [3_000, 5_000] {
+            model.apply(&v6(at, timeout()), WallTime(at));
+            model.apply(&seen(0, at + 100, refusal()), WallTime(at));
+            if is_seeing {
+                model.apply_anchor(&anchor(at + 200));
+            }
+        }
+        model.apply(&v6(7_000, timeout()), WallTime(7_000));
+        let before = model.view()[0].family(Family::V6).expect("a family").verdict;
+        model.apply(&seen(0, 7_100, refusal()), WallTime(7_100));
+        let view = model.view();
+        assert!(!view[0].family_may_serve(Family::V4), "its own refusals");
+        (before.may_serve(), view[0].family_may_serve(Family::V6))
+    };
+    assert_eq!(sees_meanwhile(true), (false, false), "the third fells it");
+    assert_eq!(sees_meanwhile(false), (true, true), "its failures may be the vantage's own");
+}
+
+#[test]
 fn the_first_round_is_complete_when_every_family_was_judged() {
     let mut model = model_of(fleet_of_two());
     for (node, family) in [(0, Family::V4), (0, Family::V6), (1, Family::V4), (1, Family::V6)] {
@@ -226,8 +262,10 @@ fn announced_changes_add_up_to_the_view() {
             let mut observation = seen(rng.below(3) as u16, rng.below(100_000), outcome);
             observation.family = Family::BOTH[rng.below(2) as usize];
             observation.probe = rng.below(2) as u8;
-            let changed = model.apply(&observation, WallTime(1)).into_iter();
-            for change in changed.chain(model.tick(observation.at, WallTime(1))) {
+            let mut changed: Vec<Transition> = model.apply(&observation, WallTime(1)).into_iter().collect();
+            changed.extend(model.further_changes());
+            changed.extend(model.tick(observation.at, WallTime(1)));
+            for change in changed {
                 let held = &mut believed[change.node.index()][change.family.index()];
                 assert_eq!(*held, change.from, "seed {seed}");
                 assert!(change.from != change.to && !change.reason.is_empty(), "seed {seed}");

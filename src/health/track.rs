@@ -97,6 +97,10 @@ pub(super) struct Track {
     failure: Option<Failure>,
     /// Whether the failures of this episode had different reasons.
     pub mixed: bool,
+    /// The newest failure could have been the last that is needed.
+    may_fall: bool,
+    /// It fell a failure early, [with the other family](Self::fall_with_other).
+    pub fell_with_other: bool,
     /// When the failures that count began.
     failing_since: WallTime,
     /// As last shown; the limit is crossed by it and by nothing else.
@@ -117,6 +121,8 @@ impl Track {
             borne_out: false,
             failure: None,
             mixed: false,
+            may_fall: false,
+            fell_with_other: false,
             failing_since: Default::default(),
             certificate_days: None,
             expiring: false,
@@ -132,7 +138,7 @@ impl Track {
         node.probes.iter().enumerate().filter_map(probed).collect()
     }
 
-    /// Takes in one observation made by the probe `spec` describes.
+    /// Takes in one observation made by the probe `spec` describes; whether the target fell by it.
     pub fn observe(
         &mut self,
         seen: &Observation,
@@ -140,7 +146,7 @@ impl Track {
         rules: &HealthRules,
         witness: Witness<'_>,
         wall: WallTime,
-    ) {
+    ) -> bool {
         let thresholds = Thresholds::of(spec);
         let (at, interval) = (seen.at, spec.interval);
         let mut answered = |rtt, late| {
@@ -158,16 +164,26 @@ impl Track {
         let is_borne_out = self.is_borne_out(seen, spec, witness);
         self.run_since = (!success).then(|| self.run_since.unwrap_or(at));
         self.borne_out = self.run_since.is_some_and(|since| witness.saw_since(since));
+        self.may_fall = is_borne_out;
         let changed = self.counter.count(success, success || is_borne_out, thresholds);
         if changed && success {
             self.loss.clear();
-            self.unborne = 0;
+            (self.unborne, self.fell_with_other) = (0, false);
         }
         self.count_loss(seen, is_borne_out, &rules.loss, thresholds);
         if let Some(days) = seen.measured.certificate_days {
             self.certificate_days = Some(days);
             self.expiring = days < i32::from(rules.certificate.days);
         }
+        changed && !success
+    }
+
+    /// Falls a failure early, where the same check just fell in the node's other family: of two families that
+    /// fail at a time one is the evidence for the other. Whether it did.
+    pub fn fall_with_other(&mut self, spec: &ProbeSpec) -> bool {
+        let falls = self.may_fall && self.counter.fall_early(Thresholds::of(spec));
+        self.fell_with_other |= falls;
+        falls
     }
 
     /// Whether a failure is surely not the vantage's own outage, and so may be the last that is needed.
@@ -244,6 +260,7 @@ impl Track {
         self.counter.restart(up);
         self.loss.clear();
         (self.unborne, self.borne_out, self.run_since) = (0, false, None);
+        (self.may_fall, self.fell_with_other) = (false, false);
         self.latency.pardon();
     }
 

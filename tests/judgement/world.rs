@@ -261,7 +261,7 @@ impl World<'_> {
     /// Whether the freeze or somebody's trust changed.
     fn look(&mut self) {
         let at = Duration::from_micros(self.now_us);
-        for change in self.model.scoped_changes() {
+        for change in self.model.further_changes() {
             self.record(&change);
         }
         let frozen = self.model.freeze().is_some();
