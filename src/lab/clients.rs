@@ -331,14 +331,13 @@ impl Crowd {
     }
 
     fn lose(&mut self, node: usize) {
-        let now = Instant::now();
+        let (now, mut cut) = (Instant::now(), 0.0);
+        // Each with what is left of it, and not some of them whole: those would be drawn by chance.
         for wish in std::mem::take(&mut self.sessions[node]) {
-            if (self.rng.below(1 << 20) as f64) < wish.left(now) * f64::from(1 << 20) {
-                self.counts.cut += 1;
-                // Who is still there stays as long, on average, as who comes now.
-                self.wait(Wish { since: now, ..wish }, Duration::ZERO);
-            }
+            cut += wish.left(now);
+            self.wait(wish, Duration::ZERO);
         }
+        self.counts.cut += cut.round() as u64;
     }
 
     /// Within a second after `delay` it tries again.

@@ -5,7 +5,7 @@ use super::testing::*;
 use crate::base::units::{Micros, Ppm};
 use crate::model::demand::{Shares, WHOLE};
 use crate::model::held_back::HeldBy;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, RegionId};
 use crate::model::placement::PlacementMode;
 use crate::model::service::OnAllDown;
 use crate::model::verdict::Verdict;
@@ -199,6 +199,36 @@ fn who_lost_a_node_goes_round_those_whose_probes_fail_as_far_as_others_have_room
     assert_eq!(orphans_of(400, true), [0, 200, 200], "they would soon be moved again");
     let load = orphans_of(1_000, true);
     assert!(load[2] <= 360 && load[1] + load[2] >= 999, "what has no room elsewhere: {load:?}");
+}
+
+#[test]
+fn who_lost_a_node_leaves_room_for_those_who_are_next() {
+    let strict = service("strict", vec![pool(&[0, 1]), pool(&[2])]);
+    let free = service("free", vec![pool(&[0, 1]), pool(&[2, 3])]);
+    let mut w = spread(&[&[20, 20, 30, 60][..]; 8], vec![strict, free]).capacity(&[1_000; 4]);
+    w.policy.services.iter_mut().for_each(|service| service.demand = Some(800));
+    let first = plan_first(&w);
+    assert_eq!(first.planned_load, [800, 800, 0, 0]);
+    // One after another; the second failed once when the first is given up.
+    let lost = |region: u16| {
+        let mut w = w.clone();
+        w.policy.fleet.regions.push(w.policy.fleet.regions[0].clone());
+        w.policy.fleet.sites[1].region = RegionId(region);
+        w.health[0] = down();
+        w.health[1].families[0].as_mut().expect("a family").is_failing = true;
+        let one = w.plan(Some(&first), 1_000, Pass::Evacuation);
+        w.health[1] = down();
+        let both = w.plan(Some(&one), 1_050, Pass::Evacuation);
+        assert!(both.moves.iter().all(|it| it.from == Some(NodeId(1))), "only who lost it: {:?}", both.moves);
+        (one.planned_load, both)
+    };
+    let (one, both) = lost(0);
+    assert!((445..=455).contains(&one[2]) && one[1] == 800, "half of it is for the other's: {one:?}");
+    assert!(both.unserved.is_empty() && both.planned_load[2] <= 900, "{:?}", both.planned_load);
+    let (one, both) = lost(1);
+    assert!(one[2] >= 700, "what fails in other regions wants other room: {one:?}");
+    let unserved: u64 = both.unserved.iter().map(|(_, units)| units).sum();
+    assert!(unserved >= 200, "whoever came first has it: {:?}", both.unserved);
 }
 
 #[test]
