@@ -173,7 +173,7 @@ impl Week {
         for node in 0..self.nodes {
             for vantage in 0..VANTAGES {
                 let seen = self.probe(node, vantage, round);
-                self.transitions += usize::from(self.health.apply(&seen, wall).is_some());
+                self.transitions += self.health.apply(&seen, wall).len();
             }
             let report = self.load(node, round);
             self.health.apply_load(&report, wall);
@@ -181,7 +181,6 @@ impl Week {
         self.measure(round);
         let now = moment(round, self.nodes);
         self.transitions += self.health.tick(now, wall).len();
-        self.health.further_changes();
         self.redrawn +=
             usize::from(!matches!(self.map.draw(&self.prior, now), rhumb::latency::Drawing::Unchanged));
         self.tell(now, wall);

@@ -67,7 +67,7 @@ async fn next_change(model: &mut HealthModel, events: &mut UnboundedReceiver<Pro
     let change = async {
         loop {
             if let Some(ProbeEvent::Observation(seen)) = events.recv().await
-                && let Some(change) = model.apply(&seen, WallTime(0))
+                && let Some(change) = model.apply(&seen, WallTime(0)).into_iter().next()
             {
                 return change;
             }

@@ -44,7 +44,7 @@ Then, in a second terminal:
   rhumb lab load 70%                      how full clients keep the fleet
 
 What load does, and what a scheduler without it would do to the survivors:
-  rhumb lab --load 70%                    lose a site: none above its capacity
+  rhumb lab --load 70%                    lose a site: nobody above the cap
   rhumb lab --load 70% --strategy nearest the same, and its neighbours drown
   rhumb lab compare --fault site/fra      both, as a table and one plot
   rhumb lab --load 130%                   more than there is: newcomers are shed
@@ -84,7 +84,9 @@ pub struct LabRunArgs {
     #[arg(long, value_name = "ADDR", default_value_t = control::DEFAULT_ADDRESS)]
     pub control: SocketAddr,
     /// Synthetic clients per second; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    ///
+    /// Each stands for many, so that fewer make a coarser audience: with 200, nodes waver by a twentieth.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     pub rate: u32,
     /// How full clients are to keep the whole fleet; `rhumb lab load` changes it
     ///

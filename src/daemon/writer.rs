@@ -378,10 +378,7 @@ impl Writer {
         let wall = self.clock.wall();
         match event {
             ProbeEvent::Observation(observation) => {
-                if let Some(transition) = self.health.apply(observation, wall) {
-                    self.note(&transition);
-                }
-                self.note_further();
+                self.health.apply(observation, wall).iter().for_each(|it| self.note(it));
             }
             ProbeEvent::Load(report) => {
                 self.health.apply_load(report, wall);
@@ -420,13 +417,6 @@ impl Writer {
         }
     }
 
-    /// What changed with the rest moves clients as quickly.
-    fn note_further(&mut self) {
-        for change in self.health.further_changes() {
-            self.note(&change);
-        }
-    }
-
     fn evacuate(&mut self) {
         let cause = Cause::Evacuation { nodes: self.names(&self.pending.down) };
         self.pending.down.clear();
@@ -447,7 +437,6 @@ impl Writer {
         for transition in &transitions {
             self.note(transition);
         }
-        self.note_further();
         if self.pending.evacuate_at.is_some() {
             self.evacuate();
         }

@@ -85,9 +85,9 @@ impl Counter {
         self.standing != before
     }
 
-    /// Falls a failure early, if the newest observation was one. Whether it did.
+    /// Falls a failure early, if the newest observation was one and not the only one. Whether it did.
     pub fn fall_early(&mut self, thresholds: Thresholds) -> bool {
-        let falls = self.is_failing() && self.failures + 1 >= thresholds.fall;
+        let falls = self.is_failing() && self.failures >= 2 && self.failures + 1 >= thresholds.fall;
         if falls {
             self.stand(false);
         }
@@ -190,7 +190,7 @@ mod tests {
             (counter.fall_early(thresholds), counter.standing())
         };
         assert_eq!(after("sff", 3), (true, Some(false)));
-        assert_eq!(after("sf", 2), (true, Some(false)));
+        assert_eq!(after("sf", 2), (false, Some(true)), "one failure is chance");
         assert_eq!(after("sfsf", 3), (true, Some(false)), "as they count, in a row or not");
         assert_eq!(after("sf", 3), (false, Some(true)), "two failures short");
         assert_eq!(after("sffs", 3), (false, Some(true)), "the newest was none");

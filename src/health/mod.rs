@@ -29,8 +29,8 @@
 //! | `lasting` | a condition that has to last |
 //!
 //! A vantage alone and without anchors is believed always and without an age limit: there is nobody to ask.
-//! Families are judged apart, but that a check which falls in one takes itself along in the other where it is
-//! failing too, a failure early. State per (node, family, check, vantage) is of fixed size but for one bounded
+//! Families are judged apart, but that one which falls takes the other along if that fails too, a failure
+//! early. State per (node, family, check, vantage) is of fixed size but for one bounded
 //! text; nothing grows with time. Time is passed in; nothing here waits or reads a clock.
 //!
 //! Not here: operator force, ramps (the planner's), and what a verdict costs. Words that changed because a
@@ -119,8 +119,8 @@ pub struct HealthModel {
     /// probe takes to speak.
     max_age: [Duration; 2],
     freeze: Option<Freeze>,
-    /// Changes that came with others, until they are fetched.
-    further: Vec<Transition>,
+    /// Changes for lines and areas, until they are told with the rest.
+    scoped: Vec<Transition>,
 }
 
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ impl HealthModel {
             started: now,
             max_age: Family::BOTH.map(|family| max_age_of(&fleet, &nodes, family)),
             freeze: None,
-            further: Vec::new(),
+            scoped: Vec::new(),
             nodes,
             fleet,
         };
@@ -235,8 +235,29 @@ impl HealthModel {
     }
 
     /// Takes in the end of one probe. Observations of nodes, probes or vantages the fleet lacks are
-    /// ignored. What it changes of the node's other family is one of [`Self::further_changes`].
-    pub fn apply(&mut self, seen: &Observation, wall: WallTime) -> Option<Transition> {
+    /// ignored. What changed first is told first.
+    pub fn apply(&mut self, seen: &Observation, wall: WallTime) -> Vec<Transition> {
+        let mut changed = Vec::new();
+        if self.observe(seen, wall).is_some() {
+            changed.extend(self.settle(seen.node, seen.family, wall));
+            if changed.first().is_some_and(|it| it.to == Verdict::Down) {
+                changed.extend(self.take_along(seen.node, seen.family.other(), wall));
+            }
+            changed.append(&mut self.scoped);
+        }
+        changed
+    }
+
+    /// Has checks of a family that fail fall a failure early, since the node's other family fell.
+    fn take_along(&mut self, id: NodeId, family: Family, wall: WallTime) -> Option<Transition> {
+        let node = &self.fleet.nodes[id.index()];
+        let state = self.nodes[id.index()].families[family.index()].as_mut()?;
+        let fell = state.standings.iter_mut().fold(false, |any, it| it.fall_with_other(node) | any);
+        if fell { self.settle(id, family, wall) } else { None }
+    }
+
+    /// `None`: it is not for use.
+    fn observe(&mut self, seen: &Observation, wall: WallTime) -> Option<()> {
         let (index, vantage) = (seen.node.index(), seen.vantage.index());
         let node = self.fleet.nodes.get(index)?;
         let family = self.nodes.get_mut(index)?.families[seen.family.index()].as_mut()?;
@@ -247,30 +268,14 @@ impl HealthModel {
         let (rules, is_watched) = (&self.fleet.judgement.rules, self.bench.is_watched);
         let sight = self.sights.get_mut(vantage)?;
         let witness = Witness::new(sight, is_watched, &rules.trust, seen.at);
-        let taken = standing.observe(seen, node, rules, witness, wall)?;
-        let answered = taken.is_answered;
+        let answered = standing.observe(seen, node, rules, witness, wall)?;
         self.bench.now = self.bench.now.max(seen.at);
         sight.note(answered, standing.newest.replace(answered), seen.family, seen.at);
         let unheard = self.bench.trusted[seen.family.index()] >> vantage & 1 == 0;
         if is_watched && (unheard || sight.is_dark(&rules.trust)) {
             self.assess(seen.at);
         }
-        let changed = self.settle(seen.node, seen.family, wall);
-        if taken.fell {
-            self.take_along(seen, wall);
-        }
-        changed
-    }
-
-    /// Has the check that just fell fall in the node's other family too, where it is failing.
-    fn take_along(&mut self, seen: &Observation, wall: WallTime) {
-        let (index, vantage, family) = (seen.node.index(), seen.vantage.index(), seen.family.other());
-        let other = self.nodes[index].families[family.index()].as_mut();
-        let standing = other.and_then(|other| other.standings.get_mut(vantage));
-        if standing.is_some_and(|it| it.fall_with_other(seen.probe, &self.fleet.nodes[index])) {
-            let changed = self.settle(seen.node, family, wall);
-            self.further.extend(changed);
-        }
+        Some(())
     }
 
     /// Takes in what an anchor of a vantage said.
@@ -315,13 +320,8 @@ impl HealthModel {
             }
         }
         self.note_freeze(wall);
+        changed.append(&mut self.scoped);
         changed
-    }
-
-    /// What changed with the rest since the last call: for the clients of lines and areas, and families that fell
-    /// with the other of their node.
-    pub fn further_changes(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.further)
     }
 
     /// Whether every family of every node has been judged by this process, so that nothing believed is
@@ -413,7 +413,7 @@ impl HealthModel {
         let changed = state.settle(&case);
         if !state.scoped.is_empty() {
             let scoped = state.settle_scoped(&case);
-            self.further.extend(scoped);
+            self.scoped.extend(scoped);
         }
         self.nodes[id.index()].families[family.index()] = Some(state);
         changed

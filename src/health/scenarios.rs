@@ -124,7 +124,6 @@ impl Run {
         let (node, vantage, measured) = (NodeId(0), VantageId::LOCAL, Measured::default());
         let seen = Observation { vantage, node, family, probe, at: self.now, outcome, measured };
         self.last.extend(self.model.apply(&seen, self.wall()));
-        self.last.extend(self.model.further_changes());
     }
 
     fn line(&mut self, line: &str) {

@@ -33,15 +33,6 @@ impl Word {
     }
 }
 
-/// What came of an observation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    /// Something answered, well or not.
-    pub is_answered: bool,
-    /// The check's target fell by it.
-    pub fell: bool,
-}
-
 /// The state kept for one vantage, family and node.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
@@ -67,7 +58,7 @@ impl Standing {
         }
     }
 
-    /// Takes in an observation; `None` for a check that is not there.
+    /// Takes in an observation; `None` for a check that is not there, else whether it was answered.
     pub fn observe(
         &mut self,
         seen: &Observation,
@@ -75,20 +66,22 @@ impl Standing {
         rules: &HealthRules,
         witness: Witness<'_>,
         wall: WallTime,
-    ) -> Option<Taken> {
+    ) -> Option<bool> {
         let spec = node.probes.get(usize::from(seen.probe))?;
         let track = self.tracks.iter_mut().find(|track| track.probe == seen.probe)?;
-        let fell = track.observe(seen, spec, rules, witness, wall);
+        track.observe(seen, spec, rules, witness, wall);
         self.heard_at = self.heard_at.max(Some(seen.at));
         let is_silence = matches!(seen.outcome, Outcome::Failure { reason, .. } if !reason.is_answer());
-        Some(Taken { is_answered: !is_silence, fell })
+        Some(!is_silence)
     }
 
-    /// The same check of the other family fell. Whether this one falls with it.
-    pub fn fall_with_other(&mut self, probe: u8, node: &Node) -> bool {
-        let track = self.tracks.iter_mut().find(|track| track.probe == probe);
-        let asked = track.zip(node.probes.get(usize::from(probe)));
-        asked.is_some_and(|(track, spec)| track.fall_with_other(spec))
+    /// The node's other family fell. Whether a check falls with it.
+    pub fn fall_with_other(&mut self, node: &Node) -> bool {
+        let mut any = false;
+        for track in &mut self.tracks {
+            any |= track.fall_with_other(&node.probes[usize::from(track.probe)]);
+        }
+        any
     }
 
     pub fn is_fresh(&self, now: MonoTime, max_age: Duration) -> bool {

@@ -138,7 +138,7 @@ impl Track {
         node.probes.iter().enumerate().filter_map(probed).collect()
     }
 
-    /// Takes in one observation made by the probe `spec` describes; whether the target fell by it.
+    /// Takes in one observation made by the probe `spec` describes.
     pub fn observe(
         &mut self,
         seen: &Observation,
@@ -146,7 +146,7 @@ impl Track {
         rules: &HealthRules,
         witness: Witness<'_>,
         wall: WallTime,
-    ) -> bool {
+    ) {
         let thresholds = Thresholds::of(spec);
         let (at, interval) = (seen.at, spec.interval);
         let mut answered = |rtt, late| {
@@ -175,11 +175,10 @@ impl Track {
             self.certificate_days = Some(days);
             self.expiring = days < i32::from(rules.certificate.days);
         }
-        changed && !success
     }
 
-    /// Falls a failure early, where the same check just fell in the node's other family: of two families that
-    /// fail at a time one is the evidence for the other. Whether it did.
+    /// Falls a failure early, where the node's other family just fell: of two families that fail at a time one
+    /// is the evidence for the other. Whether it did.
     pub fn fall_with_other(&mut self, spec: &ProbeSpec) -> bool {
         let falls = self.may_fall && self.counter.fall_early(Thresholds::of(spec));
         self.fell_with_other |= falls;

@@ -60,7 +60,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// an answer may have been in a cache before.
 const LATELY: Duration = Duration::from_secs(30);
 /// Clients waiting to try again, and sessions remembered by node.
-const MAX_WAITING: usize = 65_536;
+const MAX_WAITING: usize = 262_144;
 
 /// What the clients need to know.
 pub struct ClientParts {
@@ -332,7 +332,7 @@ impl Crowd {
 
     fn lose(&mut self, node: usize) {
         let (now, mut cut) = (Instant::now(), 0.0);
-        // Each with what is left of it, and not some of them whole: those would be drawn by chance.
+        // A client stands for many: as many as are left come again, and not by chance all of them or none.
         for wish in std::mem::take(&mut self.sessions[node]) {
             cut += wish.left(now);
             self.wait(wish, Duration::ZERO);

@@ -27,6 +27,19 @@ fn on(plan: &Plan, node: u16) -> u32 {
 }
 
 #[test]
+fn who_is_held_up_is_not_the_next_to_fall() {
+    let mut w = world().capacity(&[1_000, 1_000, 1_000]);
+    w.policy.services[0].demand = Some(600);
+    w.health[1] = forced(up(), Action::ForceUp);
+    let first = plan_first(&w);
+    assert!(first.planned_load[0] >= 599, "{:?}", first.planned_load);
+    w.health[0] = down();
+    w.health[1].families[0].as_mut().expect("a family").is_failing = true;
+    let after = w.plan(Some(&first), 1_000, Pass::Evacuation);
+    assert!(after.planned_load[0] == 0 && after.unserved.is_empty(), "{:?}", after.planned_load);
+}
+
+#[test]
 fn who_is_withdrawn_is_left_at_once_whatever_the_budget_and_comes_back_with_a_ramp() {
     for action in [Action::Drain, Action::ForceDown] {
         let mut world = world();

@@ -13,7 +13,7 @@ use super::division::Division;
 use super::ebb;
 use super::follow::Habit;
 use super::kept::{self, Keep, Kept, KeptService, Moved, Walk};
-use super::load::{Loads, part, units};
+use super::load::{Loads, part, ppm_of, units};
 use super::memory::PlannerMemory;
 use super::moves::moves;
 use super::pick::WHOLE;
@@ -28,6 +28,7 @@ use crate::model::ids::{NodeId, ServiceId};
 use crate::model::placement::{Assignment, PlacementMode, ServiceAssignment, Share};
 use crate::model::reach::{self, Reach, View};
 use crate::model::service::Service;
+use crate::model::verdict::{NodeHealth, Verdict};
 use std::sync::Arc;
 
 /// Rounds of improvement of a first plan over everyone; they end early when nobody moves.
@@ -246,7 +247,7 @@ impl<'a> Opening<'a> {
         let footing = || Footing::of(&self.terrain, &sweep.loads, before.next_turn());
         let footing = (input.pass == Pass::Full).then(footing);
         match input.pass {
-            Pass::Evacuation => sweep.rescue(&touched),
+            Pass::Evacuation => sweep.rescue(&touched, &self.kept_for_the_next()),
             Pass::Full => {
                 sweep.secure(&touched);
                 sweep.relieve(Pass::Full);
@@ -270,6 +271,59 @@ impl<'a> Opening<'a> {
         }
         sweep.touched = touched;
         sweep
+    }
+
+    /// By node: of what all of them would take of it if nodes that fail too fell now as well, the part of those nodes' clients;
+    /// of the regions where nodes are lost. Empty: nothing fails there. Else those of the first to fall, who could go
+    /// anywhere, would be where those of the last have to go.
+    fn kept_for_the_next(&self) -> Vec<u64> {
+        let (input, next) = (self.terrain.input, self.next_to_fall());
+        if next.is_empty() {
+            return Vec::new();
+        }
+        let mut health = input.health.to_vec();
+        for &node in &next {
+            let families = &mut health[node.index()].families;
+            families.iter_mut().flatten().for_each(|family| family.verdict = Verdict::Down);
+        }
+        let all = plan(&PlanInput { health: &health, ..*input });
+        let is_next = |from: Option<NodeId>| from.is_some_and(|from| next.contains(&from));
+        // By service: ppm of it that move, and those of them whose node falls next.
+        let mut moved = vec![[0_u64; 2]; self.demand.services.len()];
+        for one in &all.moves {
+            let [all, next] = &mut moved[one.service.index()];
+            *all += u64::from(one.share.0);
+            *next += if is_next(one.from) { u64::from(one.share.0) } else { 0 };
+        }
+        let mut kept = vec![0_u64; self.terrain.signals.len()];
+        for one in &all.moves {
+            let (Some(to), [all, next]) = (one.to, moved[one.service.index()]) else { continue };
+            let amount = part(self.demand.services[one.service.index()], one.share.0);
+            let theirs = part(amount, ppm_of(next, all) as u32);
+            kept[to.index()] = kept[to.index()].saturating_add(theirs);
+        }
+        kept
+    }
+
+    /// Nodes that serve and failed last, in regions where a node that carries somebody is lost. An operator's word goes
+    /// before both.
+    fn next_to_fall(&self) -> Vec<NodeId> {
+        let input = self.terrain.input;
+        let serves = &self.terrain.reach.global().may_serve;
+        let region = |node: NodeId| input.policy.fleet.site_of(node).region;
+        let judged = || {
+            let judged = (0..).map(NodeId::from_index).zip(input.health).zip(serves);
+            judged.filter(|((_, health), _)| health.forced.is_none())
+        };
+        let carries = |node: NodeId| self.tallies.iter().any(|tally| tally.loads[node.index()] > 0);
+        let lost: Vec<NodeId> = judged()
+            .filter(|((node, _), serves)| !**serves && carries(*node))
+            .map(|((node, _), _)| node)
+            .collect();
+        let is_hit = |node: NodeId| lost.iter().any(|&other| region(other) == region(node));
+        let fails = |health: &NodeHealth| health.best().is_some_and(|best| best.is_failing);
+        let next = judged().filter(|((node, health), serves)| **serves && fails(health) && is_hit(*node));
+        next.map(|((node, _), _)| node).collect()
     }
 
     /// What makes the next plan quicker.

@@ -28,6 +28,10 @@ pub(super) fn random(seed: u64, down_percent: u64) -> World {
         fleet_node.capacity = node("", 0, capacity).capacity;
     }
     w.health = (0..nodes).map(|_| with_verdict(verdict(&mut rng, down_percent))).collect();
+    let mut chance = SeededRng::new(seed ^ 0xfa11);
+    for family in w.health.iter_mut().filter_map(|health| health.families[0].as_mut()) {
+        family.is_failing = family.verdict.may_serve() && chance.below(8) == 0;
+    }
     w.groups = (0..1 + rng.below(12)).map(|at| group(&format!("g{at}"), rng.below(3) as u16)).collect();
     for group in &mut w.groups {
         group.v4_slash24 = rng.below(20_000) as u32;

@@ -21,10 +21,10 @@ use super::memory::PlannerMemory;
 use super::sweep::Sweep;
 use super::terrain::Outlook;
 use crate::base::units::Ppm;
-use crate::model::ids::{NodeId, RegionId};
+use crate::model::ids::NodeId;
 use crate::model::placement::{Placement, PlacementMode, Share};
 use crate::model::verdict::NodeHealth;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 
 const NO_KIND: u32 = u32::MAX;
 /// What a level further down the chain costs more than any node of this one, us.
@@ -74,40 +74,18 @@ impl Sweep<'_> {
 
     /// Places who lost a node, and nobody else. It goes round nodes whose newest probe failed as far as others have
     /// room: those of one machine room fall one after another, and who was sent from one to the next would be moved
-    /// again. What those who are next will need is left free likewise.
-    pub fn rescue(&mut self, touched: &[Vec<u32>]) {
+    /// again. Likewise it leaves what is `kept` of nodes for those who are next (empty: nothing).
+    pub fn rescue(&mut self, touched: &[Vec<u32>], kept: &[u64]) {
         let fails = |health: &NodeHealth| health.best().is_some_and(|best| best.is_failing);
         let failing = self.terrain.input.health.iter().enumerate().filter(|(_, health)| fails(health));
         failing.for_each(|(at, _)| self.loads.shun(NodeId::from_index(at)));
-        let kept = self.kept_for_the_next();
         self.secure(touched);
         self.relieve(Pass::Evacuation);
         let room = |sweep: &Self, node| if sweep.loads.is_shunned(node) { 0 } else { sweep.loads.room(node) };
-        let gauges = self.spared(&kept, room);
+        let gauges = self.spared(kept, room);
         if gauges.iter().any(|&(over, _)| over > 0) {
             self.even_out(Pass::Evacuation, &gauges, false);
         }
-    }
-
-    /// By node: of its room, what clients of nodes that fail too should find there, of the same regions as what is
-    /// lost and in proportion to it; empty: nothing. Nodes of a region serve the same clients for the most part, who
-    /// will want the same room.
-    fn kept_for_the_next(&self) -> Vec<u64> {
-        let (fleet, serves) = (&self.terrain.input.policy.fleet, &self.terrain.reach.global().may_serve);
-        let nodes = || (0..serves.len()).map(NodeId::from_index);
-        let planned = |node: NodeId| self.loads.planned(node.index());
-        let region = |node: NodeId| fleet.site_of(node).region;
-        let lost: Vec<NodeId> = nodes().filter(|&it| !serves[it.index()] && planned(it) > 0).collect();
-        let regions: BTreeSet<RegionId> = lost.iter().map(|&node| region(node)).collect();
-        let fails_too = |node: &NodeId| serves[node.index()] && self.loads.is_shunned(*node);
-        let next = nodes().filter(fails_too).filter(|&node| regions.contains(&region(node)));
-        let add = |sum: u64, node| sum.saturating_add(planned(node));
-        let (lost, next) = (lost.into_iter().fold(0, add), next.fold(0, add));
-        if next == 0 {
-            return Vec::new();
-        }
-        let (kept, spare) = (ppm_of(next, lost.saturating_add(next)) as u32, self.spare());
-        nodes().map(|node| part(self.loads.room(node).saturating_sub(spare(node)), kept)).collect()
     }
 
     /// Where who lost a node fills others further than [`Self::spared`] lets them, has clients of those make way, by
@@ -133,21 +111,17 @@ impl Sweep<'_> {
         }
     }
 
-    /// How far below its cap a node should stay while others have room: what is measured may be too little by
-    /// [`Loads::unsure`], and a table divides a group only about as planned. Nothing where all demand is stated.
+    /// What must leave each node, and what it may take, so that room is left: what is measured may be too little by
+    /// [`Loads::unsure`], and a table divides a group only about as planned, so that twice that much below its
+    /// cap is as full as a node should become while others have `room`. Nothing where all demand is stated. And what
+    /// is `kept` (empty: nothing).
     ///
     /// [`Loads::unsure`]: super::load::Loads::unsure
-    fn spare(&self) -> impl Fn(NodeId) -> u64 {
-        let is_measured = self.terrain.input.policy.services.iter().any(|service| service.demand.is_none());
-        move |node| if is_measured { 2 * self.loads.unsure(node) } else { 0 }
-    }
-
-    /// What must leave each node, and what it may take of its `room`, so that what it should spare and what is
-    /// `kept` of it (empty: nothing) is left.
     fn spared(&self, kept: &[u64], room: impl Fn(&Self, NodeId) -> u64) -> Vec<(u64, u64)> {
-        let spare = self.spare();
+        let is_measured = self.terrain.input.policy.services.iter().any(|service| service.demand.is_none());
         let gauge = |node: NodeId| {
-            let spare = spare(node).saturating_add(kept.get(node.index()).copied().unwrap_or(0));
+            let spare = if is_measured { 2 * self.loads.unsure(node) } else { 0 };
+            let spare = spare.saturating_add(kept.get(node.index()).copied().unwrap_or(0));
             let over = spare.saturating_sub(self.loads.room(node)).min(self.loads.planned(node.index()));
             (over, room(self, node).saturating_sub(spare))
         };

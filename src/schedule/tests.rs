@@ -223,12 +223,28 @@ fn who_lost_a_node_leaves_room_for_those_who_are_next() {
         (one.planned_load, both)
     };
     let (one, both) = lost(0);
-    assert!((445..=455).contains(&one[2]) && one[1] == 800, "half of it is for the other's: {one:?}");
+    assert!((400..=500).contains(&one[2]) && one[1] == 800, "half of it is for the other's: {one:?}");
     assert!(both.unserved.is_empty() && both.planned_load[2] <= 900, "{:?}", both.planned_load);
     let (one, both) = lost(1);
     assert!(one[2] >= 700, "what fails in other regions wants other room: {one:?}");
     let unserved: u64 = both.unserved.iter().map(|(_, units)| units).sum();
     assert!(unserved >= 200, "whoever came first has it: {:?}", both.unserved);
+}
+
+#[test]
+fn nothing_is_left_for_those_who_would_not_come() {
+    let one = service("one", vec![pool(&[0, 1]), pool(&[4])]);
+    let mut w = spread(&[&[20, 20, 20, 20, 30][..]; 8], vec![one, service("other", vec![pool(&[2, 3])])]);
+    w = w.capacity(&[1_000; 5]);
+    for (service, demand) in w.policy.services.iter_mut().zip([600, 1_600]) {
+        service.demand = Some(demand);
+    }
+    let first = plan_first(&w);
+    assert_eq!(first.planned_load, [300, 300, 800, 800, 0]);
+    w.health[0] = down();
+    w.health[2].families[0].as_mut().expect("a family").is_failing = true;
+    let after = w.plan(Some(&first), 1_000, Pass::Evacuation);
+    assert_eq!(after.planned_load, [0, 600, 800, 800, 0], "a lost packet elsewhere sends nobody further");
 }
 
 #[test]

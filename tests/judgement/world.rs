@@ -261,9 +261,6 @@ impl World<'_> {
     /// Whether the freeze or somebody's trust changed.
     fn look(&mut self) {
         let at = Duration::from_micros(self.now_us);
-        for change in self.model.further_changes() {
-            self.record(&change);
-        }
         let frozen = self.model.freeze().is_some();
         if frozen != self.frozen {
             self.frozen = frozen;
@@ -358,7 +355,7 @@ impl World<'_> {
             return;
         }
         let seen = Observation { at: self.mono(), ..seen };
-        if let Some(change) = self.model.apply(&seen, self.wall()) {
+        for change in self.model.apply(&seen, self.wall()) {
             self.record(&change);
         }
         self.look();

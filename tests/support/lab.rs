@@ -50,6 +50,10 @@ impl Lab {
         let mut args = vec!["lab", "--plain"];
         args.extend(flags.iter().flat_map(|(flag, value)| [*flag, *value]));
         args.extend(more);
+        if !more.contains(&"--rate") {
+            // A build without optimisation beside other tests.
+            args.extend(["--rate", "200"]);
+        }
         let mut rhumb = Rhumb::spawn(&args);
         rhumb.wait_line("DNS on");
         Self { rhumb, dns, admin, control, _state: state }

@@ -65,7 +65,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
     /// Synthetic clients per second; each stands for many, so more of them are smoother
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     rate: u32,
     /// Decides clients
     #[arg(long, value_name = "N", default_value_t = 1)]
